@@ -1,0 +1,59 @@
+# make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
+# make test    set up, lint, run all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+DEMO_DATA := scripts/demo_data
+DEMO_OUT := outputs/demo
+
+.PHONY: help demo test lint format clean
+help:
+	@sed -n 's/^# //p' Makefile
+
+# The stamp's time tells whether the environment is older than what it is made from.
+$(VENV)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip -c constraints.txt
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+# With TEACHER=openai/clip-vit-base-patch32 the demo data is first embedded by that model, fetched from the Hub.
+ifdef TEACHER
+DEMO_DATA := outputs/demo_data_teacher
+DEMO_OUT := outputs/demo_teacher
+endif
+DEMO_ARGUMENTS := --dataset $(DEMO_DATA) --class_texts $(DEMO_DATA)/class_texts.parquet
+
+demo: $(VENV)/.installed
+ifdef TEACHER
+	$(BIN)/python scripts/embed_teacher.py scripts/demo_data --teacher $(TEACHER) --out $(DEMO_DATA) --overwrite
+endif
+	$(BIN)/accelerate launch --config_file scripts/recipes/one_process.yaml scripts/pretrain.py \
+		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output_dir $(DEMO_OUT) --overwrite_output_dir True
+	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder $(DEMO_ARGUMENTS) --out $(DEMO_OUT)/evaluation
+	@echo
+	@echo "Made, in $(DEMO_OUT):"
+	@echo "  encoder/                      the trained encoder: import mrd_hf; AutoModel.from_pretrained('$(DEMO_OUT)/encoder')"
+	@echo "  evaluation/contact_sheet.png  held-out shapes with their three best guesses; open it"
+	@echo "  evaluation/report.json        the table above"
+	@echo "  training_curves.png           losses, relation weights and scores over the steps"
+	@echo "Try next:"
+	@echo "  the contrastive loss alone:   $(BIN)/python scripts/pretrain.py --config scripts/recipes/demo.yaml \\"
+	@echo "                                  --mrd_config '{\"relation_weight\": 0}' --output_dir outputs/contrastive"
+	@echo "  the real CLIP as teacher:     make demo TEACHER=openai/clip-vit-base-patch32   (needs the Hub)"
+	@echo "  your own data:                $(BIN)/python scripts/prepare_dataset.py --help"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV) outputs build dist src/*.egg-info
