@@ -1,0 +1,92 @@
+"""The one schema of a triplet dataset: a 3D shape, its images and its texts, with provenance.
+
+| column | type | meaning |
+|---|---|---|
+| `id` | string | unique within the dataset, e.g. `BlendSwap-CC-0/armchair` |
+| `source` | string | where the shape comes from, e.g. `sweethome3d` |
+| `name` | string | the object's name as its source gives it |
+| `category` | string | the source's category, or null |
+| `license`, `creator` | string | SPDX identifier of the licence, and whom to credit |
+| `points` | float16 (num_points, 3) | surface points, centred, inside the unit sphere, y up, in random order |
+| `colors` | uint8 (num_points, 3) | sRGB colour of each point |
+| `images` | list of image | pictures of the shape |
+| `texts` | list of {`text`, `source`} | texts about the shape; `source` says which kind, e.g. `name`, `caption` |
+
+Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
+
+| column | type | meaning |
+|---|---|---|
+| `image_embeds` | float16 (num_images, width) | one L2-normalised embedding an image, in the order of `images` |
+| `text_embeds` | float16 (num_texts, width) | one L2-normalised embedding a text, in the order of `texts` |
+| `teacher` | string | the model that made them |
+
+Further columns (a dataset's own labels, say) are kept and ignored.
+"""
+
+from collections.abc import Iterable
+
+from datasets import Array2D, Features, Image, List, Value
+
+from ..errors import UserError
+
+
+SHAPE_COLUMNS = ("id", "points", "colors")
+SOURCE_COLUMNS = ("images", "texts")
+EMBEDDING_COLUMNS = ("image_embeds", "text_embeds", "teacher")
+
+
+def triplet_features(embedding_dim: int | None = None) -> Features:
+    """The `datasets.Features` of a triplet dataset.
+
+    Args:
+        embedding_dim (`int`, *optional*):
+            Width of the cached teacher embeddings. Without it, the features have no embedding columns.
+    """
+    features = {
+        "id": Value("string"),
+        "source": Value("string"),
+        "name": Value("string"),
+        "category": Value("string"),
+        "license": Value("string"),
+        "creator": Value("string"),
+        "points": Array2D((None, 3), "float16"),
+        "colors": Array2D((None, 3), "uint8"),
+        "images": List(Image()),
+        "texts": List({"text": Value("string"), "source": Value("string")}),
+    }
+    if embedding_dim is not None:
+        features["image_embeds"] = Array2D((None, embedding_dim), "float16")
+        features["text_embeds"] = Array2D((None, embedding_dim), "float16")
+        features["teacher"] = Value("string")
+    return Features(features)
+
+
+def embedding_dim(features: Features) -> int:
+    """Width of the cached teacher embeddings of a dataset with these features."""
+    return features["image_embeds"].shape[1]
+
+
+def check_columns(features: Features, needed: Iterable[str], dataset_name: str) -> None:
+    """Raise a [`UserError`] that names the first column of `needed` that is missing or of another type.
+
+    Args:
+        features (`datasets.Features`): Of the dataset at hand.
+        needed (iterable of `str`): Column names, from `SHAPE_COLUMNS`, `SOURCE_COLUMNS` and `EMBEDDING_COLUMNS`.
+        dataset_name (`str`): For the message: the dataset's folder or its name on the Hub.
+    """
+    expected = triplet_features(embedding_dim=1)
+    for column in needed:
+        if column not in features:
+            remedy = (
+                "cache the teacher's embeddings with scripts/embed_teacher.py, or embed on the fly with --teacher"
+                if column in EMBEDDING_COLUMNS
+                else "prepare it with scripts/prepare_dataset.py"
+            )
+            raise UserError(f"{dataset_name}: no column '{column}' (it has {', '.join(features)}); {remedy}.")
+        wanted, found = expected[column], features[column]
+        if isinstance(wanted, Array2D):
+            fits = isinstance(found, Array2D) and (column in EMBEDDING_COLUMNS or found.shape[1] == wanted.shape[1])
+        else:
+            fits = type(wanted) is type(found)
+        if not fits:
+            raise UserError(f"{dataset_name}: column '{column}' is {found}, expected {wanted}.")
