@@ -1,0 +1,221 @@
+"""The frozen teacher: agrees with the model called directly, text by text, on any image, and says what is wrong."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, save_tiny_clip, save_tiny_siglip
+from torch.nn.functional import normalize
+from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
+
+from mrd_hf.errors import UserError
+from mrd_hf.teacher import Teacher, flatten_onto_white
+
+
+TEXTS = ["a chair", "a rather long text about one chair, cut where it ends", "lamp", "a chair"]
+
+
+@pytest.fixture(scope="module")
+def teacher_folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("teachers")
+    return {"clip": save_tiny_clip(folder / "tiny-clip"), "siglip": save_tiny_siglip(folder / "tiny-siglip")}
+
+
+@pytest.fixture(scope="module", params=["clip", "siglip"])
+def kind(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def teacher(kind, teacher_folders):
+    return Teacher.from_pretrained(teacher_folders[kind])
+
+
+def make_images(count, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (count, 20, 26, 3), dtype=np.uint8)
+    return [Image.fromarray(array) for array in pixels]
+
+
+def test_embeddings_are_normalized_float32_of_the_shared_width(teacher, kind):
+    width = {"clip": CLIP_WIDTH, "siglip": SIGLIP_WIDTH}[kind]
+    assert teacher.embedding_dim == width
+    for embeds, count in ((teacher.embed_images(make_images(3)), 3), (teacher.embed_texts(TEXTS), len(TEXTS))):
+        assert embeds.shape == (count, width)
+        assert embeds.dtype == torch.float32
+        torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(count))
+
+
+def test_nothing_to_embed(teacher):
+    assert teacher.embed_images([]).shape == teacher.embed_texts([]).shape == (0, teacher.embedding_dim)
+
+
+def test_agrees_with_the_model_called_directly(teacher, kind, teacher_folders):
+    model = AutoModel.from_pretrained(teacher_folders[kind]).eval()
+    processor = AutoProcessor.from_pretrained(teacher_folders[kind])
+    images = make_images(3)
+    inputs = processor(
+        images=images,
+        text=TEXTS,
+        padding="max_length",
+        truncation=True,
+        max_length=MAX_TEXT_LENGTH,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        outputs = model(**inputs)
+    torch.testing.assert_close(teacher.embed_images(images), normalize(outputs.image_embeds, dim=-1))
+    torch.testing.assert_close(teacher.embed_texts(TEXTS), normalize(outputs.text_embeds, dim=-1))
+
+
+def test_different_inputs_embed_differently(teacher):
+    for embeds in (teacher.embed_images(make_images(3)), teacher.embed_texts(TEXTS[:3])):
+        assert (embeds @ embeds.T).fill_diagonal_(0).max() < 0.9999
+
+
+def test_a_text_embeds_alike_alone_and_in_a_batch(teacher):
+    together = teacher.embed_texts(TEXTS)
+    alone = torch.cat([teacher.embed_texts([text]) for text in TEXTS])
+    torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_text_is_cut_at_the_number_of_positions_where_the_tokenizer_knows_no_length(kind, teacher_folders):
+    processor = AutoProcessor.from_pretrained(teacher_folders[kind])
+    processor.tokenizer.model_max_length = int(1e30)  # as SigLIP2's tokenizer has it
+    teacher = Teacher(AutoModel.from_pretrained(teacher_folders[kind]), processor, "tiny")
+    assert torch.isfinite(teacher.embed_texts(["chair " * 50])).all()
+
+
+def test_takes_no_gradient_and_is_frozen_yet_serves_in_a_loss(teacher):
+    assert not teacher.model.training
+    assert not any(parameter.requires_grad for parameter in teacher.model.parameters())
+    texts = teacher.embed_texts(TEXTS)
+    assert not texts.requires_grad
+    student = torch.randn(4, teacher.embedding_dim, requires_grad=True)
+    (student @ texts.T).square().mean().backward()
+    assert student.grad is not None
+
+
+def test_lower_precision_agrees_roughly_and_returns_float32(teacher, kind, teacher_folders):
+    lower = Teacher.from_pretrained(teacher_folders[kind], dtype=torch.bfloat16)
+    assert lower.model.dtype == torch.bfloat16
+    for method, inputs in (("embed_images", make_images(2)), ("embed_texts", TEXTS)):
+        embeds = getattr(lower, method)(inputs)
+        assert embeds.dtype == torch.float32
+        assert ((embeds * getattr(teacher, method)(inputs)).sum(dim=-1) > 0.995).all()
+
+
+def test_uses_the_pil_image_processor(teacher):
+    assert type(teacher.processor.image_processor).__name__.endswith("Pil")
+
+
+def transparent_image():
+    image = Image.new("RGBA", (8, 6), (0, 0, 0, 0))
+    image.paste((200, 30, 40, 255), (0, 0, 4, 6))
+    return image
+
+
+@pytest.mark.parametrize("mode", ["P", "PA", "LA", "RGBA", "RGBa"])
+def test_transparency_is_flattened_onto_white(mode):
+    image = transparent_image()
+    if mode == "P":
+        image = image.quantize(4)  # a palette whose colours carry alpha
+    elif mode == "PA":
+        image = image.convert("P").convert("PA")
+        image.putalpha(transparent_image().getchannel("A"))
+    else:
+        image = image.convert(mode)
+    assert image.mode == mode
+    flat = flatten_onto_white(image)
+    assert flat.mode == "RGB"
+    assert flat.getpixel((6, 3)) == (255, 255, 255)
+    assert flat.getpixel((1, 3)) != (255, 255, 255)
+
+
+def test_a_half_transparent_pixel_mixes_with_white():
+    assert flatten_onto_white(Image.new("RGBA", (2, 2), (0, 0, 0, 128))).getpixel((0, 0)) == (127, 127, 127)
+
+
+def test_a_transparent_color_named_in_the_header_shows_white(tmp_path):
+    Image.new("RGB", (4, 4), "red").save(tmp_path / "key.png", transparency=(255, 0, 0))
+    assert flatten_onto_white(Image.open(tmp_path / "key.png")).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGB"])
+def test_opaque_modes_keep_their_colors(mode):
+    assert flatten_onto_white(Image.new("RGB", (4, 4), "black").convert(mode)).getpixel((0, 0)) == (0, 0, 0)
+
+
+def test_palette_and_rgb_of_one_picture_embed_alike(teacher):
+    image = transparent_image().quantize(4)
+    embeds = teacher.embed_images([image, flatten_onto_white(image)])
+    torch.testing.assert_close(embeds[0], embeds[1])
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 3), (1, 40), (3, 50), (50, 3)])
+def test_images_of_odd_sizes(teacher, size):
+    assert torch.isfinite(teacher.embed_images([Image.new("RGB", size, "red")])).all()
+
+
+def test_identifier_of_a_local_folder_is_its_name(teacher, kind):
+    assert teacher.revision is None
+    assert teacher.identifier == f"tiny-{kind}"
+
+
+def test_missing_folder_names_it_and_the_remedy(monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=r"'some/missing-folder'.*no such folder.*openai/clip-vit-base-patch32"):
+        Teacher.from_pretrained("some/missing-folder")
+
+
+def test_folder_without_a_model(tmp_path):
+    with pytest.raises(UserError, match=r"holds no model.*config\.json"):
+        Teacher.from_pretrained(tmp_path)
+
+
+def test_model_that_is_no_dual_encoder(tmp_path):
+    config = BertConfig(vocab_size=10, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8)
+    BertModel(config).save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"BertModel.*dual encoder"):
+        Teacher.from_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize("missing", ["processor_config.json", "tokenizer.json"])
+def test_model_without_its_processor(tmp_path, missing):
+    folder = save_tiny_clip(tmp_path / "clip")
+    (folder / missing).unlink()
+    with pytest.raises(UserError, match=r"clip'.*(processor|tokenizer)"):
+        Teacher.from_pretrained(folder)
+
+
+def test_towers_of_different_widths(tmp_path):
+    folder = save_tiny_clip(tmp_path / "clip")
+    processor = AutoProcessor.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder)
+    model.text_projection = torch.nn.Linear(32, 7, bias=False)
+    with pytest.raises(UserError, match="images into 24 dimensions and texts into 7"):
+        Teacher(model, processor, "crooked")
+
+
+def test_records_the_commit_of_a_model_from_the_hub(tmp_path):
+    """From a cache laid out as the Hub's client does it, offline, in a process of its own."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    repository = tmp_path / "hub" / "models--someone--tiny-clip"
+    save_tiny_clip(repository / "snapshots" / commit)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    code = (
+        "from mrd_hf.teacher import Teacher; teacher = Teacher.from_pretrained('someone/tiny-clip'); "
+        "print(teacher.revision, teacher.identifier)"
+    )
+    environment = {
+        **os.environ,
+        "HF_HOME": str(tmp_path),
+        "HF_HUB_CACHE": str(tmp_path / "hub"),
+        "HF_HUB_OFFLINE": "1",
+    }
+    output = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert output.stdout.split() == [commit, f"someone/tiny-clip@{commit}"]
