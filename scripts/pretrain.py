@@ -1,0 +1,171 @@
+"""Pretrain PointBERT by Multi-modal Relation Distillation.
+
+    accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml
+
+On two CPU processes (accelerate's own --cpu starts one):
+
+    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 scripts/pretrain.py --config scripts/recipes/demo.yaml
+"""
+
+import dataclasses
+import importlib.util
+import json
+import sys
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from datasets import Dataset
+from safetensors.torch import save_file
+
+from mrd_hf import MRDForPretraining, PointCloudFeatureExtractor
+from mrd_hf.data.augmentation import AugmentationConfig
+from mrd_hf.data.loading import load_triplets
+from mrd_hf.data.teacher_embedding import embed_dataset
+from mrd_hf.data.triplet_dataset import TripletDataset
+from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, check_columns, embedding_dim
+from mrd_hf.errors import UserError, run_script
+from mrd_hf.evaluation.encoding import encode_dataset
+from mrd_hf.evaluation.held_out import HeldOutReport, HeldOutSet, as_dict, as_metrics, evaluate_held_out, format_table
+from mrd_hf.hub import push_folder
+from mrd_hf.teacher import Teacher
+from mrd_hf.training.arguments import PretrainingArguments, parse_arguments, parse_config
+from mrd_hf.training.checkpoints import ARGUMENTS_FILE, find_checkpoint, prepare_output_dir
+from mrd_hf.training.distributed import set_cpu_threads
+from mrd_hf.training.export import export_encoder
+from mrd_hf.training.model_building import build_model
+from mrd_hf.training.pretraining import LOG_FILE, Pretraining
+from mrd_hf.training.training_log import plot_log, read_log
+
+
+CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards" / "template.md"
+
+
+class HeldOutEvaluation:
+    """Scores a model on held-out shapes, and keeps the last embeddings and report."""
+
+    def __init__(self, dataset: Dataset, held_out: HeldOutSet, extractor: PointCloudFeatureExtractor) -> None:
+        self.dataset = dataset
+        self.held_out = held_out
+        self.extractor = extractor
+        self.embeds: torch.Tensor | None = None
+        self.report: HeldOutReport | None = None
+
+    def __call__(self, model: MRDForPretraining) -> dict[str, float]:
+        self.embeds = encode_dataset(model.point_bert, self.extractor, self.dataset)
+        self.report = evaluate_held_out(self.embeds, self.held_out)
+        return as_metrics(self.report)
+
+    def save(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        assert self.embeds is not None and self.report is not None
+        save_file({"point_embeds": self.embeds}, folder / "point_embeds.safetensors")
+        (folder / "report.json").write_text(json.dumps(as_dict(self.report), indent=2) + "\n")
+
+
+def open_output_dir(
+    accelerator: Accelerator, output_dir: Path, training: PretrainingArguments, told: dict[str, object]
+) -> Path | None:
+    """Prepare the run's folder and record the arguments in it; returns the checkpoint to resume from."""
+    if accelerator.is_main_process:
+        prepare_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
+        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
+    accelerator.wait_for_everyone()
+    resume = training.resume_from_checkpoint
+    return find_checkpoint(output_dir, resume) if resume is not None else None
+
+
+def main() -> None:
+    data, model_arguments, training = parse_arguments(sys.argv[1:])
+    told = {k: v for a in (data, model_arguments, training) for k, v in dataclasses.asdict(a).items()}
+    for tracker in training.report_to:
+        if importlib.util.find_spec(tracker) is None:
+            raise UserError(f"report_to: {tracker} is not installed; pip install 'mrd-hf[tracking]'.")
+    output_dir = Path(training.output_dir)
+    accelerator = Accelerator(
+        mixed_precision=training.mixed_precision, log_with=training.report_to or None, project_dir=output_dir
+    )
+
+    if accelerator.device.type == "cpu":
+        set_cpu_threads(training.cpu_threads)
+
+    # Whatever can be wrong with the input is found before anything is written.
+    augmentation = AugmentationConfig(**parse_config(data.augmentation, "augmentation", AugmentationConfig))
+    dataset = load_triplets(data.dataset, data.train_split)
+    teacher = None
+    if model_arguments.teacher is not None:
+        name, revision = model_arguments.teacher, model_arguments.teacher_revision
+        teacher = Teacher.from_pretrained(name, revision, device=accelerator.device)
+        width, teacher_id = teacher.embedding_dim, teacher.identifier
+    else:
+        check_columns(dataset.features, EMBEDDING_COLUMNS, data.dataset)
+        width, teacher_id = embedding_dim(dataset.features), dataset[0]["teacher"]
+    set_seed(training.seed)
+    model = build_model(model_arguments, width, teacher_id)
+    triplets = TripletDataset(dataset, training.seed, cached=teacher is None, name=data.dataset)
+    extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
+    evaluation = None
+    if data.eval_split is not None:
+        held_out_dataset = load_triplets(data.dataset, data.eval_split)
+        if teacher is not None:
+            held_out_dataset = embed_dataset(held_out_dataset, teacher, batch_size=training.per_device_batch_size)
+        held_out = HeldOutSet.from_dataset(held_out_dataset, data.class_texts, name=data.dataset)
+        evaluation = HeldOutEvaluation(held_out_dataset, held_out, extractor)
+    run = Pretraining(
+        model,
+        triplets,
+        training,
+        accelerator,
+        augmentation,
+        num_points=extractor.num_points,
+        num_workers=data.num_workers,
+        teacher=teacher,
+        evaluate=evaluation,
+    )
+
+    checkpoint = open_output_dir(accelerator, output_dir, training, told)
+    if checkpoint is not None:
+        run.resume(checkpoint)
+    if training.report_to:
+        accelerator.init_trackers("mrd", config={k: str(v) for k, v in told.items()})
+    result = run.run()
+    accelerator.end_training()
+    if not accelerator.is_main_process:
+        return
+
+    if evaluation is not None:
+        evaluation.save(output_dir / "evaluation")
+    plot_log(read_log(output_dir / LOG_FILE), output_dir / "training_curves.png")
+    export_encoder(
+        result.model.point_bert,
+        extractor,
+        output_dir / "encoder",
+        CARD_TEMPLATE,
+        facts={
+            "dataset": data.dataset,
+            "train_split": data.train_split,
+            "eval_split": data.eval_split,
+            "num_shapes": len(dataset),
+            "steps": training.num_train_steps,
+            "global_batch_size": training.per_device_batch_size * accelerator.num_processes,
+            "num_processes": accelerator.num_processes,
+            "mixed_precision": training.mixed_precision,
+            "minutes": f"{result.seconds / 60:.1f}",
+            "train_loss": f"{result.metrics['train_loss']:.4f}",
+            "evaluation": format_table(evaluation.report) if evaluation is not None and evaluation.report else None,
+            "arguments": json.dumps(told, indent=2),
+        },
+    )
+    if evaluation is not None and evaluation.report is not None:
+        print(format_table(evaluation.report))
+    print(
+        f"final training loss {result.metrics['train_loss']:.4f} after {result.seconds:.0f} s; the encoder is in "
+        f"{output_dir / 'encoder'}"
+    )
+    if training.push_to_hub and training.hub_model_id is not None:
+        print("uploaded to", push_folder(output_dir / "encoder", training.hub_model_id, training.hub_private))
+
+
+if __name__ == "__main__":
+    run_script(main)

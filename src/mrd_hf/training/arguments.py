@@ -1,0 +1,185 @@
+"""What a pretraining run can be told, on the command line or in a YAML recipe."""
+
+import difflib
+import json
+from argparse import ArgumentParser
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from transformers import HfArgumentParser
+
+from ..errors import UserError
+
+
+@dataclass
+class DataArguments:
+    """Which data to train on."""
+
+    dataset: str = field(metadata={"help": "Triplet dataset: a local folder, or its id on the Hub."})
+    train_split: str = field(default="train", metadata={"help": "Split to train on."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on; none: no evaluation."})
+    class_texts: str | None = field(
+        default=None,
+        metadata={"help": "Parquet file of class names and their text embeddings (label, text_embed) for zero-shot."},
+    )
+    num_points: int | None = field(default=None, metadata={"help": "Points of a shape to use; default: all."})
+    augmentation: str = field(
+        default="{}",
+        metadata={"help": "Changes to mrd_hf.data.augmentation.AugmentationConfig, as JSON (in a recipe: a mapping)."},
+    )
+    num_workers: int = field(default=1, metadata={"help": "Processes that read data, for each training process."})
+
+
+@dataclass
+class ModelArguments:
+    """What to train, and towards which teacher."""
+
+    encoder: str | None = field(
+        default=None, metadata={"help": "Pretrained PointBERT to start from: a folder or a Hub id; default: none."}
+    )
+    point_config: str = field(
+        default="{}", metadata={"help": "Changes to PointBertConfig, as JSON (in a recipe: a mapping)."}
+    )
+    mrd_config: str = field(default="{}", metadata={"help": "Changes to MRDConfig, as JSON (in a recipe: a mapping)."})
+    teacher: str | None = field(
+        default=None,
+        metadata={
+            "help": "Image-text model (a folder or a Hub id) that embeds images and texts on the fly; default: the "
+            "dataset's cached embeddings."
+        },
+    )
+    teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
+
+
+@dataclass
+class PretrainingArguments:
+    """How to train."""
+
+    output_dir: str = field(metadata={"help": "Where checkpoints, the log and the trained encoder go."})
+    num_train_steps: int = field(default=100_000, metadata={"help": "Optimizer steps in all."})
+    per_device_batch_size: int = field(default=64, metadata={"help": "Shapes in a batch of one process."})
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of the encoder."})
+    loss_learning_rate: float = field(
+        default=5e-3, metadata={"help": "Peak learning rate of the loss's own parameters (scale, relation weights)."}
+    )
+    weight_decay: float = field(default=0.05, metadata={"help": "Of weight matrices; biases and norms have none."})
+    warmup_steps: int = field(default=1000, metadata={"help": "Steps of linear warm-up; then a cosine down to 0."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Norm to clip the gradient at."})
+    mixed_precision: str = field(
+        default="no", metadata={"help": "Precision of the forward pass.", "choices": ["no", "bf16", "fp16"]}
+    )
+    ema_decay: float = field(
+        default=0.0,
+        metadata={"help": "Decay of the weights' moving average, which is then evaluated and exported; 0: none."},
+    )
+    sync_batch_norm: bool = field(
+        default=False, metadata={"help": "Batch norm over the batches of all processes (GPUs only)."}
+    )
+    cpu_threads: int | None = field(
+        default=None,
+        metadata={"help": "Threads of each process on CPUs; default: its share of the cores (launchers set 1)."},
+    )
+    seed: int = field(default=0, metadata={"help": "Seed of weights, shuffling, choices and augmentation."})
+    logging_steps: int = field(default=10, metadata={"help": "Log every n steps."})
+    eval_steps: int | None = field(default=None, metadata={"help": "Evaluate every n steps; always at the end."})
+    save_steps: int = field(default=1000, metadata={"help": "Save a checkpoint every n steps, and at the end."})
+    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep; none: all."})
+    resume_from_checkpoint: str | None = field(
+        default=None, metadata={"help": "A checkpoint's folder, or 'latest' for the newest one in output_dir."}
+    )
+    overwrite_output_dir: bool = field(
+        default=False, metadata={"help": "Whether to delete an earlier run in output_dir and start anew."}
+    )
+    report_to: list[str] = field(
+        default_factory=list,
+        metadata={"help": "Trackers: tensorboard, trackio.", "choices": ["tensorboard", "trackio"]},
+    )
+    push_to_hub: bool = field(default=False, metadata={"help": "Whether to upload the trained encoder at the end."})
+    hub_model_id: str | None = field(default=None, metadata={"help": "Repository on the Hub, e.g. org/mrd-pointbert."})
+    hub_private: bool = field(default=False, metadata={"help": "Whether a new repository is private."})
+
+    def __post_init__(self) -> None:
+        for name in ("num_train_steps", "per_device_batch_size", "logging_steps", "save_steps"):
+            if getattr(self, name) < 1:
+                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.eval_steps is not None and self.eval_steps < 1:
+            raise UserError(f"eval_steps must be at least 1, got {self.eval_steps}; leave it out for the end only.")
+        if not 0 <= self.ema_decay < 1:
+            raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
+        if self.push_to_hub and not self.hub_model_id:
+            raise UserError("push_to_hub needs hub_model_id, e.g. --hub_model_id org/mrd-pointbert.")
+
+
+ARGUMENT_CLASSES = (DataArguments, ModelArguments, PretrainingArguments)
+
+
+def recipe_to_argv(path: str | Path) -> list[str]:
+    """A YAML recipe as command-line arguments, so that both are checked by the same parser.
+
+    Raises:
+        UserError: when the file is missing, not a YAML mapping, or has an unknown key; the message names it.
+    """
+    try:
+        recipe = yaml.safe_load(Path(path).read_text())
+    except OSError as error:
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}.") from None
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not valid YAML: {error}") from None
+    if not isinstance(recipe, dict):
+        raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
+    known = [f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments)]
+    argv = []
+    for key, value in recipe.items():
+        if key not in known:
+            raise UserError(f"{path}: unknown key '{key}'; {unknown_key_hint(str(key), known)}")
+        if isinstance(value, dict):
+            argv += [f"--{key}", json.dumps(value)]
+        elif isinstance(value, list):
+            argv += [f"--{key}", *map(str, value)]
+        elif value is not None:
+            argv += [f"--{key}={value}"]
+    return argv
+
+
+def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, PretrainingArguments]:
+    """Arguments from `--config RECIPE` and the rest of the command line, which has the last word."""
+    parser = HfArgumentParser(
+        ARGUMENT_CLASSES,
+        description="Pretrain PointBERT by Multi-modal Relation Distillation.",
+        epilog="Example: accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml --seed 1",
+    )
+    parser.add_argument("--config", help="YAML recipe of these arguments; the command line overrides it.")
+    config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    config_parser.add_argument("--config")
+    config, rest = config_parser.parse_known_args(argv)
+    if config.config is not None:
+        argv = [*recipe_to_argv(config.config), *rest]
+    data, model, training = parser.parse_args_into_dataclasses(argv)[:3]
+    return data, model, training
+
+
+def unknown_key_hint(key: str, known: list[str]) -> str:
+    """What to say of a key that does not exist: the closest one that does, or all of them."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
+
+
+def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
+    """The JSON mapping given for argument `name`: fields of `config_class`, a dataclass, and their values.
+
+    Raises:
+        UserError: when it is no mapping, or has a key that is no field.
+    """
+    try:
+        mapping = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name} is not valid JSON ({error}): {text}") from None
+    if not isinstance(mapping, dict):
+        raise UserError(f"{name} must be a mapping, got {text}.")
+    known = [f.name for f in fields(config_class)]
+    for key in mapping:
+        if key not in known:
+            raise UserError(f"{name}: unknown key '{key}'; {unknown_key_hint(key, known)}")
+    return mapping

@@ -1,0 +1,134 @@
+"""Checkpoints of a training run: complete or absent, at any moment.
+
+    output_dir/
+      arguments.json             what the run was told
+      checkpoint-100/            what accelerate saves (weights, optimizer, random states) and
+        trainer_state.json         the step
+        ema.safetensors            the moving average, if there is one
+
+A checkpoint is written under a name that is not taken for one and renamed when it is complete.
+"""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel
+
+from ..errors import UserError
+
+
+ARGUMENTS_FILE = "arguments.json"
+STATE_FILE = "trainer_state.json"
+EMA_FILE = "ema.safetensors"
+
+
+def list_checkpoints(output_dir: Path) -> list[Path]:
+    """The complete checkpoints of a run, oldest first."""
+    found = [p for p in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
+    return sorted((p for p in found if (p / STATE_FILE).is_file()), key=lambda p: int(p.name.split("-")[1]))
+
+
+def find_checkpoint(output_dir: Path, choice: str) -> Path:
+    """The checkpoint to resume from.
+
+    Args:
+        output_dir (`Path`): The run's folder.
+        choice (`str`): A checkpoint's folder, or "latest".
+
+    Raises:
+        UserError: when there is none.
+    """
+    if choice == "latest":
+        checkpoints = list_checkpoints(output_dir)
+        if not checkpoints:
+            raise UserError(f"no checkpoint in {output_dir} to resume from; start without --resume_from_checkpoint.")
+        return checkpoints[-1]
+    if not (Path(choice) / STATE_FILE).is_file():
+        raise UserError(
+            f"{choice} is not a checkpoint: it has no {STATE_FILE}; give a folder such as "
+            f"{output_dir}/checkpoint-1000, or 'latest'."
+        )
+    return Path(choice)
+
+
+def flush_to_disk(folder: Path) -> None:
+    """Wait until a folder's files are on the disk, so that a rename cannot survive a power cut that they do not."""
+    for path in [*folder.rglob("*"), folder]:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+
+
+def save_checkpoint(
+    accelerator: Accelerator, output_dir: Path, step: int, average: AveragedModel | None, total_limit: int | None
+) -> Path:
+    """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`. Called by all
+    processes."""
+    final = output_dir / f"checkpoint-{step}"
+    temporary = output_dir / f"incomplete-checkpoint-{step}"
+    if accelerator.is_main_process:
+        shutil.rmtree(temporary, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    accelerator.save_state(str(temporary))
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        if average is not None:
+            save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
+        (temporary / STATE_FILE).write_text(json.dumps({"step": step}))
+        flush_to_disk(temporary)
+        shutil.rmtree(final, ignore_errors=True)
+        temporary.rename(final)
+        if total_limit is not None:
+            for old in list_checkpoints(output_dir)[:-total_limit]:
+                shutil.rmtree(old)
+    accelerator.wait_for_everyone()
+    return final
+
+
+def load_checkpoint(accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None) -> int:
+    """Restore what [`save_checkpoint`] saved; returns the step. Called by all processes.
+
+    Raises:
+        UserError: when the run has a moving average and the checkpoint has none.
+    """
+    if average is not None and not (checkpoint / EMA_FILE).is_file():
+        raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema_decay 0.")
+    accelerator.load_state(str(checkpoint))
+    if average is not None:
+        average.load_state_dict(load_file(checkpoint / EMA_FILE))
+    return json.loads((checkpoint / STATE_FILE).read_text())["step"]
+
+
+def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> None:
+    """Make sure that a run does not destroy an earlier one, or anything else.
+
+    Called by the main process alone.
+
+    Raises:
+        UserError: when the folder is not empty and it was not said what to do with it, or is no run's folder.
+    """
+    if resume is not None:
+        find_checkpoint(output_dir, resume)
+        for leftover in output_dir.glob("incomplete-checkpoint-*"):
+            shutil.rmtree(leftover)
+        return
+    if output_dir.exists() and not output_dir.is_dir():
+        raise UserError(f"{output_dir} is a file; choose another --output_dir.")
+    if output_dir.exists() and any(output_dir.iterdir()):
+        if not overwrite:
+            raise UserError(
+                f"{output_dir} is not empty; pass --resume_from_checkpoint latest to go on with the run in it, "
+                "--overwrite_output_dir True to delete it, or another --output_dir."
+            )
+        if not (output_dir / ARGUMENTS_FILE).is_file():
+            raise UserError(
+                f"{output_dir} holds something other than a training run (no {ARGUMENTS_FILE}), so it is not "
+                "deleted; choose another --output_dir."
+            )
+        shutil.rmtree(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)

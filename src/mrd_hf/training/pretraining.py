@@ -1,0 +1,258 @@
+"""The pretraining loop: one accelerate loop over global batches, whatever the number of processes."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from ..data.augmentation import AugmentationConfig, augment_point_clouds
+from ..data.batch_sampler import ShuffledBatchSampler
+from ..data.triplet_dataset import TripletDataset
+from ..errors import UserError
+from ..models.modeling_mrd import RELATION_TERMS, MRDForPretraining, MRDForPretrainingOutput
+from ..teacher import Teacher
+from .arguments import PretrainingArguments
+from .checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from .distributed import DistributedGather
+from .optimization import moving_average, parameter_groups, warmup_cosine
+from .training_log import TrainingLog
+
+
+LOG_FILE = "training_log.jsonl"
+Evaluate = Callable[[MRDForPretraining], dict[str, float]]
+
+
+@dataclass(frozen=True)
+class PretrainingResult:
+    """What a run ends with.
+
+    Args:
+        model (`MRDForPretraining`): The trained model: the moving average where there is one.
+        metrics (`dict`): The last evaluation's, with "train_loss", the last step's loss over the global batch.
+        seconds (`float`): Duration of this process's part of the run.
+    """
+
+    model: MRDForPretraining
+    metrics: dict[str, float]
+    seconds: float
+
+
+class Pretraining:
+    """One run: model, data and optimizer, from a step to the last.
+
+    Args:
+        model (`MRDForPretraining`)
+        dataset (`TripletDataset`)
+        arguments (`PretrainingArguments`)
+        accelerator (`Accelerator`)
+        augmentation (`AugmentationConfig`)
+        num_points (`int`): Points of a shape that the encoder sees.
+        num_workers (`int`): Processes that read data.
+        teacher (`Teacher`, *optional*): Embeds images and texts, where the dataset has no cached embeddings.
+        evaluate (`Callable`, *optional*): From the model to metrics; called on the main process.
+    """
+
+    def __init__(
+        self,
+        model: MRDForPretraining,
+        dataset: TripletDataset,
+        arguments: PretrainingArguments,
+        accelerator: Accelerator,
+        augmentation: AugmentationConfig,
+        num_points: int,
+        num_workers: int = 0,
+        teacher: Teacher | None = None,
+        evaluate: Evaluate | None = None,
+    ) -> None:
+        self.dataset = dataset
+        self.arguments = arguments
+        self.accelerator = accelerator
+        self.augmentation = augmentation
+        self.num_points = num_points
+        self.num_workers = num_workers
+        self.teacher = teacher
+        self.evaluate = evaluate
+        self.output_dir = Path(arguments.output_dir)
+        if arguments.sync_batch_norm:
+            if accelerator.device.type != "cuda":
+                raise UserError("sync_batch_norm needs GPUs; leave it out on CPUs.")
+            model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        model = model.to(accelerator.device)
+        self.average = moving_average(model, arguments.ema_decay) if arguments.ema_decay > 0 else None
+        optimizer = torch.optim.AdamW(
+            parameter_groups(model, arguments.learning_rate, arguments.loss_learning_rate, arguments.weight_decay)
+        )
+        self.peak_rates = [group["lr"] for group in optimizer.param_groups]
+        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.gather = DistributedGather()
+        self.generator = torch.Generator(device=accelerator.device)
+        self.step = 0
+
+    @property
+    def plain_model(self) -> MRDForPretraining:
+        """The model to evaluate and export: the moving average, or the trained weights."""
+        if self.average is not None:
+            return cast(MRDForPretraining, self.average.module)
+        return cast(MRDForPretraining, self.accelerator.unwrap_model(self.model))
+
+    def resume(self, checkpoint: Path) -> None:
+        """Go on from a checkpoint, exactly as the run that saved it would have gone on."""
+        self.step = load_checkpoint(self.accelerator, checkpoint, self.average)
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The remaining batches of this process."""
+        sampler = ShuffledBatchSampler(
+            num_samples=len(self.dataset),
+            batch_size=self.arguments.per_device_batch_size,
+            num_batches=self.arguments.num_train_steps,
+            seed=self.arguments.seed,
+            rank=self.gather.rank,
+            world_size=self.gather.world_size,
+            start=self.step,
+        )
+        # batch_size None: the sampler yields whole batches and the dataset reads them at once.
+        return iter(
+            DataLoader(
+                self.dataset,
+                sampler=sampler,
+                batch_size=None,
+                num_workers=self.num_workers,
+                pin_memory=self.accelerator.device.type == "cuda",
+                # Workers draw nothing at random; an own generator keeps the global one out of the loader's hands.
+                generator=torch.Generator().manual_seed(self.arguments.seed),
+            )
+        )
+
+    def model_inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Augmented points and the teacher's embeddings, on the device."""
+        device = self.accelerator.device
+        # Seeded by step and rank, so that there is no state to save and a resumed run draws the same.
+        entropy = np.random.SeedSequence([self.arguments.seed, self.step, self.gather.rank])
+        self.generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        point_values = augment_point_clouds(
+            batch["points"].to(device, non_blocking=True),
+            batch["colors"].to(device, non_blocking=True),
+            self.num_points,
+            self.augmentation,
+            self.generator,
+        )
+        if self.teacher is not None:
+            image_embeds = self.teacher.embed_images(batch["images"])
+            text_embeds = self.teacher.embed_texts(batch["texts"])
+        else:
+            image_embeds, text_embeds = batch["image_embeds"], batch["text_embeds"]
+        return {
+            "point_values": point_values,
+            "image_embeds": image_embeds.to(device, non_blocking=True),
+            "text_embeds": text_embeds.to(device, non_blocking=True),
+        }
+
+    def train_step(self, batch: dict[str, Any]) -> tuple[float, MRDForPretrainingOutput]:
+        """One optimizer step; returns the loss over the global batch and this process's output.
+
+        Raises:
+            UserError: when the loss is not finite. The weights are then still those of the last step.
+        """
+        factor = warmup_cosine(self.step, self.arguments.warmup_steps, self.arguments.num_train_steps)
+        for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
+            group["lr"] = peak * factor
+        output = self.model(**self.model_inputs(batch), gather=self.gather)
+        loss = self.accelerator.reduce(output.loss.detach(), reduction="mean").item()
+        if not math.isfinite(loss):
+            raise self.non_finite_loss(loss, batch["ids"])
+        self.accelerator.backward(output.loss)
+        self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.average is not None:
+            self.average.update_parameters(self.accelerator.unwrap_model(self.model))
+        return loss, output
+
+    def non_finite_loss(self, loss: float, ids: list[str]) -> UserError:
+        checkpoints = list_checkpoints(self.output_dir)
+        last_good = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
+        return UserError(
+            f"the loss is {loss} at step {self.step + 1}; training stopped before the weights changed, and "
+            f"{last_good}. The batch's ids: {', '.join(ids)}. Look for embeddings or points that are not finite, or "
+            "lower learning_rate.",
+            exit_code=1,
+        )
+
+    def metrics(self, loss: float, output: MRDForPretrainingOutput) -> dict[str, float]:
+        """What to log of a step. All but the loss are this process's."""
+        metrics = {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        for name in ("alignment_loss", "relation_loss", "logit_scale"):
+            if name in output:
+                metrics[name] = output[name].item()
+        for name in ("relation_losses", "relation_weights"):
+            if name in output:
+                for term, value in zip(RELATION_TERMS, output[name].tolist(), strict=True):
+                    metrics[f"{name}/{term}"] = value
+        return metrics
+
+    def run(self) -> PretrainingResult:
+        """Train to the last step; log, evaluate and save on the way."""
+        arguments, accelerator = self.arguments, self.accelerator
+        started = time.monotonic()
+        # Dropout and stochastic depth draw from the global generators; different ones on each process.
+        if self.step == 0:
+            set_seed(arguments.seed, device_specific=True)
+        log = TrainingLog(self.output_dir / LOG_FILE, self.step) if accelerator.is_main_process else None
+        # Resumed from the last step's checkpoint, there is nothing left but to evaluate.
+        scores = self.run_evaluation(log) if self.step == arguments.num_train_steps else {}
+        loss = float("nan")
+        progress = tqdm(
+            total=arguments.num_train_steps,
+            initial=self.step,
+            desc="pretraining",
+            unit="step",
+            disable=not accelerator.is_main_process,
+            dynamic_ncols=True,
+        )
+        self.model.train()
+        for batch in self.batches():
+            loss, output = self.train_step(batch)
+            self.step += 1
+            last = self.step == arguments.num_train_steps
+            progress.update()
+            if self.step % arguments.logging_steps == 0 or last:
+                metrics = self.metrics(loss, output)
+                accelerator.log(metrics, step=self.step)
+                if log is not None:
+                    log.write(self.step, metrics)
+                progress.set_postfix_str(_postfix(metrics))
+            if last or (arguments.eval_steps and self.step % arguments.eval_steps == 0):
+                scores = self.run_evaluation(log)
+            if last or self.step % arguments.save_steps == 0:
+                save_checkpoint(accelerator, self.output_dir, self.step, self.average, arguments.save_total_limit)
+        progress.close()
+        return PretrainingResult(self.plain_model, {"train_loss": loss, **scores}, time.monotonic() - started)
+
+    def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
+        """Evaluate on the main process, while the others wait."""
+        scores: dict[str, float] = {}
+        if self.evaluate is not None and self.accelerator.is_main_process:
+            scores = {f"eval/{name}": value for name, value in self.evaluate(self.plain_model).items()}
+            if log is not None:
+                log.write(self.step, scores)
+            tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))
+        self.accelerator.log(scores, step=self.step)
+        self.accelerator.wait_for_everyone()
+        return scores
+
+
+def _postfix(metrics: dict[str, float]) -> str:
+    text = f"loss {metrics['loss']:.3f} align {metrics['alignment_loss']:.3f}"
+    if "relation_loss" in metrics:
+        weights = "/".join(f"{metrics[f'relation_weights/{term}']:.2f}" for term in RELATION_TERMS)
+        text += f" relation {metrics['relation_loss']:.3f} weights {weights}"
+    return f"{text} scale {metrics['logit_scale']:.1f} lr {metrics['learning_rate']:.1e}"

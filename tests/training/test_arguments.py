@@ -1,0 +1,91 @@
+"""Recipes and the command line: what wins, and what a mistake is told."""
+
+import pytest
+
+from mrd_hf.data.augmentation import AugmentationConfig
+from mrd_hf.errors import UserError
+from mrd_hf.models.configuration_mrd import MRDConfig
+from mrd_hf.models.configuration_point_bert import PointBertConfig
+from mrd_hf.training.arguments import parse_arguments, parse_config
+
+
+REQUIRED = ["--dataset", "d", "--output_dir", "o"]
+
+
+def recipe(tmp_path, text: str) -> list[str]:
+    path = tmp_path / "recipe.yaml"
+    path.write_text(text)
+    return ["--config", str(path)]
+
+
+def test_a_recipe_fills_in_the_arguments_and_the_command_line_overrides_it(tmp_path):
+    argv = recipe(
+        tmp_path,
+        "dataset: d\noutput_dir: o\nlearning_rate: 1e-3\nseed: 5\nema_decay: null\nsync_batch_norm: true\n"
+        "report_to: [tensorboard]\npoint_config: {hidden_size: 64}\n",
+    )
+    data, model, training = parse_arguments([*argv, "--seed", "7"])
+    assert (data.dataset, training.output_dir, training.seed) == ("d", "o", 7)
+    assert training.learning_rate == 1e-3
+    assert training.ema_decay == 0.0
+    assert training.sync_batch_norm is True
+    assert training.report_to == ["tensorboard"]
+    assert parse_config(model.point_config, "point_config", PointBertConfig) == {"hidden_size": 64}
+
+
+def test_the_command_line_overrides_wherever_the_recipe_stands(tmp_path):
+    argv = recipe(tmp_path, "dataset: d\noutput_dir: o\nseed: 5\n")
+    assert parse_arguments(["--seed=7", *argv])[2].seed == 7
+    assert parse_arguments([f"--config={argv[1]}"])[2].seed == 5
+
+
+def test_an_unknown_key_is_named_with_the_closest_known_one(tmp_path):
+    with pytest.raises(UserError, match=r"recipe.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'\?"):
+        parse_arguments(recipe(tmp_path, "learning_rat: 1\n"))
+
+
+@pytest.mark.parametrize(("text", "message"), [("- a\n", "must be a YAML mapping"), ("a: [", "not valid YAML")])
+def test_a_file_that_is_no_recipe(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        parse_arguments(recipe(tmp_path, text))
+
+
+def test_a_missing_recipe(tmp_path):
+    with pytest.raises(UserError, match="cannot read the recipe .*none.yaml: No such file"):
+        parse_arguments(["--config", str(tmp_path / "none.yaml")])
+
+
+def test_a_value_of_another_type_ends_with_exit_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit) as exit_info:
+        parse_arguments(recipe(tmp_path, "dataset: d\noutput_dir: o\nseed: many\n"))
+    assert exit_info.value.code == 2
+    assert "seed: invalid int value: 'many'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        ("num_train_steps", "0", "num_train_steps must be at least 1"),
+        ("eval_steps", "0", "eval_steps must be at least 1"),
+        ("ema_decay", "1", "ema_decay must be in"),
+        ("push_to_hub", "True", "push_to_hub needs hub_model_id"),
+    ],
+)
+def test_values_out_of_range(argument, value, message):
+    with pytest.raises(UserError, match=message):
+        parse_arguments([*REQUIRED, f"--{argument}", value])
+
+
+@pytest.mark.parametrize(
+    ("text", "config_class", "message"),
+    [
+        ('{"hiden_size": 1}', PointBertConfig, "point_config: unknown key 'hiden_size'; did you mean 'hidden_size'"),
+        ('{"relation_wait": 1}', MRDConfig, "unknown key 'relation_wait'; did you mean 'relation_weight'"),
+        ('{"zzz": 1}', AugmentationConfig, "known are point_dropout"),
+        ("[1]", MRDConfig, "must be a mapping"),
+        ("{", MRDConfig, "not valid JSON"),
+    ],
+)
+def test_mappings_are_checked(text, config_class, message):
+    with pytest.raises(UserError, match=message):
+        parse_config(text, "point_config", config_class)

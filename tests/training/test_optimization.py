@@ -1,0 +1,57 @@
+"""Parameter groups, the schedule and the moving average."""
+
+import math
+
+import pytest
+import torch
+from test_modeling_mrd import tiny_mrd
+
+from mrd_hf.training.optimization import moving_average, parameter_groups, warmup_cosine
+
+
+def test_every_parameter_is_in_one_group_with_the_right_decay():
+    model = tiny_mrd()
+    groups = parameter_groups(model, 1e-3, 1e-2, 0.1)
+    grouped = [p for group in groups for p in group["params"]]
+    assert len(grouped) == len({id(p) for p in grouped})
+    assert {id(p) for p in grouped} == {id(p) for p in model.parameters()}
+    settings = {id(p): (group["lr"], group["weight_decay"]) for group in groups for p in group["params"]}
+    for name, parameter in model.named_parameters():
+        if name.startswith("objective."):
+            expected = (1e-2, 0.0)
+        elif name.endswith(".weight") and "norm" not in name:
+            expected = (1e-3, 0.1)
+        else:  # biases, norms, the class token
+            expected = (1e-3, 0.0)
+        assert settings[id(parameter)] == expected, name
+
+
+def test_schedule_warms_up_and_falls_like_a_cosine():
+    factors = [warmup_cosine(step, 10, 110) for step in range(110)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1
+    assert factors[60] == pytest.approx(0.5)
+    assert factors[35] == pytest.approx((1 + math.cos(math.pi / 4)) / 2)
+    assert factors[109] < 1e-3
+    assert all(a >= b for a, b in zip(factors[10:-1], factors[11:], strict=True))
+
+
+def test_schedule_without_warmup_starts_at_the_peak():
+    assert warmup_cosine(0, 0, 10) == 1
+
+
+def test_moving_average_of_weights_with_the_models_running_statistics():
+    model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
+    average = moving_average(model, 0.9)
+    expected = {}
+    for step in range(100):
+        with torch.no_grad():
+            for tensor in model.state_dict().values():
+                tensor.add_(1)
+        average.update_parameters(model)
+        for name, tensor in model.state_dict().items():
+            decay = min(0.9, (1 + step) / (10 + step)) if step > 0 and "running" not in name else 0.0
+            expected[name] = decay * expected.get(name, 0.0) + (1 - decay) * tensor.double()
+    for name, tensor in average.module.state_dict().items():
+        if tensor.is_floating_point():
+            torch.testing.assert_close(tensor.double(), expected[name], msg=name)

@@ -1,0 +1,229 @@
+"""scripts/pretrain.py as a user runs it: a run, a kill and a resume, two processes, and mistakes."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from tiny_teachers import save_tiny_clip
+from tiny_triplets import save_tiny_triplets, tiny_rows
+
+from mrd_hf.data.batch_sampler import ShuffledBatchSampler
+from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.training_log import read_log
+
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "scripts" / "pretrain.py"
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+RECIPE = """
+num_points: 64
+eval_split: test
+num_train_steps: 12
+per_device_batch_size: 8
+warmup_steps: 2
+logging_steps: 1
+save_steps: 4
+save_total_limit: 5
+ema_decay: 0.5
+num_workers: 1
+cpu_threads: 1
+point_config:
+  {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_patches: 8,
+   patch_radius: 0.4, patch_size: 8, patch_feature_size: 16, drop_path_rate: 0.3, patch_dropout: 0.25}
+"""
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Path:
+    return save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, dataset) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
+    path.write_text(f"dataset: {dataset}\nclass_texts: {dataset / 'class_texts.parquet'}\n{RECIPE}")
+    return path
+
+
+def command(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
+    python = [sys.executable, *launcher]
+    return [*python, str(SCRIPT), "--config", str(recipe), "--output_dir", str(output_dir), *arguments]
+
+
+def pretrain(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = (), code: int = 0):
+    finished = subprocess.run(
+        command(recipe, output_dir, *arguments, launcher=launcher),
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert finished.returncode == code, finished.stdout + finished.stderr
+    return finished
+
+
+@pytest.fixture(scope="module")
+def finished_run(recipe, tmp_path_factory) -> Path:
+    output_dir = tmp_path_factory.mktemp("run") / "whole"
+    pretrain(recipe, output_dir)
+    return output_dir
+
+
+def test_a_run_leaves_what_it_promises(finished_run):
+    found = {p.name for p in finished_run.iterdir()}
+    assert found == {
+        "arguments.json",
+        "checkpoint-4",
+        "checkpoint-8",
+        "checkpoint-12",
+        "encoder",
+        "evaluation",
+        "training_curves.png",
+        "training_log.jsonl",
+    }
+    log = read_log(finished_run / "training_log.jsonl")
+    assert [line["step"] for line in log if "loss" in line] == list(range(1, 13))
+    assert {"relation_losses/intra_image", "relation_weights/cross_text_image", "logit_scale"} <= log[0].keys()
+    report = json.loads((finished_run / "evaluation" / "report.json").read_text())
+    assert {"zero_shot_top1", "shape_to_image_recall_at_10"} <= report.keys()
+
+
+def test_the_card_tells_what_ran(finished_run, dataset):
+    card = (finished_run / "encoder" / "README.md").read_text()
+    assert card.startswith("---\n")
+    assert "library_name: transformers" in card
+    assert str(dataset) in card
+    assert "12 of global batch 8 (1 process(es))" in card
+    assert "zero-shot top-1" in card
+    assert "a-teacher" in card
+
+
+def test_the_encoder_loads_in_a_new_process_and_gives_the_evaluated_embeddings(finished_run, dataset, tmp_path):
+    """Without the training's code: the Auto classes and the dataset's columns alone."""
+    code = f"""
+import numpy as np, torch, mrd_hf
+from datasets import load_dataset
+from safetensors.torch import save_file
+from transformers import AutoFeatureExtractor, AutoModel
+model = AutoModel.from_pretrained("{finished_run / "encoder"}")
+extractor = AutoFeatureExtractor.from_pretrained("{finished_run / "encoder"}")
+rows = load_dataset("{dataset}", split="test").with_format("numpy")[:]
+with torch.no_grad():
+    embeds = model.get_point_features(**extractor(list(rows["points"]), list(rows["colors"])))
+save_file({{"embeds": embeds}}, "{tmp_path / "embeds.safetensors"}")
+"""
+    subprocess.run([sys.executable, "-c", code], env=ENVIRONMENT, check=True, timeout=300)
+    evaluated = load_file(finished_run / "evaluation" / "point_embeds.safetensors")["point_embeds"]
+    loaded = load_file(tmp_path / "embeds.safetensors")["embeds"]
+    torch.testing.assert_close(loaded, evaluated, atol=1e-6, rtol=1e-5)
+
+
+def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_run, tmp_path):
+    output_dir = tmp_path / "killed"
+    process = subprocess.Popen(
+        command(recipe, output_dir),
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    log = output_dir / "training_log.jsonl"
+    deadline = time.monotonic() + 200
+    # Past the first checkpoint and the step after it, so that there is work to repeat.
+    while not (log.exists() and log.read_text().count('"loss"') >= 6):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (output_dir / "encoder").exists()
+
+    pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest")
+    for checkpoint in ("model.safetensors", "ema.safetensors"):
+        ours = load_file(output_dir / "checkpoint-12" / checkpoint)
+        expected = load_file(finished_run / "checkpoint-12" / checkpoint)
+        assert ours.keys() == expected.keys()
+        assert all(torch.equal(ours[name], expected[name]) for name in expected), checkpoint
+    ours, expected = (
+        [line for line in read_log(folder / "training_log.jsonl") if "loss" in line]
+        for folder in (output_dir, finished_run)
+    )
+    assert ours == expected
+
+
+def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_path):
+    """The first step's batch is the same, so its alignment is close; batch norm and augmentation are per process."""
+    output_dir = tmp_path / "two"
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone")
+    pretrain(recipe, output_dir, "--per_device_batch_size", "4", "--num_train_steps", "4", launcher=launcher)
+    ours = read_log(output_dir / "training_log.jsonl")
+    expected = read_log(finished_run / "training_log.jsonl")
+    assert ours[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.2)
+    assert "(2 process(es))" in (output_dir / "encoder" / "README.md").read_text()
+    # Resumed on one process at the same global batch.
+    pretrain(recipe, output_dir, "--num_train_steps", "6", "--resume_from_checkpoint", "latest")
+    assert [line["step"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line] == list(
+        range(1, 7)
+    )
+
+
+def test_a_teacher_embeds_on_the_fly(recipe, tmp_path):
+    data = save_tiny_triplets(tmp_path / "plain", without=("image_embeds", "text_embeds", "teacher"))
+    teacher = save_tiny_clip(tmp_path / "tiny-clip")
+    output_dir = tmp_path / "run"
+    plain = tmp_path / "plain.yaml"
+    plain.write_text(RECIPE)
+    pretrain(plain, output_dir, "--dataset", str(data), "--teacher", str(teacher), "--num_train_steps", "3")
+    config = json.loads((output_dir / "encoder" / "config.json").read_text())
+    assert config["teacher_id"] == "tiny-clip"
+    assert "shape_to_text_recall_at_1" in json.loads((output_dir / "evaluation" / "report.json").read_text())
+
+
+def assert_refused(recipe: Path, output_dir: Path, *arguments: str, message: str, code: int = 2) -> None:
+    finished = pretrain(recipe, output_dir, *arguments, code=code)
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr
+
+
+def test_mistakes_end_with_one_message_and_nothing_written(recipe, dataset, tmp_path):
+    out = tmp_path / "none"
+    typo = tmp_path / "typo.yaml"
+    typo.write_text(recipe.read_text() + "learning_rat: 1\n")
+    assert_refused(typo, out, message="typo.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'?")
+    lacking = save_tiny_triplets(tmp_path / "lacking", train=8, test=2, without=("colors",))
+    assert_refused(recipe, out, "--dataset", str(lacking), message="no column 'colors'")
+    wide = '{"projection_dim": 40}'
+    assert_refused(recipe, out, "--point_config", wide, message="have width 40 (point_config.projection_dim), those")
+    nowhere = str(tmp_path / "no-teacher")
+    assert_refused(recipe, out, "--teacher", nowhere, message=f"teacher '{nowhere}': no such folder")
+    assert_refused(recipe, out, "--dataset", str(tmp_path / "no-data"), message="no such folder")
+    assert not out.exists()
+
+
+def test_an_earlier_run_is_not_overwritten(recipe, finished_run):
+    before = {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")}
+    assert_refused(recipe, finished_run, message="is not empty; pass --resume_from_checkpoint latest")
+    assert {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")} == before
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(recipe, tmp_path):
+    """One shape's cached embedding is broken: the run names it, and the last good checkpoint stays the last."""
+    third_batch = list(ShuffledBatchSampler(40, 8, 3, seed=0))[2]
+    broken, _ = third_batch[0]
+    data = save_tiny_triplets(tmp_path / "broken", broken=broken)
+    output_dir = tmp_path / "run"
+    finished = pretrain(recipe, output_dir, "--dataset", str(data), "--save_steps", "1", code=1)
+    assert "the loss is nan at step 3" in finished.stderr
+    ids = [row["id"] for row in tiny_rows(40)]
+    assert ", ".join(ids[index] for index, _ in third_batch) in finished.stderr
+    assert f"the last good checkpoint is {output_dir / 'checkpoint-2'}" in finished.stderr
+    assert "Traceback" not in finished.stderr
+    assert [p.name for p in list_checkpoints(output_dir)] == ["checkpoint-1", "checkpoint-2"]
+    assert all(torch.isfinite(t).all() for t in load_file(output_dir / "checkpoint-2/model.safetensors").values())
