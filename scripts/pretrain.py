@@ -143,6 +143,7 @@ def main() -> None:
         output_dir / "encoder",
         CARD_TEMPLATE,
         facts={
+            "name": training.hub_model_id or "encoder",
             "dataset": data.dataset,
             "train_split": data.train_split,
             "eval_split": data.eval_split,

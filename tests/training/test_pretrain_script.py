@@ -168,7 +168,9 @@ def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_pat
     assert ours[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.2)
     assert "(2 process(es))" in (output_dir / "encoder" / "README.md").read_text()
     # Resumed on one process at the same global batch.
-    pretrain(recipe, output_dir, "--num_train_steps", "6", "--resume_from_checkpoint", "latest")
+    resume = ("--num_train_steps", "6", "--resume_from_checkpoint", "latest", "--report_to", "tensorboard")
+    pretrain(recipe, output_dir, *resume)
+    assert list((output_dir / "mrd").glob("events.out.tfevents.*"))
     assert [line["step"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line] == list(
         range(1, 7)
     )

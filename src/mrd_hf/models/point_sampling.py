@@ -75,16 +75,11 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
     """
     num_points = points.shape[1]
     inside = squared_distances(centers.float(), points.float()) <= radius**2
-    # An in-ball point's slot in the group is the number of in-ball points before it.
-    slot = inside.cumsum(dim=-1, dtype=torch.int32) - 1
-    counts = slot[..., -1:] + 1
-    # Points outside the ball, and those that come after the group is full, go to a slot that is cut off.
-    slot = torch.where(inside, slot, num_samples).clamp_(max=num_samples).long()
-    groups = torch.zeros(*slot.shape[:2], num_samples + 1, dtype=torch.long, device=points.device)
-    index = torch.arange(num_points, device=points.device).expand_as(slot)
-    groups = groups.scatter_(2, slot, index)[..., :num_samples]
-    padding = torch.arange(num_samples, device=points.device) >= counts
-    return torch.where(padding, groups[..., :1], groups)
+    # Points outside get an index beyond the last, so the smallest indices are the first points inside.
+    index = torch.where(inside, torch.arange(num_points, dtype=torch.int32, device=points.device), num_points)
+    members = index.topk(min(num_samples, num_points), largest=False, sorted=True).values.long()
+    members = torch.nn.functional.pad(members, (0, num_samples - members.shape[-1]), value=num_points)
+    return torch.where(members == num_points, members[..., :1], members)
 
 
 def gather_points(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

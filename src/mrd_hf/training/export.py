@@ -39,7 +39,6 @@ def export_encoder(
         temporary,
         card_template,
         teacher=encoder.config.teacher_id,
-        name=folder.name,
         parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
         num_points=extractor.num_points,
         num_patches=encoder.config.num_patches,

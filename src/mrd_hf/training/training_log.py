@@ -49,7 +49,7 @@ def plot_log(log: list[dict[str, float]], path: Path) -> None:
     }
     logged = {key for line in log for key in line}
     panels = {title: series for title, series in panels.items() if any(key in logged for key, _ in series)}
-    figure = Figure(figsize=(4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(5.2 * len(panels), 5), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, series) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels.items(), strict=True):
         for key, label in series:
@@ -58,7 +58,8 @@ def plot_log(log: list[dict[str, float]], path: Path) -> None:
         axes.set_title(title)
         axes.set_xlabel("step")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize="small")
+        # Below, where no curve is.
+        axes.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
 
 
