@@ -152,7 +152,7 @@ def test_gradient_checkpointing_gives_the_same_gradients():
     for checkpointing in (False, True):
         model = tiny_model().train()
         if checkpointing:
-            model.activation_checkpointing_enable()
+            model.gradient_checkpointing_enable()
         model.get_point_features(clouds()).square().sum().backward()
         gradients.append({name: p.grad for name, p in model.named_parameters()})
     assert all(g is not None for g in gradients[0].values())

@@ -1,5 +1,7 @@
 """MRD pretraining configuration."""
 
+from typing import Any
+
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
@@ -38,7 +40,7 @@ class MRDConfig(PreTrainedConfig):
     """
 
     model_type = "mrd"
-    sub_configs_defaults = {"point_config": PointBertConfig}
+    sub_configs = {"point_config": PointBertConfig}
 
     point_config: dict | PointBertConfig | None = None
     logit_scale_init_value: float | int = 2.6592
@@ -49,13 +51,16 @@ class MRDConfig(PreTrainedConfig):
     mask_self_pairs: bool = True
     weight_entropy: float | int = 1.0
 
+    def __post_init__(self, **kwargs: Any) -> None:
+        if not isinstance(self.point_config, PointBertConfig):
+            self.point_config = PointBertConfig(**(self.point_config or {}))
+        super().__post_init__(**kwargs)
+
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
         for name in ("teacher_temperature", "student_temperature", "weight_entropy"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if not isinstance(self.point_config, PointBertConfig):
-            raise ValueError(f"point_config must be a PointBertConfig or its fields, got {self.point_config!r}.")
         if self.relation_weight < 0:
             raise ValueError(f"relation_weight must not be negative, got {self.relation_weight}.")
 
