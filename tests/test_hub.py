@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import HfApi, ModelCard
 
+from mrd_hf.errors import UserError
 from mrd_hf.hub import push_folder, write_model_card
 
 
@@ -46,6 +47,16 @@ def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
 def test_a_card_without_evaluation_says_so(tmp_path):
     write_model_card(tmp_path, TEMPLATE, teacher="t", evaluation=None, **FACTS)
     assert "Not evaluated." in (tmp_path / "README.md").read_text()
+
+
+def test_a_push_that_fails_says_where_the_encoder_is(tmp_path, monkeypatch):
+    def create_repo(self, repo_id, **arguments):
+        raise ConnectionError("no route to the Hub")
+
+    monkeypatch.setattr(HfApi, "create_repo", create_repo)
+    with pytest.raises(UserError, match=f"no route to the Hub. The encoder is safe in {tmp_path}") as error:
+        push_folder(tmp_path, "org/model", private=True)
+    assert error.value.exit_code == 1
 
 
 def test_pushing_creates_the_repository_and_uploads_the_folder(tmp_path, monkeypatch):

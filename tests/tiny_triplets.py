@@ -56,7 +56,7 @@ def save_tiny_triplets(
     """
     features = {**triplet_features(embedding_dim=WIDTH), "label": Value("string")}
     features = Features({name: feature for name, feature in features.items() if name not in without})
-    (folder / "data").mkdir(parents=True)
+    (folder / "data").mkdir(parents=True, exist_ok=True)
     for split, count, seed in (("train", train, 0), ("test", test, 1)):
         rows = [{k: row[k] for k in features} for row in tiny_rows(count, seed=seed)]
         if split == "train" and broken is not None:
@@ -65,9 +65,5 @@ def save_tiny_triplets(
     classes = np.random.default_rng(2).standard_normal((len(NAMES), WIDTH)).astype(np.float32)
     Dataset.from_dict({"label": list(NAMES), "text_embed": classes.tolist()}).to_parquet(
         folder / "class_texts.parquet"
-    )
-    (folder / "README.md").write_text(
-        "---\nconfigs:\n- config_name: default\n  data_files:\n"
-        "  - {split: train, path: data/train-*.parquet}\n  - {split: test, path: data/test-*.parquet}\n---\n"
     )
     return folder

@@ -9,6 +9,7 @@ from mrd_hf.errors import UserError
 from mrd_hf.training.checkpoints import (
     ARGUMENTS_FILE,
     STATE_FILE,
+    TrainerState,
     find_checkpoint,
     list_checkpoints,
     prepare_output_dir,
@@ -70,6 +71,6 @@ def test_resuming_removes_what_a_kill_left_half_written(tmp_path):
 def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path):
     accelerator = Accelerator(cpu=True)
     for step in (1, 2, 3):
-        save_checkpoint(accelerator, tmp_path, step, average=None, total_limit=2)
+        save_checkpoint(accelerator, tmp_path, TrainerState(step, 0.5), average=None, total_limit=2)
     assert [p.name for p in list_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-3"]
     assert not list(tmp_path.glob("incomplete-*"))

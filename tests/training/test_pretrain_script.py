@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -156,6 +157,17 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_
         for folder in (output_dir, finished_run)
     )
     assert ours == expected
+
+
+def test_killed_before_the_export_it_only_evaluates_and_exports(recipe, finished_run, tmp_path):
+    output_dir = tmp_path / "late"
+    shutil.copytree(finished_run, output_dir)
+    shutil.rmtree(output_dir / "encoder")
+    pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest")
+    for file in ("encoder/model.safetensors", "training_log.jsonl", "evaluation/report.json"):
+        assert (output_dir / file).read_bytes() == (finished_run / file).read_bytes(), file
+    loss = read_log(output_dir / "training_log.jsonl")[-2]["loss"]
+    assert f"| final training loss | {loss:.4f} |" in (output_dir / "encoder" / "README.md").read_text()
 
 
 def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_path):

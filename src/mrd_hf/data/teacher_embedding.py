@@ -10,14 +10,14 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Array2D, Dataset, DatasetDict, Features, Value, load_dataset
-from datasets.exceptions import DatasetsError
+from datasets import Array2D, Dataset, DatasetDict, Features, Value
 from huggingface_hub import DatasetCard
 from PIL import Image
 
 from ..errors import UserError
 from ..teacher import Teacher
 from .dataset_writing import check_vacant
+from .loading import load_all_splits
 from .triplet_schema import EMBEDDING_COLUMNS, SOURCE_COLUMNS, check_columns
 
 
@@ -110,7 +110,7 @@ def embed_dataset_folder(
     Raises:
         UserError: If the folder is no prepared dataset.
     """
-    splits = _load_splits(folder)
+    splits = load_all_splits(folder)
     for split, dataset in splits.items():
         check_columns(dataset.features, SOURCE_COLUMNS, f"{folder} ({split})")
     out_data = out / "data"
@@ -156,15 +156,6 @@ def check_folders(folder: Path, out: Path, overwrite: bool) -> None:
     if out.resolve() == folder.resolve():
         raise UserError(f"{out}: is the dataset's own folder, which is left as it is; give --out another folder.")
     check_vacant(out, overwrite)
-
-
-def _load_splits(folder: Path) -> DatasetDict:
-    try:
-        return load_dataset(str(folder))
-    except (OSError, ValueError, DatasetsError) as error:
-        raise UserError(
-            f"{folder}: does not load as a dataset; prepare one with scripts/prepare_dataset.py. {error}"
-        ) from error
 
 
 def _embed_in_batches(embed: Any, items: list[Item], batch_size: int, width: int) -> np.ndarray:

@@ -3,7 +3,7 @@
     output_dir/
       arguments.json             what the run was told
       checkpoint-100/            what accelerate saves (weights, optimizer, random states) and
-        trainer_state.json         the step
+        trainer_state.json         the step and its loss
         ema.safetensors            the moving average, if there is one
 
 A checkpoint is written under a name that is not taken for one and renamed when it is complete.
@@ -13,6 +13,7 @@ import json
 import os
 import re
 import shutil
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -25,6 +26,19 @@ from ..errors import UserError
 ARGUMENTS_FILE = "arguments.json"
 STATE_FILE = "trainer_state.json"
 EMA_FILE = "ema.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """Where a run stands.
+
+    Args:
+        step (`int`): Optimizer steps done.
+        loss (`float`): The last one's loss, over the global batch.
+    """
+
+    step: int
+    loss: float
 
 
 def list_checkpoints(output_dir: Path) -> list[Path]:
@@ -65,10 +79,15 @@ def flush_to_disk(folder: Path) -> None:
 
 
 def save_checkpoint(
-    accelerator: Accelerator, output_dir: Path, step: int, average: AveragedModel | None, total_limit: int | None
+    accelerator: Accelerator,
+    output_dir: Path,
+    state: TrainerState,
+    average: AveragedModel | None,
+    total_limit: int | None,
 ) -> Path:
     """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`. Called by all
     processes."""
+    step = state.step
     final = output_dir / f"checkpoint-{step}"
     temporary = output_dir / f"incomplete-checkpoint-{step}"
     if accelerator.is_main_process:
@@ -79,7 +98,7 @@ def save_checkpoint(
     if accelerator.is_main_process:
         if average is not None:
             save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
-        (temporary / STATE_FILE).write_text(json.dumps({"step": step}))
+        (temporary / STATE_FILE).write_text(json.dumps(asdict(state)))
         flush_to_disk(temporary)
         shutil.rmtree(final, ignore_errors=True)
         temporary.rename(final)
@@ -90,8 +109,8 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None) -> int:
-    """Restore what [`save_checkpoint`] saved; returns the step. Called by all processes.
+def load_checkpoint(accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None) -> TrainerState:
+    """Restore what [`save_checkpoint`] saved. Called by all processes.
 
     Raises:
         UserError: when the run has a moving average and the checkpoint has none.
@@ -101,7 +120,7 @@ def load_checkpoint(accelerator: Accelerator, checkpoint: Path, average: Average
     accelerator.load_state(str(checkpoint))
     if average is not None:
         average.load_state_dict(load_file(checkpoint / EMA_FILE))
-    return json.loads((checkpoint / STATE_FILE).read_text())["step"]
+    return TrainerState(**json.loads((checkpoint / STATE_FILE).read_text()))
 
 
 def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> None:

@@ -21,7 +21,7 @@ from ..errors import UserError
 from ..models.modeling_mrd import RELATION_TERMS, MRDForPretraining, MRDForPretrainingOutput
 from ..teacher import Teacher
 from .arguments import PretrainingArguments
-from .checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from .checkpoints import TrainerState, list_checkpoints, load_checkpoint, save_checkpoint
 from .distributed import DistributedGather
 from .optimization import moving_average, parameter_groups, warmup_cosine
 from .training_log import TrainingLog
@@ -96,6 +96,7 @@ class Pretraining:
         self.gather = DistributedGather()
         self.generator = torch.Generator(device=accelerator.device)
         self.step = 0
+        self.loss = math.nan
 
     @property
     def plain_model(self) -> MRDForPretraining:
@@ -106,7 +107,8 @@ class Pretraining:
 
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, exactly as the run that saved it would have gone on."""
-        self.step = load_checkpoint(self.accelerator, checkpoint, self.average)
+        state = load_checkpoint(self.accelerator, checkpoint, self.average)
+        self.step, self.loss = state.step, state.loss
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """The remaining batches of this process."""
@@ -160,7 +162,7 @@ class Pretraining:
         """One optimizer step; returns the loss over the global batch and this process's output.
 
         Raises:
-            UserError: when the loss is not finite. The weights are then still those of the last step.
+            UserError: when the loss or its gradient is not finite. The weights are then still those of the last step.
         """
         factor = warmup_cosine(self.step, self.arguments.warmup_steps, self.arguments.num_train_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
@@ -168,28 +170,31 @@ class Pretraining:
         output = self.model(**self.model_inputs(batch), gather=self.gather)
         loss = self.accelerator.reduce(output.loss.detach(), reduction="mean").item()
         if not math.isfinite(loss):
-            raise self.non_finite_loss(loss, batch["ids"])
+            raise self.not_finite("loss", loss, batch["ids"])
         self.accelerator.backward(output.loss)
-        self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm).item()
+        # In fp16 the loss scaler meets such gradients by skipping the step.
+        if not math.isfinite(norm) and self.accelerator.scaler is None:
+            raise self.not_finite("gradient's norm", norm, batch["ids"])
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.accelerator.unwrap_model(self.model))
         return loss, output
 
-    def non_finite_loss(self, loss: float, ids: list[str]) -> UserError:
+    def not_finite(self, quantity: str, value: float, ids: list[str]) -> UserError:
         checkpoints = list_checkpoints(self.output_dir)
         last_good = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
         return UserError(
-            f"the loss is {loss} at step {self.step + 1}; training stopped before the weights changed, and "
+            f"the {quantity} is {value} at step {self.step + 1}; training stopped before the weights changed, and "
             f"{last_good}. The batch's ids: {', '.join(ids)}. Look for embeddings or points that are not finite, or "
             "lower learning_rate.",
             exit_code=1,
         )
 
-    def metrics(self, loss: float, output: MRDForPretrainingOutput) -> dict[str, float]:
+    def metrics(self, output: MRDForPretrainingOutput) -> dict[str, float]:
         """What to log of a step. All but the loss are this process's."""
-        metrics = {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        metrics = {"loss": self.loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         for name in ("alignment_loss", "relation_loss", "logit_scale"):
             if name in output:
                 metrics[name] = output[name].item()
@@ -207,9 +212,8 @@ class Pretraining:
         if self.step == 0:
             set_seed(arguments.seed, device_specific=True)
         log = TrainingLog(self.output_dir / LOG_FILE, self.step) if accelerator.is_main_process else None
-        # Resumed from the last step's checkpoint, there is nothing left but to evaluate.
-        scores = self.run_evaluation(log) if self.step == arguments.num_train_steps else {}
-        loss = float("nan")
+        # Resumed from the last step's checkpoint, there is nothing left but to evaluate, which has been logged.
+        scores = self.run_evaluation(None) if self.step == arguments.num_train_steps else {}
         progress = tqdm(
             total=arguments.num_train_steps,
             initial=self.step,
@@ -220,12 +224,12 @@ class Pretraining:
         )
         self.model.train()
         for batch in self.batches():
-            loss, output = self.train_step(batch)
+            self.loss, output = self.train_step(batch)
             self.step += 1
             last = self.step == arguments.num_train_steps
             progress.update()
             if self.step % arguments.logging_steps == 0 or last:
-                metrics = self.metrics(loss, output)
+                metrics = self.metrics(output)
                 accelerator.log(metrics, step=self.step)
                 if log is not None:
                     log.write(self.step, metrics)
@@ -233,9 +237,10 @@ class Pretraining:
             if last or (arguments.eval_steps and self.step % arguments.eval_steps == 0):
                 scores = self.run_evaluation(log)
             if last or self.step % arguments.save_steps == 0:
-                save_checkpoint(accelerator, self.output_dir, self.step, self.average, arguments.save_total_limit)
+                state = TrainerState(self.step, self.loss)
+                save_checkpoint(accelerator, self.output_dir, state, self.average, arguments.save_total_limit)
         progress.close()
-        return PretrainingResult(self.plain_model, {"train_loss": loss, **scores}, time.monotonic() - started)
+        return PretrainingResult(self.plain_model, {"train_loss": self.loss, **scores}, time.monotonic() - started)
 
     def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
         """Evaluate on the main process, while the others wait."""
