@@ -130,6 +130,9 @@ def main() -> None:
     if training.report_to:
         accelerator.init_trackers("mrd", config={k: str(v) for k, v in told.items()})
     result = run.run()
+    # The wrapped model must go before the process group that it holds on to, or its end can hang on gloo's threads.
+    del run
+    accelerator.free_memory()
     accelerator.end_training()
     if not accelerator.is_main_process:
         return
