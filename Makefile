@@ -52,7 +52,12 @@ format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
+# transformers' own tests of models, which tests/models/test_transformers_suite.py runs on ours.
+$(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.py
+	$(BIN)/python tests/transformers_suite/fetch.py
+	touch $@
+
+test: lint $(VENV)/.transformers-tests
 	$(BIN)/python -m pytest
 
 clean:

@@ -6,28 +6,47 @@ Importing the package registers its models with transformers' Auto classes.
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
 
 from .models.configuration_mrd import MRDConfig
-from .models.configuration_point_bert import PointBertConfig
+from .models.configuration_point_bert import POINT_BERT_PRESETS, PointBertConfig
+from .models.configuration_uni3d import UNI3D_PRESETS, Uni3DConfig
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
-from .models.modeling_point_bert import PointBertModel, PointBertOutput
+from .models.modeling_point_bert import PointBertForShapeClassification, PointBertModel, PointBertOutput
+from .models.modeling_uni3d import Uni3DModel, Uni3DOutput
 
 
 __version__ = "0.1.0"
 
 AutoConfig.register("point_bert", PointBertConfig)
+AutoConfig.register("uni3d", Uni3DConfig)
 AutoConfig.register("mrd", MRDConfig)
 AutoModel.register(PointBertConfig, PointBertModel)
+AutoModel.register(Uni3DConfig, Uni3DModel)
 AutoModel.register(MRDConfig, MRDForPretraining)
 AutoModelForPreTraining.register(MRDConfig, MRDForPretraining)
 AutoFeatureExtractor.register(PointBertConfig, PointCloudFeatureExtractor)
+AutoFeatureExtractor.register(Uni3DConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(MRDConfig, PointCloudFeatureExtractor)
 
+# Saved folders carry the code as well, for those who load them by `trust_remote_code=True`, without this package.
+for _config in (PointBertConfig, Uni3DConfig, MRDConfig):
+    _config.register_for_auto_class()
+PointBertModel.register_for_auto_class("AutoModel")
+Uni3DModel.register_for_auto_class("AutoModel")
+MRDForPretraining.register_for_auto_class("AutoModelForPreTraining")
+PointCloudFeatureExtractor.register_for_auto_class()
+
 __all__ = [
+    "POINT_BERT_PRESETS",
+    "UNI3D_PRESETS",
     "MRDConfig",
     "MRDForPretraining",
     "MRDForPretrainingOutput",
     "PointBertConfig",
+    "PointBertForShapeClassification",
     "PointBertModel",
     "PointBertOutput",
     "PointCloudFeatureExtractor",
+    "Uni3DConfig",
+    "Uni3DModel",
+    "Uni3DOutput",
 ]

@@ -101,6 +101,26 @@ def test_a_batch_of_one_text_and_one_image_is_finite():
     assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
 
+def test_a_batch_of_one_has_nothing_to_relate_or_contrast():
+    model = tiny_mrd().eval()
+    output = model(clouds(1), *teacher_embeds(1))
+    output.loss.backward()
+    assert output.relation_losses.tolist() == [0, 0, 0, 0]
+    assert output.alignment_loss.item() == 0
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters())
+
+
+def test_the_encoders_states_are_recorded_when_asked():
+    model = tiny_mrd()
+    model.set_attn_implementation("eager")
+    output = model(clouds(6), *teacher_embeds(), output_hidden_states=True, output_attentions=True)
+    encoded = model.point_bert(clouds(6), output_hidden_states=True, output_attentions=True)
+    assert output.keys() >= {"hidden_states", "attentions"}
+    for name in ("hidden_states", "attentions"):
+        torch.testing.assert_close(output[name], encoded[name])
+    assert model(clouds(6), *teacher_embeds()).hidden_states is None
+
+
 def test_every_parameter_learns_and_the_teacher_does_not():
     model = tiny_mrd().train()
     image, text = (e.requires_grad_() for e in teacher_embeds())

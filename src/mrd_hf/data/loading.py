@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import datasets
+import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
@@ -35,10 +36,21 @@ def load_all_splits(name: str | Path) -> DatasetDict:
         return load_dataset(str(name), cache_dir=_cache_dir(folder) if folder.is_dir() else None)
     except (DatasetNotFoundError, ConnectionError) as error:
         raise UserError(f"no dataset {name}: no such folder, and not found on the Hub ({error}).") from None
-    except DatasetGenerationError as error:
-        raise UserError(f"cannot read {name}: {error.__cause__ or error}; is a file cut off or no parquet?") from None
-    except (ValueError, OSError) as error:
-        raise UserError(f"cannot open {name}: {error}") from None
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        where = _first_broken_file(folder) or name
+        raise UserError(
+            f"cannot read {where}: {error.__cause__ or error}; prepare it anew with scripts/prepare_dataset.py."
+        ) from None
+
+
+def _first_broken_file(folder: Path) -> Path | None:
+    """The first parquet file of a local dataset whose footer cannot be read."""
+    for file in sorted(folder.rglob("*.parquet")):
+        try:
+            pq.read_metadata(file)
+        except (ValueError, OSError):
+            return file
+    return None
 
 
 def _cache_dir(folder: Path) -> str:

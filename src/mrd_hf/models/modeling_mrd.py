@@ -1,13 +1,15 @@
 """MRD pretraining: PointBERT with the objective of Multi-modal Relation Distillation (arXiv 2407.14007)."""
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast
 
 import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import ModelOutput
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import can_return_tuple
 
 from .configuration_mrd import MRDConfig
 from .configuration_point_bert import PointBertConfig
@@ -50,6 +52,8 @@ class MRDForPretrainingOutput(ModelOutput):
         relation_weights (`torch.Tensor` of shape `(4,)`, *optional*): Their weights; they sum to 4.
         point_embeds (`torch.Tensor` of shape `(batch, projection_dim)`): The shapes' embeddings, not normalised.
         logit_scale (`torch.Tensor`, scalar): Scale of the alignment's logits.
+        hidden_states (`tuple(torch.Tensor)`, *optional*): The encoder's, as in [`PointBertOutput`].
+        attentions (`tuple(torch.Tensor)`, *optional*): The encoder's, as in [`PointBertOutput`].
     """
 
     loss: torch.Tensor | None = None
@@ -59,6 +63,8 @@ class MRDForPretrainingOutput(ModelOutput):
     relation_weights: torch.Tensor | None = None
     point_embeds: torch.Tensor | None = None
     logit_scale: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
 
 
 class MRDObjective(nn.Module):
@@ -138,6 +144,8 @@ class MRDObjective(nn.Module):
         """The Jeffrey divergence of each of `RELATION_TERMS`: the teacher's relation against the one in which the
         shape takes the place of the row's modality (and, within one modality, of the column's too)."""
         point, image, text = range(3)
+        # A sample alone has no other to relate to: with itself left out, too, every softmax would be empty.
+        masked = self.config.mask_self_pairs and joined[point].shape[0] > 1
         losses = []
         for (row, column), (student_row, student_column) in (
             ((image, image), (point, point)),
@@ -145,7 +153,7 @@ class MRDObjective(nn.Module):
             ((image, text), (point, text)),
             ((text, image), (point, image)),
         ):
-            excluded = same if self.config.mask_self_pairs and row == column else None
+            excluded = same if masked and row == column else None
             with torch.no_grad():
                 target = relation_log_probs(local[row], joined[column], self.config.teacher_temperature, excluded)
             relation = relation_log_probs(
@@ -184,25 +192,30 @@ class MRDForPretraining(MRDPreTrainedModel):
 
     def __init__(self, config: MRDConfig) -> None:
         super().__init__(config)
-        assert isinstance(config.point_config, PointBertConfig)  # the configuration has made it one
-        self.point_bert = PointBertModel(config.point_config)
+        # The configuration has made it one. No isinstance: code loaded from the Hub has this class once for the
+        # configuration's file and once more for this one.
+        self.point_bert = PointBertModel(cast(PointBertConfig, config.point_config))
         self.objective = MRDObjective(config)
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
         return self.point_bert.get_input_embeddings()
 
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.point_bert.set_input_embeddings(value)
+
     def get_point_features(self, point_values: torch.Tensor) -> torch.Tensor:
         """As [`PointBertModel.get_point_features`]."""
         return self.point_bert.get_point_features(point_values)
 
+    @can_return_tuple
     def forward(
         self,
         point_values: torch.Tensor,
         image_embeds: torch.Tensor,
         text_embeds: torch.Tensor,
         gather: Gather | None = None,
-        return_dict: bool | None = None,
+        **kwargs: Unpack[TransformersKwargs],
     ) -> MRDForPretrainingOutput | tuple[torch.Tensor, ...]:
         r"""
         Args:
@@ -214,7 +227,9 @@ class MRDForPretraining(MRDPreTrainedModel):
             gather (`Gather`, *optional*):
                 Joins embeddings over processes, so that the loss sees the global batch.
                 [`mrd_hf.training.distributed.DistributedGather`] is one.
-            return_dict (`bool`, *optional*): False returns a tuple.
+
+        Returns:
+            [`MRDForPretrainingOutput`], or a tuple with `return_dict=False`.
 
         Raises:
             ValueError: when the embeddings' shape is not that of the shapes' embeddings.
@@ -230,7 +245,8 @@ class MRDForPretraining(MRDPreTrainedModel):
         >>> output.loss.backward()
         ```
         """
-        point_embeds = self.point_bert.get_point_features(point_values)
+        encoded = self.point_bert(point_values, return_dict=True, **kwargs)
+        point_embeds = encoded.pooler_output if encoded.point_embeds is None else encoded.point_embeds
         for name, embeds in (("image_embeds", image_embeds), ("text_embeds", text_embeds)):
             if embeds.shape != point_embeds.shape:
                 raise ValueError(
@@ -239,8 +255,8 @@ class MRDForPretraining(MRDPreTrainedModel):
                     f"got {tuple(embeds.shape)}."
                 )
         output = self.objective(point_embeds, image_embeds, text_embeds, gather)
-        return_dict = self.config.return_dict if return_dict is None else return_dict
-        return output if return_dict else output.to_tuple()
+        output.hidden_states, output.attentions = encoded.hidden_states, encoded.attentions
+        return output
 
 
 __all__ = ["RELATION_TERMS", "MRDForPretraining", "MRDForPretrainingOutput", "MRDPreTrainedModel"]

@@ -12,10 +12,11 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
-from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.generic import can_return_tuple, maybe_autocast, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_point_bert import PointBertConfig
@@ -95,7 +96,7 @@ class PointBertEmbeddings(nn.Module):
         )
 
     def forward(self, point_values: torch.Tensor) -> torch.Tensor:
-        with torch.autocast(point_values.device.type, enabled=False):
+        with maybe_autocast(point_values.device.type, enabled=False):
             centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
             centers, groups = self.drop_patches(centers, groups)
@@ -211,6 +212,7 @@ class PointBertPreTrainedModel(PreTrainedModel):
     main_input_name = "point_values"
     input_modalities = ("point_cloud",)
     supports_gradient_checkpointing = True
+    _input_embed_layer = "patch_projection"
     _no_split_modules = ["PointBertEmbeddings", "PointBertLayer"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -230,9 +232,16 @@ class PointBertPreTrainedModel(PreTrainedModel):
 
 
 class PointBertModel(PointBertPreTrainedModel):
-    """The point cloud encoder: points with colours in, an embedding in the teacher's space out."""
+    """The point cloud encoder: points with colours in, an embedding in the teacher's space out.
 
-    def __init__(self, config: PointBertConfig) -> None:
+    Args:
+        config (`PointBertConfig`)
+        add_projection (`bool`, defaults to `True`):
+            False leaves the projection out although `config.projection_dim` has a width, for a head that reads the
+            class token.
+    """
+
+    def __init__(self, config: PointBertConfig, add_projection: bool = True) -> None:
         super().__init__(config)
         self.embeddings = PointBertEmbeddings(config)
         depth = config.num_hidden_layers
@@ -240,12 +249,11 @@ class PointBertModel(PointBertPreTrainedModel):
             PointBertLayer(config, drop_path_rate=config.drop_path_rate * i / max(1, depth - 1)) for i in range(depth)
         )
         self.projection = (
-            nn.Linear(config.hidden_size, config.projection_dim) if config.projection_dim is not None else None
+            nn.Linear(config.hidden_size, config.projection_dim)
+            if add_projection and config.projection_dim is not None
+            else None
         )
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.patch_projection
 
     @merge_with_config_defaults
     @capture_outputs
@@ -283,8 +291,71 @@ class PointBertModel(PointBertPreTrainedModel):
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         """The embedding of each cloud, not normalised: `(batch, projection_dim)`, or without projection the class
         token `(batch, hidden_size)`. Arguments as for [`PointBertModel.forward`]."""
-        outputs = self(point_values, **kwargs)
+        outputs = self(point_values, return_dict=True, **kwargs)
         return outputs.pooler_output if self.projection is None else outputs.point_embeds
 
 
-__all__ = ["PointBertModel", "PointBertOutput", "PointBertPreTrainedModel"]
+class PointBertForShapeClassification(PointBertPreTrainedModel):
+    """PointBERT with a linear head on the class token, to be fine-tuned on labelled shapes.
+
+    `from_pretrained` of a folder of [`PointBertModel`] loads the encoder and starts with a new head; its projection
+    into the teacher's space is left out, since the head does not read it.
+    """
+
+    # The encoder's projection is dropped on purpose: do not report it.
+    _keys_to_ignore_on_load_unexpected = [r"^(point_bert\.)?projection\."]
+
+    def __init__(self, config: PointBertConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.point_bert = PointBertModel(config, add_projection=False)
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.loss_type = "ForSequenceClassification"  # transformers would infer it from a class name it knows
+        self.post_init()
+
+    @can_return_tuple
+    def forward(
+        self,
+        point_values: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> ImageClassifierOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            point_values (`torch.Tensor` of shape `(batch, num_points, 6)`): As for [`PointBertModel.forward`].
+            labels (`torch.Tensor`, *optional*):
+                What `config.problem_type` asks for: `"single_label_classification"`, class indices of shape
+                `(batch,)`; `"multi_label_classification"`, zeros and ones in floats of shape `(batch, num_labels)`;
+                `"regression"`, floats of shape `(batch, num_labels)`, or `(batch,)` with one label. Without a problem
+                type the first labels decide: one label is regression, integers are single-label, floats multi-label.
+
+        Returns:
+            [`~transformers.modeling_outputs.ImageClassifierOutput`] with `logits` of shape `(batch, num_labels)`, or a
+            tuple with `return_dict=False`.
+
+        Raises:
+            ValueError: when `point_values` has another shape.
+
+        Example:
+
+        ```python
+        >>> import torch
+        >>> from mrd_hf import PointBertConfig, PointBertForShapeClassification
+
+        >>> model = PointBertForShapeClassification(PointBertConfig(num_hidden_layers=2, num_labels=5))
+        >>> output = model(torch.rand(4, 1024, 6), labels=torch.tensor([0, 3, 1, 4]))
+        >>> output.loss.backward()
+        ```
+        """
+        outputs: PointBertOutput = self.point_bert(point_values, return_dict=True, **kwargs)
+        logits = self.classifier(self.dropout(outputs.pooler_output))
+        return ImageClassifierOutput(
+            loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
+            logits=logits,
+            hidden_states=outputs.hidden_states,
+            attentions=outputs.attentions,
+        )
+
+
+__all__ = ["PointBertForShapeClassification", "PointBertModel", "PointBertOutput", "PointBertPreTrainedModel"]

@@ -1,4 +1,4 @@
-"""Picking and grouping points: farthest point sampling and ball query.
+"""Picking and grouping points: farthest point sampling, ball query and nearest neighbours.
 
 Everything here runs in float32, outside autograd and outside autocast: distances in half precision would move
 points in and out of a patch.
@@ -80,6 +80,31 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
     members = index.topk(min(num_samples, num_points), largest=False, sorted=True).values.long()
     members = torch.nn.functional.pad(members, (0, num_samples - members.shape[-1]), value=num_points)
     return torch.where(members == num_points, members[..., :1], members)
+
+
+@torch.no_grad()
+def nearest_neighbors(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> torch.Tensor:
+    """The `num_samples` points nearest to each centre, nearest first; of equally near ones, the lowest index first.
+
+    A cloud with fewer points is padded with the nearest.
+
+    Args:
+        centers (`torch.Tensor` of shape `(batch, num_centers, 3)`)
+        points (`torch.Tensor` of shape `(batch, num_points, 3)`)
+        num_samples (`int`): Points in a group.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, num_centers, num_samples)`: indices into `points`.
+    """
+    num_points = points.shape[1]
+    distances = squared_distances(centers.float(), points.float())
+    # topk leaves the order of equals open. The bits of floats that are not negative are ordered as the floats are, so
+    # distance and index fit into one integer that no other point of the cloud has.
+    keys = distances.view(torch.int32).long().bitwise_left_shift_(32)
+    keys.bitwise_or_(torch.arange(num_points, device=points.device))
+    nearest = keys.topk(min(num_samples, num_points), largest=False, sorted=True).values & (2**32 - 1)
+    padding = nearest[..., :1].expand(-1, -1, num_samples - nearest.shape[-1])
+    return torch.cat([nearest, padding], dim=-1)
 
 
 def gather_points(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

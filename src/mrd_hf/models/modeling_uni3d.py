@@ -1,0 +1,292 @@
+"""Uni3D (arXiv 2310.06773), a point cloud encoder whose trunk is a vision transformer, EVA02 (arXiv 2303.11331).
+
+The trunk has no rotary embedding, nor has it in the original. What differs from the original code: neighbours are
+found by distances computed from coordinate differences, and farthest point sampling sees every point (there the one
+on a GPU skips those next to the origin); patch dropout acts before the patch network, to save its work, and in
+training only; 1x1 convolutions are linear layers, and the one over a patch's maximum and its points' features is two,
+so that the maximum's share is computed once a patch; q, k and v are separate projections as elsewhere in transformers,
+and so are an MLP's gate and the features it multiplies.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.processing_utils import Unpack
+from transformers.utils import ModelOutput, TransformersKwargs
+from transformers.utils.generic import maybe_autocast, merge_with_config_defaults
+from transformers.utils.output_capturing import capture_outputs
+
+from .configuration_uni3d import Uni3DConfig
+from .modeling_point_bert import PointBertDropPath, eager_attention_forward
+from .point_sampling import farthest_point_sampling, gather_points, nearest_neighbors
+
+
+POINT_CHANNELS = 6  # xyz, rgb; in a patch, xyz is relative to its centre
+
+
+@dataclass
+class Uni3DOutput(ModelOutput):
+    """
+    Output of [`Uni3DModel`].
+
+    Args:
+        last_hidden_state (`torch.Tensor` of shape `(batch, 1 + num_patches, hidden_size)`):
+            The class token and the patch tokens after the last block, not normalised.
+        pooler_output (`torch.Tensor` of shape `(batch, hidden_size)`): The class token after the final layer norm.
+        point_embeds (`torch.Tensor` of shape `(batch, projection_dim)`, *optional*):
+            The shape's embedding in the teacher's space, not normalised. None without a projection.
+        hidden_states (`tuple(torch.Tensor)`, *optional*): Input of the first block, then each block's output.
+        attentions (`tuple(torch.Tensor)`, *optional*): Attention probabilities of each block.
+    """
+
+    last_hidden_state: torch.Tensor | None = None
+    pooler_output: torch.Tensor | None = None
+    point_embeds: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+    attentions: tuple[torch.Tensor, ...] | None = None
+
+
+class Uni3DPatchNetwork(nn.Module):
+    """A small PointNet in two rounds, as in PCN (arXiv 1808.00671): the second sees each point beside the patch's
+    maximum of the first."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__()
+        width = config.patch_hidden_size
+        self.linear1 = nn.Linear(POINT_CHANNELS, width)
+        self.norm1 = nn.BatchNorm1d(width)
+        self.linear2 = nn.Linear(width, 2 * width)
+        self.patch_linear3 = nn.Linear(2 * width, 4 * width, bias=False)
+        self.point_linear3 = nn.Linear(2 * width, 4 * width)
+        self.norm3 = nn.BatchNorm1d(4 * width)
+        self.linear4 = nn.Linear(4 * width, config.patch_feature_size)
+
+    def forward(self, groups: torch.Tensor) -> torch.Tensor:
+        batch, num_patches, patch_size = groups.shape[:3]
+        features = nn.functional.relu(self.norm1(self.linear1(groups.flatten(0, 2))), inplace=True)
+        features = self.linear2(features).view(batch * num_patches, patch_size, -1)
+        features = self.point_linear3(features) + self.patch_linear3(features.amax(dim=1, keepdim=True))
+        features = nn.functional.relu(self.norm3(features.flatten(0, 1)), inplace=True)
+        return self.linear4(features).view(batch, num_patches, patch_size, -1).amax(dim=2)
+
+
+class Uni3DPositionEmbedding(nn.Module):
+    """Position embeddings of the patches, by an MLP on their centres."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(3, config.position_hidden_size)
+        self.fc2 = nn.Linear(config.position_hidden_size, config.hidden_size)
+
+    def forward(self, centers: torch.Tensor) -> torch.Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(centers)))
+
+
+class Uni3DEmbeddings(nn.Module):
+    """Tokens of a point cloud: one for each patch, and the class token before them."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.patch_network = Uni3DPatchNetwork(config)
+        self.patch_projection = nn.Linear(config.patch_feature_size, config.hidden_size)
+        self.position_embedding = Uni3DPositionEmbedding(config)
+        self.cls_token = nn.Parameter(torch.zeros(config.hidden_size))
+        self.cls_position = nn.Parameter(torch.zeros(config.hidden_size))
+
+    def group(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patch centres `(batch, num_patches, 3)` and groups `(batch, num_patches, patch_size, 6)`, in float32."""
+        point_values = point_values.float()
+        xyz = point_values[..., :3].contiguous()
+        centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
+        members = gather_points(point_values, nearest_neighbors(centers, xyz, self.config.patch_size))
+        return centers, torch.cat([members[..., :3] - centers[:, :, None], members[..., 3:]], dim=-1)
+
+    def drop_patches(self, centers: torch.Tensor, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Keep a random subset of the patches, another one for every cloud."""
+        batch, num_patches = centers.shape[:2]
+        num_kept = max(1, round(num_patches * (1 - self.config.patch_dropout)))
+        kept = torch.rand(batch, num_patches, device=centers.device).argsort(dim=1)[:, :num_kept]
+        return gather_points(centers, kept), gather_points(groups.flatten(2), kept).view(
+            batch, num_kept, *groups.shape[2:]
+        )
+
+    def forward(self, point_values: torch.Tensor) -> torch.Tensor:
+        with maybe_autocast(point_values.device.type, enabled=False):
+            centers, groups = self.group(point_values)
+        if self.training and self.config.patch_dropout > 0:
+            centers, groups = self.drop_patches(centers, groups)
+        dtype = self.patch_projection.weight.dtype
+        centers, groups = centers.to(dtype), groups.to(dtype)
+        patches = self.patch_projection(self.patch_network(groups)) + self.position_embedding(centers)
+        cls_token = (self.cls_token + self.cls_position).to(patches.dtype).expand(patches.shape[0], 1, -1)
+        return torch.cat([cls_token, patches], dim=1)
+
+
+class Uni3DAttention(nn.Module):
+    """Multi-head self-attention; the keys have no bias, the other projections have one."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heads = (*hidden_states.shape[:2], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(heads).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(heads).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        context, weights = attention(
+            self,
+            query,
+            key,
+            value,
+            None,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.out_proj(context.reshape(hidden_states.shape)), weights
+
+
+class Uni3DMLP(nn.Module):
+    """An MLP, gated (SwiGLU, arXiv 2002.05202) or plain, with or without a norm before its last layer."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__()
+        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size) if config.gated_mlp else None
+        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
+        self.activation_fn = ACT2FN[config.hidden_act]
+        self.layer_norm = (
+            nn.LayerNorm(config.intermediate_size, eps=config.layer_norm_eps) if config.mlp_norm else nn.Identity()
+        )
+        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        features = self.up_proj(hidden_states)
+        if self.gate_proj is None:
+            features = self.activation_fn(features)
+        else:
+            features = self.activation_fn(self.gate_proj(hidden_states)) * features
+        return self.down_proj(self.layer_norm(features))
+
+
+class Uni3DLayer(GradientCheckpointingLayer):
+    """Pre-norm transformer block."""
+
+    def __init__(self, config: Uni3DConfig, drop_path_rate: float) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.self_attn = Uni3DAttention(config)
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = Uni3DMLP(config)
+        self.drop_path = PointBertDropPath(drop_path_rate)
+
+    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        attended, _ = self.self_attn(self.layer_norm1(hidden_states), **kwargs)
+        hidden_states = hidden_states + self.drop_path(attended)
+        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states)))
+
+
+class Uni3DPreTrainedModel(PreTrainedModel):
+    config: Uni3DConfig
+    base_model_prefix = "uni3d"
+    main_input_name = "point_values"
+    input_modalities = ("point_cloud",)
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["Uni3DEmbeddings", "Uni3DLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_record_outputs = {"hidden_states": Uni3DLayer, "attentions": Uni3DAttention}
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Linear):
+            init.trunc_normal_(module.weight, std=self.config.initializer_range)
+            if module.bias is not None:
+                init.zeros_(module.bias)
+        elif isinstance(module, Uni3DEmbeddings):
+            init.zeros_(module.cls_token)
+            init.normal_(module.cls_position)
+
+
+class Uni3DModel(Uni3DPreTrainedModel):
+    """The point cloud encoder: points with colours in, an embedding in the teacher's space out."""
+
+    def __init__(self, config: Uni3DConfig) -> None:
+        super().__init__(config)
+        self.embeddings = Uni3DEmbeddings(config)
+        depth = config.num_hidden_layers
+        self.layers = nn.ModuleList(
+            Uni3DLayer(config, drop_path_rate=config.drop_path_rate * i / max(1, depth - 1)) for i in range(depth)
+        )
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.projection = (
+            nn.Linear(config.hidden_size, config.projection_dim) if config.projection_dim is not None else None
+        )
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embeddings.patch_projection
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> Uni3DOutput | tuple[torch.Tensor, ...]:
+        r"""
+        Args:
+            point_values (`torch.Tensor` of shape `(batch, num_points, 6)`):
+                xyz, centred and inside the unit sphere with y up, and rgb in 0..1 (0.4 where a cloud has no colour);
+                [`PointCloudFeatureExtractor`] makes them. The first point is the first patch's centre.
+
+        Returns:
+            [`Uni3DOutput`], or a tuple with `return_dict=False`.
+
+        Raises:
+            ValueError: when `point_values` has another shape.
+        """
+        if point_values.ndim != 3 or point_values.shape[-1] != POINT_CHANNELS or point_values.shape[1] == 0:
+            raise ValueError(
+                f"point_values must have shape (batch, num_points, {POINT_CHANNELS}): xyz and rgb of at least one "
+                f"point, got {tuple(point_values.shape)}."
+            )
+        hidden_states = self.embeddings(point_values)
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, **kwargs)
+        pooled = self.layer_norm(hidden_states[:, 0])
+        return Uni3DOutput(
+            last_hidden_state=hidden_states,
+            pooler_output=pooled,
+            point_embeds=self.projection(pooled) if self.projection is not None else None,
+        )
+
+    def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
+        """The embedding of each cloud, not normalised: `(batch, projection_dim)`, or without projection the class
+        token `(batch, hidden_size)`. Arguments as for [`Uni3DModel.forward`]."""
+        outputs = self(point_values, **kwargs)
+        return outputs.pooler_output if self.projection is None else outputs.point_embeds
+
+
+__all__ = ["Uni3DModel", "Uni3DOutput", "Uni3DPreTrainedModel"]

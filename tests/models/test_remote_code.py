@@ -1,0 +1,74 @@
+"""Saved folders carry their code: they load where the package is not installed."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from test_modeling_mrd import teacher_embeds, tiny_mrd
+from test_modeling_point_bert import clouds, tiny_model
+from transformers import AutoModel
+
+from mrd_hf import PointBertModel, PointCloudFeatureExtractor
+
+
+# Its arguments: the folder, the Auto class, the output to write, and the model's inputs in their order.
+STRANGER = """
+import sys
+
+sys.modules["mrd_hf"] = None  # as if it were not installed: importing it raises ModuleNotFoundError
+
+import transformers
+from safetensors.torch import load_file, save_file, save_file
+
+folder, auto_class, output, *names = sys.argv[1:]
+inputs = load_file(f"{folder}/inputs.safetensors")
+extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+values = extractor(inputs["points"].numpy())["point_values"]
+result = model(*(inputs[name] for name in names))[output].detach()
+save_file({"values": values, "result": result}, f"{folder}/outputs.safetensors")
+assert not any(name.startswith("mrd_hf.") for name in sys.modules)
+print(type(model).__module__, type(extractor).__module__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("make", "auto_class", "output", "names"),
+    [
+        (tiny_model, "AutoModel", "point_embeds", ["point_values"]),
+        (tiny_mrd, "AutoModelForPreTraining", "loss", ["point_values", "image_embeds", "text_embeds"]),
+    ],
+)
+def test_loads_without_the_package(tmp_path, make, auto_class, output, names):
+    model, extractor = make().eval(), PointCloudFeatureExtractor(num_points=30)
+    folder = tmp_path / "folder"
+    model.save_pretrained(folder)
+    extractor.save_pretrained(folder)
+    image, text = teacher_embeds(6)
+    inputs = {"point_values": clouds(6), "image_embeds": image, "text_embeds": text}
+    points = clouds(1, num_points=40)[0, :, :3].contiguous()
+    save_file({**inputs, "points": points}, folder / "inputs.safetensors")
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", STRANGER, folder, auto_class, output, *names],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert all(module.startswith("transformers_modules.") for module in done.stdout.split())
+    outputs = load_file(folder / "outputs.safetensors")
+    torch.testing.assert_close(outputs["result"], model(*(inputs[name] for name in names))[output])
+    assert torch.equal(outputs["values"], extractor(points.numpy())["point_values"])
+
+
+def test_with_the_package_its_own_code_is_used(tmp_path):
+    tiny_model().save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["auto_map"] == {
+        "AutoConfig": "configuration_point_bert.PointBertConfig",
+        "AutoModel": "modeling_point_bert.PointBertModel",
+    }
+    assert type(AutoModel.from_pretrained(tmp_path)) is PointBertModel
