@@ -1,0 +1,1 @@
+"""Stand-in for a folder of transformers' tests; see the package above."""
