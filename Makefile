@@ -8,7 +8,7 @@ DEMO_OUT := outputs/demo
 
 .PHONY: help demo test lint format clean
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,2s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
