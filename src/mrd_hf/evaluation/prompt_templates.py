@@ -10,8 +10,3 @@ SIMPLE_TEMPLATES = (
     "a {} on a plain background.",
     "an object known as a {}.",
 )
-
-
-def fill_templates(class_name: str, templates: tuple[str, ...] = SIMPLE_TEMPLATES) -> list[str]:
-    """The prompts for one class name, one a template."""
-    return [template.format(class_name) for template in templates]
