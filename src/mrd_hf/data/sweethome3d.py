@@ -23,9 +23,9 @@ from datasets import Features, Value
 from PIL import Image
 
 from ..errors import UserError
+from ..models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
+from ..models.surface_sampling import normalize_points, sample_surface
 from .dataset_writing import PreparedShape, prepare_dataset
-from .mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
-from .surface_sampling import normalize_points, sample_surface
 from .triplet_schema import triplet_features
 
 
@@ -161,9 +161,16 @@ class FurnitureLibrary:
         data = self.read(entry.model)
         if data is None:
             raise MeshError(f"{name}: no such file in the library.")
-        resolver = AssetResolver(posixpath.dirname(entry.model.lstrip("/")), self.read)
+        resolver = AssetResolver(posixpath.dirname(entry.model.lstrip("/")), self._read_asset)
         mesh = read_mesh(io.BytesIO(data), posixpath.splitext(entry.model)[1][1:], resolver, name)
         return mesh if entry.rotation is None else mesh.rotated(np.array(entry.rotation).reshape(3, 3))
+
+    def _read_asset(self, name: str) -> bytes | None:
+        """As [`FurnitureLibrary.read`], with the errors that an [`AssetResolver`] knows."""
+        try:
+            return self.read(name)
+        except UserError as error:
+            raise OSError(str(error)) from error
 
     def ids(self) -> list[str]:
         """A unique id for each entry, in the catalogue's order: the library's stem and as much path as it takes."""
@@ -326,7 +333,7 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
     try:
         icon = library.load_icon(entry)
         mesh = library.load_mesh(entry)
-    except UserError as error:
+    except (UserError, MeshError) as error:
         return PreparedShape(shape_id, skipped=str(error))
     generator = np.random.default_rng([seed, zlib.crc32(shape_id.encode())])
     points, colors = sample_surface(mesh, num_points, generator)

@@ -1,26 +1,43 @@
-"""Point clouds of any size, scale and place into the model's input."""
+"""Point clouds and meshes of any size, scale and place, in memory or in files, into the model's input."""
 
+import os
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
-from transformers.utils import TensorType
+from transformers.utils import TensorType, logging
+
+from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
+
+
+logger = logging.get_logger(__name__)
+
+# These may hold a mesh or, without any face, a point cloud.
+MESH_SUFFIXES = (".ply", ".glb", ".gltf", ".obj", ".off", ".stl")
+FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class PointCloudFeatureExtractor(FeatureExtractionMixin):
     r"""
-    Makes `point_values` of point clouds: centred, scaled into the unit sphere, y up, a fixed number of points, colours
-    in 0..1. Deterministic: the same cloud always gives the same values.
+    Makes `point_values` of point clouds and meshes: centred, scaled into the unit sphere, up as the encoder has it, a
+    fixed number of points, colours in 0..1. Deterministic: the same input always gives the same values.
 
     Args:
         num_points (`int`, defaults to 10000):
             Points of each output cloud. A larger cloud is thinned by a fixed random choice, a smaller one repeats its
-            points.
+            points, and from a mesh's surface as many are drawn, uniformly by area.
         normalize (`bool`, defaults to `True`): Whether to subtract the mean and divide by the largest norm.
         up_axis (`"y"` or `"z"`, defaults to `"y"`):
-            Which axis points up in the clouds given; z-up clouds are rotated (not mirrored) to y up.
-        default_color (`float`, defaults to 0.4): Grey level of clouds without colours.
+            Which axis points up in what is given. It holds for files as well, whatever their format: glTF is y-up by
+            its standard, most scans and CAD files are z-up.
+        encoder_up_axis (`"y"` or `"z"`, defaults to `"y"`):
+            Which axis pointed up in what the encoder was trained on. Shapes of the other kind are rotated, not
+            mirrored.
+        default_color (`float`, defaults to 0.4): Grey level, 0..1, of shapes without any colours.
     """
 
     model_input_names = ["point_values"]
@@ -30,82 +47,217 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
         num_points: int = 10000,
         normalize: bool = True,
         up_axis: Literal["y", "z"] = "y",
+        encoder_up_axis: Literal["y", "z"] = "y",
         default_color: float = 0.4,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        unknown = sorted(set(kwargs) - {"auto_map", "feature_extractor_type", "processor_class"})
+        if unknown:  # no error, as a file may come from another version
+            logger.warning(f"PointCloudFeatureExtractor has no setting {', '.join(unknown)}, so it has no effect.")
         if num_points < 1:
             raise ValueError(f"num_points must be at least 1, got {num_points}.")
-        if up_axis not in ("y", "z"):
-            raise ValueError(f"up_axis must be 'y' or 'z', got {up_axis!r}.")
+        if not 0 <= default_color <= 1:
+            raise ValueError(f"default_color must be in 0..1, got {default_color}.")
+        _check_axis("up_axis", up_axis)
+        _check_axis("encoder_up_axis", encoder_up_axis)
         self.num_points = num_points
         self.normalize = normalize
         self.up_axis = up_axis
+        self.encoder_up_axis = encoder_up_axis
         self.default_color = default_color
 
     def __call__(
         self,
-        points: np.ndarray | Sequence[np.ndarray],
-        colors: np.ndarray | Sequence[np.ndarray] | None = None,
+        points: Any,
+        colors: Any = None,
+        up_axis: Literal["y", "z"] | None = None,
         return_tensors: str | TensorType | None = "pt",
     ) -> BatchFeature:
         """
         Args:
-            points (array of shape `(num_points, 3)`, or a sequence of them): xyz, in any unit.
-            colors (array of shape `(num_points, 3)`, or a sequence of them, *optional*):
-                rgb: integers in 0..255, or floats in 0..1.
+            points (a shape, or a sequence of shapes of any kinds and sizes):
+                A shape is one of
+                - an array or tensor of shape `(num_points, 3)`: xyz, in any unit;
+                - one of shape `(num_points, 6)`: xyz and rgb, the latter as `colors` below;
+                - a path (`str` or `Path`) of a .ply, .glb, .gltf, .obj, .off, .stl, .npy, .npz, .pcd or .xyz file: a
+                  mesh with its textures and colours, or a point cloud, see [`load_point_cloud`];
+                - a `trimesh.Trimesh`, `trimesh.Scene` or `trimesh.PointCloud`.
+                Arrays and tensors with a further dimension in front are sequences. Meshes need
+                `pip install trimesh pillow`.
+            colors (array or tensor of shape `(num_points, 3)`, or a sequence of them, *optional*):
+                rgb: integers in 0..255, or floats in 0..1; the type decides, never the values. For arrays only, None
+                in a sequence for those without: files bring their own.
+            up_axis (`"y"` or `"z"`, *optional*): Overrides the extractor's own for this call.
             return_tensors (`str`, defaults to `"pt"`): `"pt"` or `"np"`.
 
         Returns:
             `BatchFeature` with `point_values`, float32 of shape `(batch, num_points, 6)`.
 
         Raises:
-            ValueError: when a cloud is empty, not finite or of another shape, or its colours do not fit; the message
-                names the cloud by its position.
+            ValueError: when a shape is empty, not finite, of another kind, size or file format, or its colours do not
+                fit; the message names the shape by its position or its file.
+            FileNotFoundError: when there is no such file.
+            ImportError: when a mesh is given and trimesh or Pillow is missing.
         """
-        if isinstance(points, np.ndarray) and points.ndim == 2:
-            points, colors = [points], None if colors is None else [np.asarray(colors)]
+        up_axis = self.up_axis if up_axis is None else up_axis
+        _check_axis("up_axis", up_axis)
+        if not _is_batch(points):
+            points, colors = [points], None if colors is None else [colors]
+        if len(points) == 0:
+            raise ValueError("points has no cloud; give at least one.")
         if colors is not None and len(colors) != len(points):
             raise ValueError(f"colors has {len(colors)} clouds, points has {len(points)}; give one for each.")
-        clouds = [
-            self._cloud(np.asarray(xyz), None if colors is None else np.asarray(colors[i]), i)
-            for i, xyz in enumerate(points)
-        ]
-        if not clouds:
-            raise ValueError("points has no cloud; give at least one.")
-        return BatchFeature({"point_values": np.stack(clouds)}, tensor_type=return_tensors)
+        values = np.empty((len(points), self.num_points, 6), dtype=np.float32)
+        for i, shape in enumerate(points):
+            xyz, rgb, name, colors_name = self._read(shape, None if colors is None else colors[i], i)
+            _check_points(xyz, name)
+            if rgb is not None:
+                _check_colors(rgb, len(xyz), colors_name)
+            self._fill(values[i], xyz, rgb, up_axis)
+        return BatchFeature({"point_values": values}, tensor_type=return_tensors)
 
-    def _cloud(self, xyz: np.ndarray, rgb: np.ndarray | None, position: int) -> np.ndarray:
-        if xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
-            raise ValueError(f"points[{position}] must have shape (num_points, 3) with a point, got {xyz.shape}.")
-        xyz = xyz.astype(np.float32)
-        if not np.isfinite(xyz).all():
-            raise ValueError(f"points[{position}] has {int((~np.isfinite(xyz)).sum())} values that are not finite.")
-        if self.up_axis == "z":
-            xyz = np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1)
-        if self.normalize:
-            xyz = xyz - xyz.mean(axis=0)
-            radius = np.linalg.norm(xyz, axis=1).max()
-            xyz = xyz / (radius if radius > 0 else 1.0)  # all points in one place: leave them there
-        rgb = np.full_like(xyz, self.default_color) if rgb is None else self._colors(rgb, len(xyz), position)
-        return np.concatenate([xyz, rgb], axis=1)[self._choice(len(xyz))]
+    def _read(self, shape: Any, colors: Any, i: int) -> tuple[np.ndarray, np.ndarray | None, str, str]:
+        """The points and colours of a shape as they come, and what messages call the two."""
+        name, rgb, is_bare = f"points[{i}]", None, False
+        trimesh = sys.modules.get("trimesh")  # where it was never imported, no object is of its making
+        if isinstance(shape, (str, os.PathLike)):
+            name = os.fspath(shape)
+            xyz, rgb = self._load(name)
+        elif trimesh is not None and isinstance(shape, (trimesh.Trimesh, trimesh.Scene, trimesh.PointCloud)):
+            from .mesh_loading import convert_shape
 
-    def _colors(self, rgb: np.ndarray, num_points: int, position: int) -> np.ndarray:
-        if rgb.shape != (num_points, 3):
-            raise ValueError(f"colors[{position}] must have shape ({num_points}, 3) as its points, got {rgb.shape}.")
-        rgb = rgb.astype(np.float32) / 255 if np.issubdtype(rgb.dtype, np.integer) else rgb.astype(np.float32)
-        if not (rgb.min() >= 0 and rgb.max() <= 1):  # False for nan as well
+            xyz, rgb = self._sample(convert_shape(shape, name), name)
+        else:
+            xyz, is_bare = _as_array(shape, name), True
+        if rgb is None and xyz.ndim == 2 and xyz.shape[1] == 6:
+            xyz, rgb, is_bare = xyz[:, :3], xyz[:, 3:], False
+        if colors is None:
+            return xyz, rgb, name, f"the colours of {name}"
+        if not is_bare:
             raise ValueError(
-                f"colors[{position}] must be integers in 0..255 or floats in 0..1, got values from {rgb.min():g} to "
-                f"{rgb.max():g} (after dividing integers by 255)."
+                f"colors[{i}] is given for {name}; colors are for arrays of xyz alone, give None instead."
             )
-        return rgb
+        return xyz, _as_array(colors, f"colors[{i}]"), name, f"colors[{i}]"
 
-    def _choice(self, available: int) -> np.ndarray:
+    def _load(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        path = Path(name)
+        if path.is_dir():
+            raise ValueError(f"{name} is a folder; give the files in it.")
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"{name}: no such file. Files are read from the disk alone; download what is on the Hub or the web."
+            )
+        suffix = path.suffix.lower()
+        if suffix in CLOUD_SUFFIXES:
+            return load_point_cloud(path)
+        if suffix in MESH_SUFFIXES:
+            from .mesh_loading import load_shape
+
+            return self._sample(load_shape(path), name)
+        known = ", ".join(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
+        raise ValueError(f"{name}: files with the suffix '{suffix}' are not known; expected one of {known}.")
+
+    def _sample(self, shape: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Points of a mesh's surface; a point cloud as it is."""
+        from .mesh_loading import TexturedMesh
+        from .surface_sampling import sample_surface
+
+        if not isinstance(shape, TexturedMesh):
+            return shape
+        for warning in shape.warnings:
+            logger.warning(f"{name}: {warning}.")
+        xyz, rgb = sample_surface(shape, self.num_points, np.random.default_rng(0))
+        return xyz, rgb if any(part.is_colored for part in shape.parts) else None
+
+    def _fill(self, values: np.ndarray, xyz: np.ndarray, rgb: np.ndarray | None, up_axis: str) -> None:
+        """Write a cloud into `values`, float32 of shape `(num_points, 6)`."""
+        if self.normalize:
+            # From one of its points, in float64: far from the origin (maps, scans) no digit of the shape gets lost,
+            # and points that coincide are at exactly zero, where they stay.
+            xyz = xyz.astype(np.float64)
+            xyz -= xyz[0].copy()
+            xyz -= xyz.mean(axis=0)
+            radius = np.sqrt(np.einsum("ij,ij->i", xyz, xyz).max())
+            if radius > 0:
+                xyz /= radius
+        choice = self._choice(len(xyz))
+        values[:, :3] = xyz[choice]
+        if up_axis != self.encoder_up_axis:  # a quarter turn about x, which way depends on where up is
+            values[:, 1:3] = values[:, [2, 1]]
+            values[:, 2 if up_axis == "z" else 1] *= -1
+        if rgb is None:
+            values[:, 3:] = self.default_color
+        else:
+            values[:, 3:] = rgb[choice]
+            if rgb.dtype.kind in "iu":
+                values[:, 3:] /= 255
+
+    def _choice(self, available: int) -> np.ndarray | slice:
         """Which points to keep: all in their order if there are just enough, else a fixed choice."""
+        if available == self.num_points:
+            return slice(None)
         if available > self.num_points:
             return np.random.default_rng(0).permutation(available)[: self.num_points]
         return np.arange(self.num_points) % available
+
+
+def _check_axis(name: str, axis: str) -> None:
+    if axis not in ("y", "z"):
+        raise ValueError(f"{name} must be 'y' or 'z', got {axis!r}.")
+
+
+def _is_batch(points: Any) -> bool:
+    """Whether this is a sequence of shapes rather than one."""
+    if isinstance(points, (np.ndarray, torch.Tensor)):
+        return points.ndim > 2 or points.dtype == object  # an object array holds clouds of several sizes
+    return isinstance(points, Sequence) and not isinstance(points, (str, bytes))
+
+
+def _as_array(values: Any, name: str) -> np.ndarray:
+    if isinstance(values, torch.Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        array = np.array(None)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(
+            f"{name} must be an array of numbers (for points also a path or an object of trimesh's), got "
+            f"{type(values).__name__}{f' of {array.dtype}' if isinstance(values, np.ndarray) else ''}."
+        )
+    return array
+
+
+def _check_points(xyz: np.ndarray, name: str) -> None:
+    if xyz.dtype.kind not in "fiu" or xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
+        raise ValueError(
+            f"{name} must have shape (num_points, 3), or (num_points, 6) with colours, and at least one point; got "
+            f"{xyz.shape} of {xyz.dtype}."
+        )
+    if not (xyz.min() >= -FLOAT32_MAX and xyz.max() <= FLOAT32_MAX):  # False for nan as well
+        bad = int((~(np.abs(xyz.astype(np.float64)) <= FLOAT32_MAX)).sum())
+        raise ValueError(f"{name} has {bad} values that are not finite (or beyond 3.4e38); remove those points.")
+
+
+def _check_colors(rgb: np.ndarray, num_points: int, name: str) -> None:
+    if rgb.shape != (num_points, 3) or rgb.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must have shape ({num_points}, 3) as its points, got {rgb.shape} of {rgb.dtype}.")
+    low, high = rgb.min(), rgb.max()
+    if rgb.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):  # False for nan as well
+            raise ValueError(
+                f"{name} must be integers in 0..255 or floats in 0..1, got floats from {low:g} to {high:g}; divide by "
+                "255 or convert to integers if they are in 0..255 (or are these normals?)."
+            )
+    elif low < 0 or high > 255:
+        raise ValueError(f"{name} must be integers in 0..255 or floats in 0..1, got integers from {low} to {high}.")
+    elif high == 1:
+        logger.warning_once(
+            f"{name} are integers of at most 1, so nearly black, as integers are in 0..255; if 1 is meant to be full "
+            "brightness, convert them to float."
+        )
 
 
 __all__ = ["PointCloudFeatureExtractor"]

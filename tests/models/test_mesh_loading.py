@@ -1,16 +1,20 @@
 import io
+import json
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
 
-from mrd_hf.data.mesh_loading import (
+from mrd_hf.models.mesh_loading import (
     DEFAULT_COLOR,
     MAX_TEXTURE_SIZE,
     AssetResolver,
     MeshError,
+    TexturedMesh,
+    convert_shape,
     load_mesh,
+    load_shape,
     read_mesh,
     texture_to_rgba,
 )
@@ -108,6 +112,7 @@ def test_unusable_texture_falls_back_to_the_diffuse_color(obj, files, warning):
 def test_missing_material_library_is_reported():
     mesh = read_obj(QUAD, {})
     assert mesh.warnings == ["file not found: quad.mtl"]
+    assert mesh.parts[0].texture is None  # trimesh makes one up
     assert (mesh.parts[0].corner_colors == DEFAULT_COLOR).all()
 
 
@@ -161,6 +166,73 @@ def test_mesh_on_the_disk_with_its_texture(tmp_path):
     Image.new("RGB", (2, 2), (9, 8, 7)).save(tmp_path / "maps" / "t.png")
     (part,) = load_mesh(tmp_path / "quad.obj").parts
     assert tuple(part.texture[0, 0]) == (9, 8, 7, 255)
+
+
+@pytest.fixture
+def outside(tmp_path):
+    """A folder for a mesh; beside it, not below, a red texture, an MTL file and a buffer of triangle corners."""
+    (tmp_path / "folder" / "maps").mkdir(parents=True)
+    Image.new("RGB", (2, 2), (255, 0, 0)).save(tmp_path / "secret.png")
+    (tmp_path / "secret.mtl").write_text("newmtl paint\nKd 1 0 0\n")
+    (tmp_path / "secret.bin").write_bytes(np.eye(3, dtype="<f4").tobytes())
+    return tmp_path
+
+
+REFERENCES = ["../secret", "maps/../../secret", "{outside}/secret", "..\\secret", "../folder/../secret"]
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_no_texture_or_material_outside_the_meshs_folder_is_read(outside, monkeypatch, reference):
+    reference = reference.format(outside=outside)
+    (outside / "folder" / "a.obj").write_text(QUAD)
+    (outside / "folder" / "quad.mtl").write_text(f"newmtl paint\nKd 0 0 1\nmap_Kd {reference}.png\n")
+    (outside / "folder" / "b.obj").write_text(QUAD.replace("quad.mtl", f"{reference}.mtl"))
+    monkeypatch.chdir(outside / "folder")
+    for folder in (outside / "folder", "", "../folder"):
+        textured, untextured = (load_mesh(f"{folder}/{name}" if folder else name) for name in ("a.obj", "b.obj"))
+        assert textured.parts[0].texture is None and (textured.parts[0].corner_colors == (0, 0, 255)).all()
+        assert not untextured.parts[0].is_colored
+        for mesh, suffix in ((textured, "png"), (untextured, "mtl")):
+            (warning,) = mesh.warnings
+            assert warning.startswith(f"file may not be read: {reference}.{suffix}; only the mesh's own folder")
+
+
+@pytest.mark.parametrize("reference", REFERENCES)
+def test_no_buffer_outside_the_meshs_folder_is_read(outside, reference):
+    reference = f"{reference.format(outside=outside)}.bin"
+    gltf = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "buffers": [{"byteLength": 36, "uri": reference}],
+    }
+    (outside / "folder" / "a.gltf").write_text(json.dumps(gltf))
+    with pytest.raises(MeshError, match=r"a\.gltf: cannot be read as 'gltf'"):
+        load_mesh(outside / "folder" / "a.gltf")
+    (outside / "secret.bin").rename(outside / "folder" / "secret.bin")  # beside the mesh, it is found by its name
+    assert load_mesh(outside / "folder" / "a.gltf").parts[0].triangles.tolist() == [np.eye(3).tolist()]
+
+
+def test_absolute_reference_falls_back_to_the_file_beside_the_mesh(outside):
+    Image.new("RGB", (2, 2), (0, 255, 0)).save(outside / "folder" / "secret.png")
+    (outside / "folder" / "a.obj").write_text(QUAD)
+    (outside / "folder" / "quad.mtl").write_text(f"newmtl paint\nmap_Kd {outside}/secret.png\n")
+    mesh = load_mesh(outside / "folder" / "a.obj")
+    assert (mesh.parts[0].texture == (0, 255, 0, 255)).all() and mesh.warnings == []
+
+
+def test_links_within_the_folder_are_followed(outside):
+    # The Hub's cache keeps a repository as a folder of links.
+    (outside / "quad.mtl").write_text("newmtl paint\nmap_Kd t.png\n")
+    (outside / "a.obj").write_text(QUAD)
+    for name, target in (("a.obj", "a.obj"), ("quad.mtl", "quad.mtl"), ("t.png", "secret.png")):
+        (outside / "folder" / name).symlink_to(outside / target)
+    mesh = load_mesh(outside / "folder" / "a.obj")
+    assert (mesh.parts[0].texture == (255, 0, 0, 255)).all() and mesh.warnings == []
 
 
 def test_vertex_and_face_colors(tmp_path):
@@ -246,3 +318,121 @@ def test_large_textures_are_reduced(image_format):
     pixels = texture_to_rgba(Image.open(io.BytesIO(data)))
     assert pixels.shape[1] == MAX_TEXTURE_SIZE
     assert np.abs(pixels[..., :3].astype(int) - (50, 60, 70)).max() <= 2
+
+
+PLY = (
+    "ply\nformat ascii 1.0\nelement vertex 3\nproperty double x\nproperty double y\nproperty double z\n"
+    "property {kind} red\nproperty {kind} green\nproperty {kind} blue\nelement face {faces}\n"
+    "property list uchar int vertex_indices\nend_header\n0 0 0 {rows[0]}\n1000000.001 0 0 {rows[1]}\n0 1 0 {rows[2]}\n"
+)
+BYTES = ("255 0 0", "0 255 0", "1 2 3")
+
+
+def test_ply_without_faces_is_its_points(tmp_path):
+    (tmp_path / "a.ply").write_text(PLY.format(kind="uchar", faces=0, rows=BYTES))
+    xyz, rgb = load_shape(tmp_path / "a.ply")
+    assert xyz.tolist() == [[0, 0, 0], [1000000.001, 0, 0], [0, 1, 0]]
+    assert rgb.tolist() == [[255, 0, 0], [0, 255, 0], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("a.obj", "v 0 0 0\nv 1 0 0\nv 0 1 0\n"),
+        ("a.off", "OFF\n3 0 0\n0 0 0\n1 0 0\n0 1 0\n"),
+        ("a.ply", "ply\nformat ascii 1.0\nelement vertex 3\nproperty float x\nproperty float y\nproperty float z\n"
+                  "end_header\n0 0 0\n1 0 0\n0 1 0\n"),
+    ],
+)  # fmt: skip
+def test_points_without_colors(tmp_path, name, text):
+    (tmp_path / name).write_text(text)
+    xyz, rgb = load_shape(tmp_path / name)
+    assert xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]] and rgb is None
+    with pytest.raises(MeshError, match=f"{name}: 0 faces"):
+        load_mesh(tmp_path / name)
+
+
+def test_points_of_a_glb_are_placed_and_keep_their_colors(tmp_path):
+    scene = trimesh.Scene()
+    colors = np.array([[255, 0, 0, 255], [0, 0, 255, 255]], dtype=np.uint8)
+    scene.add_geometry(trimesh.PointCloud([[0, 0, 0], [1, 0, 0]], colors=colors))
+    scene.add_geometry(
+        trimesh.PointCloud([[0, 0, 1.0]]), transform=trimesh.transformations.translation_matrix([0, 0, 5])
+    )
+    scene.export(tmp_path / "a.glb")
+    for xyz, rgb in (load_shape(tmp_path / "a.glb"), convert_shape(scene, "scene")):
+        rows = {(*point, *color) for point, color in zip(xyz.tolist(), rgb.tolist(), strict=True)}
+        assert rows == {(0, 0, 0, 255, 0, 0), (1, 0, 0, 0, 0, 255), (0, 0, 6, *DEFAULT_COLOR)}
+
+
+def test_file_without_anything_is_an_error_that_names_it(tmp_path):
+    (tmp_path / "a.off").write_text("OFF\n0 0 0\n")
+    with pytest.raises(MeshError, match=r"a\.off"):
+        load_shape(tmp_path / "a.off")
+    with pytest.raises(MeshError, match="nothing: no faces and no points"):
+        convert_shape(trimesh.Scene(), "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        (
+            "a.ply",
+            PLY.format(kind="float", faces=0, rows=("255 0 0", "0 0 0", "1 1 1")),
+            "0 to 255, stored as float32",
+        ),
+        ("a.ply", PLY.format(kind="ushort", faces=0, rows=("65535 0 0", "0 0 0", "1 1 1")), "0 to 65535"),
+        ("a.ply", PLY.format(kind="float", faces=1, rows=("0 -1 0", "0 0 0", "1 1 1")) + "3 0 1 2\n", "-1 to 1"),
+        ("a.ply", PLY.format(kind="float", faces=1, rows=("0 nan 0", "0 0 0", "1 1 1")) + "3 0 1 2\n", "nan"),
+        ("a.obj", "v 0 0 0 255 0 0\nv 1 0 0 0 255 0\nv 0 1 0 0 0 255\nf 1 2 3\n", "0 to 255"),
+        ("a.OBJ", "v 0 0 0 255 0 0\nv 1 0 0 0 255 0\nv 0 1 0 0 0 255\n", "0 to 255"),
+    ],
+)
+def test_colors_beyond_their_range_are_not_clipped(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(MeshError, match=rf"(?i)a\.\w+: colours from {message}.*expected floats in 0..1"):
+        load_shape(tmp_path / name)
+
+
+def test_float_vertex_colors(tmp_path):
+    (tmp_path / "a.obj").write_text("v 0 0 0 1 0 0\nv 1 0 0 0 0.5 0\nv 0 1 0 0 0 1\nf 1 2 3\n")
+    (tmp_path / "a.ply").write_text(PLY.format(kind="float", faces=1, rows=("1 0 0", "0 .5 0", "0 0 1")) + "3 0 1 2\n")
+    for name in ("a.obj", "a.ply"):
+        (part,) = load_mesh(tmp_path / name).parts
+        assert part.is_colored and part.corner_colors.tolist() == [[[255, 0, 0], [0, 128, 0], [0, 0, 255]]]
+
+
+def test_a_mesh_that_says_nothing_of_colors_is_not_colored(tmp_path):
+    trimesh.creation.box().export(tmp_path / "a.stl")
+    (part,) = load_mesh(tmp_path / "a.stl").parts
+    assert not part.is_colored and (part.corner_colors == DEFAULT_COLOR).all()
+    assert not read_obj(BARE_QUAD, {}).parts[0].is_colored
+    assert read_obj(BARE_QUAD, {"quad.mtl": "newmtl paint\nKd .1 .1 .1\n"}).parts[0].is_colored
+    texture = image_bytes(Image.new("RGB", (2, 2)))
+    assert read_obj(QUAD, {"quad.mtl": "newmtl paint\nmap_Kd t.png\n", "t.png": texture}).parts[0].is_colored
+
+
+@pytest.mark.parametrize(
+    ("material", "color"),
+    [
+        (trimesh.visual.material.SimpleMaterial(diffuse=[10, 20, 30]), (10, 20, 30)),
+        (trimesh.visual.material.SimpleMaterial(), DEFAULT_COLOR),
+        (trimesh.visual.material.PBRMaterial(baseColorFactor=[128, 255, 0, 255]), (188, 255, 0)),
+        (trimesh.visual.material.PBRMaterial(), DEFAULT_COLOR),
+    ],
+)
+def test_materials_of_objects_in_memory(material, color):
+    mesh = trimesh.creation.box()
+    mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), material=material)
+    (part,) = convert_shape(mesh, "box").parts
+    assert part.corner_colors[0, 0] == pytest.approx(color, abs=1) and part.texture is None
+    assert part.is_colored == (color != DEFAULT_COLOR)
+
+
+def test_the_callers_texture_is_left_as_it_is():
+    image = Image.open(io.BytesIO(image_bytes(Image.new("RGB", (3 * MAX_TEXTURE_SIZE, 16)), "JPEG")))
+    mesh = trimesh.creation.box()
+    mesh.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)), image=image)
+    shape = convert_shape(trimesh.Scene(mesh), "box")
+    assert isinstance(shape, TexturedMesh) and shape.parts[0].texture.shape[1] == MAX_TEXTURE_SIZE
+    assert image.size == (3 * MAX_TEXTURE_SIZE, 16) and mesh.visual.material.image is image

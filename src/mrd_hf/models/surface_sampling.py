@@ -25,7 +25,7 @@ def sample_surface(
         generator (`np.random.Generator`): Source of all randomness.
 
     Returns:
-        `tuple(np.ndarray, np.ndarray)`: float32 positions of shape `(num_points, 3)` in the mesh's own frame and
+        `tuple(np.ndarray, np.ndarray)`: float64 positions of shape `(num_points, 3)` in the mesh's own frame and
         uint8 sRGB colours of shape `(num_points, 3)`.
     """
     areas = [triangle_areas(part.triangles) for part in mesh.parts]
@@ -54,7 +54,7 @@ def normalize_points(points: np.ndarray) -> np.ndarray:
 def _draw(
     mesh: TexturedMesh, areas: list[np.ndarray], num_points: int, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Positions, float32 `(num_points, 3)`, and colours with opacity, uint8 `(num_points, 4)`."""
+    """Positions, float64 `(num_points, 3)`, and colours with opacity, uint8 `(num_points, 4)`."""
     first_faces = np.cumsum([0] + [len(part_areas) for part_areas in areas])
     cumulative = np.cumsum(np.concatenate(areas))
     # Without the last edge, so that rounding cannot draw a face beyond the last.
@@ -64,7 +64,7 @@ def _draw(
     weights = np.where(weights.sum(axis=1, keepdims=True) > 1, 1 - weights, weights)
     weights = np.concatenate([1 - weights.sum(axis=1, keepdims=True), weights], axis=1)
 
-    points = np.empty((num_points, 3), dtype=np.float32)
+    points = np.empty((num_points, 3))
     colors = np.full((num_points, 4), 255, dtype=np.uint8)
     for part, first_face, end_face in zip(mesh.parts, first_faces, first_faces[1:], strict=False):
         here = np.flatnonzero((drawn >= first_face) & (drawn < end_face))

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrd_hf.data.mesh_loading import MeshPart, TexturedMesh, texture_to_rgba
-from mrd_hf.data.surface_sampling import normalize_points, sample_surface
+from mrd_hf.models.mesh_loading import MeshPart, TexturedMesh, texture_to_rgba
+from mrd_hf.models.surface_sampling import normalize_points, sample_surface
 
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)
@@ -128,7 +128,7 @@ def test_same_generator_same_points():
     other = sample_surface(mesh, 64, np.random.default_rng(4))
     assert (first[0] == again[0]).all() and (first[1] == again[1]).all()
     assert (first[0] != other[0]).any()
-    assert first[0].dtype == np.float32 and first[1].dtype == np.uint8
+    assert first[0].dtype == np.float64 and first[1].dtype == np.uint8
 
 
 @settings(max_examples=50, deadline=None)

@@ -1,0 +1,422 @@
+"""Read a mesh file of any format trimesh knows, or an object of trimesh's, into textured triangles.
+
+What trimesh returns differs by format (simple and PBR materials, vertex colours, no visual at all) and hides some
+mishaps (a texture that is not there is a debug message). Here all of it becomes one plain form: a [`TexturedMesh`]
+of parts whose colours need no further rules, with a warning for whatever had to be replaced.
+
+Colours follow each format's convention. Wavefront OBJ: a texture replaces the diffuse colour Kd (a black Kd under a
+texture must not blacken it). glTF: the base colour factor, which is linear, multiplies the texture. A material that
+says nothing is light grey.
+
+A file without any face is a point cloud: of it, [`load_shape`] gives the vertices.
+"""
+
+import io
+import posixpath
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+
+# This file travels with checkpoints, whose other code needs neither: guarded, transformers does not ask for them.
+try:
+    import trimesh
+    from PIL import Image
+    from trimesh.resolvers import Resolver
+    from trimesh.visual.material import PBRMaterial, SimpleMaterial, empty_material
+except ImportError as error:
+    raise ImportError(f"Reading meshes needs trimesh and Pillow: pip install trimesh pillow ({error}).") from error
+
+
+DEFAULT_COLOR = (200, 200, 200)
+# Beyond this many texels a side a texture holds more detail than ten thousand surface points can show.
+MAX_TEXTURE_SIZE = 1024
+
+
+# Positions of shape `(num_points, 3)` and uint8 sRGB colours of the same shape, None where there are none.
+ColoredPoints = tuple[np.ndarray, np.ndarray | None]
+
+
+class MeshError(ValueError):
+    """A mesh that cannot be used: unreadable, or without any surface. The message names the file."""
+
+
+@dataclass(frozen=True)
+class MeshPart:
+    """Triangles that are coloured in one way: by a texture where there is one, else by their corners.
+
+    Args:
+        triangles (`np.ndarray` of shape `(num_faces, 3, 3)`): float64 corner positions, in the file's own unit.
+        corner_colors (`np.ndarray` of shape `(num_faces, 3, 3)`): uint8 sRGB of each corner.
+        texture (`np.ndarray` of shape `(height, width, 4)`, *optional*):
+            uint8 sRGB and opacity, top row first. Opacity is for cut-outs only: glass is a surface like any other.
+        uv (`np.ndarray` of shape `(num_faces, 3, 2)`, *optional*):
+            Texture coordinates of each corner, (0, 0) the texture's lower left; there whenever `texture` is.
+        is_colored (`bool`, defaults to `True`): False where the file says nothing, and the colour is a stand-in.
+    """
+
+    triangles: np.ndarray
+    corner_colors: np.ndarray
+    texture: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    is_colored: bool = True
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh as parts, and what had to be replaced to read it (missing textures, broken faces), one line each."""
+
+    parts: list[MeshPart]
+    warnings: list[str] = field(default_factory=list)
+
+    def rotated(self, rotation: np.ndarray) -> "TexturedMesh":
+        """The mesh with `rotation`, of shape `(3, 3)`, applied to every position."""
+        return replace(self, parts=[replace(part, triangles=part.triangles @ rotation.T) for part in self.parts])
+
+
+class AssetResolver(Resolver):
+    """Finds the files a mesh names (material libraries, textures, buffers), and remembers which it could not use.
+
+    trimesh swallows what goes wrong with a material, so it is noted here, in `failures`, one line each.
+
+    Args:
+        folder (`str`): Folder of the mesh, which the names are relative to. "" for the root.
+        read (`Callable[[str], bytes | None]`):
+            Content of a file by its normalised path, or None where there is none. Raises `PermissionError` where it
+            may not be read, and another `OSError` where it is damaged.
+    """
+
+    def __init__(self, folder: str, read: Callable[[str], bytes | None]) -> None:
+        self.folder = folder
+        self.read = read
+        self.failures: list[str] = []
+
+    def get(self, key: str) -> bytes:
+        # Exporters write options before the name (`-s 1 1 1 wood.png`) and paths of the author's own machine
+        # (`C:\models\wood.png`): the file itself then often lies beside the mesh.
+        name = re.sub(r"^(-\w+(\s+(on|off|[-+.\d]+))*\s+)+", "", key.strip()).replace("\\", "/")
+        failure = f"file not found: {key}"
+        for candidate in (name, posixpath.basename(name)):
+            try:
+                data = self.read(posixpath.normpath(posixpath.join(self.folder, candidate)))
+                if data is not None and posixpath.splitext(candidate)[1].lower() in Image.registered_extensions():
+                    Image.open(io.BytesIO(data))  # the header only
+            except PermissionError:
+                failure = f"file may not be read: {key}; only the mesh's own folder and those below are"
+                continue
+            except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+                self.failures.append(f"file not readable: {key}")
+                raise FileNotFoundError(key) from error
+            if data is not None:
+                return data
+        self.failures.append(failure)
+        raise FileNotFoundError(key)
+
+    def write(self, name: str, data: bytes) -> None:
+        raise NotImplementedError("assets are only read")
+
+    def namespaced(self, namespace: str) -> "AssetResolver":
+        return AssetResolver(posixpath.join(self.folder, namespace), self.read)
+
+    def keys(self) -> list[str]:
+        return []
+
+
+def load_mesh(path: str | Path) -> TexturedMesh:
+    """Read a mesh file from the disk, with the materials and textures it names.
+
+    Args:
+        path (`str` or `Path`):
+            A file in any format trimesh reads; its suffix says which. Files that it names are read from its own
+            folder and those below, nowhere else.
+
+    Raises:
+        MeshError: There is no such file, it cannot be read, or it has no surface.
+    """
+    return _mesh(*_open(path), name=str(path))
+
+
+def load_shape(path: str | Path) -> TexturedMesh | ColoredPoints:
+    """Read a mesh as [`load_mesh`] does or, of a file without any face, the vertices.
+
+    Raises:
+        MeshError: There is no such file, it cannot be read, or it has neither a surface nor a point.
+    """
+    return _shape(*_open(path), name=str(path))
+
+
+def convert_shape(
+    geometry: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, name: str
+) -> TexturedMesh | ColoredPoints:
+    """What [`load_shape`] gives of a file, of an object of trimesh's. It is left as it is.
+
+    Args:
+        geometry (`trimesh.Trimesh`, `trimesh.Scene` or `trimesh.PointCloud`): PBR materials are taken as glTF's.
+        name (`str`): For messages.
+
+    Raises:
+        MeshError: It has neither a surface nor a point.
+    """
+    scene = geometry if isinstance(geometry, trimesh.Scene) else trimesh.Scene(geometry)
+    return _shape(scene, None, [], name)
+
+
+def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str) -> TexturedMesh:
+    """Read a mesh from an open file.
+
+    Args:
+        file (`BinaryIO`): The mesh's bytes.
+        file_type (`str`): As trimesh names it: "obj", "glb", "ply" ...
+        resolver (`AssetResolver`): Where the files it names are found.
+        name (`str`): For messages: which mesh this is.
+
+    Raises:
+        MeshError: It cannot be read, or has no triangle of finite, non-zero area.
+    """
+    return _mesh(*_read_scene(file, file_type, resolver, name), name=name)
+
+
+def triangle_areas(triangles: np.ndarray) -> np.ndarray:
+    """Areas, of shape `(num_faces,)`, of triangles of shape `(num_faces, 3, 3)`."""
+    edges = triangles[:, 1:] - triangles[:, :1]
+    return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1) / 2
+
+
+def _open(path: str | Path) -> tuple[trimesh.Scene, str, list[str]]:
+    """What [`_read_scene`] gives, of a file on the disk."""
+    path = Path(path)
+    if not path.is_file():
+        raise MeshError(f"{path}: no such file.")
+    folder = path.parent.resolve()
+
+    def read(name: str) -> bytes | None:
+        # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
+        if not Path(name).is_relative_to(folder):
+            raise PermissionError(name)
+        return Path(name).read_bytes() if Path(name).is_file() else None
+
+    with path.open("rb") as file:
+        return _read_scene(file, path.suffix[1:], AssetResolver(folder.as_posix(), read), str(path))
+
+
+def _read_scene(
+    file: BinaryIO, file_type: str, resolver: AssetResolver, name: str
+) -> tuple[trimesh.Scene, str, list[str]]:
+    """The file's content, its type in lower case, and a warning for each file it names that could not be used."""
+    try:
+        # One geometry a material. Merging vertices ("process") would cost time and change nothing here.
+        scene = trimesh.load_scene(
+            file, file_type=file_type.lower(), resolver=resolver, process=False, group_material=True
+        )
+    except Exception as error:
+        # The many readers behind trimesh raise errors of every kind on a damaged file.
+        raise MeshError(f"{name}: cannot be read as '{file_type}' ({type(error).__name__}: {error}).") from error
+    _check_color_range(scene, file, file_type.lower(), name)
+    return scene, file_type.lower(), resolver.failures
+
+
+def _check_color_range(scene: trimesh.Scene, file: BinaryIO, file_type: str, name: str) -> None:
+    """Raise a [`MeshError`] for vertex or face colours beyond their range, which trimesh clips or wraps around."""
+    found = []
+    for geometry in scene.geometry.values():
+        for element in geometry.metadata.get("_ply_raw", {}).values():
+            found += [
+                np.asarray(element["data"][key]) for key in ("red", "green", "blue") if key in element["properties"]
+            ]
+    if file_type == "obj" and any(map(_has_vertex_colors, scene.geometry.values())):
+        file.seek(0)
+        words = [line.split() for line in file if line.startswith(b"v ")]
+        found.append(np.array([line[4:7] for line in words if len(line) >= 7], dtype=np.float64))
+    for values in found:
+        limit = 1 if values.dtype.kind == "f" else 255
+        if values.size > 0 and not (values.min() >= 0 and values.max() <= limit):
+            raise MeshError(
+                f"{name}: colours from {values.min():g} to {values.max():g}, stored as {values.dtype}; expected "
+                "floats in 0..1 or, in PLY, uchar in 0..255."
+            )
+
+
+def _geometries(scene: trimesh.Scene) -> Iterator[tuple[np.ndarray, trimesh.parent.Geometry]]:
+    """The geometries of a scene, each as often as it is placed, with its transform of shape `(4, 4)`."""
+    for node in scene.graph.nodes_geometry:
+        transform, geometry_name = scene.graph[node]
+        yield transform, scene.geometry[geometry_name]
+
+
+def _place(vertices: np.ndarray, transform: np.ndarray) -> np.ndarray:
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is the caller's to drop or report
+        return np.asarray(vertices, dtype=np.float64) @ transform[:3, :3].T + transform[:3, 3]
+
+
+def _shape(
+    scene: trimesh.Scene, file_type: str | None, warnings: list[str], name: str
+) -> TexturedMesh | ColoredPoints:
+    """The scene's triangles or, where it has no face at all, its points."""
+    placed = [
+        (transform, geometry)
+        for transform, geometry in _geometries(scene)
+        if isinstance(geometry, (trimesh.Trimesh, trimesh.PointCloud))
+    ]
+    if any(isinstance(geometry, trimesh.Trimesh) and len(geometry.faces) > 0 for _, geometry in placed):
+        return _mesh(scene, file_type, warnings, name)
+    if sum(len(geometry.vertices) for _, geometry in placed) == 0:
+        raise MeshError(f"{name}: no faces and no points; expected at least one triangle or point.")
+    xyz = np.concatenate([_place(geometry.vertices, transform) for transform, geometry in placed])
+    if not any(_has_vertex_colors(geometry) for _, geometry in placed):
+        return xyz, None
+    rgb = [
+        np.asarray(geometry.visual.vertex_colors)[:, :3]
+        if _has_vertex_colors(geometry)
+        else np.full((len(geometry.vertices), 3), DEFAULT_COLOR, dtype=np.uint8)
+        for _, geometry in placed
+    ]
+    return xyz, np.concatenate(rgb)
+
+
+def _has_vertex_colors(geometry: trimesh.parent.Geometry) -> bool:
+    if not isinstance(geometry, (trimesh.Trimesh, trimesh.PointCloud)) or geometry.visual.kind != "vertex":
+        return False
+    return 0 < len(geometry.visual.vertex_colors) == len(geometry.vertices)
+
+
+def _mesh(scene: trimesh.Scene, file_type: str | None, warnings: list[str], name: str) -> TexturedMesh:
+    """The scene's triangles; `file_type` is None for one that was made or loaded by the caller."""
+    warnings = list(warnings)
+    textures: dict[int, np.ndarray | None] = {}
+    parts = []
+    found_faces = dropped_faces = 0
+    for transform, geometry in _geometries(scene):
+        if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
+            continue  # line work and point clouds have no surface
+        part = _read_part(geometry, transform, file_type, textures, warnings)
+        kept = np.isfinite(part.triangles).all(axis=(1, 2))
+        found_faces += len(kept)
+        dropped_faces += len(kept) - int(kept.sum())
+        if not kept.all():
+            uv = None if part.uv is None else part.uv[kept]
+            part = replace(part, triangles=part.triangles[kept], corner_colors=part.corner_colors[kept], uv=uv)
+        parts.append(part)
+    if dropped_faces:
+        warnings.append(f"{dropped_faces} of {found_faces} faces dropped: vertices that are not finite")
+    with np.errstate(over="ignore", invalid="ignore"):  # an area that is not finite is reported below
+        area = sum(float(triangle_areas(part.triangles).sum()) for part in parts)
+    if not 0 < area < np.inf:
+        raise MeshError(
+            f"{name}: {found_faces} faces ({dropped_faces} of them with vertices that are not finite), area {area:g}; "
+            "expected at least one triangle with an area."
+        )
+    return TexturedMesh(parts, list(dict.fromkeys(warnings)))
+
+
+def _read_part(
+    geometry: trimesh.Trimesh,
+    transform: np.ndarray,
+    file_type: str | None,
+    textures: dict[int, np.ndarray | None],
+    warnings: list[str],
+) -> MeshPart:
+    """One geometry of a scene; `textures` keeps what was decoded, by material, and `warnings` is added to."""
+    faces = np.asarray(geometry.faces)
+    triangles = _place(geometry.vertices, transform)[faces]
+
+    visual = geometry.visual
+    if visual.kind == "vertex":
+        return MeshPart(triangles, np.asarray(visual.vertex_colors, dtype=np.uint8)[faces, :3])
+    if visual.kind == "face":
+        colors = np.asarray(visual.face_colors, dtype=np.uint8)
+        return MeshPart(triangles, np.repeat(colors[:, None, :3], 3, axis=1))
+
+    color, texture, uv = None, None, None
+    if visual.kind == "texture":
+        material = visual.material
+        is_gltf = file_type in ("glb", "gltf") or (file_type is None and isinstance(material, PBRMaterial))
+        color = _diffuse_color(material, is_gltf)
+        image = material.baseColorTexture if isinstance(material, PBRMaterial) else material.image
+        if image is not None and _is_placeholder(image):
+            image = None
+        # A texture without coordinates cannot be placed: the material's colour stands in.
+        if image is not None and (visual.uv is None or len(visual.uv) != len(geometry.vertices)):
+            warnings.append(f"texture without coordinates: material {material.name}")
+        elif image is not None:
+            if id(material) not in textures:
+                # An image of the caller's is not ours to reduce in place, as a JPEG's decoding does.
+                image = image.copy() if file_type is None else image
+                textures[id(material)] = _read_texture(image, material, is_gltf, warnings)
+            texture = textures[id(material)]
+            uv = np.nan_to_num(np.asarray(visual.uv, dtype=np.float64)[:, :2], posinf=0.0, neginf=0.0)[faces]
+    corner_colors = np.broadcast_to(
+        np.array(DEFAULT_COLOR, dtype=np.uint8) if color is None else color, (len(faces), 3, 3)
+    )
+    is_colored = color is not None or texture is not None
+    return MeshPart(triangles, corner_colors, texture, None if texture is None else uv, is_colored)
+
+
+def _is_placeholder(image: Image.Image) -> bool:
+    """Whether trimesh made the texture up, as it does for a file that has texture coordinates and no material."""
+    placeholder = empty_material().image  # of no file, so of no format
+    return image.format is None and image.size == placeholder.size and image.tobytes() == placeholder.tobytes()
+
+
+def _diffuse_color(material: Any, is_gltf: bool) -> np.ndarray | None:
+    """The material's own colour, uint8 of shape `(3,)`, whatever its texture; None if it has none."""
+    if isinstance(material, PBRMaterial) and material.baseColorFactor is not None:
+        factor = np.asarray(material.baseColorFactor, dtype=np.uint8)[:3]
+        return _linear_to_srgb(factor / 255) if is_gltf else factor
+    if isinstance(material, SimpleMaterial) and "kd" in material.kwargs:
+        diffuse = material.kwargs["kd"]
+        if np.shape(diffuse) == (3,) and np.isfinite(diffuse).all():
+            return np.round(np.clip(diffuse, 0, 1) * 255).astype(np.uint8)
+    # trimesh gives a material without a colour this one.
+    elif isinstance(material, SimpleMaterial) and not np.array_equal(
+        material.diffuse, trimesh.visual.color.DEFAULT_COLOR
+    ):
+        return np.asarray(material.diffuse, dtype=np.uint8)[:3]
+    return None
+
+
+def _read_texture(image: Image.Image, material: Any, is_gltf: bool, warnings: list[str]) -> np.ndarray | None:
+    """Texels as [`MeshPart`] wants them, or None and a warning for a damaged image."""
+    try:
+        texture = texture_to_rgba(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        # Pillow opens lazily, so damage shows only here; its PNG reader raises SyntaxError.
+        warnings.append(f"texture cannot be read: material {material.name} ({error})")
+        return None
+    if is_gltf:
+        if material.baseColorFactor is not None:
+            factor = np.asarray(material.baseColorFactor, dtype=np.float64)[:3] / 255
+            texture[..., :3] = _linear_to_srgb(_srgb_to_linear(texture[..., :3]) * factor)
+        if material.alphaMode not in ("MASK", "BLEND"):
+            texture[..., 3] = 255
+    return texture
+
+
+def texture_to_rgba(image: Image.Image) -> np.ndarray:
+    """Pixels of an image of any Pillow mode as uint8 RGBA of shape `(height, width, 4)`.
+
+    Grey-scale of 16 bits is scaled down to 8. The longer side is reduced to `MAX_TEXTURE_SIZE`.
+    """
+    image.draft(None, (MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))  # JPEG decodes straight to about the size needed
+    if image.mode == "F":
+        image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))
+    elif image.mode.startswith("I"):
+        image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
+    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
+        image = image.convert("RGB")
+    image = image.convert("RGBA")
+    image.thumbnail((MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))
+    return np.array(image)
+
+
+def _srgb_to_linear(color: np.ndarray) -> np.ndarray:
+    scaled = color / 255
+    return np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
+
+
+def _linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    scaled = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)
+    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -1,0 +1,173 @@
+"""Read points and colours of a .pcd file, the format of the Point Cloud Library (PCL).
+
+A header of keywords (FIELDS, SIZE, TYPE, COUNT, WIDTH, HEIGHT, POINTS), one a line, ends with DATA, which is `ascii`,
+`binary` (one record a point) or `binary_compressed` (one field after another, packed with LZF). Colours are a field
+`rgb` or `rgba`, 0xAARRGGBB in four bytes, often declared to be a float.
+
+Source: https://pointclouds.org/documentation/tutorials/pcd_file_format.html. Its one reader on PyPI, pypcd4, needs a
+C compiler for its LZF module, which is why there is one here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+KINDS = {"F": "f", "U": "u", "I": "i"}
+
+
+@dataclass(frozen=True)
+class PcdHeader:
+    """A .pcd file's header, as far as it is needed.
+
+    Args:
+        names (`list[str]`): Of the fields; padding is "_" and may occur several times.
+        types (`list[np.dtype]`): Of a single element of each field.
+        counts (`list[int]`): Elements of each field.
+        num_points (`int`): Points in the file.
+        data (`str`): "ascii", "binary" or "binary_compressed".
+    """
+
+    names: list[str]
+    types: list[np.dtype]
+    counts: list[int]
+    num_points: int
+    data: str
+
+
+def read_pcd(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+    """The points of a .pcd file.
+
+    Points whose coordinates are all NaN are left out: that is how the format marks the pixels of an organised cloud
+    which have no depth. VIEWPOINT, the sensor's place, is not applied, as PCL does not either.
+
+    Args:
+        content (`bytes`): The whole file.
+
+    Returns:
+        `tuple(np.ndarray, np.ndarray or None)`: float64 positions of shape `(num_points, 3)` and uint8 colours of the
+        same shape, None where the file has none.
+
+    Raises:
+        ValueError: It is damaged, cut off, or has no x, y and z.
+    """
+    header, body = _split(content)
+    columns = _columns(header, body)
+    missing = [name for name in "xyz" if name not in columns]
+    if missing:
+        raise ValueError(f"no field '{missing[0]}' (it has {', '.join(header.names)})")
+    xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
+    has_depth = ~np.isnan(xyz).all(axis=1)
+    packed = columns.get("rgb", columns.get("rgba"))
+    if packed is None:
+        return xyz[has_depth], None
+    if packed.dtype.itemsize != 4:
+        raise ValueError(f"its colours are of type {packed.dtype}; expected 4 bytes, 0xAARRGGBB")
+    bits = np.ascontiguousarray(packed).view("<u4")[has_depth]
+    return xyz[has_depth], np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
+
+
+def _split(content: bytes) -> tuple[PcdHeader, bytes]:
+    """The header, and what comes after it."""
+    fields: dict[str, list[str]] = {}
+    end = 0
+    while "DATA" not in fields:
+        start, end = end, content.find(b"\n", end) + 1
+        if end == 0:
+            raise ValueError("its header has no line DATA, so it is no .pcd file or is cut off")
+        words = content[start:end].decode("latin-1").split()
+        if words and not words[0].startswith("#"):
+            fields[words[0].upper()] = words[1:]
+    try:
+        names = fields["FIELDS"]
+        counts = [int(count) for count in fields.get("COUNT", ["1"] * len(names))]
+        types = [
+            np.dtype(f"<{KINDS[kind]}{int(size)}") for kind, size in zip(fields["TYPE"], fields["SIZE"], strict=True)
+        ]
+        width, height = (int(fields[key][0]) for key in ("WIDTH", "HEIGHT"))
+        num_points = int(fields["POINTS"][0]) if "POINTS" in fields else width * height
+        (data,) = fields["DATA"]
+    except (KeyError, ValueError, IndexError, TypeError) as error:
+        raise ValueError(f"its header is not that of a .pcd file ({type(error).__name__}: {error})") from error
+    if not len(names) == len(types) == len(counts) or min(counts) < 1 or num_points < 0:
+        raise ValueError("FIELDS, SIZE, TYPE and COUNT of its header do not fit each other")
+    if data not in ("ascii", "binary", "binary_compressed"):
+        raise ValueError(f"DATA {data} is not known; expected ascii, binary or binary_compressed")
+    return PcdHeader(names, types, counts, num_points, data), content[end:]
+
+
+def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
+    """First elements of the fields, of shape `(num_points,)`, by name: at least those of positions and colours."""
+    if header.data == "ascii":
+        words, width = np.array(body.split()), sum(header.counts)
+        if len(words) != header.num_points * width:
+            raise ValueError(f"{len(words)} values; expected {header.num_points} points of {width}")
+        firsts = np.cumsum([0, *header.counts[:-1]])
+        table = words.reshape(header.num_points, width)
+        return {
+            name: table[:, first].astype(dtype)
+            for name, dtype, first in zip(header.names, header.types, firsts, strict=True)
+            if name in ("x", "y", "z", "rgb", "rgba")
+        }
+    if header.data == "binary":
+        layout = [
+            (str(i), dtype, (count,)) for i, (dtype, count) in enumerate(zip(header.types, header.counts, strict=True))
+        ]
+        record = np.dtype(layout)
+        if len(body) < header.num_points * record.itemsize:
+            raise ValueError(f"{len(body)} bytes of data; expected {header.num_points} points of {record.itemsize}")
+        records = np.frombuffer(body, record, count=header.num_points)
+        return {name: records[str(i)][:, 0] for i, name in enumerate(header.names)}
+    packed_size, size = (int.from_bytes(body[start : start + 4], "little") for start in (0, 4))
+    if len(body) < 8 + packed_size:
+        raise ValueError("its compressed data are cut off")
+    unpacked = decompress_lzf(body[8 : 8 + packed_size], size)
+    columns = {}
+    start = 0
+    for name, dtype, count in zip(header.names, header.types, header.counts, strict=True):
+        if name == "_":
+            continue  # PCL leaves padding out of compressed data
+        end = start + header.num_points * count * dtype.itemsize
+        columns[name] = np.frombuffer(unpacked[start:end], dtype).reshape(-1, count)[:, 0]
+        start = end
+    if len(unpacked) != start:
+        raise ValueError(f"{len(unpacked)} bytes of uncompressed data; expected {start}")
+    return columns
+
+
+def decompress_lzf(packed: bytes, size: int) -> bytes:
+    """Undo LZF compression: runs of literal bytes, and references to what came up to 8 KiB earlier.
+
+    Source: the layout in Marc Lehmann's liblzf.
+
+    Raises:
+        ValueError: The data are damaged, or do not have `size` bytes.
+    """
+    unpacked = bytearray()
+    position = 0
+    try:
+        while position < len(packed):
+            control = packed[position]
+            position += 1
+            if control < 32:
+                unpacked += packed[position : position + control + 1]
+                position += control + 1
+                continue
+            length = control >> 5
+            if length == 7:
+                length += packed[position]
+                position += 1
+            start = len(unpacked) - ((control & 31) << 8) - packed[position] - 1
+            position += 1
+            if start < 0:
+                raise ValueError("its compressed data are damaged: a reference to before their start")
+            source = unpacked[start : start + length + 2]
+            # A reference may reach into what it makes: then it repeats.
+            unpacked += (source * (-(-(length + 2) // len(source))))[: length + 2]
+            if len(unpacked) > size:
+                break
+    except IndexError:
+        raise ValueError("its compressed data are cut off") from None
+    if len(unpacked) != size:
+        raise ValueError(f"its compressed data unpack to {len(unpacked)} bytes or more; its header says {size}")
+    return bytes(unpacked)

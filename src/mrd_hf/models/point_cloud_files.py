@@ -1,0 +1,105 @@
+"""Read point clouds of the formats that hold nothing else: .npy, .npz, .pcd and .xyz.
+
+Those that may hold a mesh as well (.ply, .obj, .off, .glb) are `mesh_loading`'s. Colours keep the type they are stored
+in, which says their range: integers are 0..255, floats 0..1.
+"""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from .pcd_files import read_pcd
+
+
+# Keys of a .npz file; the first that is there counts.
+NPZ_POINTS = ("points", "xyz")
+NPZ_COLORS = ("colors", "rgb")
+CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
+
+
+def load_point_cloud(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    """Read a point cloud.
+
+    - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours.
+    - .npz: the points as `points` or `xyz`, the colours, if any, as `colors` or `rgb`.
+    - .pcd: see [`read_pcd`].
+    - .xyz: a point a line, three numbers or six, x y z r g b, separated by blanks, commas or semicolons. Colours that
+      are all written as integers are in 0..255, those with a decimal point in 0..1. Lines that start with # or // are
+      comments; a first line of words is a header.
+
+    Args:
+        path (`Path`): The file; its suffix says how it is read. Nothing is unpickled.
+
+    Returns:
+        `tuple(np.ndarray, np.ndarray or None)`: the points and the colours as they are stored, their shapes and values
+        unchecked.
+
+    Raises:
+        ValueError: The file is damaged or has something else in it; the message names it.
+    """
+    suffix = path.suffix.lower()
+    try:
+        if suffix == ".pcd":
+            return read_pcd(path.read_bytes())
+        return _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from error
+
+
+def _read_numpy(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray | None]:
+    try:
+        content = np.load(path, allow_pickle=False)
+        if isinstance(content, np.ndarray):
+            found, arrays = ["points"], {"points": content}
+        else:
+            with content:
+                found = list(content)
+                arrays = {name: content[name] for name in NPZ_POINTS + NPZ_COLORS if name in found}
+    except Exception as error:  # of many kinds in a broken archive; a file that is no array is taken for a pickle
+        raise ValueError(
+            f"cannot be read ({error}); pickled objects are not loaded, as that may run code: save plain arrays by "
+            "np.save or np.savez"
+        ) from error
+    if isinstance(content, np.ndarray) != (suffix == ".npy"):
+        raise ValueError(f"is not what its suffix {suffix} says; rename it")
+    points = next((arrays[name] for name in NPZ_POINTS if name in arrays), None)
+    if points is None:
+        raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")
+    return points, next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
+
+
+def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    rows = [
+        (number, re.sub("[,;]", " ", line).split())
+        for number, line in enumerate(lines, start=1)
+        if line.strip() and not line.lstrip().startswith(("#", "//"))
+    ]
+    if rows and not any(_is_number(word) for word in rows[0][1]):
+        del rows[0]
+    if not rows:
+        raise ValueError("has no points")
+    width = len(rows[0][1])
+    for number, words in rows:
+        if len(words) != width or width not in (3, 6):
+            raise ValueError(
+                f"line {number} has {len(words)} columns; expected 3 (x y z) or 6 (x y z r g b) in each line"
+            )
+    try:
+        table = np.array([words for _, words in rows], dtype=np.float64)
+    except ValueError:
+        number, word = next((number, word) for number, words in rows for word in words if not _is_number(word))
+        raise ValueError(f"line {number} has '{word}'; expected a number") from None
+    if width == 3:
+        return table, None
+    written_as_integers = all(re.fullmatch("[+-]?[0-9]+", word) for _, words in rows for word in words[3:])
+    return table[:, :3], table[:, 3:].astype(np.int64) if written_as_integers else table[:, 3:]
+
+
+def _is_number(word: str) -> bool:
+    try:
+        float(word)
+    except ValueError:
+        return False
+    return True
