@@ -41,7 +41,7 @@ def main() -> None:
         raise UserError(f"cannot load the model {arguments.model}: {error}") from None
     dataset = load_triplets(arguments.dataset, arguments.split)
     held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.dataset)
-    width, teacher_width = model.config.projection_dim or model.config.hidden_size, held_out.image_embeds.shape[1]
+    width, teacher_width = model.config.embedding_size, held_out.image_embeds.shape[1]
     if width != teacher_width:
         raise UserError(
             f"{arguments.model} embeds into width {width}, the teacher of {arguments.dataset} into {teacher_width}; "

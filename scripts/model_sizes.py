@@ -23,11 +23,12 @@ def size_row(name: str, num_points: int) -> str:
         with FlopCounterMode(display=False) as counter:
             model(torch.empty(1, num_points, 6))
     parameters = sum(p.numel() for p in model.parameters())
+    patch = f"within {config.patch_radius}" if config.grouping == "ball" else "nearest"
     cells = [
         f"`{name}`",
         f"{parameters / 1e6:.2f}M",
         f"{config.hidden_size} / {config.num_hidden_layers} / {config.num_attention_heads}",
-        f"{config.num_patches} of {config.patch_size} within {config.patch_radius}",
+        f"{config.num_patches} of {config.patch_size} {patch}",
         "-" if config.projection_dim is None else str(config.projection_dim),
         f"{counter.get_total_flops() / 1e9:.2f}",
     ]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.special import log_softmax
-from test_modeling_point_bert import TINY, clouds
+from tiny_encoders import TINY, clouds
 from transformers import AutoModel, AutoModelForPreTraining
 
 from mrd_hf import MRDConfig, MRDForPretraining

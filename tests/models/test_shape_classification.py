@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_modeling_point_bert import TINY, clouds, tiny_model
+from tiny_encoders import TINY, clouds, tiny_encoder
 
 from mrd_hf import PointBertConfig, PointBertForShapeClassification, PointBertModel
 
@@ -92,7 +92,7 @@ def test_dropout_acts_in_training_only():
 
 
 def test_starts_from_a_pretrained_encoder(tmp_path):
-    encoder = tiny_model()
+    encoder = tiny_encoder("openshape")
     encoder.save_pretrained(tmp_path)
     model, report = PointBertForShapeClassification.from_pretrained(
         tmp_path, num_labels=LABELS, output_loading_info=True

@@ -6,14 +6,22 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from test_modeling_point_bert import TINY, clouds
+from tiny_encoders import TINY, TINY_UNI3D, clouds
 from transformers import PreTrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.testing_utils import torch_device
 from transformers_suite.test_configuration_common import ConfigTester
 from transformers_suite.test_modeling_common import ModelTesterMixin
 
-from mrd_hf import MRDConfig, MRDForPretraining, PointBertConfig, PointBertForShapeClassification, PointBertModel
+from mrd_hf import (
+    MRDConfig,
+    MRDForPretraining,
+    PointBertConfig,
+    PointBertForShapeClassification,
+    PointBertModel,
+    Uni3DConfig,
+    Uni3DModel,
+)
 
 
 class PointBertTester:
@@ -34,6 +42,11 @@ class PointBertTester:
 
     def prepare_config_and_inputs_for_common(self) -> tuple[PreTrainedConfig, dict[str, Any]]:
         return self.get_config(), self.get_inputs()
+
+
+class Uni3DTester(PointBertTester):
+    def get_config(self) -> Uni3DConfig:
+        return Uni3DConfig(**{**TINY_UNI3D, "num_hidden_layers": self.num_hidden_layers})
 
 
 class MRDTester(PointBertTester):
@@ -75,6 +88,22 @@ class PointBertModelTest(EmbeddingsTest, ModelTesterMixin, unittest.TestCase):
             patcher = patch.dict(names, {PointBertConfig.model_type: model_class.__name__})
             patcher.start()
             self.addCleanup(patcher.stop)
+
+    def test_config(self) -> None:
+        self.config_tester.run_common_tests()
+
+
+class Uni3DModelTest(EmbeddingsTest, ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (Uni3DModel,)
+    test_resize_embeddings = False  # no tokens, no table of them
+    test_can_init_all_missing_weights_before_2023 = True  # the suite finds no year in our files and takes them for old
+
+    def setUp(self) -> None:
+        self.model_tester = Uni3DTester()
+        self.config_tester = ConfigTester(self, Uni3DConfig, has_text_modality=False, **TINY_UNI3D)
+        patcher = patch.dict(modeling_auto.MODEL_MAPPING_NAMES, {Uni3DConfig.model_type: "Uni3DModel"})
+        patcher.start()
+        self.addCleanup(patcher.stop)
 
     def test_config(self) -> None:
         self.config_tester.run_common_tests()

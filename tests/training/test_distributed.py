@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from test_modeling_mrd import teacher_embeds, tiny_mrd
-from test_modeling_point_bert import clouds
+from tiny_encoders import clouds
 from torch.nn.parallel import DistributedDataParallel
 
 from mrd_hf.training.distributed import DistributedGather

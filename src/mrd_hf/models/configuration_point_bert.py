@@ -1,6 +1,6 @@
 """PointBERT configuration."""
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
@@ -10,6 +10,20 @@ from transformers.configuration_utils import PreTrainedConfig
 # its largest teacher, ViT-bigG-14 (width 1280).
 _COARSE_PATCHES = {"num_patches": 64, "patch_radius": 0.4, "patch_size": 256}
 _FINE_PATCHES = {"num_patches": 512, "patch_radius": 0.2, "patch_size": 64, "patch_feature_size": 256}
+_ULIP: dict[str, Any] = {
+    "hidden_size": 384,
+    "num_attention_heads": 6,
+    "num_patches": 512,
+    "grouping": "nearest",
+    "patch_size": 32,
+    "patch_positions": False,
+    "patch_network": "mini_pointnet",
+    "patch_hidden_size": 128,
+    "position_embedding": "every_block",
+    "final_norm": True,
+    "pooling": "cls_max",
+    "projection_bias": False,
+}
 POINT_BERT_PRESETS: dict[str, dict[str, Any]] = {
     "openshape-1": {
         "hidden_size": 256,
@@ -58,6 +72,8 @@ POINT_BERT_PRESETS: dict[str, dict[str, Any]] = {
         "projection_dim": None,
         **_COARSE_PATCHES,
     },
+    "ulip": {"num_hidden_layers": 12, "patch_colors": False, "projection_dim": 512, **_ULIP},
+    "ulip-2": {"num_hidden_layers": 18, **_ULIP},
     "mrd-307m": {
         "hidden_size": 1024,
         "intermediate_size": 4096,
@@ -86,12 +102,28 @@ class PointBertConfig(PreTrainedConfig):
             Stochastic depth in training: the rate grows linearly from 0 at the first block to this at the last.
         patch_dropout (`float`, defaults to 0.0): Share of the patches left out in training.
         num_patches (`int`, defaults to 384): Patch centres, picked by farthest point sampling.
+        grouping (`"ball"` or `"nearest"`, defaults to `"ball"`):
+            A patch is the first points, in index order, within `patch_radius` of its centre, or the nearest points.
         patch_radius (`float`, defaults to 0.2): Radius of a patch's ball, in units of the normalised cloud.
         patch_size (`int`, defaults to 64): Points in a patch.
-        patch_hidden_size (`int`, defaults to 64): Width of the first two layers of the patch network.
+        patch_positions (`bool`, defaults to `True`):
+            Whether the patch network sees where its points are in the cloud, besides where in the patch.
+        patch_colors (`bool`, defaults to `True`): Whether the patch network sees its points' colours.
+        patch_network (`"pointnet"` or `"mini_pointnet"`, defaults to `"pointnet"`):
+            [`PointNet`], OpenShape's, or [`MiniPointNet`], Point-BERT's and ULIP's.
+        patch_hidden_size (`int`, defaults to 64): Width of the patch network's first layer.
         patch_feature_size (`int`, defaults to 256): Width of a patch's feature, before it becomes a token.
+        position_embedding (`"concatenated"` or `"every_block"`, defaults to `"concatenated"`):
+            A patch's centre is made part of its feature before that becomes a token; or an MLP makes embeddings of the
+            centres, which every block adds to its input (the class token has a learned one).
+        position_hidden_size (`int`, defaults to 128): Width of that MLP, with `position_embedding="every_block"`.
+        final_norm (`bool`, defaults to `False`): Whether a layer norm follows the last block.
+        pooling (`"cls"` or `"cls_max"`, defaults to `"cls"`):
+            What represents the cloud: the class token, or it and the maximum over the patch tokens, one after the
+            other.
         projection_dim (`int`, *optional*, defaults to 1280):
-            Width of the embedding space, the teacher's. `None`: no projection, the class token is the embedding.
+            Width of the embedding space, the teacher's. `None`: no projection, `pooler_output` is the embedding.
+        projection_bias (`bool`, defaults to `True`): Whether the projection has a bias.
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
         teacher_revision (`str`, *optional*): The commit of the teacher's repository.
@@ -120,11 +152,20 @@ class PointBertConfig(PreTrainedConfig):
     drop_path_rate: float | int = 0.0
     patch_dropout: float | int = 0.0
     num_patches: int = 384
+    grouping: Literal["ball", "nearest"] = "ball"
     patch_radius: float = 0.2
     patch_size: int = 64
+    patch_positions: bool = True
+    patch_colors: bool = True
+    patch_network: Literal["pointnet", "mini_pointnet"] = "pointnet"
     patch_hidden_size: int = 64
     patch_feature_size: int = 256
+    position_embedding: Literal["concatenated", "every_block"] = "concatenated"
+    position_hidden_size: int = 128
+    final_norm: bool = False
+    pooling: Literal["cls", "cls_max"] = "cls"
     projection_dim: int | None = 1280
+    projection_bias: bool = True
     teacher_id: str | None = None
     teacher_revision: str | None = None
     initializer_range: float = 0.02
@@ -137,7 +178,8 @@ class PointBertConfig(PreTrainedConfig):
         Args:
             name (`str`): A key of `POINT_BERT_PRESETS`: `"openshape-1"` to `"openshape-6"` are the scalings of
                 OpenShape, the fourth its checkpoint `pointbert-vitg14-rgb`; `"openshape-vitl14"` and
-                `"openshape-vitb32"` its other two checkpoints; `"mrd-307m"` is about as large as MRD's largest network
+                `"openshape-vitb32"` its other two checkpoints; `"ulip"` and `"ulip-2"` are the PointBERTs of ULIP and
+                (with colours) ULIP-2; `"mrd-307m"` is about as large as MRD's largest network
                 (303.8M: its widths are unpublished, ours are those of ViT-L).
             **changes: Fields that differ from the preset.
 
@@ -155,6 +197,16 @@ class PointBertConfig(PreTrainedConfig):
         if name not in POINT_BERT_PRESETS:
             raise ValueError(f"There is no preset {name!r}; choose one of {', '.join(POINT_BERT_PRESETS)}.")
         return cls(**{**POINT_BERT_PRESETS[name], **changes})
+
+    @property
+    def pooled_size(self) -> int:
+        """Width of `pooler_output`."""
+        return self.hidden_size * (2 if self.pooling == "cls_max" else 1)
+
+    @property
+    def embedding_size(self) -> int:
+        """Width of the embeddings: the projection's, or without one that of `pooler_output`."""
+        return self.pooled_size if self.projection_dim is None else self.projection_dim
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""

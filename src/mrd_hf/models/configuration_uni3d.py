@@ -139,6 +139,11 @@ class Uni3DConfig(PreTrainedConfig):
             raise ValueError(f"There is no preset {name!r}; choose one of {', '.join(UNI3D_PRESETS)}.")
         return cls(**{**UNI3D_PRESETS[name], **changes})
 
+    @property
+    def embedding_size(self) -> int:
+        """Width of the embeddings: the projection's, or without one the transformer's."""
+        return self.hidden_size if self.projection_dim is None else self.projection_dim
+
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
         if self.hidden_size % self.num_attention_heads != 0:

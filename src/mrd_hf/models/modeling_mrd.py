@@ -170,6 +170,7 @@ class MRDPreTrainedModel(PreTrainedModel):
     input_modalities = ("point_cloud",)
     supports_gradient_checkpointing = True
     _no_split_modules = PointBertPreTrainedModel._no_split_modules
+    _keep_in_fp32_modules_strict = ["objective"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

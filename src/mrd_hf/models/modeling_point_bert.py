@@ -1,7 +1,10 @@
-"""PointBERT, the point cloud encoder of OpenShape (arXiv 2305.10764), after Point-BERT (arXiv 2111.14819).
+"""PointBERT, the point cloud encoder of OpenShape (arXiv 2305.10764) and, with other fields of its configuration, that
+of ULIP (arXiv 2212.05171) and ULIP-2 (arXiv 2305.08275); all after Point-BERT (arXiv 2111.14819).
 
-What differs from the original code: the first patch centre is always point 0 (there it is random unless asked
-otherwise), 1x1 convolutions are linear layers, and q, k and v are separate projections as elsewhere in transformers.
+What differs from the originals' code: the first patch centre is always point 0 (in OpenShape's it is random unless
+asked otherwise), farthest point sampling sees every point (ULIP's on a GPU skips those next to the origin), neighbours
+are found by distances computed from coordinate differences, 1x1 convolutions are linear layers, and q, k and v are
+separate projections as elsewhere in transformers.
 """
 
 from collections.abc import Callable
@@ -20,11 +23,11 @@ from transformers.utils.generic import can_return_tuple, maybe_autocast, merge_w
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_point_bert import PointBertConfig
-from .point_sampling import ball_query, farthest_point_sampling, gather_points
+from .patch_embedding import MiniPointNet, PointNet, PositionEmbedding, drop_patches
+from .point_sampling import ball_query, farthest_point_sampling, gather_points, nearest_neighbors
 
 
 POINT_CHANNELS = 6  # xyz, rgb
-GROUP_CHANNELS = 9  # xyz relative to the patch's centre, xyz, rgb
 
 
 @dataclass
@@ -34,8 +37,9 @@ class PointBertOutput(ModelOutput):
 
     Args:
         last_hidden_state (`torch.Tensor` of shape `(batch, 1 + num_patches, hidden_size)`):
-            The class token and the patch tokens after the last block.
-        pooler_output (`torch.Tensor` of shape `(batch, hidden_size)`): The class token.
+            The class token and the patch tokens after the last block, and after the final norm where there is one.
+        pooler_output (`torch.Tensor` of shape `(batch, pooled_size)`):
+            The class token; with `config.pooling="cls_max"` followed by the maximum over the patch tokens.
         point_embeds (`torch.Tensor` of shape `(batch, projection_dim)`, *optional*):
             The shape's embedding in the teacher's space, not normalised. None without a projection.
         hidden_states (`tuple(torch.Tensor)`, *optional*): Input of the first block, then each block's output.
@@ -49,63 +53,65 @@ class PointBertOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class PointBertPatchNetwork(nn.Module):
-    """A small PointNet: three linear layers with batch norm on every point of a patch, then the maximum over them."""
-
-    def __init__(self, config: PointBertConfig) -> None:
-        super().__init__()
-        widths = [GROUP_CHANNELS, config.patch_hidden_size, config.patch_hidden_size, config.patch_feature_size]
-        self.linears = nn.ModuleList(nn.Linear(i, o) for i, o in zip(widths[:-1], widths[1:], strict=True))
-        self.norms = nn.ModuleList(nn.BatchNorm1d(width) for width in widths[1:])
-
-    def forward(self, groups: torch.Tensor) -> torch.Tensor:
-        features = groups.flatten(0, 2)
-        for linear, norm in zip(self.linears, self.norms, strict=True):
-            features = nn.functional.relu(norm(linear(features)), inplace=True)
-        return features.view(*groups.shape[:3], -1).amax(dim=2)
-
-
 class PointBertEmbeddings(nn.Module):
     """Tokens of a point cloud: one for each patch, and the class token before them."""
 
     def __init__(self, config: PointBertConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_network = PointBertPatchNetwork(config)
-        self.patch_projection = nn.Linear(3 + config.patch_feature_size, config.hidden_size)
-        self.patch_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        group_channels = 3 + 3 * config.patch_positions + 3 * config.patch_colors
+        network = PointNet if config.patch_network == "pointnet" else MiniPointNet
+        self.patch_network = network(group_channels, config.patch_hidden_size, config.patch_feature_size)
         self.cls_token = nn.Parameter(torch.zeros(config.hidden_size))
+        if config.position_embedding == "concatenated":
+            self.patch_projection = nn.Linear(3 + config.patch_feature_size, config.hidden_size)
+            self.patch_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        else:
+            self.patch_projection = nn.Linear(config.patch_feature_size, config.hidden_size)
+            self.cls_position = nn.Parameter(torch.zeros(config.hidden_size))
+            self.position_embedding = PositionEmbedding(config.position_hidden_size, config.hidden_size)
 
     def group(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Patch centres `(batch, num_patches, 3)` and groups `(batch, num_patches, patch_size, 9)`, in float32."""
+        """Patch centres `(batch, num_patches, 3)` and groups `(batch, num_patches, patch_size, channels)`, in float32.
+
+        A group's channels are xyz relative to the patch's centre, then xyz and rgb as far as the configuration has
+        them.
+        """
+        config = self.config
         point_values = point_values.float()
         xyz = point_values[..., :3].contiguous()
-        centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
-        members = ball_query(centers, xyz, self.config.patch_radius, self.config.patch_size)
-        members = gather_points(point_values, members)
-        relative = members[..., :3] - centers[:, :, None]
-        return centers, torch.cat([relative, members], dim=-1)
+        centers = gather_points(xyz, farthest_point_sampling(xyz, config.num_patches))
+        if config.grouping == "ball":
+            index = ball_query(centers, xyz, config.patch_radius, config.patch_size)
+        else:
+            index = nearest_neighbors(centers, xyz, config.patch_size)
+        members = gather_points(point_values, index)
+        channels = [members[..., :3] - centers[:, :, None]]
+        if config.patch_positions:
+            channels.append(members[..., :3])
+        if config.patch_colors:
+            channels.append(members[..., 3:])
+        return centers, torch.cat(channels, dim=-1)
 
-    def drop_patches(self, centers: torch.Tensor, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep a random subset of the patches, another one for every cloud."""
-        batch, num_patches = centers.shape[:2]
-        num_kept = max(1, round(num_patches * (1 - self.config.patch_dropout)))
-        kept = torch.rand(batch, num_patches, device=centers.device).argsort(dim=1)[:, :num_kept]
-        return gather_points(centers, kept), gather_points(groups.flatten(2), kept).view(
-            batch, num_kept, *groups.shape[2:]
-        )
-
-    def forward(self, point_values: torch.Tensor) -> torch.Tensor:
+    def forward(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Tokens and the positions that every block adds to its input, both float32 of shape
+        `(batch, 1 + num_patches, hidden_size)`; positions are None where the tokens contain them."""
         with maybe_autocast(point_values.device.type, enabled=False):
             centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
-            centers, groups = self.drop_patches(centers, groups)
+            centers, groups = drop_patches(centers, groups, self.config.patch_dropout)
         dtype = self.patch_projection.weight.dtype
-        centers, groups = centers.to(dtype), groups.to(dtype)
-        features = self.patch_network(groups)
-        patches = self.patch_norm(self.patch_projection(torch.cat([centers, features], dim=-1)))
-        cls_token = self.cls_token.to(patches.dtype).expand(patches.shape[0], 1, -1)
-        return torch.cat([cls_token, patches], dim=1)
+        features = self.patch_network(groups.to(dtype)).to(dtype)
+        with maybe_autocast(point_values.device.type, enabled=False):
+            if self.config.position_embedding == "concatenated":
+                patches = self.patch_projection(torch.cat([centers.to(dtype), features], dim=-1))
+                return _prepend(self.cls_token, self.patch_norm(patches)), None
+            positions = _prepend(self.cls_position, self.position_embedding(centers.to(dtype)))
+            return _prepend(self.cls_token, self.patch_projection(features)), positions
+
+
+def _prepend(token: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+    return torch.cat([token.expand(tokens.shape[0], 1, -1), tokens], dim=1).float()
 
 
 def eager_attention_forward(
@@ -189,8 +195,17 @@ class PointBertDropPath(nn.Module):
         return branch * keep.to(branch.dtype) / (1 - self.rate)
 
 
+def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
+    """`features` in the dtype of the module's weight, which it is the input of."""
+    return features.to(module.weight.dtype)
+
+
 class PointBertLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block.
+
+    What runs through the blocks is float32 whatever the weights are: a sum that half precision rounds anew in every
+    block loses more than all products within them.
+    """
 
     def __init__(self, config: PointBertConfig, drop_path_rate: float) -> None:
         super().__init__()
@@ -200,10 +215,19 @@ class PointBertLayer(GradientCheckpointingLayer):
         self.mlp = PointBertMLP(config)
         self.drop_path = PointBertDropPath(drop_path_rate)
 
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        attended, _ = self.self_attn(self.layer_norm1(hidden_states), **kwargs)
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if positions is not None:
+            hidden_states = hidden_states + positions
+        normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
+        attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
         hidden_states = hidden_states + self.drop_path(attended)
-        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states)))
+        normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
+        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.mlp.fc1, normed)))
 
 
 class PointBertPreTrainedModel(PreTrainedModel):
@@ -214,6 +238,8 @@ class PointBertPreTrainedModel(PreTrainedModel):
     supports_gradient_checkpointing = True
     _input_embed_layer = "patch_projection"
     _no_split_modules = ["PointBertEmbeddings", "PointBertLayer"]
+    # Little work, and where half precision loses most: loaded in half precision, the blocks' products take it alone.
+    _keep_in_fp32_modules_strict = ["embeddings", "layer_norm1", "layer_norm2"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -229,6 +255,8 @@ class PointBertPreTrainedModel(PreTrainedModel):
                 init.zeros_(module.bias)
         elif isinstance(module, PointBertEmbeddings):
             init.trunc_normal_(module.cls_token, std=self.config.initializer_range)
+            if self.config.position_embedding == "every_block":
+                init.trunc_normal_(module.cls_position, std=self.config.initializer_range)
 
 
 class PointBertModel(PointBertPreTrainedModel):
@@ -248,11 +276,17 @@ class PointBertModel(PointBertPreTrainedModel):
         self.layers = nn.ModuleList(
             PointBertLayer(config, drop_path_rate=config.drop_path_rate * i / max(1, depth - 1)) for i in range(depth)
         )
+        self.layer_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps) if config.final_norm else None
         self.projection = (
-            nn.Linear(config.hidden_size, config.projection_dim)
+            nn.Linear(config.pooled_size, config.projection_dim, bias=config.projection_bias)
             if add_projection and config.projection_dim is not None
             else None
         )
+        ends = {"layer_norm": self.layer_norm, "projection": self.projection}
+        self._keep_in_fp32_modules_strict = [
+            *PointBertPreTrainedModel._keep_in_fp32_modules_strict,
+            *(name for name, module in ends.items() if module is not None),  # transformers takes what exists only
+        ]
         self.post_init()
 
     @merge_with_config_defaults
@@ -263,7 +297,8 @@ class PointBertModel(PointBertPreTrainedModel):
         r"""
         Args:
             point_values (`torch.Tensor` of shape `(batch, num_points, 6)`):
-                xyz, centred and inside the unit sphere with y up, and rgb in 0..1 (0.4 where a cloud has no colour);
+                xyz, centred and inside the unit sphere, up as in what the model was trained on (y, for ours), and rgb
+                in 0..1 (0.4 where a cloud has no colour);
                 [`PointCloudFeatureExtractor`] makes them. The order of the points decides which ones a crowded patch
                 takes.
 
@@ -278,19 +313,25 @@ class PointBertModel(PointBertPreTrainedModel):
                 f"point_values must have shape (batch, num_points, {POINT_CHANNELS}): xyz and rgb of at least one "
                 f"point, got {tuple(point_values.shape)}."
             )
-        hidden_states = self.embeddings(point_values)
+        hidden_states, positions = self.embeddings(point_values)
         for layer in self.layers:
-            hidden_states = layer(hidden_states, **kwargs)
-        pooled = hidden_states[:, 0]
+            hidden_states = layer(hidden_states, positions, **kwargs)
+        with maybe_autocast(point_values.device.type, enabled=False):
+            if self.layer_norm is not None:
+                hidden_states = self.layer_norm(in_dtype_of(self.layer_norm, hidden_states))
+            pooled = hidden_states[:, 0]
+            if self.config.pooling == "cls_max":
+                pooled = torch.cat([pooled, hidden_states[:, 1:].amax(dim=1)], dim=-1)
+            embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
         return PointBertOutput(
-            last_hidden_state=hidden_states,
-            pooler_output=pooled,
-            point_embeds=self.projection(pooled) if self.projection is not None else None,
+            last_hidden_state=hidden_states.to(self.dtype),
+            pooler_output=pooled.to(self.dtype),
+            point_embeds=embeds,
         )
 
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        """The embedding of each cloud, not normalised: `(batch, projection_dim)`, or without projection the class
-        token `(batch, hidden_size)`. Arguments as for [`PointBertModel.forward`]."""
+        """The embedding of each cloud, not normalised: `(batch, projection_dim)`, or without projection the
+        `pooler_output` `(batch, pooled_size)`. Arguments as for [`PointBertModel.forward`]."""
         outputs = self(point_values, return_dict=True, **kwargs)
         return outputs.pooler_output if self.projection is None else outputs.point_embeds
 
@@ -310,7 +351,7 @@ class PointBertForShapeClassification(PointBertPreTrainedModel):
         self.num_labels = config.num_labels
         self.point_bert = PointBertModel(config, add_projection=False)
         self.dropout = nn.Dropout(config.classifier_dropout)
-        self.classifier = nn.Linear(config.hidden_size, config.num_labels)
+        self.classifier = nn.Linear(config.pooled_size, config.num_labels)
         self.loss_type = "ForSequenceClassification"  # transformers would infer it from a class name it knows
         self.post_init()
 
@@ -349,7 +390,7 @@ class PointBertForShapeClassification(PointBertPreTrainedModel):
         ```
         """
         outputs: PointBertOutput = self.point_bert(point_values, return_dict=True, **kwargs)
-        logits = self.classifier(self.dropout(outputs.pooler_output))
+        logits = self.classifier(in_dtype_of(self.classifier, self.dropout(outputs.pooler_output)))
         return ImageClassifierOutput(
             loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
             logits=logits,

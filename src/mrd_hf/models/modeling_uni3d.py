@@ -23,7 +23,8 @@ from transformers.utils.generic import maybe_autocast, merge_with_config_default
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_uni3d import Uni3DConfig
-from .modeling_point_bert import PointBertDropPath, eager_attention_forward
+from .modeling_point_bert import PointBertDropPath, eager_attention_forward, in_dtype_of
+from .patch_embedding import MiniPointNet, PositionEmbedding, drop_patches
 from .point_sampling import farthest_point_sampling, gather_points, nearest_neighbors
 
 
@@ -52,51 +53,15 @@ class Uni3DOutput(ModelOutput):
     attentions: tuple[torch.Tensor, ...] | None = None
 
 
-class Uni3DPatchNetwork(nn.Module):
-    """A small PointNet in two rounds, as in PCN (arXiv 1808.00671): the second sees each point beside the patch's
-    maximum of the first."""
-
-    def __init__(self, config: Uni3DConfig) -> None:
-        super().__init__()
-        width = config.patch_hidden_size
-        self.linear1 = nn.Linear(POINT_CHANNELS, width)
-        self.norm1 = nn.BatchNorm1d(width)
-        self.linear2 = nn.Linear(width, 2 * width)
-        self.patch_linear3 = nn.Linear(2 * width, 4 * width, bias=False)
-        self.point_linear3 = nn.Linear(2 * width, 4 * width)
-        self.norm3 = nn.BatchNorm1d(4 * width)
-        self.linear4 = nn.Linear(4 * width, config.patch_feature_size)
-
-    def forward(self, groups: torch.Tensor) -> torch.Tensor:
-        batch, num_patches, patch_size = groups.shape[:3]
-        features = nn.functional.relu(self.norm1(self.linear1(groups.flatten(0, 2))), inplace=True)
-        features = self.linear2(features).view(batch * num_patches, patch_size, -1)
-        features = self.point_linear3(features) + self.patch_linear3(features.amax(dim=1, keepdim=True))
-        features = nn.functional.relu(self.norm3(features.flatten(0, 1)), inplace=True)
-        return self.linear4(features).view(batch, num_patches, patch_size, -1).amax(dim=2)
-
-
-class Uni3DPositionEmbedding(nn.Module):
-    """Position embeddings of the patches, by an MLP on their centres."""
-
-    def __init__(self, config: Uni3DConfig) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(3, config.position_hidden_size)
-        self.fc2 = nn.Linear(config.position_hidden_size, config.hidden_size)
-
-    def forward(self, centers: torch.Tensor) -> torch.Tensor:
-        return self.fc2(nn.functional.gelu(self.fc1(centers)))
-
-
 class Uni3DEmbeddings(nn.Module):
     """Tokens of a point cloud: one for each patch, and the class token before them."""
 
     def __init__(self, config: Uni3DConfig) -> None:
         super().__init__()
         self.config = config
-        self.patch_network = Uni3DPatchNetwork(config)
+        self.patch_network = MiniPointNet(POINT_CHANNELS, config.patch_hidden_size, config.patch_feature_size)
         self.patch_projection = nn.Linear(config.patch_feature_size, config.hidden_size)
-        self.position_embedding = Uni3DPositionEmbedding(config)
+        self.position_embedding = PositionEmbedding(config.position_hidden_size, config.hidden_size)
         self.cls_token = nn.Parameter(torch.zeros(config.hidden_size))
         self.cls_position = nn.Parameter(torch.zeros(config.hidden_size))
 
@@ -108,25 +73,17 @@ class Uni3DEmbeddings(nn.Module):
         members = gather_points(point_values, nearest_neighbors(centers, xyz, self.config.patch_size))
         return centers, torch.cat([members[..., :3] - centers[:, :, None], members[..., 3:]], dim=-1)
 
-    def drop_patches(self, centers: torch.Tensor, groups: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Keep a random subset of the patches, another one for every cloud."""
-        batch, num_patches = centers.shape[:2]
-        num_kept = max(1, round(num_patches * (1 - self.config.patch_dropout)))
-        kept = torch.rand(batch, num_patches, device=centers.device).argsort(dim=1)[:, :num_kept]
-        return gather_points(centers, kept), gather_points(groups.flatten(2), kept).view(
-            batch, num_kept, *groups.shape[2:]
-        )
-
     def forward(self, point_values: torch.Tensor) -> torch.Tensor:
         with maybe_autocast(point_values.device.type, enabled=False):
             centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
-            centers, groups = self.drop_patches(centers, groups)
+            centers, groups = drop_patches(centers, groups, self.config.patch_dropout)
         dtype = self.patch_projection.weight.dtype
-        centers, groups = centers.to(dtype), groups.to(dtype)
-        patches = self.patch_projection(self.patch_network(groups)) + self.position_embedding(centers)
-        cls_token = (self.cls_token + self.cls_position).to(patches.dtype).expand(patches.shape[0], 1, -1)
-        return torch.cat([cls_token, patches], dim=1)
+        features = self.patch_network(groups.to(dtype)).to(dtype)
+        with maybe_autocast(point_values.device.type, enabled=False):
+            patches = self.patch_projection(features) + self.position_embedding(centers.to(dtype))
+            cls_token = (self.cls_token + self.cls_position).expand(patches.shape[0], 1, -1)
+            return torch.cat([cls_token, patches], dim=1).float()
 
 
 class Uni3DAttention(nn.Module):
@@ -176,7 +133,7 @@ class Uni3DMLP(nn.Module):
         self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size)
         self.activation_fn = ACT2FN[config.hidden_act]
         self.layer_norm = (
-            nn.LayerNorm(config.intermediate_size, eps=config.layer_norm_eps) if config.mlp_norm else nn.Identity()
+            nn.LayerNorm(config.intermediate_size, eps=config.layer_norm_eps) if config.mlp_norm else None
         )
         self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size)
 
@@ -184,13 +141,15 @@ class Uni3DMLP(nn.Module):
         features = self.up_proj(hidden_states)
         if self.gate_proj is None:
             features = self.activation_fn(features)
-        else:
-            features = self.activation_fn(self.gate_proj(hidden_states)) * features
-        return self.down_proj(self.layer_norm(features))
+        else:  # in float32: rounding every step would add up
+            features = self.activation_fn(self.gate_proj(hidden_states).float()) * features.float()
+        if self.layer_norm is not None:
+            features = self.layer_norm(in_dtype_of(self.layer_norm, features))
+        return self.down_proj(in_dtype_of(self.down_proj, features))
 
 
 class Uni3DLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer block."""
+    """Pre-norm transformer block; as in PointBERT, what runs through the blocks is float32."""
 
     def __init__(self, config: Uni3DConfig, drop_path_rate: float) -> None:
         super().__init__()
@@ -201,9 +160,11 @@ class Uni3DLayer(GradientCheckpointingLayer):
         self.drop_path = PointBertDropPath(drop_path_rate)
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        attended, _ = self.self_attn(self.layer_norm1(hidden_states), **kwargs)
+        normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
+        attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
         hidden_states = hidden_states + self.drop_path(attended)
-        return hidden_states + self.drop_path(self.mlp(self.layer_norm2(hidden_states)))
+        normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
+        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.mlp.up_proj, normed)))
 
 
 class Uni3DPreTrainedModel(PreTrainedModel):
@@ -212,7 +173,9 @@ class Uni3DPreTrainedModel(PreTrainedModel):
     main_input_name = "point_values"
     input_modalities = ("point_cloud",)
     supports_gradient_checkpointing = True
+    _input_embed_layer = "patch_projection"
     _no_split_modules = ["Uni3DEmbeddings", "Uni3DLayer"]
+    _keep_in_fp32_modules_strict = ["embeddings", "layer_norm", "layer_norm1", "layer_norm2"]
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True
@@ -245,10 +208,9 @@ class Uni3DModel(Uni3DPreTrainedModel):
         self.projection = (
             nn.Linear(config.hidden_size, config.projection_dim) if config.projection_dim is not None else None
         )
+        if self.projection is not None:
+            self._keep_in_fp32_modules_strict = [*Uni3DPreTrainedModel._keep_in_fp32_modules_strict, "projection"]
         self.post_init()
-
-    def get_input_embeddings(self) -> nn.Module:
-        return self.embeddings.patch_projection
 
     @merge_with_config_defaults
     @capture_outputs
@@ -258,7 +220,8 @@ class Uni3DModel(Uni3DPreTrainedModel):
         r"""
         Args:
             point_values (`torch.Tensor` of shape `(batch, num_points, 6)`):
-                xyz, centred and inside the unit sphere with y up, and rgb in 0..1 (0.4 where a cloud has no colour);
+                xyz, centred and inside the unit sphere, up as in what the model was trained on (y, for ours), and rgb
+                in 0..1 (0.4 where a cloud has no colour);
                 [`PointCloudFeatureExtractor`] makes them. The first point is the first patch's centre.
 
         Returns:
@@ -275,11 +238,13 @@ class Uni3DModel(Uni3DPreTrainedModel):
         hidden_states = self.embeddings(point_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
-        pooled = self.layer_norm(hidden_states[:, 0])
+        with maybe_autocast(point_values.device.type, enabled=False):
+            pooled = self.layer_norm(in_dtype_of(self.layer_norm, hidden_states[:, 0]))
+            embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
         return Uni3DOutput(
-            last_hidden_state=hidden_states,
-            pooler_output=pooled,
-            point_embeds=self.projection(pooled) if self.projection is not None else None,
+            last_hidden_state=hidden_states.to(self.dtype),
+            pooler_output=pooled.to(self.dtype),
+            point_embeds=embeds,
         )
 
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:

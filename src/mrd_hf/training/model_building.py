@@ -31,7 +31,7 @@ def build_model(arguments: ModelArguments, width: int, teacher_id: str) -> MRDFo
             encoder = None
             point_config = PointBertConfig(**{"projection_dim": width, **changes})
         point_config.teacher_id = teacher_id
-        model_width = point_config.projection_dim or point_config.hidden_size
+        model_width = point_config.embedding_size
         if model_width != width:
             raise UserError(
                 f"the model's embeddings have width {model_width} (point_config.projection_dim), those of the teacher "

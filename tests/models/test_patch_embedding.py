@@ -1,0 +1,68 @@
+"""The parts that tokens are made of, against plain formulas."""
+
+import numpy as np
+import pytest
+import torch
+from tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
+from torch import nn
+
+from mrd_hf.models.patch_embedding import MiniPointNet, PointNet, drop_patches
+
+
+def with_random_statistics(network: nn.Module) -> nn.Module:
+    """In evaluation mode, with running statistics and scales that are not those of a new batch norm."""
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            for values in (module.running_mean, module.running_var, module.weight, module.bias):
+                nn.init.uniform_(values, 0.5, 2)
+    return network.eval()
+
+
+def linear(layer: nn.Linear, x: np.ndarray) -> np.ndarray:
+    return x @ layer.weight.detach().numpy().T + (0 if layer.bias is None else layer.bias.detach().numpy())
+
+
+def norm_relu(norm: nn.BatchNorm1d, x: np.ndarray) -> np.ndarray:
+    mean, var, weight, bias = (
+        v.detach().numpy() for v in (norm.running_mean, norm.running_var, norm.weight, norm.bias)
+    )
+    return np.maximum((x - mean) / np.sqrt(var + norm.eps) * weight + bias, 0)
+
+
+def test_pointnet_is_its_formula():
+    network = with_random_statistics(PointNet(9, 8, 12))
+    groups = torch.randn(2, 3, 5, 9)
+    x = groups.numpy()
+    for layer, norm in zip(network.linears, network.norms, strict=True):
+        x = norm_relu(norm, linear(layer, x))
+    np.testing.assert_allclose(network(groups).detach().numpy(), x.max(axis=2), rtol=1e-5, atol=1e-6)
+
+
+def test_mini_pointnet_is_its_formula():
+    network = with_random_statistics(MiniPointNet(6, 8, 12))
+    groups = torch.randn(2, 3, 5, 6)
+    first = linear(network.linear2, norm_relu(network.norm1, linear(network.linear1, groups.numpy())))
+    # The original joins each point's feature to the patch's maximum, which comes first, and has one layer for both.
+    joined = np.concatenate([np.broadcast_to(first.max(axis=2, keepdims=True), first.shape), first], axis=-1)
+    weight = torch.cat([network.patch_linear3.weight, network.point_linear3.weight], dim=1).detach().numpy()
+    third = norm_relu(network.norm3, joined @ weight.T + network.point_linear3.bias.detach().numpy())
+    expected = linear(network.linear4, third).max(axis=2)
+    np.testing.assert_allclose(network(groups).detach().numpy(), expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_patch_dropout_keeps_centers_and_groups_together(kind):
+    centers, groups = tiny_encoder(kind).embeddings.group(clouds())
+    kept_centers, kept_groups = drop_patches(centers, groups, 0.5)
+    assert kept_centers.shape == (3, 4, 3)
+    for i in range(3):
+        assert len(kept_centers[i].unique(dim=0)) == 4
+        for center, group in zip(kept_centers[i], kept_groups[i], strict=True):
+            position = (centers[i] == center).all(-1).nonzero()[0, 0]
+            assert torch.equal(groups[i, position], group)
+
+
+def test_one_patch_always_stays():
+    centers, groups = torch.randn(2, 8, 3), torch.randn(2, 8, 4, 9)
+    assert drop_patches(centers, groups, 0.99)[1].shape == (2, 1, 4, 9)
