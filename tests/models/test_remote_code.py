@@ -8,9 +8,11 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from test_feature_extraction_point_cloud import quarters, textured_square, write_textured_obj
 from test_modeling_mrd import teacher_embeds, tiny_mrd
-from test_modeling_point_bert import clouds, tiny_model
+from tiny_encoders import clouds, tiny_encoder
 from transformers import AutoModel
+from transformers.dynamic_module_utils import get_imports
 
 from mrd_hf import PointBertModel, PointCloudFeatureExtractor
 
@@ -22,13 +24,14 @@ import sys
 sys.modules["mrd_hf"] = None  # as if it were not installed: importing it raises ModuleNotFoundError
 
 import transformers
-from safetensors.torch import load_file, save_file, save_file
+from safetensors.torch import load_file, save_file
 
 folder, auto_class, output, *names = sys.argv[1:]
 inputs = load_file(f"{folder}/inputs.safetensors")
 extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
 model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
-values = extractor(inputs["points"].numpy())["point_values"]
+shapes = [inputs["points"].numpy(), f"{folder}/shape/square.obj", f"{folder}/shape/square.glb"]
+values = extractor(shapes)["point_values"]
 result = model(*(inputs[name] for name in names))[output].detach()
 save_file({"values": values, "result": result}, f"{folder}/outputs.safetensors")
 assert not any(name.startswith("mrd_hf.") for name in sys.modules)
@@ -39,7 +42,9 @@ print(type(model).__module__, type(extractor).__module__)
 @pytest.mark.parametrize(
     ("make", "auto_class", "output", "names"),
     [
-        (tiny_model, "AutoModel", "point_embeds", ["point_values"]),
+        (lambda: tiny_encoder("openshape"), "AutoModel", "point_embeds", ["point_values"]),
+        (lambda: tiny_encoder("ulip"), "AutoModel", "point_embeds", ["point_values"]),
+        (lambda: tiny_encoder("uni3d"), "AutoModel", "point_embeds", ["point_values"]),
         (tiny_mrd, "AutoModelForPreTraining", "loss", ["point_values", "image_embeds", "text_embeds"]),
     ],
 )
@@ -52,6 +57,9 @@ def test_loads_without_the_package(tmp_path, make, auto_class, output, names):
     inputs = {"point_values": clouds(6), "image_embeds": image, "text_embeds": text}
     points = clouds(1, num_points=40)[0, :, :3].contiguous()
     save_file({**inputs, "points": points}, folder / "inputs.safetensors")
+    (folder / "shape").mkdir()
+    files = [write_textured_obj(folder / "shape"), folder / "shape" / "square.glb"]
+    textured_square(quarters()).export(files[1])
     done = subprocess.run(
         [sys.executable, "-I", "-c", STRANGER, folder, auto_class, output, *names],
         capture_output=True,
@@ -62,11 +70,26 @@ def test_loads_without_the_package(tmp_path, make, auto_class, output, names):
     assert all(module.startswith("transformers_modules.") for module in done.stdout.split())
     outputs = load_file(folder / "outputs.safetensors")
     torch.testing.assert_close(outputs["result"], model(*(inputs[name] for name in names))[output])
-    assert torch.equal(outputs["values"], extractor(points.numpy())["point_values"])
+    assert torch.equal(outputs["values"], extractor([points.numpy(), *files])["point_values"])
+    assert all(len(values[:, 3:].unique(dim=0)) == 4 for values in outputs["values"][1:])  # the texture's colours
+
+
+def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_path):
+    PointCloudFeatureExtractor().save_pretrained(tmp_path)
+    code = {path.name for path in tmp_path.glob("*.py")}
+    assert code == {
+        "feature_extraction_point_cloud.py",
+        "mesh_loading.py",
+        "pcd_files.py",
+        "point_cloud_files.py",
+        "surface_sampling.py",
+    }
+    needed = {package for name in code for package in get_imports(tmp_path / name)}
+    assert needed - set(sys.stdlib_module_names) == {"numpy", "torch", "transformers"}
 
 
 def test_with_the_package_its_own_code_is_used(tmp_path):
-    tiny_model().save_pretrained(tmp_path)
+    tiny_encoder("openshape").save_pretrained(tmp_path)
     assert json.loads((tmp_path / "config.json").read_text())["auto_map"] == {
         "AutoConfig": "configuration_point_bert.PointBertConfig",
         "AutoModel": "modeling_point_bert.PointBertModel",

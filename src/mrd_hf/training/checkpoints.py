@@ -10,7 +10,6 @@ A checkpoint is written under a name that is not taken for one and renamed when 
 """
 
 import json
-import os
 import re
 import shutil
 from dataclasses import asdict, dataclass
@@ -21,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
+from ..whole_folder import flush_to_disk
 
 
 ARGUMENTS_FILE = "arguments.json"
@@ -68,14 +68,6 @@ def find_checkpoint(output_dir: Path, choice: str) -> Path:
             f"{output_dir}/checkpoint-1000, or 'latest'."
         )
     return Path(choice)
-
-
-def flush_to_disk(folder: Path) -> None:
-    """Wait until a folder's files are on the disk, so that a rename cannot survive a power cut that they do not."""
-    for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
 
 
 def save_checkpoint(

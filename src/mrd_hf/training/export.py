@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 from pathlib import Path
 
 import accelerate
@@ -12,7 +11,7 @@ import transformers
 from ..hub import write_model_card
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_point_bert import PointBertModel
-from .checkpoints import flush_to_disk
+from ..whole_folder import whole_folder
 
 
 def export_encoder(
@@ -31,25 +30,21 @@ def export_encoder(
         card_template (`Path`): See [`mrd_hf.hub.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
     """
-    temporary = folder.with_name(f"incomplete-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    encoder.save_pretrained(temporary)
-    extractor.save_pretrained(temporary)
-    write_model_card(
-        temporary,
-        card_template,
-        teacher=encoder.config.teacher_id,
-        parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
-        num_points=extractor.num_points,
-        num_patches=encoder.config.num_patches,
-        hardware=_hardware(encoder.device),
-        software=f"torch {torch.__version__}, transformers {transformers.__version__}, accelerate "
-        f"{accelerate.__version__}, Python {platform.python_version()}",
-        **facts,
-    )
-    flush_to_disk(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with whole_folder(folder) as temporary:
+        encoder.save_pretrained(temporary)
+        extractor.save_pretrained(temporary)
+        write_model_card(
+            temporary,
+            card_template,
+            teacher=encoder.config.teacher_id,
+            parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
+            num_points=extractor.num_points,
+            num_patches=encoder.config.num_patches,
+            hardware=_hardware(encoder.device),
+            software=f"torch {torch.__version__}, transformers {transformers.__version__}, accelerate "
+            f"{accelerate.__version__}, Python {platform.python_version()}",
+            **facts,
+        )
 
 
 def _hardware(device: torch.device) -> str:
