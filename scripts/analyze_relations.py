@@ -1,0 +1,187 @@
+"""Show what distillation changed: how well an encoder keeps its teacher's relations before and after training."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
+
+from mrd_hf import PointBertModel, Uni3DModel
+from mrd_hf.data.loading import load_triplets
+from mrd_hf.errors import UserError, run_script
+from mrd_hf.evaluation.embedding_geometry import unit_embeddings
+from mrd_hf.evaluation.encoding import encode_dataset
+from mrd_hf.evaluation.held_out import HeldOutSet
+from mrd_hf.evaluation.relation_analysis import ModalityEmbeddings, analyze_relations
+from mrd_hf.evaluation.relation_plots import write_divergence_plot, write_measures_plot, write_similarity_plot
+from mrd_hf.evaluation.relation_report import as_dict, compare_analyses, format_table
+from mrd_hf.evaluation.similarity import Embeddings
+from mrd_hf.whole_file import whole_file
+
+
+UNTRAINED_SEED = 0
+EXAMPLES = """\
+example:
+  python scripts/analyze_relations.py --model outputs/demo/encoder --dataset scripts/demo_data \\
+      --out outputs/demo/relations
+  python scripts/analyze_relations.py --model outputs/mrd/encoder --before outputs/contrastive/encoder \\
+      --dataset scripts/demo_data --k 1 10 50 --out outputs/mrd_against_contrastive
+
+written to --out:
+  report.json       every figure of the table
+  similarities.png  the teacher's similarity of each pair of shapes against that in 3D
+  measures.png      all measures as bars
+  divergences.png   how the divergences of single shapes are distributed
+
+The dataset needs cached embeddings of the encoder's teacher (scripts/embed_teacher.py): its first image and its name
+stand for a shape.
+"""
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", required=True, help="the trained encoder: a folder or an id on the Hub")
+    parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")
+    parser.add_argument("--out", type=Path, required=True, help="folder for report.json and the plots")
+    parser.add_argument("--split", default="test", help="split to analyse (default: test)")
+    parser.add_argument(
+        "--before", help="encoder to compare with (default: the same architecture with untrained weights, fixed seed)"
+    )
+    parser.add_argument(
+        "--k", type=int, nargs="+", default=[10], help="how many nearest neighbours to compare; several (default: 10)"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.07, help="of relations, for their divergence (default: 0.07)"
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="shapes to encode at once (default: 64)")
+    return parser.parse_args()
+
+
+def load_encoder(name: str) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    try:
+        model = AutoModel.from_pretrained(name)
+        extractor = AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model {name}: {error}") from None
+    if not isinstance(model, (PointBertModel, Uni3DModel)):
+        raise UserError(
+            f"{name} is of class {type(model).__name__}, which is no shape encoder; give the folder `encoder` of a "
+            "training run, or a converted checkpoint (scripts/convert_checkpoint.py)."
+        )
+    return model, extractor
+
+
+def untrained(model: PreTrainedModel) -> PreTrainedModel:
+    """The same architecture with fresh weights, the same ones each time."""
+    torch.manual_seed(UNTRAINED_SEED)
+    return AutoModel.from_config(model.config)
+
+
+def check_arguments(arguments: argparse.Namespace) -> None:
+    if not 0 < arguments.temperature < float("inf"):
+        raise UserError(f"--temperature must be a number above 0, got {arguments.temperature}.")
+    if arguments.batch_size < 1:
+        raise UserError(f"--batch_size must be at least 1, got {arguments.batch_size}.")
+    if min(arguments.k) < 1:
+        raise UserError(f"--k must be at least 1, got {min(arguments.k)}.")
+
+
+def check_number(arguments: argparse.Namespace, held_out: HeldOutSet) -> None:
+    largest = max(arguments.k)
+    if len(held_out) < largest + 2:
+        raise UserError(
+            f"{arguments.dataset}: split '{arguments.split}' has {len(held_out)} shapes, and --k {largest} needs at "
+            f"least {largest + 2}; give a smaller --k or a larger --split."
+        )
+
+
+def check_width(name: str, model: PreTrainedModel, dataset_name: str, held_out: HeldOutSet) -> None:
+    width, teacher_width = model.config.embedding_size, held_out.image_embeds.shape[1]
+    if width != teacher_width:
+        raise UserError(
+            f"{name} embeds into width {width}, the teacher of {dataset_name} into {teacher_width}; "
+            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
+        )
+
+
+def usable(embeds: Embeddings, name: str, remedy: str) -> torch.Tensor:
+    """Embeddings with a direction each, as float64; of others the user is told."""
+    try:
+        return unit_embeddings(embeds, name)
+    except ValueError as error:
+        raise UserError(f"{error}; {remedy}.") from None
+
+
+def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of images and of names."""
+    remedy = "embed the dataset anew with scripts/embed_teacher.py"
+    return (
+        usable(held_out.image_embeds, f"{dataset_name}: column 'image_embeds'", remedy),
+        usable(held_out.name_embeds, f"{dataset_name}: column 'text_embeds'", remedy),
+    )
+
+
+def make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder --out {folder}: {error.strerror}; name another.") from None
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    check_arguments(arguments)
+    ks = tuple(dict.fromkeys(arguments.k))
+    model, extractor = load_encoder(arguments.model)
+    if arguments.before is None:
+        before_name = f"untrained weights, seed {UNTRAINED_SEED}"
+        before_model, before_extractor = untrained(model), extractor
+    else:
+        before_name = arguments.before
+        before_model, before_extractor = load_encoder(before_name)
+    dataset = load_triplets(arguments.dataset, arguments.split)
+    held_out = HeldOutSet.from_dataset(dataset, name=arguments.dataset)
+    check_number(arguments, held_out)
+    for name, encoder in ((arguments.model, model), (before_name, before_model)):
+        check_width(name, encoder, arguments.dataset, held_out)
+    image_embeds, text_embeds = teacher_embeddings(held_out, arguments.dataset)
+    make_folder(arguments.out)
+
+    def encoded(name: str, encoder: PreTrainedModel, its_extractor: FeatureExtractionMixin) -> ModalityEmbeddings:
+        print(f"{name}:", file=sys.stderr)
+        points = encode_dataset(encoder, its_extractor, dataset, batch_size=arguments.batch_size, progress=True)
+        remedy = "take a checkpoint that did not diverge"
+        points = usable(points, f"what {name} makes of {arguments.dataset}", remedy)
+        return {"point": points, "image": image_embeds, "text": text_embeds}
+
+    before_embeds = encoded(before_name, before_model, before_extractor)
+    before = analyze_relations(before_embeds, ks, arguments.temperature, progress=True)
+    after_embeds = encoded(arguments.model, model, extractor)
+    after = analyze_relations(after_embeds, ks, arguments.temperature, progress=True)
+
+    rows = compare_analyses(before, after)
+    settings = {
+        "dataset": arguments.dataset,
+        "split": arguments.split,
+        "num_shapes": len(held_out),
+        "before": before_name,
+        "after": arguments.model,
+        "k": ks,
+        "temperature": arguments.temperature,
+    }
+    with whole_file(arguments.out / "report.json") as file:
+        file.write((json.dumps({"settings": settings, "measures": as_dict(rows)}, indent=2) + "\n").encode())
+    title = f"{len(held_out)} shapes of {arguments.dataset}. Before: {before_name}. After: {arguments.model}"
+    write_similarity_plot(arguments.out / "similarities.png", before_embeds, after_embeds, title)
+    write_measures_plot(arguments.out / "measures.png", rows, title)
+    write_divergence_plot(arguments.out / "divergences.png", before, after, title)
+    print(f"{title}\n\n{format_table(rows)}\n")
+    print(f"written to {arguments.out}: report.json, similarities.png, measures.png, divergences.png")
+
+
+if __name__ == "__main__":
+    run_script(main)
