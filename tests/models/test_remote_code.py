@@ -79,6 +79,8 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
     code = {path.name for path in tmp_path.glob("*.py")}
     assert code == {
         "feature_extraction_point_cloud.py",
+        "gltf_checks.py",
+        "mesh_limits.py",
         "mesh_loading.py",
         "pcd_files.py",
         "point_cloud_files.py",

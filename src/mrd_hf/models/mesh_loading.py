@@ -14,12 +14,15 @@ A file without any face is a point cloud: of it, [`load_shape`] gives the vertic
 import io
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
+
+from .gltf_checks import check_gltf
+from .mesh_limits import MAX_FACES, check_image_size
 
 
 # This file travels with checkpoints, whose other code needs neither: guarded, transformers does not ask for them.
@@ -104,9 +107,9 @@ class AssetResolver(Resolver):
             try:
                 data = self.read(posixpath.normpath(posixpath.join(self.folder, candidate)))
                 if data is not None and posixpath.splitext(candidate)[1].lower() in Image.registered_extensions():
-                    Image.open(io.BytesIO(data))  # the header only
-            except PermissionError:
-                failure = f"file may not be read: {key}; only the mesh's own folder and those below are"
+                    check_image_size(Image.open(io.BytesIO(data)))  # the header only
+            except PermissionError as error:
+                failure = f"file may not be read: {key}; {error}"
                 continue
             except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
                 self.failures.append(f"file not readable: {key}")
@@ -196,7 +199,7 @@ def _open(path: str | Path) -> tuple[trimesh.Scene, str, list[str]]:
     def read(name: str) -> bytes | None:
         # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
         if not Path(name).is_relative_to(folder):
-            raise PermissionError(name)
+            raise PermissionError("only the mesh's own folder and those below are")
         return Path(name).read_bytes() if Path(name).is_file() else None
 
     with path.open("rb") as file:
@@ -207,7 +210,10 @@ def _read_scene(
     file: BinaryIO, file_type: str, resolver: AssetResolver, name: str
 ) -> tuple[trimesh.Scene, str, list[str]]:
     """The file's content, its type in lower case, and a warning for each file it names that could not be used."""
+    warnings = []
     try:
+        if file_type.lower() in ("glb", "gltf"):
+            warnings = check_gltf(file, file_type.lower(), resolver.get)
         # One geometry a material. Merging vertices ("process") would cost time and change nothing here.
         scene = trimesh.load_scene(
             file, file_type=file_type.lower(), resolver=resolver, process=False, group_material=True
@@ -216,7 +222,7 @@ def _read_scene(
         # The many readers behind trimesh raise errors of every kind on a damaged file.
         raise MeshError(f"{name}: cannot be read as '{file_type}' ({type(error).__name__}: {error}).") from error
     _check_color_range(scene, file, file_type.lower(), name)
-    return scene, file_type.lower(), resolver.failures
+    return scene, file_type.lower(), warnings + resolver.failures
 
 
 def _check_color_range(scene: trimesh.Scene, file: BinaryIO, file_type: str, name: str) -> None:
@@ -240,11 +246,17 @@ def _check_color_range(scene: trimesh.Scene, file: BinaryIO, file_type: str, nam
             )
 
 
-def _geometries(scene: trimesh.Scene) -> Iterator[tuple[np.ndarray, trimesh.parent.Geometry]]:
+def _geometries(scene: trimesh.Scene, name: str) -> list[tuple[np.ndarray, trimesh.parent.Geometry]]:
     """The geometries of a scene, each as often as it is placed, with its transform of shape `(4, 4)`."""
+    placed = []
     for node in scene.graph.nodes_geometry:
         transform, geometry_name = scene.graph[node]
-        yield transform, scene.geometry[geometry_name]
+        placed.append((transform, scene.geometry[geometry_name]))
+    # A small file can place one geometry often.
+    found = sum(len(geometry.faces) for _, geometry in placed if isinstance(geometry, trimesh.Trimesh))
+    if found > MAX_FACES:
+        raise MeshError(f"{name}: {found:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
+    return placed
 
 
 def _place(vertices: np.ndarray, transform: np.ndarray) -> np.ndarray:
@@ -258,7 +270,7 @@ def _shape(
     """The scene's triangles or, where it has no face at all, its points."""
     placed = [
         (transform, geometry)
-        for transform, geometry in _geometries(scene)
+        for transform, geometry in _geometries(scene, name)
         if isinstance(geometry, (trimesh.Trimesh, trimesh.PointCloud))
     ]
     if any(isinstance(geometry, trimesh.Trimesh) and len(geometry.faces) > 0 for _, geometry in placed):
@@ -289,10 +301,16 @@ def _mesh(scene: trimesh.Scene, file_type: str | None, warnings: list[str], name
     textures: dict[int, np.ndarray | None] = {}
     parts = []
     found_faces = dropped_faces = 0
-    for transform, geometry in _geometries(scene):
+    for transform, geometry in _geometries(scene, name):
         if not isinstance(geometry, trimesh.Trimesh) or len(geometry.faces) == 0:
             continue  # line work and point clouds have no surface
-        part = _read_part(geometry, transform, file_type, textures, warnings)
+        if not 0 <= geometry.faces.min() <= geometry.faces.max() < len(geometry.vertices):
+            raise MeshError(f"{name}: a face names a vertex that does not exist (there are {len(geometry.vertices)}).")
+        try:
+            part = _read_part(geometry, transform, file_type, textures, warnings)
+        except Exception as error:
+            # trimesh hands on what files say of materials, of whatever type it is.
+            raise MeshError(f"{name}: its materials cannot be read ({type(error).__name__}: {error}).") from error
         kept = np.isfinite(part.triangles).all(axis=(1, 2))
         found_faces += len(kept)
         dropped_faces += len(kept) - int(kept.sum())
@@ -399,7 +417,11 @@ def texture_to_rgba(image: Image.Image) -> np.ndarray:
     """Pixels of an image of any Pillow mode as uint8 RGBA of shape `(height, width, 4)`.
 
     Grey-scale of 16 bits is scaled down to 8. The longer side is reduced to `MAX_TEXTURE_SIZE`.
+
+    Raises:
+        ValueError: It has more than `MAX_TEXELS` pixels.
     """
+    check_image_size(image)
     image.draft(None, (MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))  # JPEG decodes straight to about the size needed
     if image.mode == "F":
         image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))

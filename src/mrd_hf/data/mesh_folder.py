@@ -1,0 +1,247 @@
+"""Folders of mesh files as sources of triplets: geometry from the files, pictures drawn, texts from metadata or names.
+
+A collection is a folder, its sub-folders included, or a .zip file of one. Where it has metadata files as `datasets`'
+`meshfolder` knows them (see [`mrd_hf.data.mesh_metadata`]), they say what belongs to the dataset, as they do there: a
+mesh that they do not name is left out, and listed as skipped. Without them every mesh counts, its name is the words
+in the file's name, and its category the folder's. Parquet files with a column of meshes, as `datasets` writes
+`meshfolder` datasets, count row by row.
+"""
+
+import posixpath
+import zlib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+import numpy as np
+from datasets import Features, Value
+
+from ..errors import UserError
+from ..models.mesh_loading import MeshError
+from ..models.surface_sampling import normalize_points, sample_surface
+from .dataset_writing import PreparedShape, prepare_dataset
+from .mesh_files import MeshFiles, open_mesh_files
+from .mesh_metadata import METADATA_SUFFIXES, Description, read_metadata
+from .mesh_names import folder_categories, shape_ids, words_of_name
+from .mesh_parquet import load_row, mesh_rows
+from .rendering import RenderSettings, check_can_render, encode_image, render_views
+from .triplet_schema import triplet_features
+
+
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
+METADATA_NAMES = tuple(f"metadata{suffix}" for suffix in METADATA_SUFFIXES)
+# (x, y, z) to (x, z, -y), as the feature extractor does it; what faced -y, the front of most z-up models, faces +z.
+Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+# What a mesh without any colours has, as in the feature extractor: 0.4.
+UNCOLORED = 102
+
+
+@dataclass(frozen=True)
+class MeshJob:
+    """One mesh to prepare.
+
+    Args:
+        id (`str`): The shape's id.
+        source (`str`): The folder or zip file or, where `row` is given, the parquet file.
+        name (`str`): The mesh's path in it.
+        description (`Description`): What is known of it.
+        row (`int`, *optional*): Its row in the parquet file.
+        skipped (`str`, *optional*): Why it is not to be prepared after all.
+    """
+
+    id: str
+    source: str
+    name: str
+    description: Description
+    row: int | None = None
+    skipped: str | None = None
+
+
+def mesh_folder_features() -> Features:
+    """The triplet schema, and `model`: the mesh's path in its folder."""
+    return Features({**triplet_features(), "model": Value("string")})
+
+
+def prepare_mesh_folder(
+    source: str | Path,
+    out: str | Path,
+    metadata: str | Path | None = None,
+    up_axis: Literal["y", "z"] = "y",
+    rendering: RenderSettings | None = None,
+    num_points: int = 10_000,
+    seed: int = 0,
+    num_workers: int = 1,
+    overwrite: bool = False,
+    num_shards: int = 1,
+    shard_index: int = 0,
+) -> dict:
+    """Make a triplet dataset from a folder of meshes.
+
+    The result does not depend on `num_workers`: a shape's randomness comes from `seed` and its id alone.
+
+    Args:
+        source (`str` or `Path`): The folder, or a .zip file of one.
+        out (`str` or `Path`): Folder of the dataset.
+        metadata (`str` or `Path`, *optional*):
+            A metadata file to use instead of those in the folder. Its file names start from its own folder if that is
+            within `source`, else from `source`.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in the meshes.
+        rendering (`RenderSettings`, *optional*): How to draw pictures; without it there are none.
+        num_points (`int`, defaults to 10000): Points sampled from each surface.
+        seed (`int`, defaults to 0): Seed of the sampling.
+        num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
+        overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
+        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
+
+    Returns:
+        `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
+
+    Raises:
+        UserError: There is no such folder or no mesh in it, a metadata file cannot be used, embreex is missing, or
+            `out` has another dataset already.
+    """
+    if rendering is not None:
+        check_can_render()
+    return prepare_dataset(
+        mesh_jobs(source, metadata),
+        partial(prepare_mesh, num_points=num_points, seed=seed, up_axis=up_axis, rendering=rendering),
+        mesh_folder_features(),
+        out,
+        settings={
+            "source": "meshes",
+            "folder": Path(source).resolve().name,
+            "metadata": None if metadata is None else Path(metadata).name,
+            "up_axis": up_axis,
+            "rendering": None if rendering is None else asdict(rendering),
+            "num_points": num_points,
+            "seed": seed,
+        },
+        num_workers=num_workers,
+        overwrite=overwrite,
+        num_shards=num_shards,
+        shard_index=shard_index,
+    )
+
+
+def mesh_jobs(source: str | Path, metadata: str | Path | None = None) -> list[MeshJob]:
+    """A job for [`prepare_mesh`] for each mesh in the folder and each that metadata names, in order of their paths.
+
+    Raises:
+        UserError: There is no such folder or no mesh in it, or a metadata file cannot be used.
+    """
+    files = MeshFiles(source)
+    names = files.names()
+    meshes = [name for name in names if PurePosixPath(name).suffix.lower() in MESH_SUFFIXES]
+    described = _described(files, names, metadata)
+    paths = sorted({*meshes, *(described or {})})
+    without_metadata = [Description(category=category) for category in folder_categories(paths)]
+    jobs = []
+    for path, shape_id, inferred in zip(paths, shape_ids(paths), without_metadata, strict=True):
+        description, skipped = inferred, None
+        if described is not None:
+            description = described.get(path, Description())
+            skipped = None if path in described else "no metadata file names it, so it is left out"
+        jobs.append(MeshJob(shape_id, str(source), path, description, skipped=skipped))
+    if described is None:
+        jobs += _row_jobs(files, names, [job.id for job in jobs])
+    if not jobs:
+        raise UserError(f"{source}: no mesh in it; expected files of {', '.join(MESH_SUFFIXES)}, or in parquet files.")
+    return jobs
+
+
+def prepare_mesh(
+    job: MeshJob, num_points: int, seed: int, up_axis: str, rendering: RenderSettings | None
+) -> PreparedShape:
+    """Make one row of the dataset."""
+    if job.skipped is not None:
+        return PreparedShape(job.id, skipped=job.skipped)
+    suffix = PurePosixPath(job.name).suffix
+    if suffix.lower() not in MESH_SUFFIXES:
+        return PreparedShape(job.id, skipped=f"{job.name}: expected a mesh, {', '.join(MESH_SUFFIXES)}.")
+    words = words_of_name(PurePosixPath(job.name).stem)
+    texts = job.description.texts
+    if not texts and words:
+        texts = ((words, "file_name"),)
+    elif not texts and job.description.category:
+        texts = ((job.description.category, "category"),)
+    if not texts:
+        return PreparedShape(job.id, skipped=f"{job.name}: no text; its name has no words, so caption it in metadata.")
+    try:
+        if job.row is None:
+            mesh = open_mesh_files(job.source).load_mesh(job.name)
+        else:
+            mesh = load_row(job.source, job.row, job.name)
+    except MeshError as error:
+        return PreparedShape(job.id, skipped=str(error))
+    if up_axis == "z":
+        mesh = mesh.rotated(Z_UP_TO_Y_UP)
+    points, colors = sample_surface(mesh, num_points, np.random.default_rng([seed, zlib.crc32(job.id.encode())]))
+    with np.errstate(invalid="ignore", over="ignore"):
+        points = normalize_points(points).astype(np.float16)
+    if not np.isfinite(points).all():
+        return PreparedShape(job.id, skipped=f"{job.name}: all too small or too large for floating-point numbers.")
+    if not any(part.is_colored for part in mesh.parts):
+        colors = np.full_like(colors, UNCOLORED)
+    images = [] if rendering is None else [encode_image(view) for view in render_views(mesh, rendering)]
+    row = {
+        "id": job.id,
+        "source": "meshes",
+        "name": job.description.name or words or PurePosixPath(job.name).stem,
+        "category": job.description.category,
+        "license": job.description.license or "NOASSERTION",
+        "creator": job.description.creator,
+        "points": points,
+        "colors": colors,
+        "images": [{"bytes": image, "path": None} for image in images],
+        "texts": [{"text": text, "source": text_source} for text, text_source in texts],
+        "model": job.name,
+    }
+    return PreparedShape(job.id, row, warnings=mesh.warnings)
+
+
+def _described(files: MeshFiles, names: Sequence[str], metadata: str | Path | None) -> dict[str, Description] | None:
+    """What metadata says of meshes, by their paths; None where there is no metadata."""
+    found = []  # each file's folder, name and content
+    if metadata is not None:
+        path, source = Path(metadata).resolve(), files.source.resolve()
+        if not path.is_file():
+            raise UserError(f"{metadata}: no such file; expected metadata, {', '.join(METADATA_SUFFIXES)}.")
+        within = path.parent.relative_to(source).as_posix() if path.is_relative_to(source) else ""
+        found.append((within, str(metadata), path.read_bytes()))
+    else:
+        for name in names:
+            if PurePosixPath(name).name in METADATA_NAMES:
+                try:
+                    found.append((posixpath.dirname(name), name, files.read(name) or b""))
+                except OSError as error:
+                    raise UserError(f"{files.source / name}: {error}.") from error
+        for folder, count in Counter(folder for folder, _, _ in found).items():
+            if count > 1:
+                raise UserError(f"{files.source / folder}: has {count} metadata files; keep one of them.")
+    if not found:
+        return None
+    described: dict[str, Description] = {}
+    for within, name, data in found:
+        for file_name, description in read_metadata(data, name).items():
+            path_name = posixpath.normpath(posixpath.join(within, file_name))
+            described[path_name] = described.get(path_name, Description()).joined(description)
+    return described
+
+
+def _row_jobs(files: MeshFiles, names: Sequence[str], taken: Sequence[str]) -> list[MeshJob]:
+    """A job for each mesh in the folder's parquet files; the ids in `taken` are of others."""
+    rows = []
+    for name in names:
+        if name.lower().endswith(".parquet") and files.source.is_dir():
+            rows += [(name, number, *row) for number, row in enumerate(mesh_rows(files.source / name))]
+    counts = Counter([PurePosixPath(mesh_name).stem for _, _, mesh_name, _ in rows]) + Counter(taken)
+    jobs = []
+    for name, number, mesh_name, description in rows:
+        shape_id = PurePosixPath(mesh_name).stem
+        if counts[shape_id] > 1:  # all that were made in memory are called mesh.glb
+            shape_id = f"{name}/{number:06d}"
+        jobs.append(MeshJob(shape_id, str(files.source / name), mesh_name, description, row=number))
+    return jobs

@@ -1,0 +1,139 @@
+"""Mesh files that are damaged or made to harm: each is an error that names it, or a warning, and costs little."""
+
+import base64
+import io
+import json
+
+import numpy as np
+import pytest
+import trimesh
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mrd_hf.models import mesh_limits, mesh_loading
+from mrd_hf.models.mesh_loading import AssetResolver, MeshError, read_mesh, texture_to_rgba
+
+
+TRIANGLE = np.eye(3, dtype="<f4").tobytes()
+
+
+def read_gltf(**changes):
+    header = {
+        "asset": {"version": "2.0"},
+        "scene": 0,
+        "scenes": [{"nodes": [0]}],
+        "nodes": [{"mesh": 0}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}]}],
+        "materials": [{"name": "skin", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
+        "textures": [{"source": 0}],
+        "accessors": [
+            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"},
+        ],
+        "bufferViews": [{"buffer": 0, "byteLength": 36}],
+        "buffers": [{"byteLength": 36, "uri": uri(TRIANGLE)}],
+        **changes,
+    }
+    return read_mesh(io.BytesIO(json.dumps(header).encode()), "gltf", AssetResolver("", lambda name: None), "x.gltf")
+
+
+def uri(data):
+    return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+
+
+def png():
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_a_sound_file_has_no_warnings():
+    mesh = read_gltf(images=[{"uri": uri(png())}])
+    assert mesh.warnings == [] and mesh.parts[0].texture[0, 0].tolist() == [1, 2, 3, 255]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"nodes": [{"mesh": 0, "children": [0]}]}, "nodes are nested in a circle"),
+        ({"nodes": [{"mesh": 0, "children": [1]}, {"children": [0]}]}, "nodes are nested in a circle"),
+        ({"nodes": [{"children": [i + 1]} for i in range(2000)] + [{"mesh": 0}]}, "more than 1000 deep"),
+        ({"accessors": [{"componentType": 5126, "count": 10**9, "type": "VEC3"}] * 2}, "2,000,000,000 elements"),
+        ({"nodes": [{"mesh": 7}]}, "x.gltf"),
+    ],
+)
+def test_structures_without_end_are_errors(changes, message):
+    with pytest.raises(MeshError, match=message):
+        read_gltf(**changes)
+
+
+def test_a_face_without_its_vertex_is_an_error():
+    indices = np.array([0, 1, 9], dtype="<u4").tobytes()
+    with pytest.raises(MeshError, match="a face names a vertex that does not exist"):
+        read_gltf(
+            meshes=[{"primitives": [{"attributes": {"POSITION": 0}, "indices": 1}]}],
+            accessors=[
+                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
+                {"bufferView": 1, "componentType": 5125, "count": 3, "type": "SCALAR"},
+            ],
+            bufferViews=[{"buffer": 0, "byteLength": 36}, {"buffer": 1, "byteLength": 12}],
+            buffers=[{"byteLength": 36, "uri": uri(TRIANGLE)}, {"byteLength": 12, "uri": uri(indices)}],
+        )
+
+
+@pytest.mark.parametrize(
+    ("images", "why"),
+    [
+        ([{"uri": uri(b"no image")}], "neither PNG nor JPEG"),
+        ([{"bufferView": 0, "mimeType": "image/png"}], "neither PNG nor JPEG"),
+        ([{"uri": uri(png()[:20])}], "Truncated File Read"),
+        ([], "list index out of range"),
+    ],
+)
+def test_a_texture_inside_the_file_that_cannot_be_read_is_reported(images, why):
+    mesh = read_gltf(images=images)
+    assert mesh.warnings == [f"texture cannot be read: image 0 inside the file ({why})"]
+    assert mesh.parts[0].texture is None
+
+
+def test_a_geometry_placed_too_often_is_an_error(monkeypatch):
+    monkeypatch.setattr(mesh_loading, "MAX_FACES", 100)
+    scene = trimesh.Scene()
+    scene.add_geometry(trimesh.creation.box(), geom_name="box")
+    for number in range(8):
+        scene.graph.update(frame_to=str(number), geometry="box")
+    file = io.BytesIO(scene.export(file_type="glb"))
+    with pytest.raises(MeshError, match="many.glb: 108 faces; at most 100"):
+        read_mesh(file, "glb", AssetResolver("", lambda name: None), "many.glb")
+
+
+def test_images_of_too_many_pixels_are_not_decoded(monkeypatch):
+    monkeypatch.setattr(mesh_limits, "MAX_TEXELS", 99)
+    with pytest.raises(ValueError, match="10 x 10 pixels; at most 99"):
+        texture_to_rgba(Image.new("RGB", (10, 10)))
+    resolver = AssetResolver("", {"t.png": png()}.get)
+    assert resolver.get("t.png") == png()
+    monkeypatch.setattr(mesh_limits, "MAX_TEXELS", 3)
+    with pytest.raises(FileNotFoundError):
+        resolver.get("t.png")
+    assert resolver.failures == ["file not readable: t.png"]
+
+
+BOX = trimesh.creation.box()
+SOUND = {kind: BOX.export(file_type=kind) for kind in ("glb", "ply", "stl", "off", "obj")}
+SOUND = {kind: data if isinstance(data, bytes) else data.encode() for kind, data in SOUND.items()}
+
+
+@given(st.sampled_from(sorted(SOUND)), st.lists(st.tuples(st.floats(0, 1), st.binary(max_size=4), st.integers(0, 8))))
+def test_a_damaged_file_is_read_or_an_error_that_names_it(kind, damages):
+    data = SOUND[kind]
+    for place, inserted, removed in damages:
+        start = int(place * len(data))
+        data = data[:start] + inserted + data[start + removed :]
+    try:
+        mesh = read_mesh(io.BytesIO(data), kind, AssetResolver("", lambda name: None), "some.mesh")
+    except MeshError as error:
+        assert "some.mesh" in str(error)
+    else:
+        assert sum(len(part.triangles) for part in mesh.parts) > 0
