@@ -21,7 +21,7 @@ from datasets import Features, List, Value
 from PIL import Image
 from tqdm import tqdm
 
-from mrd_hf.data.dataset_writing import write_parquet, write_split
+from mrd_hf.data.dataset_writing import write_parquet
 from mrd_hf.data.sweethome3d import FurnitureLibrary, entry_jobs, prepare_entry, sweethome3d_features
 from mrd_hf.data.triplet_schema import triplet_features
 from mrd_hf.errors import UserError, run_script
@@ -78,6 +78,8 @@ def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) ->
                 "image_embeds": np.array([embedded["image_embed"]], dtype=np.float16),
                 "text_embeds": np.array([embedded["name_embed"], embedded["caption_embed"]], dtype=np.float16),
                 "teacher": TEACHER,
+                "teacher_revision": None,
+                "image_backend": None,
                 "label": embedded["label"],
                 "split": embedded["split"],
             }
@@ -148,7 +150,7 @@ def main() -> None:
     shutil.rmtree(arguments.out / "data", ignore_errors=True)
     for split in ("train", "test"):
         chosen = [row for row in rows if row["split"] == split]
-        write_split(iter(chosen), demo_features(width), arguments.out, split)
+        write_parquet(chosen, demo_features(width), arguments.out / "data" / f"{split}-00000-of-00001.parquet")
         print(f"{arguments.out}: {len(chosen)} shapes in {split}")
     write_parquet(
         class_texts,

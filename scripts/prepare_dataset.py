@@ -2,19 +2,36 @@
 """Turn 3D collections into a dataset of shape-image-text triplets, ready for scripts/embed_teacher.py.
 
 The result is a folder that `datasets.load_dataset` reads, with a `report.json` that lists what was skipped and why.
+A run that was killed goes on when the same command is given again: files that are finished stay.
 One command a source; `%(prog)s SOURCE --help` shows its options.
 """
 
 import argparse
 import os
+import signal
+import sys
+from typing import Any
 
+from PIL import ImageColor
+
+from mrd_hf.data.mesh_folder import prepare_mesh_folder
+from mrd_hf.data.openshape import prepare_openshape
+from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sweethome3d import prepare_sweethome3d
+from mrd_hf.data.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from mrd_hf.errors import run_script
 
 
 EXAMPLES = """\
 example:
   python scripts/prepare_dataset.py sweethome3d libraries/*.sh3f --out datasets/furniture
+  python scripts/prepare_dataset.py meshes my_models --out datasets/mine --num_views 4
+  python scripts/prepare_dataset.py openshape openshape-training-data --split train_no_lvis --out datasets/openshape
+  python scripts/prepare_dataset.py ulip shapenet-55 --out datasets/shapenet
+
+the same by a Slurm array of 16 tasks, each of which makes its own files of the one dataset, with nothing to merge:
+  sbatch --array=0-15 --wrap 'python scripts/prepare_dataset.py sweethome3d libraries/*.sh3f \\
+    --out datasets/furniture --num_shards 16 --shard_index $SLURM_ARRAY_TASK_ID'
 """
 LISTED = 10
 
@@ -23,16 +40,160 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    # Each source adds its command: its own arguments, the common ones, and `prepare`, which main() calls.
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
+    _add_sweethome3d(sources)
+    _add_meshes(sources)
+    _add_openshape(sources)
+    _add_ulip(sources)
+    return parser.parse_args()
 
-    sweethome3d = sources.add_parser(
+
+def _add_sweethome3d(sources: Any) -> None:
+    parser = sources.add_parser(
         "sweethome3d",
         help="furniture libraries of Sweet Home 3D (.sh3f)",
         description="Read furniture libraries of Sweet Home 3D: models, icons, names and tags.",
     )
-    sweethome3d.add_argument("files", nargs="+", metavar="FILE", help="furniture libraries (.sh3f)")
-    _add_common_arguments(sweethome3d)
-    return parser.parse_args()
+    parser.add_argument("files", nargs="+", metavar="FILE", help="furniture libraries (.sh3f)")
+    _add_common_arguments(parser)
+    parser.set_defaults(prepare=lambda arguments: prepare_sweethome3d(arguments.files, **_common(arguments)))
+
+
+def _add_meshes(sources: Any) -> None:
+    parser = sources.add_parser(
+        "meshes",
+        help="a folder of .glb .gltf .obj .off .ply .stl files",
+        description="Read the meshes of a folder and draw pictures of them. Texts come from metadata.csv, .jsonl or "
+        ".parquet as the meshfolder of Hugging Face datasets has them (file_name; name, category, license, creator, "
+        "text, caption, captions), else from the names of the files. Parquet files with a column of meshes are read "
+        "too.",
+    )
+    parser.add_argument("folder", metavar="FOLDER", help="the folder, or a .zip file of one")
+    parser.add_argument(
+        "--metadata",
+        metavar="FILE",
+        help="a metadata file instead of those in FOLDER; if it lies outside, its file names start from FOLDER",
+    )
+    parser.add_argument(
+        "--up_axis", choices=("y", "z"), default="y", help="which axis points up (default %(default)s, as in glTF)"
+    )
+    pictures = parser.add_argument_group("pictures", "drawn on the CPU; they need pip install 'mrd-hf[render]'")
+    pictures.add_argument("--no_images", action="store_true", help="draw none")
+    defaults = RenderSettings()
+    pictures.add_argument(
+        "--num_views",
+        type=int,
+        default=defaults.num_views,
+        metavar="N",
+        help="from cameras evenly around the shape, the first at its front, +z when y is up (default %(default)s)",
+    )
+    pictures.add_argument(
+        "--resolution",
+        type=int,
+        default=defaults.resolution,
+        metavar="N",
+        help="pixels a side (default %(default)s)",
+    )
+    pictures.add_argument(
+        "--elevation",
+        type=float,
+        nargs="+",
+        default=defaults.elevations,
+        metavar="DEGREES",
+        help="height of the cameras; several take turns (default 20)",
+    )
+    pictures.add_argument(
+        "--background", type=_color, default=defaults.background, metavar="COLOR", help="a name or #rrggbb (white)"
+    )
+    pictures.add_argument(
+        "--ambient",
+        type=float,
+        default=defaults.ambient,
+        metavar="SHARE",
+        help="share of the light that comes from everywhere; 1 for no shading (default %(default)s)",
+    )
+    _add_common_arguments(parser)
+    parser.set_defaults(prepare=_prepare_meshes)
+
+
+def _add_openshape(sources: Any) -> None:
+    parser = sources.add_parser(
+        "openshape",
+        help="OpenShape's training data, with its cached embeddings",
+        description="Read the training data of OpenShape as published: point clouds, texts and their embeddings by "
+        "CLIP ViT-bigG-14, so that scripts/embed_teacher.py is not needed. Nothing in the files is executed.",
+    )
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="the download of OpenShape/openshape-training-data: meta_data.zip, Objaverse/000-000.tar.gz ..., "
+        "ShapeNet.tar.gz, 3D-FUTURE.tar.gz, ABO.tar.gz; each packed, or unpacked",
+    )
+    parser.add_argument(
+        "--split",
+        default="train_all",
+        metavar="NAME",
+        help="a list of meta_data/split: train_all, train_no_lvis, train_shapenet_only ... (default %(default)s)",
+    )
+    _add_common_arguments(parser)
+    parser.set_defaults(
+        prepare=lambda arguments: prepare_openshape(arguments.folder, split=arguments.split, **_common(arguments))
+    )
+
+
+def _add_ulip(sources: Any) -> None:
+    parser = sources.add_parser(
+        "ulip",
+        help="ULIP's triplets of ShapeNet-55, with 30 renders a shape",
+        description="Read ULIP's triplets of ShapeNet-55 as published: point clouds, renders and names of classes.",
+    )
+    parser.add_argument(
+        "folder",
+        metavar="FOLDER",
+        help="the download shapenet-55: train.txt, test.txt, taxonomy.json, shapenet_pc, and rendered_images or "
+        "only_rgb_depth_images",
+    )
+    parser.add_argument(
+        "--split",
+        choices=SPLITS,
+        default="train",
+        help="which list to read; give each an --out of its own (default %(default)s)",
+    )
+    _add_common_arguments(parser)
+    parser.set_defaults(
+        num_points=NUM_POINTS,
+        prepare=lambda arguments: prepare_ulip(arguments.folder, split=arguments.split, **_common(arguments)),
+    )
+
+
+def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
+    rendering = None
+    if not arguments.no_images:
+        rendering = RenderSettings(
+            num_views=arguments.num_views,
+            resolution=arguments.resolution,
+            elevations=tuple(arguments.elevation),
+            background=arguments.background,
+            ambient=arguments.ambient,
+        )
+    return prepare_mesh_folder(
+        arguments.folder,
+        metadata=arguments.metadata,
+        up_axis=arguments.up_axis,
+        rendering=rendering,
+        **_common(arguments),
+    )
+
+
+def _color(text: str) -> tuple[int, ...]:
+    return ImageColor.getrgb(text)[:3]
+
+
+def _common(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The values of the common arguments, by the names that every source's function has for them."""
+    names = ("out", "num_points", "seed", "num_workers", "overwrite", "num_shards", "shard_index")
+    return {name: getattr(arguments, name) for name in names}
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +202,7 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         "--num_points", type=_positive, default=10_000, metavar="N", help="points a shape (default %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=_seed, default=0, metavar="N", help="seed of the sampling (default %(default)s)"
+        "--seed", type=_from_zero, default=0, metavar="N", help="seed of the sampling (default %(default)s)"
     )
     parser.add_argument(
         "--num_workers",
@@ -50,7 +211,23 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="processes; the result does not depend on it (default: one a core)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a dataset that --out already has")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what --out already has instead of going on with it"
+    )
+    parser.add_argument(
+        "--num_shards",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="share the work among N runs of this command, all with the same --out (default %(default)s)",
+    )
+    parser.add_argument(
+        "--shard_index",
+        type=_from_zero,
+        default=0,
+        metavar="I",
+        help="which of the N runs this is, from 0 (default %(default)s)",
+    )
 
 
 def _positive(text: str) -> int:
@@ -60,7 +237,7 @@ def _positive(text: str) -> int:
     return number
 
 
-def _seed(text: str) -> int:
+def _from_zero(text: str) -> int:
     number = int(text)
     if number < 0:
         raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
@@ -69,23 +246,22 @@ def _seed(text: str) -> int:
 
 def print_summary(report: dict, out: str) -> None:
     print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped")
+    missing = report["missing"]
+    if missing:
+        print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")
+    where = "reports" if missing else "report.json"
     for kind in ("skipped", "warnings"):
         for item in report[kind][:LISTED]:
             print(f"  {kind}: {item['id']}: {item['why']}")
         if len(report[kind]) > LISTED:
-            print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/report.json")
+            print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/{where}")
 
 
 def main() -> None:
     arguments = parse_arguments()
-    report = prepare_sweethome3d(
-        arguments.files,
-        arguments.out,
-        num_points=arguments.num_points,
-        seed=arguments.seed,
-        num_workers=arguments.num_workers,
-        overwrite=arguments.overwrite,
-    )
+    # As a cluster's scheduler ends a run. An exit, unlike the signal's default, takes the unfinished file along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    report = arguments.prepare(arguments)
     print_summary(report, arguments.out)
 
 

@@ -28,6 +28,7 @@ def tiny_rows(count: int, num_points: int = 96, seed: int = 0) -> list[dict]:
         embeds /= np.linalg.norm(embeds, axis=1, keepdims=True)
         rows.append(
             {
+                "schema_version": 1,
                 "id": f"tiny/{name}-{i}",
                 "source": "test",
                 "name": name,
@@ -41,6 +42,8 @@ def tiny_rows(count: int, num_points: int = 96, seed: int = 0) -> list[dict]:
                 "image_embeds": embeds[:1].astype(np.float16),
                 "text_embeds": embeds[1:].astype(np.float16),
                 "teacher": "a-teacher",
+                "teacher_revision": None,
+                "image_backend": "AnImageProcessor",
                 "label": name,
             }
         )

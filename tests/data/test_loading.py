@@ -1,9 +1,14 @@
 """Opening datasets: what is on the disk is what is read, and what is wrong with it is said."""
 
+import json
+import shutil
+
 import pytest
+from datasets import Dataset
 from tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, SHAPE_COLUMNS, check_columns
 from mrd_hf.errors import UserError
 
 
@@ -48,3 +53,50 @@ def test_a_file_cut_off_is_named(tmp_path):
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
     with pytest.raises(UserError, match=f"cannot read {shard}: .*prepare it anew"):
         load_triplets(str(folder), "train")
+
+
+def test_a_file_damaged_inside_is_named_and_how_to_make_it_anew(tmp_path):
+    """Its footer is whole, so that only reading it all tells."""
+    folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
+    shard = folder / "data" / "train-00000-of-00001.parquet"
+    content = shard.read_bytes()
+    shard.write_bytes(content[:4] + bytes(len(content) // 2) + content[4 + len(content) // 2 :])
+    (folder / "reports").mkdir()
+    report = {"settings": {"source": "sweethome3d", "seed": 3}}
+    (folder / "reports" / "train-00000-of-00001.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match=f"(?s)cannot read {shard}: .*; delete it; .* sweethome3d .*seed.: 3.* anew"):
+        load_triplets(str(folder), "train")
+
+
+@pytest.mark.parametrize("name", ["train-00001-of-00003.parquet", "train-00002-of-00003.parquet"])
+def test_a_gap_among_the_files_is_named(tmp_path, name):
+    """Also where no report tells what they were made of."""
+    folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
+    data = folder / "data"
+    for index in range(3):
+        shutil.copy(data / "train-00000-of-00001.parquet", data / f"train-0000{index}-of-00003.parquet")
+    (data / "train-00000-of-00001.parquet").unlink()
+    assert len(load_triplets(folder, "train")) == 15
+    (data / name).unlink()
+    with pytest.raises(UserError, match=rf"unfinished, 1 of its 4 files are missing \(data/{name}\).*prepare_dataset"):
+        load_triplets(folder, "test")
+
+
+def test_a_folder_without_parquet_files_is_no_dataset(tmp_path):
+    (tmp_path / "reports").mkdir()
+    (tmp_path / "reports" / "train-00000-of-00002.json").write_text(json.dumps({"settings": {}}))
+    with pytest.raises(UserError, match="has no parquet file; .*prepare_dataset.py SOURCE"):
+        load_triplets(tmp_path, "train")
+
+
+def test_a_later_schema_is_refused(tmp_path):
+    rows = Dataset.from_list([{"schema_version": 1}, {"schema_version": 9}])
+    rows.to_parquet(tmp_path / "train-00000-of-00001.parquet")
+    with pytest.raises(UserError, match="column 'schema_version' says 9"):
+        load_triplets(tmp_path, "train")
+
+
+def test_a_dataset_from_before_the_version_still_loads(tmp_path):
+    without = ("schema_version", "teacher_revision", "image_backend")
+    folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3, without=without)
+    check_columns(load_triplets(folder, "train").features, [*SHAPE_COLUMNS, *EMBEDDING_COLUMNS], "tiny")

@@ -1,12 +1,16 @@
 import json
 import runpy
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from datasets import load_dataset
-from tiny_sh3f import write_library
+from tiny_sh3f import tiny_files, write_library
+
+from mrd_hf.data import dataset_parts
 
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_dataset.py"
@@ -28,6 +32,38 @@ def test_prepares_a_dataset_and_says_what_it_left_out(tmp_path):
     assert json.loads((out / "report.json").read_text())["settings"]["libraries"] == {"Tiny.sh3f": "CC-BY-3.0-US"}
 
 
+def test_a_run_that_a_scheduler_ends_takes_its_unfinished_file_along(tmp_path):
+    catalog = "\n".join(f"name#{n}=Box\nicon#{n}=/tiny/box.png\nmodel#{n}=/tiny/box/box.obj" for n in range(1, 2001))
+    files = {**tiny_files(), "PluginFurnitureCatalog.properties": catalog.encode()}
+    library, out = write_library(tmp_path / "Many.sh3f", files), tmp_path / "out"
+    command = [sys.executable, SCRIPT, "sweethome3d", library, "--out", out, "--num_workers", "1"]
+    running = subprocess.Popen(list(map(str, command)))
+    end = time.monotonic() + 60
+    while not list(out.glob("data/.train-*")):
+        assert running.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    running.terminate()
+    assert running.wait(60) == 143
+    assert [file for file in out.rglob("*") if file.is_file()] == []
+
+
+def test_each_shard_of_a_run_makes_its_own_files(tmp_path, monkeypatch, capsys):
+    """Two files fall to two shards, in this process; each says what there is and what is left to make."""
+    monkeypatch.setattr(dataset_parts, "ROWS_PER_FILE", 2)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    library, out = write_library(tmp_path / "Tiny.sh3f"), tmp_path / "out"
+    common = ["sweethome3d", library, "--out", out, "--num_points", 64, "--num_workers", 1, "--num_shards", 2]
+    printed = []
+    for shard in (1, 0):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, common), "--shard_index", str(shard)])
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+        printed.append(capsys.readouterr().out)
+    assert "1 shapes prepared, 1 skipped" in printed[0]
+    assert "unfinished: files that other runs have to make: 1, the first of them train-00000-of-00002" in printed[0]
+    assert "3 shapes prepared, 1 skipped" in printed[1] and "unfinished" not in printed[1]
+    assert load_dataset(str(out), split="train").num_rows == 3
+
+
 def test_bad_input_is_one_message(tmp_path):
     (tmp_path / "text.sh3f").write_text("hello")
     done = run("sweethome3d", tmp_path / "text.sh3f", "--out", tmp_path / "out")
@@ -41,8 +77,10 @@ def test_bad_input_is_one_message(tmp_path):
     [
         (["--help"], "sweethome3d", 0),
         (["sweethome3d", "--help"], "--num_points", 0),
+        (["sweethome3d", "--help"], "--num_shards", 0),
         ([], "SOURCE", 2),
         (["sweethome3d", "a.sh3f", "--out", "b", "--num_points", "0"], "a whole number from 1", 2),
+        (["sweethome3d", "a.sh3f", "--out", "b", "--shard_index", "-1"], "a whole number from 0", 2),
     ],
 )
 def test_usage(arguments, expected, exit_code, monkeypatch, capsys):

@@ -125,14 +125,14 @@ def test_existing_dataset_is_kept_unless_told(library, tmp_path):
     assert file.read_bytes() == before
     prepare(library, out, seed=1, overwrite=True)
     assert file.read_bytes() != before
-    assert sorted(path.name for path in out.iterdir()) == ["data", "report.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["data", "report.json", "reports"]
 
 
-def test_nothing_is_left_behind_when_nothing_can_be_prepared(tmp_path):
+def test_only_the_reasons_are_left_behind_when_nothing_can_be_prepared(tmp_path):
     files = {name: content for name, content in tiny_files().items() if not name.endswith(".png")}
     with pytest.raises(UserError, match="every shape was skipped"):
         prepare(write_library(tmp_path / "Tiny.sh3f", files), tmp_path / "out")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list((tmp_path / "out").iterdir()) == [tmp_path / "out" / "report.json"]
 
 
 def test_bad_libraries_are_errors_that_name_them(tmp_path):

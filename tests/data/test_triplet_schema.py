@@ -6,7 +6,9 @@ from mrd_hf.data.triplet_schema import (
     EMBEDDING_COLUMNS,
     SHAPE_COLUMNS,
     SOURCE_COLUMNS,
+    TEACHER_COLUMNS,
     check_columns,
+    check_schema_version,
     embedding_dim,
     triplet_features,
 )
@@ -14,9 +16,10 @@ from mrd_hf.errors import UserError
 
 
 def test_embedding_columns_come_with_a_width():
-    assert not set(EMBEDDING_COLUMNS) & set(triplet_features())
+    columns = {*EMBEDDING_COLUMNS, *TEACHER_COLUMNS}
+    assert not columns & set(triplet_features())
     features = triplet_features(embedding_dim=8)
-    assert set(EMBEDDING_COLUMNS) <= set(features) and embedding_dim(features) == 8
+    assert columns <= set(features) and embedding_dim(features) == 8
 
 
 def test_documented_columns_are_the_columns():
@@ -44,7 +47,29 @@ def test_missing_column_is_named_with_its_remedy(column, remedy):
         check_columns(features, [column], "data")
 
 
-@pytest.mark.parametrize("wrong", [Value("string"), Array2D((None, 4), "float16")])
+def test_points_may_be_of_twice_the_precision_and_the_teachers_origin_unknown():
+    features = triplet_features(embedding_dim=8, points_dtype="float32")
+    assert features["points"].dtype == "float32"
+    for column in TEACHER_COLUMNS:
+        del features[column]
+    check_columns(features, SHAPE_COLUMNS + SOURCE_COLUMNS + EMBEDDING_COLUMNS, "data")
+
+
+@pytest.mark.parametrize(("versions", "fits"), [([1, 1], True), ([None, None], True), ([1, 2], False), ([], True)])
+def test_a_later_version_is_refused(versions, fits):
+    dataset = Dataset.from_dict({"schema_version": versions}, features=Features({"schema_version": Value("int8")}))
+    if fits:
+        check_schema_version(dataset, "data")
+    else:
+        with pytest.raises(UserError, match="data: column 'schema_version' says 2, .* up to 1; upgrade"):
+            check_schema_version(dataset, "data")
+
+
+def test_without_a_version_it_is_the_first():
+    check_schema_version(Dataset.from_dict({"id": ["a"]}), "data")
+
+
+@pytest.mark.parametrize("wrong", [Value("string"), Array2D((None, 4), "float16"), Array2D((None, 3), "int32")])
 def test_column_of_another_type_is_named(wrong):
     features = Features({**triplet_features(), "points": wrong})
     with pytest.raises(UserError, match="data: column 'points' is"):
@@ -55,6 +80,7 @@ def test_shapes_of_different_size_keep_their_values(tmp_path):
     rows = [
         {
             **dict.fromkeys(("source", "name", "category", "license", "creator"), None),
+            "schema_version": 1,
             "id": str(size),
             "points": np.full((size, 3), 0.1, dtype=np.float16),
             "colors": np.full((size, 3), 255, dtype=np.uint8),

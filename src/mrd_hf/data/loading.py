@@ -1,6 +1,7 @@
 """Opening a triplet dataset, on disk or on the Hub."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import datasets
@@ -9,6 +10,13 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ..errors import UserError
+from .dataset_parts import missing_files, settings_of
+from .dataset_writing import ROWS_PER_GROUP
+from .embedded_files import read_record
+from .triplet_schema import check_schema_version
+
+
+LISTED = 5
 
 
 def load_triplets(name: str | Path, split: str) -> Dataset:
@@ -19,7 +27,8 @@ def load_triplets(name: str | Path, split: str) -> Dataset:
         split (`str`)
 
     Raises:
-        UserError: when the dataset or the split does not exist, or its files cannot be read; the message names it.
+        UserError: when the dataset or the split does not exist, some of its files are missing or cannot be read, or
+            its schema is of a later version; the message names it.
     """
     splits = load_all_splits(name)
     if split not in splits:
@@ -32,25 +41,60 @@ def load_all_splits(name: str | Path) -> DatasetDict:
     folder = Path(name)
     if not folder.exists() and (str(name).count("/") != 1 or str(name).startswith((".", "/", "~"))):
         raise UserError(f"no dataset at {name}: no such folder; prepare one with scripts/prepare_dataset.py.")
+    if folder.is_dir():
+        check_whole(folder)
     try:
-        return load_dataset(str(name), cache_dir=_cache_dir(folder) if folder.is_dir() else None)
+        splits = load_dataset(str(name), cache_dir=_cache_dir(folder) if folder.is_dir() else None)
     except (DatasetNotFoundError, ConnectionError) as error:
         raise UserError(f"no dataset {name}: no such folder, and not found on the Hub ({error}).") from None
     except (DatasetGenerationError, ValueError, OSError) as error:
-        where = _first_broken_file(folder) or name
+        file, reason = _first_broken_file(folder) or (name, str(error.__cause__ or error))
+        raise UserError(f"cannot read {file}: {reason}; {_remedy(folder, Path(file))}.") from None
+    for split, dataset in splits.items():
+        check_schema_version(dataset, f"{name} ({split})")
+    return splits
+
+
+def check_whole(folder: Path) -> None:
+    """Raise a [`UserError`] if a local dataset has no files, or not all of those that their names speak of."""
+    missing, count = missing_files(folder)
+    if missing:
+        listed = ", ".join(missing[:LISTED]) + (", ..." if len(missing) > LISTED else "")
         raise UserError(
-            f"cannot read {where}: {error.__cause__ or error}; prepare it anew with scripts/prepare_dataset.py."
-        ) from None
+            f"{folder}: the dataset is unfinished, {len(missing)} of its {count} files are missing ({listed}); "
+            f"{_command(folder)} makes them and keeps the others."
+        )
+    if next(folder.rglob("*.parquet"), None) is None:
+        raise UserError(f"{folder}: has no parquet file; {_command(folder)} makes them.")
 
 
-def _first_broken_file(folder: Path) -> Path | None:
-    """The first parquet file of a local dataset whose footer cannot be read."""
+def _first_broken_file(folder: Path) -> tuple[Path, str] | None:
+    """The first parquet file of a local dataset that cannot be read, and why."""
     for file in sorted(folder.rglob("*.parquet")):
         try:
-            pq.read_metadata(file)
-        except (ValueError, OSError):
-            return file
+            for _ in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_GROUP):
+                pass
+        except (ValueError, OSError) as error:
+            return file, str(error).strip()
     return None
+
+
+def _remedy(folder: Path, broken: Path) -> str:
+    if (folder / "reports" / f"{broken.stem}.json").is_file():
+        return f"delete it; {_command(folder)} makes it anew and keeps the others"
+    return "prepare it anew with scripts/prepare_dataset.py"
+
+
+def _command(folder: Path) -> str:
+    """What to run to go on with a dataset that scripts/prepare_dataset.py or scripts/embed_teacher.py began."""
+    embedded = next((record for file in folder.rglob("*.parquet") if (record := read_record(file))), None)
+    if embedded is not None:
+        teacher = embedded["settings"]["teacher"]
+        command = f"`python scripts/embed_teacher.py DATASET --teacher {teacher} --out {folder}`"
+        return f"{command} with the arguments that it was begun with"
+    settings = settings_of(folder)
+    command = f"`python scripts/prepare_dataset.py {settings.get('source', 'SOURCE')} ... --out {folder}`"
+    return f"{command} with the arguments that it was begun with (settings: {json.dumps(settings)})"
 
 
 def _cache_dir(folder: Path) -> str:

@@ -275,6 +275,8 @@ def prepare_sweethome3d(
     seed: int = 0,
     num_workers: int = 1,
     overwrite: bool = False,
+    num_shards: int = 1,
+    shard_index: int = 0,
 ) -> dict:
     """Make a triplet dataset from furniture libraries.
 
@@ -287,6 +289,7 @@ def prepare_sweethome3d(
         seed (`int`, defaults to 0): Seed of the sampling.
         num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
         overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
+        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
 
     Returns:
         `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
@@ -308,6 +311,8 @@ def prepare_sweethome3d(
         },
         num_workers=num_workers,
         overwrite=overwrite,
+        num_shards=num_shards,
+        shard_index=shard_index,
     )
 
 

@@ -1,15 +1,16 @@
-"""The one schema of a triplet dataset: a 3D shape, its images and its texts, with provenance.
+"""The one schema of a triplet dataset, version 1: a 3D shape, its images and its texts, with provenance.
 
 | column | type | meaning |
 |---|---|---|
+| `schema_version` | int8 | version of this schema; a dataset without the column has version 1 |
 | `id` | string | unique within the dataset, e.g. `BlendSwap-CC-0/armchair` |
 | `source` | string | where the shape comes from, e.g. `sweethome3d` |
 | `name` | string | the object's name as its source gives it |
 | `category` | string | the source's category, or null |
 | `license`, `creator` | string | SPDX identifier of the licence, and whom to credit |
-| `points` | float16 (num_points, 3) | surface points, centred, inside the unit sphere, y up, in random order |
+| `points` | float16 or float32 (num_points, 3) | surface points, centred, in the unit sphere, y up, in random order |
 | `colors` | uint8 (num_points, 3) | sRGB colour of each point |
-| `images` | list of image | pictures of the shape |
+| `images` | list of image | pictures of the shape; may be none |
 | `texts` | list of {`text`, `source`} | texts about the shape; `source` says which kind, e.g. `name`, `caption` |
 
 Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
@@ -19,37 +20,51 @@ Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
 | `image_embeds` | float16 (num_images, width) | one L2-normalised embedding an image, in the order of `images` |
 | `text_embeds` | float16 (num_texts, width) | one L2-normalised embedding a text, in the order of `texts` |
 | `teacher` | string | the model that made them |
+| `teacher_revision` | string | its commit on the Hub, or null |
+| `image_backend` | string | class of its image processor, e.g. `CLIPImageProcessorPil`: backends resize differently |
+
+Datasets from before the last two columns load all the same. Where a source publishes embeddings of pictures and not
+the pictures (OpenShape), `images` is empty.
 
 Further columns (a dataset's own labels, say) are kept and ignored.
 """
 
 from collections.abc import Iterable
 
-from datasets import Array2D, Features, Image, List, Value
+import pyarrow.compute as pc
+from datasets import Array2D, Dataset, Features, Image, List, Value
 
 from ..errors import UserError
 
 
+SCHEMA_VERSION = 1
+
 SHAPE_COLUMNS = ("id", "points", "colors")
 SOURCE_COLUMNS = ("images", "texts")
 EMBEDDING_COLUMNS = ("image_embeds", "text_embeds", "teacher")
+# Written beside the embeddings; older datasets lack them.
+TEACHER_COLUMNS = ("teacher_revision", "image_backend")
+FLOATS = ("float16", "float32")
 
 
-def triplet_features(embedding_dim: int | None = None) -> Features:
+def triplet_features(embedding_dim: int | None = None, points_dtype: str = "float16") -> Features:
     """The `datasets.Features` of a triplet dataset.
 
     Args:
         embedding_dim (`int`, *optional*):
             Width of the cached teacher embeddings. Without it, the features have no embedding columns.
+        points_dtype (`str`, defaults to `"float16"`):
+            Of `points`: `"float16"` or `"float32"`.
     """
     features = {
+        "schema_version": Value("int8"),
         "id": Value("string"),
         "source": Value("string"),
         "name": Value("string"),
         "category": Value("string"),
         "license": Value("string"),
         "creator": Value("string"),
-        "points": Array2D((None, 3), "float16"),
+        "points": Array2D((None, 3), points_dtype),
         "colors": Array2D((None, 3), "uint8"),
         "images": List(Image()),
         "texts": List({"text": Value("string"), "source": Value("string")}),
@@ -57,7 +72,7 @@ def triplet_features(embedding_dim: int | None = None) -> Features:
     if embedding_dim is not None:
         features["image_embeds"] = Array2D((None, embedding_dim), "float16")
         features["text_embeds"] = Array2D((None, embedding_dim), "float16")
-        features["teacher"] = Value("string")
+        features |= dict.fromkeys(("teacher", *TEACHER_COLUMNS), Value("string"))
     return Features(features)
 
 
@@ -85,8 +100,21 @@ def check_columns(features: Features, needed: Iterable[str], dataset_name: str) 
             raise UserError(f"{dataset_name}: no column '{column}' (it has {', '.join(features)}); {remedy}.")
         wanted, found = expected[column], features[column]
         if isinstance(wanted, Array2D):
-            fits = isinstance(found, Array2D) and (column in EMBEDDING_COLUMNS or found.shape[1] == wanted.shape[1])
+            dtypes = FLOATS if wanted.dtype in FLOATS else (wanted.dtype,)
+            fits = isinstance(found, Array2D) and found.dtype in dtypes
+            fits = fits and (column in EMBEDDING_COLUMNS or found.shape[1] == wanted.shape[1])
         else:
             fits = type(wanted) is type(found)
         if not fits:
             raise UserError(f"{dataset_name}: column '{column}' is {found}, expected {wanted}.")
+
+
+def check_schema_version(dataset: Dataset, dataset_name: str) -> None:
+    """Raise a [`UserError`] if a dataset's column `schema_version` names a later version than this package knows."""
+    if "schema_version" in dataset.features:
+        version = pc.max(dataset.data.column("schema_version")).as_py()
+        if version is not None and version > SCHEMA_VERSION:
+            raise UserError(
+                f"{dataset_name}: column 'schema_version' says {version}, and this mrd-hf reads up to "
+                f"{SCHEMA_VERSION}; upgrade it with pip install --upgrade mrd-hf."
+            )
