@@ -1,48 +1,146 @@
-"""Cache a frozen teacher's image and text embeddings in a prepared triplet dataset.
+r"""Cache a frozen teacher's image and text embeddings in a prepared triplet dataset.
 
     python scripts/embed_teacher.py data/furniture --teacher openai/clip-vit-base-patch32
 
-writes data/furniture-clip-vit-base-patch32, with the columns image_embeds, text_embeds and teacher.
+writes data/furniture-clip-vit-base-patch32, with the columns image_embeds, text_embeds, teacher, teacher_revision and
+image_backend, and a report.json with the settings and what was left out. A run that was killed goes on when the same
+command is given again: files that are finished stay.
 """
 
 import argparse
+import os
+import signal
+import sys
 from pathlib import Path
 
 import torch
 
 from mrd_hf.data.teacher_embedding import check_folders, embed_dataset_folder
 from mrd_hf.errors import run_script
-from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
+from mrd_hf.evaluation.prompt_templates import TEMPLATES
 from mrd_hf.teacher import Teacher
+from mrd_hf.training.distributed import set_cpu_threads
+
+
+EXAMPLES = """\
+on several GPUs, each with files of its own; on a machine without any, with ACCELERATE_USE_CPU=true:
+  accelerate launch --config_file scripts/recipes/accelerate/ddp.yaml scripts/embed_teacher.py data/furniture \\
+    --teacher openai/clip-vit-base-patch32 --dtype bfloat16
+
+the same by a Slurm array of 16 tasks, with nothing to merge:
+  sbatch --array=0-15 --wrap 'python scripts/embed_teacher.py data/furniture \\
+    --teacher openai/clip-vit-base-patch32 --num_shards 16 --shard_index $SLURM_ARRAY_TASK_ID'
+"""
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+LISTED = 10
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__.split("\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("dataset", type=Path, help="folder of the prepared dataset (data/<split>-*.parquet)")
     parser.add_argument("--teacher", required=True, help="image-text dual encoder: a Hub id or a local folder")
     parser.add_argument("--revision", help="branch, tag or commit of the teacher on the Hub")
     parser.add_argument("--out", type=Path, help="folder to write; by default DATASET-<the teacher's short name>")
-    parser.add_argument("--batch_size", type=int, default=64, help="images, or texts, embedded at a time")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", help="where it runs")
-    parser.add_argument("--overwrite", action="store_true", help="replace what an earlier run left in the folder")
+    parser.add_argument(
+        "--templates",
+        choices=TEMPLATES,
+        default="none",
+        help="prompts to average a text's embedding over, but for retrieved texts; OpenShape's embeddings are "
+        "averages (default %(default)s)",
+    )
+    parser.add_argument(
+        "--class_templates",
+        choices=TEMPLATES,
+        default="simple",
+        help="those for the names of classes, in class_texts.parquet (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch_size", type=int, default=64, metavar="N", help="images, or texts, at a time (default %(default)s)"
+    )
+    parser.add_argument(
+        "--dtype", choices=DTYPES, default="float32", help="precision that the teacher runs in (default %(default)s)"
+    )
+    parser.add_argument(
+        "--device",
+        type=torch.device,
+        default="cuda" if torch.cuda.is_available() else "cpu",
+        help="where it runs; of several processes each takes the GPU of its number (default %(default)s)",
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace what --out already has instead of going on with it"
+    )
+    parser.add_argument(
+        "--num_shards",
+        type=int,
+        default=1,
+        metavar="N",
+        help="share the files among N runs of this command, all with the same --out (default %(default)s)",
+    )
+    parser.add_argument(
+        "--shard_index",
+        type=int,
+        default=0,
+        metavar="I",
+        help="which of the N runs this is, from 0 (default %(default)s)",
+    )
     arguments = parser.parse_args()
     if arguments.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {arguments.batch_size}")
+    if not 0 <= arguments.shard_index < arguments.num_shards:
+        parser.error(f"--shard_index must be from 0 to below --num_shards, not {arguments.shard_index}")
     return arguments
+
+
+def print_summary(out: Path, report: dict, teacher: Teacher, throughput: str) -> None:
+    counts = ", ".join(f"{split} {rows}" for split, rows in report["rows"].items())
+    lines = [
+        f"{out}: {counts or 'nothing yet'}; embeddings of width {teacher.embedding_dim} by {teacher.identifier}",
+        f"  this run: {throughput}",
+    ]
+    if report["missing"]:
+        missing = report["missing"]
+        lines.append(f"  unfinished: files that other runs have to make: {len(missing)}, the first {missing[0]}")
+    lines += [f"  left out: {item['id']}: {item['why']}" for item in report["left_out"][:LISTED]]
+    if len(report["left_out"]) > LISTED:
+        lines.append(f"  left out: {len(report['left_out']) - LISTED} more in {out}/report.json")
+    print("\n".join(lines), flush=True)
 
 
 def main() -> None:
     arguments = parse_arguments()
+    # As a cluster's scheduler ends a run. An exit, unlike the signal's default, takes the unfinished file along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # Set by accelerate launch and torchrun. Processes share files and nothing else, so they need no process group,
+    # and a slow one does not run into another's time limit.
+    rank, world_size, local_rank = (
+        int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
+    )
     folder: Path = arguments.dataset
     short_name = arguments.teacher.rstrip("/").split("/")[-1]
     out = arguments.out or folder.with_name(f"{folder.resolve().name}-{short_name}")
     check_folders(folder, out, arguments.overwrite)  # before the teacher's download
-    teacher = Teacher.from_pretrained(arguments.teacher, revision=arguments.revision, device=arguments.device)
-    splits = embed_dataset_folder(folder, out, teacher, SIMPLE_TEMPLATES, batch_size=arguments.batch_size)
-    counts = ", ".join(f"{split} {len(dataset)}" for split, dataset in splits.items())
-    print(f"wrote {out} ({counts}; embeddings of width {teacher.embedding_dim} by {teacher.identifier})")
+    device: torch.device = arguments.device
+    if device.type == "cuda" and device.index is None:
+        device = torch.device("cuda", local_rank)
+    if device.type == "cpu" and world_size > 1:
+        set_cpu_threads(None)
+    teacher = Teacher.from_pretrained(
+        arguments.teacher, revision=arguments.revision, device=device, dtype=DTYPES[arguments.dtype]
+    )
+    report, throughput = embed_dataset_folder(
+        folder,
+        out,
+        teacher,
+        TEMPLATES[arguments.class_templates],
+        text_templates=TEMPLATES[arguments.templates],
+        batch_size=arguments.batch_size,
+        overwrite=arguments.overwrite,
+        num_shards=arguments.num_shards * world_size,
+        shard_index=arguments.shard_index * world_size + rank,
+    )
+    print_summary(out, report, teacher, str(throughput))
 
 
 if __name__ == "__main__":

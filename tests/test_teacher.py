@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, save_tiny_clip, save_tiny_siglip
+from tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
-from transformers import AutoModel, AutoProcessor, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, AutoProcessor, BertConfig, BertModel
 
 from mrd_hf.errors import UserError
 from mrd_hf.teacher import Teacher, flatten_onto_white
@@ -22,10 +22,10 @@ TEXTS = ["a chair", "a rather long text about one chair, cut where it ends", "la
 @pytest.fixture(scope="module")
 def teacher_folders(tmp_path_factory):
     folder = tmp_path_factory.mktemp("teachers")
-    return {"clip": save_tiny_clip(folder / "tiny-clip"), "siglip": save_tiny_siglip(folder / "tiny-siglip")}
+    return {kind: save(folder / f"tiny-{kind}") for kind, save in TINY_TEACHERS.items()}
 
 
-@pytest.fixture(scope="module", params=["clip", "siglip"])
+@pytest.fixture(scope="module", params=TINY_TEACHERS)
 def kind(request):
     return request.param
 
@@ -40,13 +40,36 @@ def make_images(count, seed=0):
     return [Image.fromarray(array) for array in pixels]
 
 
+def processor_options(kind):
+    padding = {"padding": "max_length", "truncation": True, "max_length": MAX_TEXT_LENGTH, "return_tensors": "pt"}
+    # SigLIP2's processor has values of its own for these, which win over those of its image processor.
+    return padding | ({"patch_size": 10, "max_num_patches": 12} if kind == "siglip2" else {})
+
+
 def test_embeddings_are_normalized_float32_of_the_shared_width(teacher, kind):
-    width = {"clip": CLIP_WIDTH, "siglip": SIGLIP_WIDTH}[kind]
+    width = SIGLIP_WIDTH if kind.startswith("siglip") else CLIP_WIDTH
     assert teacher.embedding_dim == width
     for embeds, count in ((teacher.embed_images(make_images(3)), 3), (teacher.embed_texts(TEXTS), len(TEXTS))):
         assert embeds.shape == (count, width)
         assert embeds.dtype == torch.float32
         torch.testing.assert_close(embeds.norm(dim=-1), torch.ones(count))
+
+
+def test_the_scale_is_what_the_model_multiplies_similarities_with(teacher, kind, teacher_folders):
+    """Read off the model's own logits, at a scale that is not the one it starts with."""
+    processor = AutoProcessor.from_pretrained(teacher_folders[kind])
+    inputs = processor(images=make_images(2), text=[TEXTS[0], TEXTS[2]], **processor_options(kind))
+    with torch.no_grad():
+        outputs = teacher.model(**inputs)
+        cosines = normalize(outputs.image_embeds, dim=-1) @ normalize(outputs.text_embeds, dim=-1).T
+    slope = (outputs.logits_per_image[0, 0] - outputs.logits_per_image[0, 1]) / (cosines[0, 0] - cosines[0, 1])
+    assert teacher.logit_scale == pytest.approx(slope.item(), rel=1e-2)
+
+
+def test_a_model_may_have_no_scale(teacher_folders):
+    teacher = Teacher.from_pretrained(teacher_folders["clip"])
+    del teacher.model.logit_scale
+    assert teacher.logit_scale is None
 
 
 def test_nothing_to_embed(teacher):
@@ -57,14 +80,7 @@ def test_agrees_with_the_model_called_directly(teacher, kind, teacher_folders):
     model = AutoModel.from_pretrained(teacher_folders[kind]).eval()
     processor = AutoProcessor.from_pretrained(teacher_folders[kind])
     images = make_images(3)
-    inputs = processor(
-        images=images,
-        text=TEXTS,
-        padding="max_length",
-        truncation=True,
-        max_length=MAX_TEXT_LENGTH,
-        return_tensors="pt",
-    )
+    inputs = processor(images=images, text=TEXTS, **processor_options(kind))
     with torch.no_grad():
         outputs = model(**inputs)
     torch.testing.assert_close(teacher.embed_images(images), normalize(outputs.image_embeds, dim=-1))
@@ -87,6 +103,36 @@ def test_text_is_cut_at_the_number_of_positions_where_the_tokenizer_knows_no_len
     processor.tokenizer.model_max_length = int(1e30)  # as SigLIP2's tokenizer has it
     teacher = Teacher(AutoModel.from_pretrained(teacher_folders[kind]), processor, "tiny")
     assert torch.isfinite(teacher.embed_texts(["chair " * 50])).all()
+
+
+def test_a_text_is_cut_where_its_model_ends(teacher, kind):
+    """One position more would be an index error in some of the models, and one less another embedding."""
+    long = "b, " * MAX_TEXT_LENGTH
+    with torch.no_grad():
+        ids = teacher.processor.tokenizer(long, truncation=True, max_length=MAX_TEXT_LENGTH, return_tensors="pt")
+        assert ids["input_ids"].shape[1] == MAX_TEXT_LENGTH
+        expected = normalize(teacher.model.get_text_features(**ids).pooler_output, dim=-1)
+    torch.testing.assert_close(teacher.embed_texts([long]), expected)
+
+
+def test_a_batch_is_padded_no_further_than_needed_where_the_padding_does_not_count(teacher, kind):
+    seen = []
+    teacher.model.text_model.register_forward_pre_hook(
+        lambda _, __, inputs: seen.append(inputs["input_ids"].shape[1]), with_kwargs=True
+    )
+    teacher.embed_texts(["b", "a"])
+    assert (seen[0] == MAX_TEXT_LENGTH) == kind.startswith("siglip")
+
+
+def test_align_reads_64_tokens_whatever_its_tokenizer_takes(tmp_path):
+    processor = AutoProcessor.from_pretrained(TINY_TEACHERS["align"](tmp_path))
+    config = AutoConfig.from_pretrained(tmp_path)
+    config.text_config.max_position_embeddings = 512
+    processor.tokenizer.model_max_length = 512
+    teacher = Teacher(AutoModel.from_config(config), processor, "align")
+    embeds = teacher.embed_texts([word for words in (61, 62, 63) for word in ["a " * words]])
+    assert not torch.equal(embeds[0], embeds[1])
+    assert torch.allclose(embeds[1], embeds[2], atol=1e-6)
 
 
 def test_takes_no_gradient_and_is_frozen_yet_serves_in_a_loss(teacher):
@@ -142,6 +188,14 @@ def test_a_half_transparent_pixel_mixes_with_white():
 def test_a_transparent_color_named_in_the_header_shows_white(tmp_path):
     Image.new("RGB", (4, 4), "red").save(tmp_path / "key.png", transparency=(255, 0, 0))
     assert flatten_onto_white(Image.open(tmp_path / "key.png")).getpixel((0, 0)) == (255, 255, 255)
+
+
+@pytest.mark.parametrize("dtype", ["<u2", ">u2", "<i4"])
+def test_16_bits_become_8_instead_of_white(dtype):
+    """Pillow itself shows whatever is above 255 of 65535 as white."""
+    image = Image.fromarray(np.array([[0, 256, 32768, 65535]], dtype=dtype))
+    assert image.mode in ("I;16", "I;16B", "I")
+    assert [flatten_onto_white(image).getpixel((x, 0)) for x in range(4)] == [(v,) * 3 for v in (0, 1, 128, 255)]
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "CMYK", "RGB"])

@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
+from torch.nn import Embedding
 from torch.nn.functional import normalize
 from transformers import AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
 
@@ -12,13 +14,16 @@ from .errors import UserError
 
 
 # These were trained on texts padded to one length, with the padding attended to or pooled over.
-MODELS_WITH_PADDED_TEXTS = ("align", "siglip", "siglip2")
+MODELS_WITH_PADDED_TEXTS = ("siglip", "siglip2")
+# As long as the texts it was trained on, and as its processor has it; its tokenizer and BERT would take more.
+ALIGN_TEXT_LENGTH = 64
 
 
 class Teacher:
-    """A frozen image-text dual encoder (CLIP, SigLIP, SigLIP2, MetaCLIP2, ALIGN, ...) that only embeds.
+    """A frozen image-text dual encoder that only embeds.
 
-    Build it with [`Teacher.from_pretrained`].
+    CLIP, SigLIP, SigLIP2, MetaCLIP2, AltCLIP, ChineseCLIP, ALIGN, VisionTextDualEncoder, and others that `AutoModel`
+    loads and that are used like them. Build it with [`Teacher.from_pretrained`].
 
     Args:
         model (`PreTrainedModel`):
@@ -42,9 +47,7 @@ class Teacher:
         self.model_id = model_id
         self.revision = revision
         # Some tokenizers (SigLIP2's) state no length of their own, others a longer one than the model has positions.
-        self._max_text_length = min(
-            processor.tokenizer.model_max_length, model.config.text_config.max_position_embeddings
-        )
+        self._max_text_length = min(processor.tokenizer.model_max_length, _text_positions(model))
         # Without a mask the model cannot tell padding from text: only one fixed length gives one embedding a text.
         fixed_length = (
             model.config.model_type in MODELS_WITH_PADDED_TEXTS
@@ -107,6 +110,19 @@ class Teacher:
             return f"{self.model_id}@{self.revision}"
         return Path(self.model_id).resolve().name if Path(self.model_id).is_dir() else self.model_id
 
+    @property
+    def image_backend(self) -> str:
+        """Class of the image processor: those of other backends resize differently."""
+        return type(self.processor.image_processor).__name__
+
+    @property
+    def logit_scale(self) -> float | None:
+        """What the teacher multiplies similarities with, the inverse of its temperature; None if it has no such."""
+        parameters = dict(self.model.named_parameters())
+        if "logit_scale" in parameters:
+            return parameters["logit_scale"].exp().item()
+        return 1 / parameters["temperature"].item() if "temperature" in parameters else None  # ALIGN's
+
     def embed_images(self, images: list[Image.Image]) -> torch.Tensor:
         """Embed images, all in one batch.
 
@@ -160,11 +176,26 @@ class Teacher:
 
 def flatten_onto_white(image: Image.Image) -> Image.Image:
     """The image in mode RGB, its transparent parts white (converting straight to RGB shows what lies under them)."""
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        # 16 bits a pixel, of which Pillow would show all but the darkest 256 shades as white.
+        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
     if not image.has_transparency_data:
         return image.convert("RGB")
     opaque = image.convert("RGBA")
     background = Image.new("RGBA", opaque.size, "white")
     return Image.alpha_composite(background, opaque).convert("RGB")
+
+
+def _text_positions(model: PreTrainedModel) -> int:
+    """How many tokens the text model takes."""
+    positions = model.config.text_config.max_position_embeddings
+    if model.config.model_type == "align":
+        return min(positions, ALIGN_TEXT_LENGTH)
+    for name, module in model.named_modules():
+        # RoBERTa's kind (AltCLIP has one) counts positions from the padding's on, which it passes to the table.
+        if name.endswith("position_embeddings") and isinstance(module, Embedding) and module.padding_idx is not None:
+            return positions - module.padding_idx - 1
+    return positions
 
 
 def _cannot_load(name: str, error: Exception) -> str:

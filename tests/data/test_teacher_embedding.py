@@ -16,7 +16,7 @@ from PIL import Image
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf.data.teacher_embedding import check_folders, embed_dataset, embed_dataset_folder
-from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, check_columns, triplet_features
+from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, check_columns, triplet_features
 from mrd_hf.errors import UserError
 from mrd_hf.teacher import Teacher
 
@@ -46,6 +46,7 @@ def make_rows(names=NAMES, seed=0):
         ]
         rows.append(
             {
+                "schema_version": 1,
                 "id": f"set/{index}",
                 "source": "test",
                 "name": name,
@@ -94,13 +95,21 @@ def test_every_row_gets_the_embeddings_of_its_own_images_and_texts(teacher, batc
         ):
             assert row[column].shape == expected.shape
             np.testing.assert_allclose(row[column], expected.numpy(), atol=1e-3)
-        assert row["teacher"] == "tiny-clip"
+        assert row["teacher"] == "tiny-clip" and row["teacher_revision"] is None
+        assert row["image_backend"] == "CLIPImageProcessorPil"
+
+
+def test_the_commit_that_a_teacher_came_from_is_recorded(teacher):
+    from_hub = Teacher(teacher.model, teacher.processor, "someone/tiny-clip", revision="0123abc")
+    embedded = embed_dataset(make_dataset(), from_hub)
+    assert set(embedded["teacher_revision"]) == {"0123abc"}
+    assert set(embedded["teacher"]) == {"someone/tiny-clip@0123abc"}
 
 
 def test_other_columns_stay_as_they_are(teacher):
     dataset = make_dataset()
     embedded = embed_dataset(dataset, teacher)
-    kept = embedded.remove_columns(list(EMBEDDING_COLUMNS))
+    kept = embedded.remove_columns([*EMBEDDING_COLUMNS, *TEACHER_COLUMNS])
     assert kept.features == dataset.features
     for row, source in zip(kept, dataset, strict=True):
         assert [image.tobytes() for image in row.pop("images")] == [image.tobytes() for image in source.pop("images")]
@@ -145,7 +154,7 @@ def test_script_writes_a_folder_that_loads(teacher, teacher_folder, tmp_path):
     command = [sys.executable, str(SCRIPT), str(folder), "--teacher", str(teacher_folder), "--batch_size", "2"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert "train 5, test 2" in done.stdout
+    assert "test 2, train 5" in done.stdout
 
     out = tmp_path / "furniture-tiny-clip"
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()) == [
@@ -154,6 +163,7 @@ def test_script_writes_a_folder_that_loads(teacher, teacher_folder, tmp_path):
         "class_texts.parquet",
         "data/test-00000-of-00001.parquet",
         "data/train-00000-of-00001.parquet",
+        "report.json",
     ]
     splits = load_dataset(str(out))
     assert {split: len(dataset) for split, dataset in splits.items()} == {"train": 5, "test": 2}
@@ -175,7 +185,7 @@ def test_overwriting_leaves_no_split_of_an_earlier_dataset(teacher, tmp_path):
     folder = write_folder(tmp_path / "furniture")
     (tmp_path / "out" / "data").mkdir(parents=True)
     make_dataset().to_parquet(tmp_path / "out" / "data" / "train-00000-of-00002.parquet")
-    embed_dataset_folder(folder, tmp_path / "out", teacher, ["{}"])
+    embed_dataset_folder(folder, tmp_path / "out", teacher, ["{}"], overwrite=True)
     assert len(load_dataset(str(tmp_path / "out"), split="train")) == len(NAMES)
 
 

@@ -1,29 +1,30 @@
 """Cache a frozen teacher's embeddings of a triplet dataset's images and texts as columns of it."""
 
-import os
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from datasets import Array2D, Dataset, DatasetDict, Features, Value
+from datasets import Dataset, Features
 from huggingface_hub import DatasetCard
-from PIL import Image
+from tqdm import tqdm
 
 from ..errors import UserError
 from ..teacher import Teacher
-from .dataset_writing import check_vacant
-from .loading import load_all_splits
-from .triplet_schema import EMBEDDING_COLUMNS, SOURCE_COLUMNS, check_columns
+from ..whole_file import remove_partial, whole_file
+from .dataset_writing import ROWS_PER_GROUP, check_vacant
+from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_footer
+from .loading import check_whole
+from .row_embedding import AS_IT_IS, UNPROMPTED_SOURCES, RowEmbedder, Throughput, mean_over_prompts
+from .triplet_schema import SOURCE_COLUMNS, check_columns, check_schema_version
 
 
 CLASS_TEXTS_FILE = "class_texts.parquet"
-
-Item = TypeVar("Item")
 
 
 def embed_dataset(dataset: Dataset, teacher: Teacher, batch_size: int = 64, name: str = "the dataset") -> Dataset:
@@ -40,113 +41,110 @@ def embed_dataset(dataset: Dataset, teacher: Teacher, batch_size: int = 64, name
             What messages and the progress bar call the dataset.
 
     Returns:
-        `datasets.Dataset`: With `image_embeds` (num_images, width) and `text_embeds` (num_texts, width), float16 with
-        L2-normalised rows, and `teacher`. A text that occurs many times is embedded once.
+        `datasets.Dataset`: With the columns that [`RowEmbedder.embed`] adds. A text that occurs many times is embedded
+        once. An image that cannot be embedded is left out of its row, with a warning.
 
     Raises:
         UserError: If a column is missing or of another type.
     """
     check_columns(dataset.features, SOURCE_COLUMNS, name)
-    dataset = dataset.remove_columns([column for column in EMBEDDING_COLUMNS if column in dataset.features])
-    width = teacher.embedding_dim
-    known_texts: dict[str, np.ndarray] = {}
-
-    def embed_rows(images: list[list[Image.Image]], texts: list[list[dict[str, str]]]) -> dict[str, list[Any]]:
-        flat_images = [image for row in images for image in row]
-        image_embeds = _embed_in_batches(teacher.embed_images, flat_images, batch_size, width)
-        new_texts = list(
-            dict.fromkeys(entry["text"] for row in texts for entry in row if entry["text"] not in known_texts)
-        )
-        known_texts.update(
-            zip(new_texts, _embed_in_batches(teacher.embed_texts, new_texts, batch_size, width), strict=True)
-        )
-        ends = np.cumsum([len(row) for row in images])[:-1]
-        return {
-            "image_embeds": np.split(image_embeds, ends),
-            "text_embeds": [_stack([known_texts[entry["text"]] for entry in row], width) for row in texts],
-            "teacher": [teacher.identifier] * len(images),
-        }
-
-    features = Features(
-        {
-            **dataset.features,
-            "image_embeds": Array2D((None, width), "float16"),
-            "text_embeds": Array2D((None, width), "float16"),
-            "teacher": Value("string"),
-        }
-    )
-    return dataset.map(
-        embed_rows,
+    embedder, features = RowEmbedder(teacher, batch_size), dataset.features
+    embedded = dataset.with_format("arrow").map(
+        lambda table: embedder.embed(table, features),
         batched=True,
         batch_size=batch_size,
-        input_columns=list(SOURCE_COLUMNS),
-        features=features,
+        features=embedder.features(features),
+        remove_columns=dataset.column_names,
         desc=f"Embedding {name}",
         # Fingerprinting the function would serialise the whole teacher; a fresh name also means: never from the cache.
         new_fingerprint=uuid.uuid4().hex,
     )
+    for left_out in embedder.left_out:
+        warnings.warn(f"{name}: left out of {left_out['id']}: {left_out['why']}", stacklevel=2)
+    return embedded.with_format(None)
 
 
 def embed_dataset_folder(
-    folder: Path, out: Path, teacher: Teacher, class_templates: Sequence[str], batch_size: int = 64
-) -> DatasetDict:
-    """Embed every split of a prepared dataset's folder and write the result as a folder of the same layout.
+    folder: Path,
+    out: Path,
+    teacher: Teacher,
+    class_templates: Sequence[str],
+    text_templates: Sequence[str] = AS_IT_IS,
+    batch_size: int = 64,
+    overwrite: bool = False,
+    num_shards: int = 1,
+    shard_index: int = 0,
+) -> tuple[dict[str, Any], Throughput]:
+    """Embed a prepared dataset's folder and write the result as a folder of the same layout, file by file.
+
+    A run leaves alone the files that an earlier one, with the same teacher and settings, has finished. Of several runs
+    with the same `num_shards`, each makes the files that fall to its `shard_index`, in one shared folder; the run that
+    finds every file finished writes `report.json`. No more than a few hundred rows are in memory.
 
     `class_texts.parquet` (columns `label`, `text_embed`), where the folder has one, is made anew with the teacher's
-    embeddings; `README.md` and `ATTRIBUTION.md` come along.
+    embeddings; `README.md` and `ATTRIBUTION.md` come along. These fall to shard 0.
 
     Args:
         folder (`Path`): The prepared dataset: `data/<split>-*.parquet`.
-        out (`Path`):
-            The folder to write; what an earlier call left there is replaced. Files appear under their names only when
-            complete. See [`check_folders`] for a check beforehand.
+        out (`Path`): The folder to write. Its files appear only when complete.
         teacher ([`Teacher`]): The frozen image-text model.
         class_templates (sequence of `str`): Prompt templates, each with one `{}`, for the class texts.
+        text_templates (sequence of `str`): Those for the texts of shapes, see [`RowEmbedder`].
         batch_size (`int`, defaults to 64): How many images, or texts, the teacher embeds at a time.
+        overwrite (`bool`, defaults to `False`): Whether to replace the files of this run, and remove those of others.
+        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0):
+            This run makes the files k with `k % num_shards == shard_index`.
 
     Returns:
-        `datasets.DatasetDict`: What was written.
+        The report, see [`EmbeddedFiles.assemble`], and the [`Throughput`] of this run.
 
     Raises:
-        UserError: If the folder is no prepared dataset.
+        UserError: If the folder is no prepared dataset, or a part of one is missing or cannot be read, or `out` has
+            another dataset or one of another teacher or other settings.
     """
-    splits = load_all_splits(folder)
-    for split, dataset in splits.items():
-        check_columns(dataset.features, SOURCE_COLUMNS, f"{folder} ({split})")
-    out_data = out / "data"
-    out_data.mkdir(parents=True, exist_ok=True)
-    embedded = DatasetDict()
-    written = set()
-    for split, dataset in splits.items():
-        embedded[split] = embed_dataset(dataset, teacher, batch_size, name=f"{folder.name} ({split})")
-        target = out_data / f"{split}-00000-of-00001.parquet"
-        partial = target.with_suffix(".partial")
-        embedded[split].to_parquet(partial)
-        os.replace(partial, target)
-        written.add(target)
-    for stale in set(out_data.glob("*.parquet")) - written:  # of an earlier, other dataset: it would be loaded too
-        stale.unlink()
-    if (folder / CLASS_TEXTS_FILE).is_file():
-        _write_class_texts(folder / CLASS_TEXTS_FILE, out / CLASS_TEXTS_FILE, teacher, class_templates)
-    _copy_documents(folder, out)
-    return embedded
+    if not 0 <= shard_index < num_shards:
+        raise UserError(f"--shard_index must be from 0 to {num_shards - 1}, below --num_shards, not {shard_index}.")
+    check_whole(folder)
+    settings = {
+        "teacher": teacher.identifier,
+        "image_backend": teacher.image_backend,
+        "dtype": str(teacher.model.dtype).removeprefix("torch."),
+        "text_templates": list(text_templates),
+        "unprompted_sources": list(UNPROMPTED_SOURCES),
+    }
+    files = EmbeddedFiles(folder, out, settings)
+    if not files.sources:
+        raise UserError(f"{folder}: has no data/<split>-*.parquet; prepare it with scripts/prepare_dataset.py.")
+    for source in files.sources:
+        _check_file(source)
+    mine = range(shard_index, len(files.sources), num_shards)
+    if overwrite:
+        (out / "report.json").unlink(missing_ok=True)
+        files.remove(mine)
+        if shard_index == 0:
+            files.remove_others()
+            (out / CLASS_TEXTS_FILE).unlink(missing_ok=True)
+    else:
+        files.refuse_others()
 
-
-def embed_class_names(class_names: Sequence[str], teacher: Teacher, templates: Sequence[str]) -> np.ndarray:
-    """Class embeddings: the mean over a class's prompts, re-normalised.
-
-    Returns:
-        `np.ndarray` of shape `(len(class_names), width)`: float32 with L2-normalised rows.
-    """
-    rows = []
-    for class_name in class_names:
-        mean = teacher.embed_texts([template.format(class_name) for template in templates]).mean(dim=0)
-        rows.append((mean / mean.norm()).cpu().numpy())
-    return np.stack(rows)
+    embedder = RowEmbedder(teacher, batch_size, text_templates)
+    num_rows = {index: pq.read_metadata(files.sources[index]).num_rows for index in mine}
+    todo = [index for index in mine if files.finished(index) is None]
+    done = sum(num_rows[index] for index in mine if index not in todo)
+    bar = tqdm(total=sum(num_rows.values()), initial=done, unit="row", desc=f"Embedding {folder.name}", disable=None)
+    with bar as progress:
+        for index in todo:
+            _embed_file(files, index, embedder, progress)
+    if shard_index == 0:
+        if (folder / CLASS_TEXTS_FILE).is_file():
+            class_settings = settings | {"class_templates": list(class_templates)}
+            _write_class_texts(folder / CLASS_TEXTS_FILE, out / CLASS_TEXTS_FILE, teacher, class_settings, batch_size)
+        _copy_documents(folder, out)
+    return files.assemble(), embedder.throughput
 
 
 def check_folders(folder: Path, out: Path, overwrite: bool) -> None:
-    """Refuse a dataset that is not there, and an output folder that is the dataset's or holds a dataset already.
+    """Refuse a dataset that is not there, and an output folder that is the dataset's or holds another's files.
 
     Raises:
         UserError: With the remedy.
@@ -155,35 +153,65 @@ def check_folders(folder: Path, out: Path, overwrite: bool) -> None:
         raise UserError(f"{folder}: no such dataset folder; prepare one with scripts/prepare_dataset.py.")
     if out.resolve() == folder.resolve():
         raise UserError(f"{out}: is the dataset's own folder, which is left as it is; give --out another folder.")
-    check_vacant(out, overwrite)
+    # Files that this script made may be there to go on with; whether they are is seen once the teacher is loaded.
+    known = all(read_record(file) is not None for file in (out / "data").glob("*.parquet"))
+    check_vacant(out, overwrite or known)
 
 
-def _embed_in_batches(embed: Any, items: list[Item], batch_size: int, width: int) -> np.ndarray:
-    """Embed `items` `batch_size` at a time: (len(items), width) float16."""
-    return _stack([row for batch in _batches(items, batch_size) for row in embed(batch).cpu().numpy()], width)
+def _check_file(source: Path) -> None:
+    """Raise a [`UserError`] if a file of a dataset does not have what is to be embedded."""
+    schema = pq.read_schema(source)
+    check_columns(Features.from_arrow_schema(schema), SOURCE_COLUMNS, str(source))
+    if "schema_version" in schema.names:
+        with reading(source):
+            versions = Dataset(pq.read_table(source, columns=["schema_version"]))
+        check_schema_version(versions, str(source))
 
 
-def _batches(items: list[Item], batch_size: int) -> Iterator[list[Item]]:
-    for start in range(0, len(items), batch_size):
-        yield items[start : start + batch_size]
+def _embed_file(files: EmbeddedFiles, index: int, embedder: RowEmbedder, progress: tqdm) -> None:
+    source, target = files.sources[index], files.file(index)
+    features = Features.from_arrow_schema(pq.read_schema(source))
+    embedder.left_out = []
+    remove_partial(target)
+    with whole_file(target) as sink:
+        schema = embedder.features(features).arrow_schema
+        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=9) as writer:
+            for rows in _read(source, max(ROWS_PER_GROUP, embedder.batch_size)):
+                writer.write_table(embedder.embed(rows, features), row_group_size=ROWS_PER_GROUP)
+                progress.update(len(rows))
+            writer.add_key_value_metadata(to_footer(new_record(source, files.settings, embedder.left_out)))
 
 
-def _stack(rows: list[np.ndarray], width: int) -> np.ndarray:
-    return np.array(rows, dtype=np.float16).reshape(len(rows), width)  # also without rows
+def _read(source: Path, num_rows: int) -> Iterator[pa.Table]:
+    """The rows of a parquet file, so many at a time."""
+    with pq.ParquetFile(source) as file:
+        batches = file.iter_batches(batch_size=num_rows)
+        while True:
+            with reading(source):
+                batch = next(batches, None)
+            if batch is None:
+                return
+            yield pa.Table.from_batches([batch])
 
 
-def _write_class_texts(source: Path, target: Path, teacher: Teacher, templates: Sequence[str]) -> None:
+def _write_class_texts(
+    source: Path, target: Path, teacher: Teacher, settings: dict[str, Any], batch_size: int
+) -> None:
     table = pq.read_table(source)
     if "label" not in table.column_names:
         raise UserError(
             f"{source}: no column 'label' (it has {', '.join(table.column_names)}); the class names go there."
         )
+    record = new_record(source, settings, left_out=[])
+    if read_record(target) == record:
+        return
     labels = table["label"].to_pylist()
-    embeds = embed_class_names(labels, teacher, templates).astype(np.float16)
+    embeds = mean_over_prompts(labels, teacher, settings["class_templates"], batch_size).astype(np.float16)
     text_embed = pa.FixedSizeListArray.from_arrays(pa.array(embeds.reshape(-1)), embeds.shape[1])
-    partial = target.with_suffix(".partial")
-    pq.write_table(pa.table({"label": labels, "text_embed": text_embed}), partial)
-    os.replace(partial, target)
+    with whole_file(target) as sink:
+        pq.write_table(
+            pa.table({"label": labels, "text_embed": text_embed}).replace_schema_metadata(to_footer(record)), sink
+        )
 
 
 def _copy_documents(folder: Path, out: Path) -> None:
