@@ -99,6 +99,18 @@ def test_colors_are_dropped_for_whole_clouds():
     assert 2 < gray.any(1).sum() < 14
 
 
+def test_stored_dtypes_give_what_floats_give():
+    colors = (COLORS * 255).round().to(torch.uint8)
+    config = AugmentationConfig()
+
+    def augmented(points: torch.Tensor, colors: torch.Tensor) -> torch.Tensor:
+        return augment_point_clouds(points, colors, 40, config, torch.Generator().manual_seed(0))
+
+    stored = augmented(POINTS.half(), colors)
+    assert stored.dtype == torch.float32
+    assert torch.equal(stored, augmented(POINTS.half().float(), torch.from_numpy(colors.numpy() / np.float32(255))))
+
+
 def test_only_the_generator_decides():
     changes = {"scale_min": 0.5, "shift": 0.1, "jitter_std": 0.1, "rotate": True, "color_dropout": 0.5}
     torch.manual_seed(1)

@@ -58,14 +58,16 @@ def augment_point_clouds(
     """Shuffle, thin, drop, scale, shift, jitter and turn the clouds; drop the colours of some.
 
     Args:
-        points (`torch.Tensor` of shape `(batch, available, 3)`): Inside the unit sphere, y up.
-        colors (`torch.Tensor` of shape `(batch, available, 3)`): In 0..1.
+        points (`torch.Tensor` of shape `(batch, available, 3)`):
+            Inside the unit sphere, y up; of any floating dtype.
+        colors (`torch.Tensor` of shape `(batch, available, 3)`):
+            uint8, or floating in 0..1.
         num_points (`int`): Points to keep of each cloud, at most `available`.
         config (`AugmentationConfig`)
         generator (`torch.Generator`): On the device of `points`; the only source of randomness.
 
     Returns:
-        `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model.
+        `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model, float32.
     """
     batch, available = points.shape[:2]
 
@@ -78,7 +80,9 @@ def augment_point_clouds(
         dropped = uniform(batch, num_points) < config.point_dropout * uniform(batch, 1)
         order = torch.where(dropped, order[:, :1], order)
     rows = torch.arange(batch, device=points.device)[:, None]
-    points, colors = points[rows, order], colors[rows, order]
+    # What is stored in fewer bytes is converted here, where it is on the device and no more than is kept.
+    points, colors = points[rows, order].float(), colors[rows, order]
+    colors = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
 
     points = points * (config.scale_min + (config.scale_max - config.scale_min) * uniform(batch, 1, 1))
     points = points + config.shift * (2 * uniform(batch, 1, 3) - 1)
