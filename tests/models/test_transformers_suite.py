@@ -1,6 +1,7 @@
 """transformers' own tests of models and configurations, on ours. `make test` fetches them; see transformers_suite."""
 
 import copy
+import functools
 import unittest
 from typing import Any
 from unittest.mock import patch
@@ -16,6 +17,7 @@ from transformers_suite.test_modeling_common import ModelTesterMixin
 from mrd_hf import (
     MRDConfig,
     MRDForPretraining,
+    MRDForPretrainingOutput,
     PointBertConfig,
     PointBertForShapeClassification,
     PointBertModel,
@@ -131,7 +133,13 @@ class MRDForPretrainingTest(EmbeddingsTest, ModelTesterMixin, unittest.TestCase)
         self.config_tester.run_common_tests()
 
     def test_batching_equivalence(self) -> None:
-        """The relation losses are of a whole batch and no sum over its rows, so they are left out here."""
-        contrastive = self.model_tester.get_config(relation_weight=0.0), self.model_tester.get_inputs()
-        with patch.object(self.model_tester, "prepare_config_and_inputs_for_common", lambda: contrastive):
+        """Of what is a sample's own: losses and accuracies are a whole batch's and no sums over its rows."""
+        forward = MRDForPretraining.forward
+
+        @functools.wraps(forward)
+        def embeddings_alone(*arguments: Any, **inputs: Any) -> MRDForPretrainingOutput:
+            output = forward(*arguments, **inputs)
+            return MRDForPretrainingOutput(point_embeds=output.point_embeds, hidden_states=output.hidden_states)
+
+        with patch.object(MRDForPretraining, "forward", embeddings_alone):
             super().test_batching_equivalence()

@@ -4,13 +4,19 @@ import math
 
 import pytest
 import torch
-from test_modeling_mrd import tiny_mrd
+from tiny_encoders import TINY, TINY_ULIP
 
+from mrd_hf import MRDConfig, MRDForPretraining
 from mrd_hf.training.optimization import moving_average, parameter_groups, warmup_cosine
 
 
-def test_every_parameter_is_in_one_group_with_the_right_decay():
-    model = tiny_mrd()
+@pytest.mark.parametrize("weighting", ["softmax", "uncertainty", "target", "fixed"])
+@pytest.mark.parametrize("point_config", [TINY, TINY_ULIP], ids=["openshape", "ulip"])
+@pytest.mark.parametrize("loss", ["mrd", "contrastive"])
+def test_every_parameter_is_in_one_group_with_the_right_decay(loss, point_config, weighting):
+    """Those that the loss learns among them: scale, weights, temperature."""
+    fields = {"loss": loss, "relation_weighting": weighting, "learn_student_temperature": True}
+    model = MRDForPretraining(MRDConfig(point_config=point_config, **fields))
     groups = parameter_groups(model, 1e-3, 1e-2, 0.1)
     grouped = [p for group in groups for p in group["params"]]
     assert len(grouped) == len({id(p) for p in grouped})

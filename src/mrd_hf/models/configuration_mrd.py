@@ -1,34 +1,57 @@
 """MRD pretraining configuration."""
 
-from typing import Any
+from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_point_bert import PointBertConfig
+from .relation_distillation import RELATION_TERMS
 
 
 @strict
 class MRDConfig(PreTrainedConfig):
     r"""
-    Configuration of [`MRDForPretraining`]: the encoder (and with it the teacher whose
-    space it lives in) and the objective.
+    Configuration of [`MRDForPretraining`]: the encoder (and with it the teacher whose space it lives in) and the
+    objective. The formulas are in `relation_distillation.py` and `relation_weighting.py`.
 
     Args:
         point_config (`PointBertConfig` or `dict`, *optional*): The encoder's configuration.
+        loss (`"mrd"` or `"contrastive"`, defaults to `"mrd"`):
+            Alignment and relation distillation, or the alignment alone, which is OpenShape's objective.
         logit_scale_init_value (`float`, defaults to 2.6592):
             Logarithm of the initial scale of the alignment's logits, ln(1 / 0.07).
         mask_duplicates (`bool`, defaults to `True`):
             Whether pairs in a batch whose teacher embeddings coincide (the same text, the same image) are left out
             of the alignment's negatives.
-        relation_weight (`float`, defaults to 0.3): Weight of the relation loss beside the alignment loss. With 0
-            the objective is the contrastive loss alone.
-        teacher_temperature (`float`, defaults to 0.07): Temperature of the teacher's relations. Never trained.
+        relation_weight (`float`, defaults to 0.3): Weight of the relation loss beside the alignment loss.
+        relation_form (`str`, defaults to `"normalized_similarity"`):
+            What a relation is: a softmax of similarities; `"euclidean"`, of negative distances; `"partial_order"`,
+            which of two samples is the more similar.
+        relation_divergence (`str`, defaults to `"jeffrey"`):
+            How far the student's relation is from the teacher's: also `"kl"`, `"reverse_kl"`, `"js"`.
+        relation_terms (list of `str`, defaults to the four without `_transposed`):
+            The relations to distill: `"intra_image"`, `"intra_text"`, `"cross_image_text"`, `"cross_text_image"`,
+            and the latter two with the shape in the place of the column, `"cross_image_text_transposed"`,
+            `"cross_text_image_transposed"`.
+        relation_weighting (`str`, defaults to `"softmax"`):
+            How the terms are weighted against each other: `"softmax"`, `"uncertainty"`, `"target"`, all learned, or
+            `"fixed"`.
+        fixed_relation_weights (list of `float`, *optional*):
+            One weight a term, with `relation_weighting="fixed"`; default: 1 each.
+        weight_entropy (`float`, defaults to 1.0):
+            Strength of the entropy term that keeps the relation weights from settling on the easiest relation, in
+            units of the relation losses, with `"softmax"` and `"target"`.
+        teacher_temperature (`float`, *optional*, defaults to 0.07):
+            Temperature of the teacher's relations. Never trained. None: the teacher's own, `1 / teacher_logit_scale`.
+        teacher_logit_scale (`float`, *optional*): The scale that the teacher was trained with; 100 for most CLIPs.
         student_temperature (`float`, defaults to 0.07): Temperature of the 3D relations.
+        learn_student_temperature (`bool`, defaults to `False`):
+            Whether it is learned, from that value on and not below 0.01.
         mask_self_pairs (`bool`, defaults to `True`):
             Whether a sample's relation to itself is left out of the relations within one modality.
-        weight_entropy (`float`, defaults to 1.0):
-            Strength of the entropy term that keeps the relation weights from settling on the easiest relation.
+        mask_duplicate_relations (`bool`, defaults to `False`):
+            Whether the relations of two samples with the same text or the same image are left out.
 
     Example:
 
@@ -43,26 +66,77 @@ class MRDConfig(PreTrainedConfig):
     sub_configs = {"point_config": PointBertConfig}
 
     point_config: dict | PointBertConfig | None = None
+    loss: Literal["mrd", "contrastive"] = "mrd"
     logit_scale_init_value: float | int = 2.6592
     mask_duplicates: bool = True
     relation_weight: float | int = 0.3
-    teacher_temperature: float | int = 0.07
-    student_temperature: float | int = 0.07
-    mask_self_pairs: bool = True
+    relation_form: Literal["normalized_similarity", "euclidean", "partial_order"] = "normalized_similarity"
+    relation_divergence: Literal["jeffrey", "kl", "reverse_kl", "js"] = "jeffrey"
+    relation_terms: list[str] | tuple[str, ...] = (
+        "intra_image",
+        "intra_text",
+        "cross_image_text",
+        "cross_text_image",
+    )
+    relation_weighting: Literal["softmax", "uncertainty", "target", "fixed"] = "softmax"
+    fixed_relation_weights: list[float | int] | None = None
     weight_entropy: float | int = 1.0
+    teacher_temperature: float | int | None = 0.07
+    teacher_logit_scale: float | int | None = None
+    student_temperature: float | int = 0.07
+    learn_student_temperature: bool = False
+    mask_self_pairs: bool = True
+    mask_duplicate_relations: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
         if not isinstance(self.point_config, PointBertConfig):
             self.point_config = PointBertConfig(**(self.point_config or {}))
+        self.relation_terms = list(self.relation_terms)  # as it comes back from a file
         super().__post_init__(**kwargs)
+
+    @property
+    def effective_teacher_temperature(self) -> float:
+        """`teacher_temperature`, or the teacher's own."""
+        if self.teacher_temperature is not None:
+            return float(self.teacher_temperature)
+        assert self.teacher_logit_scale is not None  # by validation
+        return 1 / float(self.teacher_logit_scale)
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
-        for name in ("teacher_temperature", "student_temperature", "weight_entropy"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if self.relation_weight < 0:
-            raise ValueError(f"relation_weight must not be negative, got {self.relation_weight}.")
+        for name in ("teacher_temperature", "teacher_logit_scale", "student_temperature", "weight_entropy"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be positive, got {value}.")
+        if self.teacher_temperature is None and self.teacher_logit_scale is None:
+            raise ValueError(
+                "teacher_temperature is None, which means the teacher's own: give its teacher_logit_scale, "
+                "exp(model.logit_scale) of a CLIP."
+            )
+        if self.relation_weight <= 0:
+            raise ValueError(
+                f"relation_weight must be positive, got {self.relation_weight}; for none, set loss='contrastive'."
+            )
+        self._validate_relation_terms()
+
+    def _validate_relation_terms(self) -> None:
+        terms = list(self.relation_terms)
+        unknown = [term for term in terms if term not in RELATION_TERMS]
+        if unknown or not terms or len(set(terms)) < len(terms):
+            raise ValueError(
+                f"relation_terms must be some of {', '.join(RELATION_TERMS)}, each once, got {', '.join(terms)}."
+            )
+        weights = self.fixed_relation_weights
+        if weights is not None and (self.relation_weighting != "fixed" or len(weights) != len(terms)):
+            raise ValueError(
+                f"fixed_relation_weights has {len(weights)} weights; they need relation_weighting='fixed' and one for "
+                f"each of the {len(terms)} relation_terms."
+            )
+        if self.relation_weighting == "target" and len({RELATION_TERMS[t].student for t in terms}) == len(terms):
+            raise ValueError(
+                "relation_weighting='target' chooses between teachers of one relation of the student's, so "
+                "relation_terms needs two that share one, such as intra_image and intra_text."
+            )
 
 
 __all__ = ["MRDConfig"]

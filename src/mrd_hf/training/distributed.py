@@ -17,35 +17,54 @@ def set_cpu_threads(num_threads: int | None) -> None:
 
 
 class DistributedGather:
-    """Joins equally sized tensors of all processes along the first dimension, in order of rank, with gradients.
+    """Joins tensors of all processes along the first dimension, in order of rank, with gradients.
 
     The gradient that reaches a process's own rows is the sum of all processes' gradients for them. Together with the
     mean that DDP takes over processes, this makes the gradient of the mean of the processes' losses. (accelerate's
-    `gather` cuts the graph when there are several processes.)
+    `gather` cuts the graph when there are several processes.) Processes may have different numbers of rows.
 
-    With one process it returns its argument.
+    With one process it returns its arguments.
     """
 
     def __init__(self) -> None:
         self.world_size = dist.get_world_size() if dist.is_initialized() else 1
         self.rank = dist.get_rank() if dist.is_initialized() else 0
 
-    def __call__(self, tensor: torch.Tensor) -> torch.Tensor:
-        return tensor if self.world_size == 1 else _AllGather.apply(tensor, self.rank, self.world_size)
+    def __call__(self, *tensors: torch.Tensor) -> tuple[list[torch.Tensor], int]:
+        """
+        Args:
+            tensors (`torch.Tensor`s of shape `(num_rows, ...)`): Of as many rows each.
+
+        Returns:
+            The joined tensors, and the position of this process's first row in them.
+        """
+        if self.world_size == 1:
+            return list(tensors), 0
+        sizes = self._sizes(tensors[0])
+        return [_AllGather.apply(tensor, self.rank, sizes) for tensor in tensors], sum(sizes[: self.rank])
+
+    def _sizes(self, tensor: torch.Tensor) -> list[int]:
+        """How many rows each process has."""
+        own = torch.tensor([tensor.shape[0]], device=tensor.device)
+        sizes = [torch.empty_like(own) for _ in range(self.world_size)]
+        dist.all_gather(sizes, own)
+        return torch.cat(sizes).tolist()
 
 
 class _AllGather(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, tensor: torch.Tensor, rank: int, world_size: int) -> torch.Tensor:
-        ctx.rank, ctx.num_rows = rank, tensor.shape[0]  # type: ignore[attr-defined]
-        parts = [torch.empty_like(tensor) for _ in range(world_size)]
-        dist.all_gather(parts, tensor.contiguous())
-        return torch.cat(parts)
+    def forward(ctx: FunctionCtx, tensor: torch.Tensor, rank: int, sizes: list[int]) -> torch.Tensor:
+        ctx.rows = slice(sum(sizes[:rank]), sum(sizes[: rank + 1]))  # type: ignore[attr-defined]
+        # Collectives want tensors of one size: shorter parts are filled up, and cut again.
+        part = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+        part[: tensor.shape[0]] = tensor
+        parts = [torch.empty_like(part) for _ in sizes]
+        dist.all_gather(parts, part)
+        return torch.cat([part[:size] for part, size in zip(parts, sizes, strict=True)])
 
     @staticmethod
     def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         # All-reduce and not reduce-scatter, which gloo lacks; embeddings are small beside the model's gradients.
         gradient = gradient.contiguous()
         dist.all_reduce(gradient)
-        first = ctx.rank * ctx.num_rows  # type: ignore[attr-defined]
-        return gradient[first : first + ctx.num_rows], None, None  # type: ignore[attr-defined]
+        return gradient[ctx.rows], None, None  # type: ignore[attr-defined]
