@@ -28,7 +28,7 @@ demo: $(VENV)/.installed
 ifdef TEACHER
 	$(BIN)/python scripts/embed_teacher.py scripts/demo_data --teacher $(TEACHER) --out $(DEMO_DATA) --overwrite
 endif
-	$(BIN)/accelerate launch --config_file scripts/recipes/one_process.yaml scripts/pretrain.py \
+	$(BIN)/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml scripts/pretrain.py \
 		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output_dir $(DEMO_OUT) --overwrite_output_dir True
 	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder $(DEMO_ARGUMENTS) --out $(DEMO_OUT)/evaluation
 	@echo
@@ -39,7 +39,7 @@ endif
 	@echo "  training_curves.png           losses, relation weights and scores over the steps"
 	@echo "Try next:"
 	@echo "  the contrastive loss alone:   $(BIN)/python scripts/pretrain.py --config scripts/recipes/demo.yaml \\"
-	@echo "                                  --mrd_config '{\"relation_weight\": 0}' --output_dir outputs/contrastive"
+	@echo "                                  --mrd_config '{\"loss\": \"contrastive\"}' --output_dir outputs/contrastive"
 	@echo "  the real CLIP as teacher:     make demo TEACHER=openai/clip-vit-base-patch32   (needs the Hub)"
 	@echo "  your own data:                $(BIN)/python scripts/prepare_dataset.py --help"
 

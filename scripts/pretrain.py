@@ -1,10 +1,12 @@
-"""Pretrain PointBERT by Multi-modal Relation Distillation.
+r"""Pretrain PointBERT by Multi-modal Relation Distillation.
 
     accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml
 
-On two CPU processes (accelerate's own --cpu starts one):
+Several GPUs or nodes: --config_file and one of scripts/recipes/accelerate before the script. On two CPU processes
+(accelerate's own --cpu starts one):
 
-    ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2 scripts/pretrain.py --config scripts/recipes/demo.yaml
+    ACCELERATE_USE_CPU=true accelerate launch --config_file scripts/recipes/accelerate/ddp.yaml --num_processes 2 \
+        scripts/pretrain.py --config scripts/recipes/demo.yaml
 """
 
 import dataclasses
@@ -13,6 +15,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
@@ -21,16 +24,26 @@ from safetensors.torch import save_file
 
 from mrd_hf import MRDForPretraining, PointCloudFeatureExtractor
 from mrd_hf.data.augmentation import AugmentationConfig
+from mrd_hf.data.cached_teacher import check_teacher
+from mrd_hf.data.choices import ChoiceConfig
+from mrd_hf.data.hard_negatives import (
+    NEIGHBORS,
+    NEIGHBORS_FILE,
+    load_neighbors,
+    nearest_neighbors,
+    save_neighbors,
+    text_vectors,
+)
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.teacher_embedding import embed_dataset
 from mrd_hf.data.triplet_dataset import TripletDataset
-from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, check_columns, embedding_dim
+from mrd_hf.data.triplet_shards import TripletShards, parquet_files
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_dataset
 from mrd_hf.evaluation.held_out import HeldOutReport, HeldOutSet, as_dict, as_metrics, evaluate_held_out, format_table
 from mrd_hf.hub import push_folder
 from mrd_hf.teacher import Teacher
-from mrd_hf.training.arguments import PretrainingArguments, parse_arguments, parse_config
+from mrd_hf.training.arguments import DataArguments, PretrainingArguments, parse_arguments, parse_config, parse_mapping
 from mrd_hf.training.checkpoints import ARGUMENTS_FILE, find_checkpoint, prepare_output_dir
 from mrd_hf.training.distributed import set_cpu_threads
 from mrd_hf.training.export import export_encoder
@@ -76,6 +89,34 @@ def open_output_dir(
     return find_checkpoint(output_dir, resume) if resume is not None else None
 
 
+def open_triplets(
+    data: DataArguments, choice: ChoiceConfig, seed: int, cached: bool
+) -> TripletDataset | TripletShards:
+    """The shapes to train on."""
+    if data.streaming:
+        return TripletShards(data.dataset, data.train_split, seed, cached, choice, data.shuffle_buffer)
+    return TripletDataset(load_triplets(data.dataset, data.train_split), seed, cached, data.dataset, choice)
+
+
+def check_hard_negatives(triplets: TripletDataset | TripletShards, count: int) -> None:
+    """Raise a [`UserError`] if the shapes cannot have that many neighbours by cached text embeddings."""
+    if isinstance(triplets, TripletShards):
+        raise UserError("hard_negatives picks shapes from all of the dataset; leave out streaming.")
+    if not triplets.cached:
+        raise UserError("hard_negatives needs cached embeddings; make them with scripts/embed_teacher.py.")
+    if len(triplets) <= count:
+        message = f"hard_negatives draws from the {count} nearest shapes, and the dataset has {len(triplets)} in all"
+        raise UserError(f"{message}; leave it out.")
+
+
+def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: int, path: Path) -> np.ndarray:
+    """Each shape's neighbours in the teacher's text space: computed once, by the main process, and kept."""
+    if accelerator.is_main_process and not path.exists():
+        save_neighbors(nearest_neighbors(text_vectors(triplets), count, accelerator.device), path)
+    accelerator.wait_for_everyone()
+    return load_neighbors(path, len(triplets), count)
+
+
 def main() -> None:
     data, model_arguments, training = parse_arguments(sys.argv[1:])
     told = {k: v for a in (data, model_arguments, training) for k, v in dataclasses.asdict(a).items()}
@@ -92,24 +133,36 @@ def main() -> None:
 
     # Whatever can be wrong with the input is found before anything is written.
     augmentation = AugmentationConfig(**parse_config(data.augmentation, "augmentation", AugmentationConfig))
-    dataset = load_triplets(data.dataset, data.train_split)
+    choice = ChoiceConfig(
+        parse_mapping(data.text_weights, "text_weights"),
+        parse_mapping(data.first_image_probability, "first_image_probability"),
+    )
+    triplets = open_triplets(data, choice, training.seed, cached=model_arguments.teacher is None)
+    num_neighbors = max(NEIGHBORS, training.hard_negatives or 0)
+    if training.hard_negatives is not None:
+        check_hard_negatives(triplets, num_neighbors)
     teacher = None
     if model_arguments.teacher is not None:
         name, revision = model_arguments.teacher, model_arguments.teacher_revision
         teacher = Teacher.from_pretrained(name, revision, device=accelerator.device)
-        width, teacher_id = teacher.embedding_dim, teacher.identifier
+        width, teacher_id, logit_scale = teacher.embedding_dim, teacher.identifier, teacher.logit_scale
     else:
-        check_columns(dataset.features, EMBEDDING_COLUMNS, data.dataset)
-        width, teacher_id = embedding_dim(dataset.features), dataset[0]["teacher"]
+        width, teacher_id, logit_scale = triplets.width, str(triplets.teacher), None
     set_seed(training.seed)
-    model = build_model(model_arguments, width, teacher_id)
-    triplets = TripletDataset(dataset, training.seed, cached=teacher is None, name=data.dataset)
+    model = build_model(model_arguments, width, teacher_id, logit_scale)
     extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
     evaluation = None
     if data.eval_split is not None:
-        held_out_dataset = load_triplets(data.dataset, data.eval_split)
+        held_out_dataset = (
+            # Of this split alone: to load the dataset is to make a copy of all of it.
+            Dataset.from_parquet(parquet_files(data.dataset, data.eval_split))
+            if data.streaming
+            else load_triplets(data.dataset, data.eval_split)
+        )
         if teacher is not None:
             held_out_dataset = embed_dataset(held_out_dataset, teacher, batch_size=training.per_device_batch_size)
+        else:
+            check_teacher(held_out_dataset, teacher_id, f"{data.dataset} ({data.eval_split})")
         held_out = HeldOutSet.from_dataset(held_out_dataset, data.class_texts, name=data.dataset)
         evaluation = HeldOutEvaluation(held_out_dataset, held_out, extractor)
     run = Pretraining(
@@ -127,6 +180,8 @@ def main() -> None:
     checkpoint = open_output_dir(accelerator, output_dir, training, told)
     if checkpoint is not None:
         run.resume(checkpoint)
+    if training.hard_negatives is not None and isinstance(triplets, TripletDataset):
+        run.neighbors = find_neighbors(accelerator, triplets, num_neighbors, output_dir / NEIGHBORS_FILE)
     if training.report_to:
         accelerator.init_trackers("mrd", config={k: str(v) for k, v in told.items()})
     result = run.run()
@@ -150,7 +205,7 @@ def main() -> None:
             "dataset": data.dataset,
             "train_split": data.train_split,
             "eval_split": data.eval_split,
-            "num_shapes": len(dataset),
+            "num_shapes": len(triplets),
             "steps": training.num_train_steps,
             "global_batch_size": training.per_device_batch_size * accelerator.num_processes,
             "num_processes": accelerator.num_processes,

@@ -67,7 +67,10 @@ def test_a_value_of_another_type_ends_with_exit_code_2(tmp_path, capsys):
     [
         ("num_train_steps", "0", "num_train_steps must be at least 1"),
         ("eval_steps", "0", "eval_steps must be at least 1"),
+        ("encoder_batch_size", "0", "encoder_batch_size must be at least 1"),
         ("ema_decay", "1", "ema_decay must be in"),
+        ("hard_negatives", "0", "hard_negatives must be at least 1"),
+        ("shuffle_buffer", "0", "shuffle_buffer must be at least 1"),
         ("push_to_hub", "True", "push_to_hub needs hub_model_id"),
     ],
 )

@@ -29,7 +29,35 @@ class DataArguments:
         default="{}",
         metadata={"help": "Changes to mrd_hf.data.augmentation.AugmentationConfig, as JSON (in a recipe: a mapping)."},
     )
+    text_weights: str = field(
+        default="{}",
+        metadata={
+            "help": "Weight of each source of texts (name, caption_blip, ...) or kind (caption), as JSON (in a "
+            "recipe: a mapping); default: all kinds that a shape has alike, as OpenShape."
+        },
+    )
+    first_image_probability: str = field(
+        default="{}",
+        metadata={
+            "help": "Source of shapes -> probability of their first image, as JSON (in a recipe: a mapping); as "
+            'OpenShape: {"objaverse": 0.5}; default: all images of a shape alike.'
+        },
+    )
+    streaming: bool = field(
+        default=False,
+        metadata={
+            "help": "Read the parquet files as training goes instead of preparing a copy on disk first. Resumes "
+            "exactly with as many processes and num_workers as before."
+        },
+    )
+    shuffle_buffer: int = field(
+        default=1024, metadata={"help": "With streaming: shapes that each data process shuffles at a time."}
+    )
     num_workers: int = field(default=1, metadata={"help": "Processes that read data, for each training process."})
+
+    def __post_init__(self) -> None:
+        if self.shuffle_buffer < 1:
+            raise UserError(f"shuffle_buffer must be at least 1, got {self.shuffle_buffer}.")
 
 
 @dataclass
@@ -51,6 +79,13 @@ class ModelArguments:
         },
     )
     teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
+    teacher_id: str | None = field(
+        default=None,
+        metadata={
+            "help": "The teacher that the embeddings must be of, as the dataset's column 'teacher' has it: a name, or "
+            "name@commit; default: whichever it is."
+        },
+    )
 
 
 @dataclass
@@ -60,6 +95,13 @@ class PretrainingArguments:
     output_dir: str = field(metadata={"help": "Where checkpoints, the log and the trained encoder go."})
     num_train_steps: int = field(default=100_000, metadata={"help": "Optimizer steps in all."})
     per_device_batch_size: int = field(default=64, metadata={"help": "Shapes in a batch of one process."})
+    encoder_batch_size: int | None = field(
+        default=None,
+        metadata={
+            "help": "Gradient cache: shapes that the encoder sees at a time, for batches that do not fit into memory; "
+            "the loss still sees all of them. Costs one more forward pass. Default: all at once."
+        },
+    )
     learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of the encoder."})
     loss_learning_rate: float = field(
         default=5e-3, metadata={"help": "Peak learning rate of the loss's own parameters (scale, relation weights)."}
@@ -80,6 +122,14 @@ class PretrainingArguments:
     cpu_threads: int | None = field(
         default=None,
         metadata={"help": "Threads of each process on CPUs; default: its share of the cores (launchers set 1)."},
+    )
+    hard_negatives: int | None = field(
+        default=None,
+        metadata={
+            "help": "Make batches of random shapes, each with this many of the 31 that are nearest by the teacher's "
+            "text embeddings. OpenShape does so only once training has converged: resume such a run. Default: all at "
+            "random."
+        },
     )
     seed: int = field(default=0, metadata={"help": "Seed of weights, shuffling, choices and augmentation."})
     logging_steps: int = field(default=10, metadata={"help": "Log every n steps."})
@@ -104,8 +154,12 @@ class PretrainingArguments:
         for name in ("num_train_steps", "per_device_batch_size", "logging_steps", "save_steps"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
+        if self.encoder_batch_size is not None and self.encoder_batch_size < 1:
+            raise UserError(f"encoder_batch_size must be at least 1, got {self.encoder_batch_size}; leave it out.")
         if self.eval_steps is not None and self.eval_steps < 1:
             raise UserError(f"eval_steps must be at least 1, got {self.eval_steps}; leave it out for the end only.")
+        if self.hard_negatives is not None and self.hard_negatives < 1:
+            raise UserError(f"hard_negatives must be at least 1, got {self.hard_negatives}; leave it out for none.")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
         if self.push_to_hub and not self.hub_model_id:
@@ -166,11 +220,11 @@ def unknown_key_hint(key: str, known: list[str]) -> str:
     return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
 
 
-def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
-    """The JSON mapping given for argument `name`: fields of `config_class`, a dataclass, and their values.
+def parse_mapping(text: str, name: str) -> dict[str, Any]:
+    """The JSON mapping given for argument `name`.
 
     Raises:
-        UserError: when it is no mapping, or has a key that is no field.
+        UserError: when it is no mapping.
     """
     try:
         mapping = json.loads(text)
@@ -178,6 +232,16 @@ def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
         raise UserError(f"{name} is not valid JSON ({error}): {text}") from None
     if not isinstance(mapping, dict):
         raise UserError(f"{name} must be a mapping, got {text}.")
+    return mapping
+
+
+def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
+    """The JSON mapping given for argument `name`: fields of `config_class`, a dataclass, and their values.
+
+    Raises:
+        UserError: when it is no mapping, or has a key that is no field.
+    """
+    mapping = parse_mapping(text, name)
     known = [f.name for f in fields(config_class)]
     for key in mapping:
         if key not in known:

@@ -5,6 +5,7 @@
       checkpoint-100/            what accelerate saves (weights, optimizer, random states) and
         trainer_state.json         the step and its loss
         ema.safetensors            the moving average, if there is one
+        shards/                    with FSDP2, in place of all but trainer_state.json: see `sharded_state`
 
 A checkpoint is written under a name that is not taken for one and renamed when it is complete.
 """
@@ -16,16 +17,21 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
 from ..whole_folder import flush_to_disk
+from .sharded_state import ShardedState
 
 
 ARGUMENTS_FILE = "arguments.json"
 STATE_FILE = "trainer_state.json"
 EMA_FILE = "ema.safetensors"
+SHARDS_FOLDER = "shards"
+ZERO_SHARDS = "pytorch_model/zero_pp_rank_*_optim_states.pt"  # DeepSpeed's, one a process
+MANNERS = {"fsdp2": "by FSDP2", "deepspeed_zero2": "by DeepSpeed", "ddp": "without FSDP2 and DeepSpeed"}
 
 
 @dataclass(frozen=True)
@@ -76,19 +82,23 @@ def save_checkpoint(
     state: TrainerState,
     average: AveragedModel | None,
     total_limit: int | None,
+    sharded: ShardedState | None = None,
 ) -> Path:
     """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`. Called by all
-    processes."""
+    processes; `sharded` is given where the run is."""
     step = state.step
     final = output_dir / f"checkpoint-{step}"
     temporary = output_dir / f"incomplete-checkpoint-{step}"
     if accelerator.is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(temporary))
+    if sharded is not None:
+        sharded.save(temporary / SHARDS_FOLDER)
+    else:
+        accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if average is not None:
+        if average is not None and sharded is None:
             save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
         (temporary / STATE_FILE).write_text(json.dumps(asdict(state)))
         flush_to_disk(temporary)
@@ -101,17 +111,36 @@ def save_checkpoint(
     return final
 
 
-def load_checkpoint(accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None) -> TrainerState:
-    """Restore what [`save_checkpoint`] saved. Called by all processes.
+def load_checkpoint(
+    accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None, sharded: ShardedState | None = None
+) -> TrainerState:
+    """Restore what [`save_checkpoint`] saved, with any number of processes. Called by all processes.
 
     Raises:
-        UserError: when the run has a moving average and the checkpoint has none.
+        UserError: when the run has a moving average and the checkpoint has none, or when it was saved by FSDP2 or
+            DeepSpeed and is loaded without, or the other way round, or by DeepSpeed on another number of processes.
     """
-    if average is not None and not (checkpoint / EMA_FILE).is_file():
-        raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema_decay 0.")
-    accelerator.load_state(str(checkpoint))
-    if average is not None:
-        average.load_state_dict(load_file(checkpoint / EMA_FILE))
+    shards, zero_shards = checkpoint / SHARDS_FOLDER, list(checkpoint.glob(ZERO_SHARDS))
+    saved = "fsdp2" if shards.is_dir() else "deepspeed_zero2" if zero_shards else "ddp"
+    deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+    if saved != ("fsdp2" if sharded is not None else "deepspeed_zero2" if deepspeed else "ddp"):
+        raise UserError(
+            f"{checkpoint} was saved {MANNERS[saved]}; resume it by accelerate launch --config_file "
+            f"scripts/recipes/accelerate/{saved}.yaml."
+        )
+    if deepspeed and len(zero_shards) != accelerator.num_processes:
+        raise UserError(
+            f"{checkpoint} was saved by {len(zero_shards)} processes of DeepSpeed, which loads it on as many only; "
+            f"pass --num_processes {len(zero_shards)}."
+        )
+    if sharded is not None:
+        sharded.load(shards)
+    else:
+        if average is not None and not (checkpoint / EMA_FILE).is_file():
+            raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema_decay 0.")
+        accelerator.load_state(str(checkpoint))
+        if average is not None:
+            average.load_state_dict(load_file(checkpoint / EMA_FILE))
     return TrainerState(**json.loads((checkpoint / STATE_FILE).read_text()))
 
 

@@ -2,6 +2,7 @@
 
 from huggingface_hub.errors import StrictDataclassError
 
+from ..data.cached_teacher import are_one, split_identifier
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig
@@ -10,27 +11,41 @@ from ..models.modeling_point_bert import PointBertModel
 from .arguments import ModelArguments, parse_config
 
 
-def build_model(arguments: ModelArguments, width: int, teacher_id: str) -> MRDForPretraining:
+def build_model(
+    arguments: ModelArguments, width: int, teacher_id: str, teacher_logit_scale: float | None = None
+) -> MRDForPretraining:
     """A new model, or one that starts from a pretrained encoder.
 
     Args:
         arguments ([`ModelArguments`])
         width (`int`): Of the teacher's embeddings; the projection's width where the arguments do not give one.
-        teacher_id (`str`): Recorded in the encoder's configuration.
+        teacher_id (`str`):
+            The teacher's name, or `name@commit`: where the embeddings come from. Recorded in the encoder's
+            configuration.
+        teacher_logit_scale (`float`, *optional*): The teacher's own, where it is known and the arguments give none.
 
     Raises:
-        UserError: when a field is unknown or does not fit, or the encoder's width is not the teacher's.
+        UserError: when a field is unknown or does not fit, the encoder's width is not the teacher's, or the embeddings
+            are not of the teacher that the arguments ask for or that the encoder was trained towards.
     """
+    if arguments.teacher_id is not None and not are_one(teacher_id, arguments.teacher_id):
+        raise UserError(
+            f"the embeddings are those of the teacher {teacher_id}, and teacher_id asks for {arguments.teacher_id}; "
+            "give the dataset that scripts/embed_teacher.py made with it."
+        )
     changes = parse_config(arguments.point_config, "point_config", PointBertConfig)
     mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
+    if teacher_logit_scale is not None:
+        mrd_changes.setdefault("teacher_logit_scale", teacher_logit_scale)
     try:
         if arguments.encoder is not None:
             encoder = PointBertModel.from_pretrained(arguments.encoder, **changes)
             point_config = encoder.config
+            _check_encoder(arguments.encoder, point_config, teacher_id)
         else:
             encoder = None
             point_config = PointBertConfig(**{"projection_dim": width, **changes})
-        point_config.teacher_id = teacher_id
+        point_config.teacher_id, point_config.teacher_revision = split_identifier(teacher_id)
         model_width = point_config.embedding_size
         if model_width != width:
             raise UserError(
@@ -43,3 +58,16 @@ def build_model(arguments: ModelArguments, width: int, teacher_id: str) -> MRDFo
     if encoder is not None:
         model.point_bert.load_state_dict(encoder.state_dict())
     return model
+
+
+def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:
+    """Raise a [`UserError`] if an encoder was trained towards another teacher, in whose space it lives."""
+    if config.teacher_id is None:
+        return
+    own = config.teacher_id if config.teacher_revision is None else f"{config.teacher_id}@{config.teacher_revision}"
+    if not are_one(own, teacher_id):
+        raise UserError(
+            f"the encoder {name} was trained towards the teacher {own}, and the embeddings are those of {teacher_id}; "
+            "embed the dataset with the encoder's own teacher (scripts/embed_teacher.py), or, to change its teacher, "
+            """set point_config to '{"teacher_id": null, "teacher_revision": null}'."""
+        )

@@ -10,21 +10,27 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
 from ..data.augmentation import AugmentationConfig, augment_point_clouds
 from ..data.batch_sampler import ShuffledBatchSampler
+from ..data.hard_negatives import HardNegativeBatchSampler
 from ..data.triplet_dataset import TripletDataset
+from ..data.triplet_shards import TripletShards
+from ..data.triplet_stream import TripletStream
 from ..errors import UserError
-from ..models.modeling_mrd import RELATION_TERMS, MRDForPretraining, MRDForPretrainingOutput
+from ..models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
+from ..models.mrd_objective import ALIGNMENT_TERMS
 from ..teacher import Teacher
 from .arguments import PretrainingArguments
 from .checkpoints import TrainerState, list_checkpoints, load_checkpoint, save_checkpoint
 from .distributed import DistributedGather
 from .optimization import moving_average, parameter_groups, warmup_cosine
+from .sharded_state import ShardedState
+from .sharding import average_gradients, broadcast_from_first, requested_sharding, shard, whole_model
 from .training_log import TrainingLog
+from .zero import fit_deepspeed
 
 
 LOG_FILE = "training_log.jsonl"
@@ -51,7 +57,7 @@ class Pretraining:
 
     Args:
         model (`MRDForPretraining`)
-        dataset (`TripletDataset`)
+        dataset (`TripletDataset` or `TripletShards`)
         arguments (`PretrainingArguments`)
         accelerator (`Accelerator`)
         augmentation (`AugmentationConfig`)
@@ -59,12 +65,14 @@ class Pretraining:
         num_workers (`int`): Processes that read data.
         teacher (`Teacher`, *optional*): Embeds images and texts, where the dataset has no cached embeddings.
         evaluate (`Callable`, *optional*): From the model to metrics; called on the main process.
+
+    Set `neighbors` before [`run`] to train on hard negatives, see [`HardNegativeBatchSampler`].
     """
 
     def __init__(
         self,
         model: MRDForPretraining,
-        dataset: TripletDataset,
+        dataset: TripletDataset | TripletShards,
         arguments: PretrainingArguments,
         accelerator: Accelerator,
         augmentation: AugmentationConfig,
@@ -87,44 +95,65 @@ class Pretraining:
                 raise UserError("sync_batch_norm needs GPUs; leave it out on CPUs.")
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
         model = model.to(accelerator.device)
+        fit_deepspeed(accelerator, arguments, model.objective)
+        sharding = requested_sharding(arguments.mixed_precision)
+        if sharding is not None:
+            # As DDP does by itself, and before the average's copy of the model.
+            broadcast_from_first(model.state_dict().values())
         self.average = moving_average(model, arguments.ema_decay) if arguments.ema_decay > 0 else None
+        if sharding is not None:
+            shard(model, sharding)
+            if self.average is not None:
+                shard(cast(MRDForPretraining, self.average.module), sharding)
+        # Of the sharded parameters, where they are.
         optimizer = torch.optim.AdamW(
             parameter_groups(model, arguments.learning_rate, arguments.loss_learning_rate, arguments.weight_decay)
         )
         self.peak_rates = [group["lr"] for group in optimizer.param_groups]
-        self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        self.sharded: ShardedState | None = None
+        if sharding is None:
+            self.model, self.optimizer = accelerator.prepare(model, optimizer)
+        else:
+            # For evaluation, that is: accelerate adds its autocast, and does not wrap the model in DDP.
+            self.model = accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
+            self.optimizer = accelerator.prepare_optimizer(optimizer, device_placement=False)
+            self.sharded = ShardedState(model, optimizer, self.average)
         self.gather = DistributedGather()
         self.generator = torch.Generator(device=accelerator.device)
+        self.neighbors: np.ndarray | None = None
         self.step = 0
         self.loss = math.nan
 
-    @property
     def plain_model(self) -> MRDForPretraining:
-        """The model to evaluate and export: the moving average, or the trained weights."""
-        if self.average is not None:
-            return cast(MRDForPretraining, self.average.module)
-        return cast(MRDForPretraining, self.accelerator.unwrap_model(self.model))
+        """The model to evaluate and export: the moving average, or the trained weights. Called by all processes."""
+        trained = self.average.module if self.average is not None else self.accelerator.unwrap_model(self.model)
+        model = cast(MRDForPretraining, trained)
+        return model if self.sharded is None else whole_model(model)
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint, exactly as the run that saved it would have gone on."""
-        state = load_checkpoint(self.accelerator, checkpoint, self.average)
+        """Go on from a checkpoint, with the same number of processes exactly as the run that saved it would have."""
+        state = load_checkpoint(self.accelerator, checkpoint, self.average, self.sharded)
         self.step, self.loss = state.step, state.loss
 
     def batches(self) -> Iterator[dict[str, Any]]:
         """The remaining batches of this process."""
-        sampler = ShuffledBatchSampler(
-            num_samples=len(self.dataset),
-            batch_size=self.arguments.per_device_batch_size,
-            num_batches=self.arguments.num_train_steps,
-            seed=self.arguments.seed,
-            rank=self.gather.rank,
-            world_size=self.gather.world_size,
-            start=self.step,
-        )
+        arguments = self.arguments
+        size = (arguments.per_device_batch_size, arguments.num_train_steps)
+        place = (arguments.seed, self.gather.rank, self.gather.world_size, self.step)
+        source: TripletDataset | TripletStream
+        sampler: Sampler | None = None
+        if isinstance(self.dataset, TripletShards):
+            source = TripletStream(self.dataset, *size, *place)
+        else:
+            source = self.dataset
+            if self.neighbors is not None and arguments.hard_negatives is not None:
+                sampler = HardNegativeBatchSampler(self.neighbors, arguments.hard_negatives, *size, *place)
+            else:
+                sampler = ShuffledBatchSampler(len(self.dataset), *size, *place)
         # batch_size None: the sampler yields whole batches and the dataset reads them at once.
         return iter(
             DataLoader(
-                self.dataset,
+                source,
                 sampler=sampler,
                 batch_size=None,
                 num_workers=self.num_workers,
@@ -137,9 +166,12 @@ class Pretraining:
     def model_inputs(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Augmented points and the teacher's embeddings, on the device."""
         device = self.accelerator.device
-        # Seeded by step and rank, so that there is no state to save and a resumed run draws the same.
+        # Seeded by step and rank, so that there is no state to save and a resumed run draws the same, whatever number
+        # of processes saved it. The second one is for dropout and stochastic depth.
         entropy = np.random.SeedSequence([self.arguments.seed, self.step, self.gather.rank])
-        self.generator.manual_seed(int(entropy.generate_state(1, np.uint64)[0] >> 1))
+        augmentation_seed, global_seed = (int(word >> 1) for word in entropy.generate_state(2, np.uint64))
+        self.generator.manual_seed(augmentation_seed)
+        torch.manual_seed(global_seed)
         point_values = augment_point_clouds(
             batch["points"].to(device, non_blocking=True),
             batch["colors"].to(device, non_blocking=True),
@@ -167,12 +199,17 @@ class Pretraining:
         factor = warmup_cosine(self.step, self.arguments.warmup_steps, self.arguments.num_train_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
-        output = self.model(**self.model_inputs(batch), gather=self.gather)
+        output = self.model(
+            **self.model_inputs(batch), gather=self.gather, encoder_batch_size=self.arguments.encoder_batch_size
+        )
         loss = self.accelerator.reduce(output.loss.detach(), reduction="mean").item()
         if not math.isfinite(loss):
             raise self.not_finite("loss", loss, batch["ids"])
         self.accelerator.backward(output.loss)
-        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm).item()
+        if self.sharded is not None:
+            average_gradients(self.sharded.model.objective)
+        # A number with DeepSpeed, which has clipped and stepped already.
+        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm))
         # In fp16 the loss scaler meets such gradients by skipping the step.
         if not math.isfinite(norm) and self.accelerator.scaler is None:
             raise self.not_finite("gradient's norm", norm, batch["ids"])
@@ -195,22 +232,26 @@ class Pretraining:
     def metrics(self, output: MRDForPretrainingOutput) -> dict[str, float]:
         """What to log of a step. All but the loss are this process's."""
         metrics = {"loss": self.loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
-        for name in ("alignment_loss", "relation_loss", "logit_scale"):
+        single = ("alignment_loss", "relation_loss", "weighting_loss")
+        for name in (*single, "logit_scale", "teacher_temperature", "student_temperature"):
             if name in output:
                 metrics[name] = output[name].item()
-        for name in ("relation_losses", "relation_weights"):
+        objective = cast(MRDForPretraining, self.accelerator.unwrap_model(self.model)).objective
+        alignments = [f"{row}_to_{column}" for row, column in ALIGNMENT_TERMS]
+        for name, terms in (
+            ("alignment_losses", alignments),
+            ("retrieval_accuracies", alignments),
+            ("relation_losses", objective.loss_names),
+            ("relation_weights", objective.terms),
+        ):
             if name in output:
-                for term, value in zip(RELATION_TERMS, output[name].tolist(), strict=True):
-                    metrics[f"{name}/{term}"] = value
+                metrics |= {f"{name}/{t}": value for t, value in zip(terms, output[name].tolist(), strict=True)}
         return metrics
 
     def run(self) -> PretrainingResult:
         """Train to the last step; log, evaluate and save on the way."""
         arguments, accelerator = self.arguments, self.accelerator
         started = time.monotonic()
-        # Dropout and stochastic depth draw from the global generators; different ones on each process.
-        if self.step == 0:
-            set_seed(arguments.seed, device_specific=True)
         log = TrainingLog(self.output_dir / LOG_FILE, self.step) if accelerator.is_main_process else None
         # Resumed from the last step's checkpoint, there is nothing left but to evaluate, which has been logged.
         scores = self.run_evaluation(None) if self.step == arguments.num_train_steps else {}
@@ -238,15 +279,17 @@ class Pretraining:
                 scores = self.run_evaluation(log)
             if last or self.step % arguments.save_steps == 0:
                 state = TrainerState(self.step, self.loss)
-                save_checkpoint(accelerator, self.output_dir, state, self.average, arguments.save_total_limit)
+                limit = arguments.save_total_limit
+                save_checkpoint(accelerator, self.output_dir, state, self.average, limit, self.sharded)
         progress.close()
-        return PretrainingResult(self.plain_model, {"train_loss": self.loss, **scores}, time.monotonic() - started)
+        return PretrainingResult(self.plain_model(), {"train_loss": self.loss, **scores}, time.monotonic() - started)
 
     def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
         """Evaluate on the main process, while the others wait."""
         scores: dict[str, float] = {}
-        if self.evaluate is not None and self.accelerator.is_main_process:
-            scores = {f"eval/{name}": value for name, value in self.evaluate(self.plain_model).items()}
+        model = self.plain_model() if self.evaluate is not None else None
+        if self.evaluate is not None and model is not None and self.accelerator.is_main_process:
+            scores = {f"eval/{name}": value for name, value in self.evaluate(model).items()}
             if log is not None:
                 log.write(self.step, scores)
             tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))
@@ -258,6 +301,6 @@ class Pretraining:
 def _postfix(metrics: dict[str, float]) -> str:
     text = f"loss {metrics['loss']:.3f} align {metrics['alignment_loss']:.3f}"
     if "relation_loss" in metrics:
-        weights = "/".join(f"{metrics[f'relation_weights/{term}']:.2f}" for term in RELATION_TERMS)
+        weights = "/".join(f"{value:.2f}" for name, value in metrics.items() if name.startswith("relation_weights/"))
         text += f" relation {metrics['relation_loss']:.3f} weights {weights}"
     return f"{text} scale {metrics['logit_scale']:.1f} lr {metrics['learning_rate']:.1e}"

@@ -1,0 +1,53 @@
+"""Which teacher a run's model is trained towards: recorded, and refused where it is not the one that is meant."""
+
+import pytest
+
+from mrd_hf import PointBertConfig, PointBertModel
+from mrd_hf.errors import UserError
+from mrd_hf.training.arguments import ModelArguments
+from mrd_hf.training.model_building import build_model
+
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TINY = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+
+
+def save_encoder(folder, **teacher):
+    PointBertModel(PointBertConfig(**TINY, projection_dim=12, **teacher)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_the_embeddings_origin_goes_into_the_encoders_configuration():
+    config = build_model(ModelArguments(), 12, f"org/clip@{COMMIT}").point_bert.config
+    assert (config.teacher_id, config.teacher_revision) == ("org/clip", COMMIT)
+    config = build_model(ModelArguments(), 12, "my-clip").point_bert.config
+    assert (config.teacher_id, config.teacher_revision) == ("my-clip", None)
+
+
+def test_embeddings_of_another_teacher_than_asked_for():
+    build_model(ModelArguments(teacher_id="org/clip"), 12, f"org/clip@{COMMIT}")
+    with pytest.raises(UserError, match=f"those of the teacher org/clip@{COMMIT}, and teacher_id asks for org/siglip"):
+        build_model(ModelArguments(teacher_id="org/siglip"), 12, f"org/clip@{COMMIT}")
+    with pytest.raises(UserError, match="asks for org/clip@ffffffff"):
+        build_model(ModelArguments(teacher_id="org/clip@ffffffff"), 12, f"org/clip@{COMMIT}")
+
+
+def test_an_encoder_goes_on_towards_its_own_teacher(tmp_path):
+    unknown = save_encoder(tmp_path / "unknown")
+    mine = save_encoder(tmp_path / "mine", teacher_id="org/clip", teacher_revision=COMMIT)
+    for encoder in (unknown, mine):
+        assert build_model(ModelArguments(encoder=encoder), 12, "org/clip").point_bert.config.teacher_id == "org/clip"
+    message = f"mine was trained towards the teacher org/clip@{COMMIT}, and the embeddings are those of org/siglip"
+    with pytest.raises(UserError, match=message):
+        build_model(ModelArguments(encoder=mine), 12, "org/siglip")
+    with pytest.raises(UserError, match="those of org/clip@fffffff"):
+        build_model(ModelArguments(encoder=mine), 12, "org/clip@fffffff")
+
+
+def test_an_encoder_changes_its_teacher_as_the_message_says(tmp_path):
+    mine = save_encoder(tmp_path / "mine", teacher_id="org/clip", teacher_revision=COMMIT)
+    with pytest.raises(UserError) as refused:
+        build_model(ModelArguments(encoder=mine), 12, "org/siglip")
+    changes = str(refused.value).split("'")[-2]
+    config = build_model(ModelArguments(encoder=mine, point_config=changes), 12, "org/siglip").point_bert.config
+    assert (config.teacher_id, config.teacher_revision) == ("org/siglip", None)
