@@ -57,8 +57,9 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 	$(BIN)/python tests/transformers_suite/fetch.py
 	touch $@
 
+# A process a core, with one thread each; the tests of a file stay together, since they share what they set up.
 test: lint $(VENV)/.transformers-tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 clean:
 	rm -rf $(VENV) outputs build dist src/*.egg-info
