@@ -142,7 +142,7 @@ def test_parts_bound_what_is_computed_at_a_time(monkeypatch):
     row_sums = module.row_sums
     module.row_sums = lambda rows, *others: shapes.append(rows[0].shape[0]) or row_sums(rows, *others)
     module(*embeddings(17)).loss.backward()
-    assert max(shapes) * 17 <= 40
+    assert (max(shapes) - 1) * 17 < 40 <= max(shapes) * 17  # as many rows as it takes
     assert sum(shapes) == 2 * 17  # once more in the backward pass
 
 

@@ -1,5 +1,6 @@
 """Batches from rows of a triplet dataset's Arrow table."""
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -65,7 +66,8 @@ class TripletRows:
         self.name = name
         self.ids = table.column("id")
         self.sources = table.column("source") if choice.first_image_probability else None
-        # Few shapes differ in the sources of their texts.
+        # Few shapes differ in the sources of their texts. Of each chunk that was read, its rows' sources.
+        self.text_sources: dict[int, list[tuple[str, ...]]] = {}
         self.probabilities: dict[tuple[str, ...], np.ndarray] = {}
         self.texts = ListRows(table.column("texts")) if "texts" in table.column_names else None
         self.points, self.colors = (self._arrays(table, column, 3) for column in ("points", "colors"))
@@ -105,7 +107,7 @@ class TripletRows:
         """
         places: list[int] = rows.tolist()
         draws = {stream: uniform_draws(self.seed, stream, epochs, indices) for stream in (IMAGE, TEXT, POINTS)}
-        batch: dict[str, Any] = {"ids": [str(self.ids[row]) for row in places]}
+        batch: dict[str, Any] = {"ids": [self.ids[row].as_py() for row in places]}
         batch |= self._clouds(places, draws[POINTS], num_points)
         images = [self._image(row, draw) for row, draw in zip(places, draws[IMAGE].tolist(), strict=True)]
         texts = [self._text(row, draw) for row, draw in zip(places, draws[TEXT].tolist(), strict=True)]
@@ -150,13 +152,25 @@ class TripletRows:
         source = self.sources[row].as_py() if self.sources is not None else None
         return pick_image(draw, count, self.choice.first_image_share(source, count))
 
+    def _text_sources(self, row: int) -> tuple[str, ...]:
+        assert self.texts is not None
+        chunk, place = self.texts.locate(row)
+        if chunk not in self.text_sources:
+            offsets = self.texts.offsets[chunk]
+            sources = [source or "" for source in self.texts.values[chunk].field("source").to_pylist()]
+            rows = [tuple(sources[start:end]) for start, end in pairwise(offsets.tolist())]
+            for of_row in set(rows) - self.probabilities.keys() - {()}:
+                self.probabilities[of_row] = self.choice.text_probabilities(of_row)
+            # The same objects again, so that they take little memory.
+            known = {of_row: of_row for of_row in self.probabilities}
+            self.text_sources[chunk] = [known.get(of_row, of_row) for of_row in rows]
+        return self.text_sources[chunk][place]
+
     def _text(self, row: int, draw: float) -> int:
         if self.texts is None:
             return int(draw * len(self.text_embeds[row]))
-        sources = tuple(source or "" for source in self.texts[row].field("source").to_pylist())
+        sources = self._text_sources(row)
         if self.cached and len(sources) != (count := len(self.text_embeds[row])):
             found = f"{self.ids[row]} has {len(sources)} texts, but {count} text_embeds"
             raise UserError(f"{self.name}: {found}; embed them anew with scripts/embed_teacher.py.")
-        if sources not in self.probabilities:
-            self.probabilities[sources] = self.choice.text_probabilities(sources)
         return pick_text(draw, self.probabilities[sources])
