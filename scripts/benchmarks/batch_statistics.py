@@ -23,7 +23,7 @@ from mrd_hf.data.triplet_dataset import TripletDataset
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", default="scripts/demo_data", help="triplet dataset (default: the demo's)")
-    parser.add_argument("--batch", type=int, default=64, help="shapes in the batch (default: 64)")
+    parser.add_argument("--batch", type=int, default=32, help="shapes in the batch (default: 32)")
     parser.add_argument("--num_points", type=int, default=1024, help="points of a shape (default: 1024)")
     return parser.parse_args()
 

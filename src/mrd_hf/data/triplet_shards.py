@@ -49,7 +49,7 @@ class TripletShards:
         choice ([`ChoiceConfig`], *optional*): Probabilities of a shape's images and texts; by default OpenShape's.
         buffer_size (`int`, defaults to 1024):
             Shapes that each worker has in memory and shuffles, rounded up to whole row groups. 1,024 of OpenShape's
-            take 130 MB.
+            take half a gigabyte.
 
     The only reading at first is of the files' ends, which say how many rows they have, and of the first rows. Numbers
     of rows, and so the draws for a shape, are those of the same dataset loaded as a map-style one.

@@ -138,6 +138,7 @@ class TripletStream(IterableDataset):
                         yield _joined(parts)
                         parts, wanted, count = [], self.batch_size, count - 1
                 position = 0
+                del rows  # or two windows would be in memory while the next one is read
                 if not count:
                     break
             epoch += 1
