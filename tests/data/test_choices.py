@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -74,6 +74,7 @@ def test_probabilities_follow_the_weights(weights, sources, expected):
 
 
 @settings(max_examples=60)
+@example(["name", "name"], {"name": 5e-324}, 0.0)
 @given(
     st.lists(st.sampled_from(["name", "caption", "caption_blip", "tags"]), min_size=1, max_size=8),
     st.dictionaries(st.sampled_from(["name", "caption", "caption_blip"]), st.floats(0, 1e6), max_size=3),

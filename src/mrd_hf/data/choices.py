@@ -85,8 +85,9 @@ class ChoiceConfig:
             weights = [(kind_of(source), 1.0) for source in sources]
         groups = dict(weights)
         sources_of = {group: {s for s, (g, _) in zip(sources, weights, strict=True) if g == group} for group in groups}
+        largest = max(weight for _, weight in weights)  # in units of it, none gets lost in a division
         shares = [
-            weight / len(sources_of[group]) / list(sources).count(source)
+            weight / largest / len(sources_of[group]) / list(sources).count(source)
             for source, (group, weight) in zip(sources, weights, strict=True)
         ]
         return np.array(shares) / sum(shares)
