@@ -8,12 +8,11 @@ from torch.utils.data import Sampler
 from ..errors import UserError
 
 
-class ShuffledBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of a shuffled dataset, epoch after epoch, as lists of (index, epoch).
+class GlobalBatchSampler(Sampler[list[tuple[int, int]]]):
+    """Shares out global batches among processes, as lists of (index, epoch); what is in them, heirs say.
 
-    Which samples form global batch k depends on the seed alone. So a run that resumes at a step, even with another
-    number of processes at the same global batch size, goes on with the batches that it would have seen. The samples
-    of an incomplete last batch of an epoch are left out; another shuffle leaves out others.
+    Global batch k depends on the seed and k alone. So a run that resumes at a step, even with another number of
+    processes at the same global batch size, goes on with the batches that it would have seen.
 
     Args:
         num_samples (`int`): Size of the dataset.
@@ -39,15 +38,14 @@ class ShuffledBatchSampler(Sampler[list[tuple[int, int]]]):
     ) -> None:
         self.num_samples = num_samples
         self.batch_size = batch_size
+        self.global_batch_size = batch_size * world_size
         self.num_batches = num_batches
         self.seed = seed
         self.rank = rank
-        self.world_size = world_size
         self.start = start
-        self.batches_per_epoch = num_samples // (batch_size * world_size)
-        if self.batches_per_epoch == 0:
+        if num_samples < self.global_batch_size:
             raise UserError(
-                f"the dataset has {num_samples} samples, fewer than one global batch of {batch_size * world_size} "
+                f"the dataset has {num_samples} samples, fewer than one global batch of {self.global_batch_size} "
                 f"(per_device_batch_size {batch_size} x {world_size} processes); lower per_device_batch_size."
             )
 
@@ -55,10 +53,27 @@ class ShuffledBatchSampler(Sampler[list[tuple[int, int]]]):
         return max(0, self.num_batches - self.start)
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        order, order_epoch = np.empty(0, dtype=np.int64), -1
+        first = self.rank * self.batch_size
         for batch in range(self.start, self.num_batches):
-            epoch, position = divmod(batch, self.batches_per_epoch)
-            if epoch != order_epoch:
-                order, order_epoch = np.random.default_rng([self.seed, epoch]).permutation(self.num_samples), epoch
-            first = (position * self.world_size + self.rank) * self.batch_size
-            yield [(int(index), epoch) for index in order[first : first + self.batch_size]]
+            yield self.global_batch(batch)[first : first + self.batch_size]
+
+    def global_batch(self, batch: int) -> list[tuple[int, int]]:
+        """All processes' (index, epoch) of a batch."""
+        raise NotImplementedError
+
+
+class ShuffledBatchSampler(GlobalBatchSampler):
+    """Batches of a shuffled dataset, epoch after epoch.
+
+    The samples of an incomplete last batch of an epoch are left out; another shuffle leaves out others. Arguments and
+    errors as for [`GlobalBatchSampler`].
+    """
+
+    _order: tuple[int, np.ndarray] | None = None
+
+    def global_batch(self, batch: int) -> list[tuple[int, int]]:
+        epoch, position = divmod(batch, self.num_samples // self.global_batch_size)
+        if self._order is None or self._order[0] != epoch:
+            self._order = epoch, np.random.default_rng([self.seed, epoch]).permutation(self.num_samples)
+        first = position * self.global_batch_size
+        return [(index, epoch) for index in self._order[1][first : first + self.global_batch_size].tolist()]

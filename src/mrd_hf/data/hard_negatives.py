@@ -5,17 +5,16 @@ as here, a seed's neighbours in a batch are drawn from its 31 nearest. What diff
 its seeds are drawn for the global batch.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
-from torch.utils.data import Sampler
 
 from ..errors import UserError
 from ..whole_file import whole_file
+from .batch_sampler import GlobalBatchSampler
 from .triplet_dataset import TripletDataset
 
 
@@ -107,61 +106,27 @@ def load_neighbors(path: Path, num_shapes: int, count: int) -> np.ndarray:
     return neighbors
 
 
-class HardNegativeBatchSampler(Sampler[list[tuple[int, int]]]):
-    """Batches of random seeds, each followed by neighbours drawn for it, as lists of (index, number of the batch).
+class HardNegativeBatchSampler(GlobalBatchSampler):
+    """Batches of random seeds, each followed by neighbours drawn for it; in the place of the epoch stands the batch.
 
-    Global batch k depends on the seed and k alone; so runs resume, with any number of processes at the same global
-    batch size, as with [`~mrd_hf.data.batch_sampler.ShuffledBatchSampler`]. There are no epochs: seeds are drawn
-    independently for each batch. A neighbour that the batch has already is not repeated.
+    There are no epochs: seeds are drawn independently for each batch. A neighbour that the batch has already is not
+    repeated.
 
     Args:
         neighbors (`np.ndarray` of shape `(num_shapes, num_neighbors)`): See [`nearest_neighbors`].
         per_seed (`int`): Neighbours to draw for each seed, at most `num_neighbors`.
-        batch_size (`int`): Samples of a batch on one process.
-        num_batches (`int`): Batches in all, counted from the start of the training.
-        seed (`int`)
-        rank (`int`, defaults to 0), world_size (`int`, defaults to 1): This process, and how many there are.
-        start (`int`, defaults to 0): Batches already seen.
+        sizes_and_place: The other arguments of [`GlobalBatchSampler`], in their order or by their names.
 
     Raises:
         UserError: when the dataset is smaller than one global batch.
     """
 
-    def __init__(
-        self,
-        neighbors: np.ndarray,
-        per_seed: int,
-        batch_size: int,
-        num_batches: int,
-        seed: int,
-        rank: int = 0,
-        world_size: int = 1,
-        start: int = 0,
-    ) -> None:
+    def __init__(self, neighbors: np.ndarray, per_seed: int, *sizes_and_place: int, **by_name: int) -> None:
+        super().__init__(len(neighbors), *sizes_and_place, **by_name)
         self.neighbors = neighbors
         self.per_seed = per_seed
-        self.batch_size = batch_size
-        self.global_batch_size = batch_size * world_size
-        self.num_batches = num_batches
-        self.seed = seed
-        self.rank = rank
-        self.start = start
-        if len(neighbors) < self.global_batch_size:
-            raise UserError(
-                f"the dataset has {len(neighbors)} samples, fewer than one global batch of {self.global_batch_size} "
-                f"(per_device_batch_size {batch_size} x {world_size} processes); lower per_device_batch_size."
-            )
 
-    def __len__(self) -> int:
-        return max(0, self.num_batches - self.start)
-
-    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
-        first = self.rank * self.batch_size
-        for batch in range(self.start, self.num_batches):
-            yield [(index, batch) for index in self.global_batch(batch)[first : first + self.batch_size]]
-
-    def global_batch(self, batch: int) -> list[int]:
-        """All processes' samples of a batch."""
+    def global_batch(self, batch: int) -> list[tuple[int, int]]:
         generator = np.random.default_rng([self.seed, batch])
         chosen: dict[int, None] = {}
         for seed in generator.permutation(len(self.neighbors)).tolist():
@@ -170,4 +135,4 @@ class HardNegativeBatchSampler(Sampler[list[tuple[int, int]]]):
                 chosen |= dict.fromkeys([seed, *drawn.tolist()])
             if len(chosen) >= self.global_batch_size:
                 break
-        return list(chosen)[: self.global_batch_size]
+        return [(index, batch) for index in list(chosen)[: self.global_batch_size]]
