@@ -11,10 +11,12 @@ from typing import Any
 import datasets
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from datasets import Dataset, Features
 from datasets.table import table_cast
 from PIL import Image
 
+from ..errors import UserError
 from ..teacher import Teacher, flatten_onto_white
 from .triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, triplet_features
 
@@ -93,7 +95,11 @@ class RowEmbedder:
         Returns:
             `pa.Table`: With `image_embeds` (num_images, width) and `text_embeds` (num_texts, width), float16 with
             L2-normalised rows, `teacher`, `teacher_revision` and `image_backend`. Other columns stay as they are.
+
+        Raises:
+            UserError: when a row has embeddings of images that it does not have.
         """
+        _refuse_to_lose_embeddings(table)
         kept = _without(features, self.added)
         table = table_cast(table.select(list(kept)), kept.arrow_schema)
         table, image_embeds = self._embed_column(table, "images", self._embed_images)
@@ -212,6 +218,21 @@ def _decode(entry: dict[str, Any] | None) -> Image.Image | str:
 
 def _checked(embed: np.ndarray) -> Result:
     return embed if np.isfinite(embed).all() else "its embedding is not finite"
+
+
+def _refuse_to_lose_embeddings(table: pa.Table) -> None:
+    """Raise a [`UserError`] for a row whose image embeddings have no images beside them, as OpenShape's."""
+    if "image_embeds" not in table.column_names:
+        return
+    embeds = table["image_embeds"].combine_chunks()
+    counts = pc.list_value_length(embeds.storage if isinstance(embeds, pa.ExtensionArray) else embeds)
+    lost = pc.and_(pc.greater(counts, 0), pc.less(pc.list_value_length(table["images"].combine_chunks()), 1))
+    if pc.any(lost).as_py():
+        first = table["id"][lost.index(True).as_py()] if "id" in table.column_names else "a row"
+        raise UserError(
+            f"{first}: has embeddings of images, but no images to embed again, so they would be lost; train with the "
+            "embeddings that the dataset has, or add images."
+        )
 
 
 def _without(features: Features, columns: Features) -> Features:
