@@ -279,6 +279,7 @@ def test_autocast_does_not_reach_the_loss():
         ({"teacher_temperature": None}, "give its teacher_logit_scale"),
         ({"teacher_temperature": 0.0}, "teacher_temperature must be positive"),
         ({"student_temperature": -1.0}, "student_temperature must be positive"),
+        ({"student_temperature": 0.001, "learn_student_temperature": True}, "at least 0.01 where it is learned"),
         ({"teacher_logit_scale": 0}, "teacher_logit_scale must be positive"),
         ({"relation_weight": 0.0}, "set loss='contrastive'"),
         ({"weight_entropy": 0.0}, "weight_entropy must be positive"),

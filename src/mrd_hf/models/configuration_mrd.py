@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_point_bert import PointBertConfig
-from .relation_distillation import RELATION_TERMS
+from .relation_distillation import MIN_STUDENT_TEMPERATURE, RELATION_TERMS
 
 
 @strict
@@ -112,6 +112,11 @@ class MRDConfig(PreTrainedConfig):
             raise ValueError(
                 "teacher_temperature is None, which means the teacher's own: give its teacher_logit_scale, "
                 "exp(model.logit_scale) of a CLIP."
+            )
+        if self.learn_student_temperature and self.student_temperature < MIN_STUDENT_TEMPERATURE:
+            raise ValueError(
+                f"student_temperature must be at least {MIN_STUDENT_TEMPERATURE} where it is learned, got "
+                f"{self.student_temperature}."
             )
         if self.relation_weight <= 0:
             raise ValueError(

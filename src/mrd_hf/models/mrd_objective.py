@@ -12,6 +12,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_mrd import MRDConfig
 from .relation_distillation import (
+    MIN_STUDENT_TEMPERATURE,
     RELATION_TERMS,
     Modality,
     comparison_strides,
@@ -30,7 +31,6 @@ ALIGNMENT_TERMS: tuple[tuple[Modality, Modality], ...] = (
     ("text", "point"),
 )
 MAX_LOGIT_SCALE = 100.0  # as in CLIP
-MIN_STUDENT_TEMPERATURE = 0.01  # as sharp as the logits can get
 # Pairs of samples that are worked on at a time: 32 MiB a matrix in float32, of which a part needs a few dozen. Smaller
 # ones glibc before 2.38 takes from a heap that it does not fill again, so memory would grow with the number of parts.
 PAIRS_AT_ONCE = 2**23

@@ -10,6 +10,7 @@ divergence, and relations within each modality and across pairs of them. Its for
 say; where its text leaves a choice open, the choice is a field of `MRDConfig`.
 """
 
+import math
 from typing import Literal, NamedTuple
 
 import torch
@@ -23,6 +24,8 @@ Divergence = Literal["jeffrey", "kl", "reverse_kl", "js"]
 # The logarithm of a probability of zero: its exponential is exactly zero, and unlike minus infinity it can be
 # subtracted from itself.
 LOG_ZERO = -1e4
+# A learned one does not get lower: as sharp as the logits of the alignment can get.
+MIN_STUDENT_TEMPERATURE = 0.01
 # Squared distance that is added to all, so that the distance of two equal embeddings has a gradient.
 SQUARED_DISTANCE_FLOOR = 1e-6
 
@@ -184,7 +187,7 @@ def divergence(kind: Divergence, teacher: torch.Tensor, student: torch.Tensor) -
         return (teacher.exp() * (teacher - student)).sum(dim=-1)
     if kind == "reverse_kl":
         return (student.exp() * (student - teacher)).sum(dim=-1)
-    middle = torch.logaddexp(teacher, student) - torch.log(torch.tensor(2.0, dtype=teacher.dtype))
+    middle = torch.logaddexp(teacher, student) - math.log(2)
     return (teacher.exp() * (teacher - middle) + student.exp() * (student - middle)).sum(dim=-1) / 2
 
 
@@ -239,6 +242,7 @@ def _mixture(log_probs: list[torch.Tensor], log_shares: torch.Tensor | None) -> 
 
 
 __all__ = [
+    "MIN_STUDENT_TEMPERATURE",
     "RELATION_TERMS",
     "Divergence",
     "Modality",

@@ -17,9 +17,9 @@ class RelationWeights(nn.Module):
     With K terms, of losses L_k, and learnable numbers a_k that start at 0:
 
     - `softmax`: `mean_k w_k L_k` with `w = K softmax(a)`, which always sum to K, `+ entropy * L * KL(w/K || uniform)`,
-      where L is the mean of the losses. Without the last part all weight would go to the smallest
-      loss in time; with it, at the optimum, `w_k` is proportional to `exp(-L_k / (entropy * L))`, so that no weight
-      vanishes, whatever the sizes of the losses.
+      where L is the mean of the losses. Without the last part all weight would go to the smallest loss in time; with
+      it, at the optimum, `w_k` is proportional to `exp(-L_k / (entropy * L))`, so that no weight vanishes, whatever
+      the sizes of the losses.
     - `uncertainty`: `mean_k (exp(-a_k) L_k + a_k)` (arXiv 1705.07115). At the optimum `exp(-a_k) = 1 / L_k`: a loss
       that gets small has a large weight, and none gets rid of its weight, since that costs a_k.
     - `target`: terms that ask for the same relation of the student (intra-image and intra-text both for R^pp) are one
