@@ -14,7 +14,6 @@ from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Array2D, Features
 from datasets.arrow_writer import OptimizedTypedSequence
 from tqdm import tqdm
@@ -22,6 +21,7 @@ from tqdm import tqdm
 from ..errors import UserError
 from ..whole_file import remove_partial, whole_file
 from .dataset_parts import DatasetParts, write_json
+from .parquet_writing import dataset_writer
 from .triplet_schema import SCHEMA_VERSION
 from .worker_pool import map_in_order
 
@@ -189,8 +189,7 @@ def _write_part(
 
 def _write_row_groups(tables: Iterable[pa.Table], features: Features, sink: BinaryIO) -> None:
     """Write tables of a row each; no more than a row group of them is in memory."""
-    # Not `Dataset.to_parquet`: it fixes the compression to snappy, which is half as tight on point clouds' colours.
-    writer = pq.ParquetWriter(sink, features.arrow_schema, compression="zstd", compression_level=9)
+    writer = dataset_writer(sink, features.arrow_schema)
     try:
         group: list[pa.Table] = []
         for table in tables:

@@ -20,6 +20,7 @@ from ..whole_file import remove_partial, whole_file
 from .dataset_writing import ROWS_PER_GROUP, check_vacant
 from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_footer
 from .loading import check_whole
+from .parquet_writing import dataset_writer
 from .row_embedding import AS_IT_IS, UNPROMPTED_SOURCES, RowEmbedder, Throughput, mean_over_prompts
 from .triplet_schema import SOURCE_COLUMNS, check_columns, check_schema_version
 
@@ -175,7 +176,7 @@ def _embed_file(files: EmbeddedFiles, index: int, embedder: RowEmbedder, progres
     remove_partial(target)
     with whole_file(target) as sink:
         schema = embedder.features(features).arrow_schema
-        with pq.ParquetWriter(sink, schema, compression="zstd", compression_level=9) as writer:
+        with dataset_writer(sink, schema) as writer:
             for rows in _read(source, max(ROWS_PER_GROUP, embedder.batch_size)):
                 writer.write_table(embedder.embed(rows, features), row_group_size=ROWS_PER_GROUP)
                 progress.update(len(rows))
