@@ -1,0 +1,285 @@
+"""The shapes of a collection that are nearest to a query, by cosine: an index in a folder.
+
+| file | holds |
+|---|---|
+| `index.json` | facts: the model, the teacher, width and count, and a fingerprint of each other file |
+| `items.parquet` | a row a shape: its id, its path and whatever else is known of it |
+| `embeds.npy` | of a small collection: the embeddings, float32, L2-normalised, in the order of the items |
+| `embeds.faiss` | of a large one: the same in float16, sorted into cells by faiss |
+
+A small collection is compared with one by one, exactly; a large one approximately. Both kinds stay on the disk until a
+search reads them. Nothing is pickled.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from datasets import Dataset
+from transformers.utils import logging
+
+from ..errors import UserError
+from ..whole_folder import whole_folder
+from . import approximate
+from .fingerprint import fingerprint
+from .item_table import ItemTable, write_items
+
+
+logger = logging.get_logger(__name__)
+
+VERSION = 1
+FACTS, ITEMS, EXACT, APPROXIMATE = "index.json", "items.parquet", "embeds.npy", "embeds.faiss"
+# Up to here a comparison with every one takes less than 50 ms on 2 cores at width 1,280.
+EXACT_UP_TO = 50_000
+# Embeddings in memory at a time while building: 80 MB at width 1,280.
+ROWS_AT_ONCE = 16_384
+# Cosines in memory at a time: 256 MiB.
+COSINES_AT_ONCE = 2**26
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A shape that was found.
+
+    Args:
+        score (`float`): Cosine of its embedding and the query.
+        row (`int`): Its place in the index, as in what it was built from.
+        item (`dict`): What the index knows of it.
+    """
+
+    score: float
+    row: int
+    item: dict[str, Any]
+
+
+class ShapeIndex:
+    """An index in a folder; made by [`ShapeIndex.build`], used again by [`ShapeIndex.open`].
+
+    Attributes:
+        folder (`Path`): Where it is.
+        model (`str`): The encoder that made the embeddings.
+        model_sha256 (`str`, *optional*): Digest of its weights.
+        teacher (`str`, *optional*): The image-text model whose space they are in.
+        width (`int`): Of the embeddings.
+
+    Example:
+
+    ```python
+    >>> index = ShapeIndex.build("chairs-index", embeds, [{"id": "a", "path": "a.glb"}, ...], model="my-encoder")
+    >>> index.search(query, k=5)[0][0].item["path"]
+    ```
+    """
+
+    def __init__(self, folder: Path, facts: dict[str, Any], items: ItemTable, embeds: Any) -> None:
+        self.folder = folder
+        self.model: str = facts["model"]
+        self.model_sha256: str | None = facts["model_sha256"]
+        self.teacher: str | None = facts["teacher"]
+        self.width: int = facts["width"]
+        self._items = items
+        self._embeds = embeds  # an array of shape (count, width), or a faiss index
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every embedding is compared with, or only those that are likely to be near."""
+        return isinstance(self._embeds, np.ndarray)
+
+    @classmethod
+    def build(
+        cls,
+        folder: str | Path,
+        embeds: np.ndarray,
+        items: Dataset | Sequence[dict[str, Any]],
+        model: str,
+        teacher: str | None = None,
+        model_sha256: str | None = None,
+    ) -> Self:
+        """Write an index and open it. The same arguments give the same index.
+
+        Args:
+            folder (`str` or `Path`): Complete or not there afterwards. Another index in it is replaced.
+            embeds (`np.ndarray` of shape `(count, width)`):
+                Floats; normalised here. May be memory-mapped: beyond the index itself, which is held in float16 while
+                it is built, few are in memory at a time.
+            items (`datasets.Dataset` or sequence of `dict`):
+                One an embedding, in their order, each with at least an `id`.
+            model (`str`): The encoder that made the embeddings.
+            teacher (`str`, *optional*): The image-text model whose space they are in.
+            model_sha256 (`str`, *optional*): Digest of the encoder's weights.
+
+        Raises:
+            UserError: The embeddings do not fit the items, or one is zero or not finite, or the folder holds
+                something else.
+        """
+        folder = Path(folder)
+        if embeds.ndim != 2 or embeds.shape[0] != len(items) or 0 in embeds.shape or embeds.dtype.kind != "f":
+            raise UserError(
+                f"embeddings of shape {embeds.shape}, {embeds.dtype}, for {len(items)} items; expected floats of "
+                f"shape ({len(items)}, width) and at least one."
+            )
+        _check_replaceable(folder)
+        facts = {
+            "version": VERSION,
+            "model": model,
+            "model_sha256": model_sha256,
+            "teacher": teacher,
+            "width": embeds.shape[1],
+            "count": embeds.shape[0],
+        }
+        with whole_folder(folder.absolute()) as temporary:
+            write_items(temporary / ITEMS, items)
+            written = _write_embeds(temporary, embeds)
+            facts["files"] = {name: fingerprint(temporary / name) for name in (ITEMS, written)}
+            (temporary / FACTS).write_text(json.dumps(facts, indent=2) + "\n")
+        return cls.open(folder)
+
+    @classmethod
+    def open(cls, folder: str | Path) -> Self:
+        """Open an index; what is in its files is read when a search needs it.
+
+        Args:
+            folder (`str` or `Path`)
+
+        Raises:
+            UserError: There is none, its files are damaged, missing or of different indexes, or faiss is missing.
+        """
+        folder = Path(folder)
+        facts = _read_facts(folder)
+        for name, expected in facts["files"].items():
+            if not (folder / name).is_file():
+                raise UserError(f"{folder}: {name} is missing; build the index anew.")
+            if fingerprint(folder / name) != expected:
+                raise UserError(
+                    f"{folder}: {name} is damaged, or of another index than {FACTS}; copy the whole folder, or build "
+                    "the index anew."
+                )
+        items = ItemTable(folder / ITEMS)
+        embeds: Any
+        if EXACT in facts["files"]:
+            embeds = np.load(folder / EXACT, mmap_mode="r", allow_pickle=False)
+            found = embeds.shape
+        else:
+            if not approximate.is_available():
+                raise UserError(f"{folder}: searching so many shapes needs faiss: pip install 'mrd-hf[retrieval]'.")
+            embeds = approximate.open_index(folder / APPROXIMATE)
+            found = (embeds.ntotal, embeds.d)
+        if found != (facts["count"], facts["width"]) or len(items) != facts["count"]:
+            raise UserError(
+                f"{folder}: {found[0]} embeddings of width {found[1]} and {len(items)} items, but {FACTS} says "
+                f"{facts['count']} of width {facts['width']}; build the index anew."
+            )
+        return cls(folder, facts, items, embeds)
+
+    def search(self, queries: np.ndarray, k: int) -> list[list[Hit]]:
+        """The `k` shapes with the largest cosine to each query, best first; all of them where there are fewer.
+
+        Args:
+            queries (`np.ndarray` of shape `(num_queries, width)`): Floats; normalised here.
+            k (`int`)
+
+        Raises:
+            UserError: A query is of another width, zero or not finite, or `k` is below 1.
+        """
+        queries = np.asarray(queries)
+        if queries.ndim != 2 or queries.shape[1] != self.width or queries.dtype.kind != "f":
+            raise UserError(
+                f"queries of shape {queries.shape}, {queries.dtype}; the index needs floats of shape "
+                f"(number of queries, {self.width}), from {self.teacher or 'the teacher'} or {self.model}."
+            )
+        if k < 1:
+            raise UserError(f"k is {k}; expected at least 1.")
+        queries = _normalized(queries, "query", 0)
+        k = min(k, len(self))
+        if self.is_exact:
+            scores, rows = _search_exactly(self._embeds, queries, k)
+        else:
+            scores, rows = approximate.search(self._embeds, queries, k)
+        found = []
+        for query_scores, query_rows in zip(scores.tolist(), rows.tolist(), strict=True):
+            ranked = sorted(
+                ((score, row) for score, row in zip(query_scores, query_rows, strict=True) if row >= 0),
+                key=lambda hit: (-hit[0], hit[1]),
+            )
+            items = self._items.read([row for _, row in ranked])
+            found.append([Hit(score, row, item) for (score, row), item in zip(ranked, items, strict=True)])
+        return found
+
+
+def _check_replaceable(folder: Path) -> None:
+    """Raise a [`UserError`] if something else than an index would be lost."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file()):
+        raise UserError(f"{folder} exists and is no index; it is left as it is. Give another folder.")
+
+
+def _write_embeds(folder: Path, embeds: np.ndarray) -> str:
+    """Write the embeddings, normalised, and return the file's name."""
+    count, width = embeds.shape
+    if count > EXACT_UP_TO and approximate.is_available():
+        cells = approximate.num_cells(count)
+        spread = np.linspace(0, count - 1, min(count, cells * approximate.TRAINING_VECTORS)).astype(np.int64)
+        sample = _normalized(embeds[spread], "embedding", 0)
+        approximate.build_index(folder / APPROXIMATE, _normalized_chunks(embeds), sample, cells)
+        return APPROXIMATE
+    if count > EXACT_UP_TO:
+        logger.warning(
+            f"{count} embeddings without faiss: every search will compare with all of them. For a quick one: "
+            "pip install 'mrd-hf[retrieval]' and build the index anew."
+        )
+    target = np.lib.format.open_memmap(folder / EXACT, mode="w+", dtype=np.float32, shape=(count, width))
+    start = 0
+    for chunk in _normalized_chunks(embeds):
+        target[start : start + len(chunk)] = chunk
+        start += len(chunk)
+    target.flush()
+    return EXACT
+
+
+def _normalized_chunks(embeds: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(embeds), ROWS_AT_ONCE):
+        yield _normalized(embeds[start : start + ROWS_AT_ONCE], "embedding", start)
+
+
+def _normalized(vectors: np.ndarray, name: str, first: int) -> np.ndarray:
+    """The vectors at unit length, float32; raises a [`UserError`] for one that has none."""
+    vectors = np.asarray(vectors, dtype=np.float32)
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+    if len(bad) > 0:
+        raise UserError(f"{name} {first + bad[0]} is zero or not finite, so that it has no direction; leave it out.")
+    return vectors / norms
+
+
+def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cosines, float32, and rows, both of shape `(num_queries, k)`, in any order."""
+    scores = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
+    step = max(1, COSINES_AT_ONCE // len(embeds))
+    for start in range(0, len(queries), step):
+        part = slice(start, start + step)
+        cosines = queries[part] @ embeds.T
+        rows[part] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+        scores[part] = np.take_along_axis(cosines, rows[part], axis=1)
+    return scores, rows
+
+
+def _read_facts(folder: Path) -> dict[str, Any]:
+    path = folder / FACTS
+    if not path.is_file():
+        raise UserError(f"{folder}: no index there ({FACTS} is missing); make one with `mrd-hf index`.")
+    try:
+        facts = json.loads(path.read_text())
+        version, files = facts["version"], facts["files"]
+        complete = {"model", "model_sha256", "teacher", "width", "count"} <= facts.keys()
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path} cannot be read ({error}); build the index anew.") from None
+    if version != VERSION:
+        raise UserError(f"{path}: version {version}; this mrd-hf reads version {VERSION}; build the index anew.")
+    if not complete or set(files) not in ({ITEMS, EXACT}, {ITEMS, APPROXIMATE}):
+        raise UserError(f"{path} is incomplete; build the index anew.")
+    return facts

@@ -1,0 +1,263 @@
+"""The nearest shapes as a brute-force comparison finds them, from a folder that is whole or refused."""
+
+import json
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from datasets import Dataset, Features, Image, Value
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image as PillowImage
+
+from mrd_hf.errors import UserError
+from mrd_hf.search import Hit, ShapeIndex, approximate, shape_index
+
+
+WIDTH = 24
+
+
+def clustered(count: int, seed: int = 0, clusters: int = 12) -> np.ndarray:
+    """Embeddings of no particular length, in a few clusters, in any order."""
+    centers = np.random.default_rng(99).standard_normal((clusters, WIDTH))
+    generator = np.random.default_rng(seed)
+    near = centers[generator.integers(clusters, size=count)] + 0.4 * generator.standard_normal((count, WIDTH))
+    return (near * generator.uniform(0.1, 30, size=(count, 1))).astype(np.float32)
+
+
+def items(count: int) -> list[dict]:
+    return [{"id": f"shape-{row}", "path": f"meshes/{row}.glb"} for row in range(count)]
+
+
+def brute_force(embeds: np.ndarray, query: np.ndarray, k: int) -> list[tuple[float, int]]:
+    query = query.astype(np.float64)
+    cosines = []
+    for row, embed in enumerate(embeds.astype(np.float64)):
+        cosines.append((embed @ query / np.sqrt((embed @ embed) * (query @ query)), row))
+    return sorted(cosines, key=lambda hit: (-hit[0], hit[1]))[:k]
+
+
+@pytest.fixture
+def small_limit(monkeypatch):
+    """Collections of over a hundred count as large."""
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(shape_index, "EXACT_UP_TO", 100)
+    monkeypatch.setattr(shape_index, "ROWS_AT_ONCE", 700)  # so that building goes in parts
+
+
+@settings(max_examples=25)
+@given(count=st.integers(1, 60), num_queries=st.integers(0, 5), k=st.integers(1, 70), seed=st.integers(0, 99))
+def test_a_small_collection_is_searched_exactly(tmp_path_factory, count, num_queries, k, seed):
+    embeds, queries = clustered(count, seed), clustered(num_queries, seed + 1)
+    index = ShapeIndex.build(tmp_path_factory.mktemp("index") / "i", embeds, items(count), model="m")
+    found = index.search(queries, k)
+    assert len(found) == num_queries and len(index) == count
+    for query, hits in zip(queries, found, strict=True):
+        expected = brute_force(embeds, query, k)
+        assert [hit.row for hit in hits] == [row for _, row in expected]
+        assert [hit.score for hit in hits] == pytest.approx([score for score, _ in expected], abs=1e-6)
+        assert [hit.item for hit in hits] == [items(count)[row] for _, row in expected]
+
+
+def test_many_queries_at_once_find_what_each_finds_alone(tmp_path, monkeypatch):
+    embeds, queries = clustered(90), clustered(40, seed=1)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(90), model="m")
+    monkeypatch.setattr(shape_index, "COSINES_AT_ONCE", 7 * 90)
+    together = index.search(queries, 5)
+    assert [[hit.row for hit in hits] for hits in together] == [
+        [hit.row for hit in index.search(query[None], 5)[0]] for query in queries
+    ]
+
+
+def test_a_large_collection_is_searched_nearly_exactly(tmp_path, small_limit):
+    embeds, queries = clustered(3000), clustered(30, seed=1)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(3000), model="m")
+    assert not index.is_exact and len(index) == 3000
+    shared = 0
+    for query, hits in zip(queries, index.search(queries, 10), strict=True):
+        expected = {row: score for score, row in brute_force(embeds, query, 10)}
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        assert [hit.item["id"] for hit in hits] == [f"shape-{hit.row}" for hit in hits]
+        shared += len(expected.keys() & {hit.row for hit in hits})
+        for hit in hits:
+            if hit.row in expected:
+                assert hit.score == pytest.approx(expected[hit.row], abs=5e-4)
+    assert shared / 300 > 0.9
+
+
+def test_a_large_collection_gives_as_many_as_are_asked_for(tmp_path, small_limit):
+    embeds = clustered(2000)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(2000), model="m")
+    (hits,) = index.search(embeds[:1], 5000)
+    assert sorted(hit.row for hit in hits) == list(range(2000))
+
+
+@pytest.mark.parametrize("limit", [100, 10_000])
+def test_the_same_build_gives_the_same_files_and_results(tmp_path, monkeypatch, limit):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(shape_index, "EXACT_UP_TO", limit)
+    embeds, queries = clustered(3000), clustered(5, seed=1)
+    first, second = (ShapeIndex.build(tmp_path / name, embeds, items(3000), model="m") for name in ("a", "b"))
+    for file in first.folder.iterdir():
+        assert file.read_bytes() == (second.folder / file.name).read_bytes()
+    assert first.search(queries, 7) == second.search(queries, 7) == ShapeIndex.open(tmp_path / "a").search(queries, 7)
+
+
+def test_equal_shapes_come_in_their_order(tmp_path):
+    embeds = np.repeat(clustered(3), [4, 5, 6], axis=0)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(15), model="m")
+    assert [hit.row for hit in index.search(embeds[5:6], 5)[0]] == [4, 5, 6, 7, 8]
+
+
+def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_limit, monkeypatch):
+    embeds = clustered(200)
+    with_faiss = ShapeIndex.build(tmp_path / "with", embeds, items(200), model="m")
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    index = ShapeIndex.build(tmp_path / "without", embeds, items(200), model="m")
+    assert index.is_exact and not with_faiss.is_exact
+    assert [hit.row for hit in index.search(embeds[:1], 9)[0]] == [row for _, row in brute_force(embeds, embeds[0], 9)]
+    with pytest.raises(UserError, match=r"pip install 'mrd-hf\[retrieval\]'"):
+        ShapeIndex.open(tmp_path / "with")
+
+
+def test_facts_are_kept(tmp_path):
+    built = ShapeIndex.build(tmp_path / "i", clustered(3), items(3), model="m", teacher="t@1", model_sha256="abc")
+    for index in (built, ShapeIndex.open(tmp_path / "i")):
+        assert (index.model, index.teacher, index.model_sha256, index.width) == ("m", "t@1", "abc", WIDTH)
+    assert ShapeIndex.build(tmp_path / "j", clustered(3), items(3), model="m").teacher is None
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64])
+def test_embeddings_may_be_of_any_floats_and_on_the_disk(tmp_path, dtype):
+    np.save(tmp_path / "embeds.npy", clustered(50).astype(dtype))
+    embeds = np.load(tmp_path / "embeds.npy", mmap_mode="r")
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(50), model="m")
+    assert index.search(embeds[7:8], 1)[0][0].row == 7
+
+
+def test_items_of_a_dataset_keep_its_order_columns_and_pictures(tmp_path):
+    rows = [
+        {"id": str(number), "picture": PillowImage.new("RGB", (2, 2), (number, 0, 0)), "size": None}
+        for number in range(600)
+    ]
+    features = Features({"id": Value("string"), "picture": Image(), "size": Value("int32")})
+    dataset = Dataset.from_list(rows, features=features).select(range(599, -1, -1))
+    embeds = clustered(600)
+    index = ShapeIndex.build(tmp_path / "i", embeds, dataset, model="m")
+    for row in (0, 255, 256, 599):
+        hit = index.search(embeds[row : row + 1], 1)[0][0]
+        assert hit.row == row and hit.item["id"] == str(599 - row) and hit.item["size"] is None
+        assert hit.item["picture"]["bytes"][:4] == b"\x89PNG"
+
+
+def test_an_item_that_lacks_a_field_has_null(tmp_path):
+    index = ShapeIndex.build(tmp_path / "i", clustered(2), [{"id": "a"}, {"id": "b", "note": "ä\n"}], model="m")
+    assert {hit.item["id"]: hit.item["note"] for hit in index.search(clustered(1), 2)[0]} == {"a": None, "b": "ä\n"}
+
+
+@pytest.mark.parametrize(
+    ("embeds", "rows", "message"),
+    [
+        (clustered(3), items(2), r"embeddings of shape \(3, 24\), float32, for 2 items"),
+        (clustered(3)[0], items(24), r"expected floats of shape \(24, width\)"),
+        (clustered(0), [], "at least one"),
+        (np.ones((2, 4), dtype=np.int64), items(2), "int64"),
+        (np.array([[1, 0], [0, 0]], dtype=np.float32), items(2), "embedding 1 is zero or not finite"),
+        (np.array([[np.nan, 0], [0, 1]], dtype=np.float32), items(2), "embedding 0 is zero or not finite"),
+        (clustered(1), [{"name": "a"}], "need a column 'id'; they have name"),
+        (clustered(2), [{"id": 1}, {"id": "b"}], "columns of one type"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused_and_leaves_nothing(tmp_path, embeds, rows, message):
+    with pytest.raises(UserError, match=message):
+        ShapeIndex.build(tmp_path / "i", embeds, rows, model="m")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("queries", "k", "message"),
+    [
+        (clustered(2)[:, :5], 3, r"queries of shape \(2, 5\).*\(number of queries, 24\), from the-teacher or m"),
+        (clustered(1)[0], 3, r"queries of shape \(24,\)"),
+        (np.zeros((1, WIDTH)), 3, "query 0 is zero"),
+        (np.full((1, WIDTH), np.inf), 3, "query 0 is zero or not finite"),
+        (clustered(1), 0, "k is 0"),
+    ],
+)
+def test_queries_that_cannot_be_compared_are_refused(tmp_path, queries, k, message):
+    index = ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="m", teacher="the-teacher")
+    with pytest.raises(UserError, match=message):
+        index.search(queries, k)
+
+
+def test_an_index_is_replaced_and_anything_else_is_not(tmp_path):
+    ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="old")
+    assert ShapeIndex.build(tmp_path / "i", clustered(2), items(2), model="new").model == "new"
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("years of work")
+    (tmp_path / "file").write_text("more of it")
+    for path in (tmp_path / "thesis", tmp_path / "file"):
+        with pytest.raises(UserError, match="is no index; it is left as it is"):
+            ShapeIndex.build(path, clustered(2), items(2), model="m")
+    assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
+    assert len(ShapeIndex.build(tmp_path / "new" / "deep", clustered(2), items(2), model="m")) == 2
+
+
+@pytest.mark.parametrize("limit", [100, 10_000])
+def test_files_that_do_not_belong_together_are_named(tmp_path, monkeypatch, limit):
+    pytest.importorskip("faiss")
+    monkeypatch.setattr(shape_index, "EXACT_UP_TO", limit)
+    ShapeIndex.build(tmp_path / "a", clustered(3000), items(3000), model="m")
+    ShapeIndex.build(tmp_path / "b", clustered(3000, seed=5), items(3000)[::-1], model="m")
+    embeds = "embeds.faiss" if limit == 100 else "embeds.npy"
+    for name in (embeds, "items.parquet"):
+        mixed = tmp_path / "mixed"
+        shutil.copytree(tmp_path / "a", mixed)
+        shutil.copy(tmp_path / "b" / name, mixed / name)
+        with pytest.raises(UserError, match=f"mixed: {name} is damaged, or of another index"):
+            ShapeIndex.open(mixed)
+        (mixed / name).write_bytes((tmp_path / "a" / name).read_bytes()[:-1])
+        with pytest.raises(UserError, match=f"{name} is damaged"):
+            ShapeIndex.open(mixed)
+        (mixed / name).unlink()
+        with pytest.raises(UserError, match=f"{name} is missing"):
+            ShapeIndex.open(mixed)
+        shutil.rmtree(mixed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda facts: facts | {"version": 2}, "version 2; this mrd-hf reads version 1"),
+        (lambda facts: facts | {"count": 6}, "5 embeddings of width 24 and 5 items, but index.json says 6"),
+        (lambda facts: facts | {"width": 9}, "says 5 of width 9"),
+        (lambda facts: {key: facts[key] for key in facts if key != "teacher"}, "is incomplete"),
+        (lambda facts: facts | {"files": {"../secret": "0"}}, "is incomplete"),
+        (lambda facts: [1], "cannot be read"),
+    ],
+)
+def test_facts_that_do_not_fit_are_named(tmp_path, change, message):
+    ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="m")
+    facts = tmp_path / "i" / "index.json"
+    facts.write_text(json.dumps(change(json.loads(facts.read_text()))))
+    with pytest.raises(UserError, match=message):
+        ShapeIndex.open(tmp_path / "i")
+
+
+def test_no_index_is_named_with_the_remedy(tmp_path):
+    with pytest.raises(UserError, match="no index there .*`mrd-hf index`"):
+        ShapeIndex.open(tmp_path)
+
+
+@given(st.integers(10_000, 100_000_000))
+def test_cells_hold_a_few_hundred_and_a_query_sees_a_small_share(count):
+    cells = approximate.num_cells(count)
+    assert 20 < count / cells < 10_000 and cells & (cells - 1) == 0
+    assert approximate.num_probes(cells) / cells <= 1 / 16 or count < 20_000
+
+
+def test_hits_are_plain_values(tmp_path):
+    hit = ShapeIndex.build(tmp_path / "i", clustered(1), items(1), model="m").search(clustered(1), 1)[0][0]
+    assert isinstance(hit, Hit) and type(hit.score) is float and type(hit.row) is int
+    assert json.dumps(hit.item) == '{"id": "shape-0", "path": "meshes/0.glb"}'
