@@ -2,21 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
-from torch.nn import Embedding
-from torch.nn.functional import normalize
-from transformers import AutoModel, AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from .errors import UserError
-
-
-# These were trained on texts padded to one length, with the padding attended to or pooled over.
-MODELS_WITH_PADDED_TEXTS = ("siglip", "siglip2")
-# As long as the texts it was trained on, and as its processor has it; its tokenizer and BERT would take more.
-ALIGN_TEXT_LENGTH = 64
+from .models.image_flattening import flatten_onto_white
+from .models.text_tower import TextTower, embed_features, embeds_texts, load_teacher_model, tells_no_words_apart
 
 
 class Teacher:
@@ -46,14 +39,7 @@ class Teacher:
         self.processor = processor
         self.model_id = model_id
         self.revision = revision
-        # Some tokenizers (SigLIP2's) state no length of their own, others a longer one than the model has positions.
-        self._max_text_length = min(processor.tokenizer.model_max_length, _text_positions(model))
-        # Without a mask the model cannot tell padding from text: only one fixed length gives one embedding a text.
-        fixed_length = (
-            model.config.model_type in MODELS_WITH_PADDED_TEXTS
-            or "attention_mask" not in processor.tokenizer.model_input_names
-        )
-        self._padding = "max_length" if fixed_length else "longest"
+        self._text_tower = TextTower(model, processor.tokenizer)
         self.embedding_dim = self._probe_embedding_dim()
 
     @classmethod
@@ -82,10 +68,10 @@ class Teacher:
         """
         name = str(name_or_path)
         try:
-            model = AutoModel.from_pretrained(name, revision=revision, dtype=dtype)
-        except (OSError, ValueError) as error:
-            raise UserError(_cannot_load(name, error)) from error
-        if not (hasattr(model, "get_image_features") and hasattr(model, "get_text_features")):
+            model = load_teacher_model(name, revision, dtype)
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if not (hasattr(model, "get_image_features") and embeds_texts(model)):
             raise UserError(
                 f"teacher '{name}' is a {type(model).__name__}, which does not embed both images and texts; "
                 "give an image-text dual encoder such as openai/clip-vit-base-patch32."
@@ -96,7 +82,7 @@ class Teacher:
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"teacher '{name}': its processor does not load. {error}") from error
         # Without its vocabulary file a tokenizer still loads, and knows no word: every text would embed alike.
-        if not isinstance(processor, ProcessorMixin) or _tells_no_words_apart(processor):
+        if not isinstance(processor, ProcessorMixin) or tells_no_words_apart(processor.tokenizer):
             raise UserError(
                 f"teacher '{name}' lacks its image processor or its tokenizer's vocabulary; save both beside "
                 "the model with AutoProcessor.save_pretrained."
@@ -136,7 +122,7 @@ class Teacher:
         if not images:
             return torch.zeros(0, self.embedding_dim, device=self.model.device)
         inputs = self.processor.image_processor([flatten_onto_white(image) for image in images], return_tensors="pt")
-        return self._embed(self.model.get_image_features, inputs)
+        return embed_features(self.model, self._image_features, inputs)
 
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
         """Embed texts, all in one batch; texts longer than the model reads are cut.
@@ -148,70 +134,20 @@ class Teacher:
             `torch.Tensor` of shape `(len(texts), embedding_dim)`: float32 with L2-normalised rows, on the teacher's
             device. A text's embedding does not depend on the other texts (beyond rounding).
         """
-        if not texts:
-            return torch.zeros(0, self.embedding_dim, device=self.model.device)
-        inputs = self.processor.tokenizer(
-            texts, padding=self._padding, truncation=True, max_length=self._max_text_length, return_tensors="pt"
-        )
-        return self._embed(self.model.get_text_features, inputs)
+        return self._text_tower.embed(texts, batch_size=max(1, len(texts)))
 
-    @torch.no_grad()  # not inference_mode: a loss could not keep its tensors for the backward pass
-    def _embed(self, get_features, inputs) -> torch.Tensor:  # type: ignore[no-untyped-def]
-        device, dtype = self.model.device, self.model.dtype
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            features = get_features(**inputs.to(device)).pooler_output
-        return normalize(features.float(), dim=-1)
+    def _image_features(self, **inputs: torch.Tensor) -> torch.Tensor:
+        return self.model.get_image_features(**inputs).pooler_output
 
     def _probe_embedding_dim(self) -> int:
-        self.embedding_dim = 0
         image_width = self.embed_images([Image.new("RGB", (32, 32))]).shape[1]
-        text_width = self.embed_texts(["a shape"]).shape[1]
+        text_width = self._text_tower.width
         if image_width != text_width:
             raise UserError(
                 f"teacher '{self.model_id}' embeds images into {image_width} dimensions and texts into {text_width}; "
                 "a dual encoder with one shared space is needed, such as openai/clip-vit-base-patch32."
             )
         return image_width
-
-
-def flatten_onto_white(image: Image.Image) -> Image.Image:
-    """The image in mode RGB, its transparent parts white (converting straight to RGB shows what lies under them)."""
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        # 16 bits a pixel, of which Pillow would show all but the darkest 256 shades as white.
-        image = Image.fromarray((np.asarray(image) // 256).clip(0, 255).astype(np.uint8))
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    opaque = image.convert("RGBA")
-    background = Image.new("RGBA", opaque.size, "white")
-    return Image.alpha_composite(background, opaque).convert("RGB")
-
-
-def _text_positions(model: PreTrainedModel) -> int:
-    """How many tokens the text model takes."""
-    positions = model.config.text_config.max_position_embeddings
-    if model.config.model_type == "align":
-        return min(positions, ALIGN_TEXT_LENGTH)
-    for name, module in model.named_modules():
-        # RoBERTa's kind (AltCLIP has one) counts positions from the padding's on, which it passes to the table.
-        if name.endswith("position_embeddings") and isinstance(module, Embedding) and module.padding_idx is not None:
-            return positions - module.padding_idx - 1
-    return positions
-
-
-def _cannot_load(name: str, error: Exception) -> str:
-    if Path(name).is_dir():
-        return (
-            f"teacher '{name}': the folder holds no model that transformers can load; it needs the config.json and "
-            f"model.safetensors that save_pretrained writes. {error}"
-        )
-    return (
-        f"teacher '{name}': no such folder, and not reachable on the Hub; give a local folder saved by "
-        f"save_pretrained or a Hub id like openai/clip-vit-base-patch32. {error}"
-    )
-
-
-def _tells_no_words_apart(processor: ProcessorMixin) -> bool:
-    return processor.tokenizer("chair")["input_ids"] == processor.tokenizer("mouse")["input_ids"]
 
 
 def _commit_hash(name: str, revision: str | None) -> str | None:
