@@ -34,8 +34,10 @@ FILL = 0.95
 LIGHT = np.array([-0.35, 0.5, 1.0]) / np.linalg.norm([-0.35, 0.5, 1.0])
 # Surfaces that one ray may pass through the holes of.
 MAX_LAYERS = 32
-# Where neighbouring pixels differ by more, in square roots of light, both are drawn anew from four rays each.
+# Where neighbouring pixels' outlines differ by more, in square roots of light, both are drawn from four rays each.
 CONTRAST = 0.04
+# What stands for nothing in an outline: brighter than anything, so that every silhouette is drawn anew.
+NOTHING = 4.0
 WEBP_QUALITY = 90
 
 _BYTE = np.arange(256) / 255
@@ -180,8 +182,8 @@ class _Surface:
             pixel_size (`float`): Distance of neighbouring rays at depth 1.
 
         Returns:
-            Which rays hit something, as indices, and for each of these the colour, uint8 `(num_hits, 3)`, and the
-            face's normal, float32 `(num_hits, 3)`, of any length but zero.
+            Which rays hit something, as indices, and for each of these the colour, uint8 `(num_hits, 3)`, the face's
+            normal, float32 `(num_hits, 3)`, of any length but zero, and the number of its texture, -1 for none.
         """
         rays = np.arange(len(directions))
         origins = np.broadcast_to(origin, directions.shape).astype(np.float32)
@@ -195,7 +197,8 @@ class _Surface:
             rays = rays[hit]
             weights = np.stack([1 - found["u"][hit] - found["v"][hit], found["u"][hit], found["v"][hit]], axis=1)
             colors, is_hole = self._color(faces, weights, normals, depths * pixel_size)
-            seen.append((rays[~is_hole], colors[~is_hole], normals[~is_hole]))
+            textures = self.texture_of_face[faces]
+            seen.append((rays[~is_hole], colors[~is_hole], normals[~is_hole], textures[~is_hole]))
             rays, depths = rays[is_hole], depths[is_hole] + np.float32(1e-4)  # a step beyond the hole
             if len(rays) == 0:
                 break
@@ -268,29 +271,32 @@ def _draw(surface: _Surface, axes: np.ndarray, distance: float, settings: Render
     size = settings.resolution
     light = np.empty((size * size, 3), dtype=np.float32)
     light[:] = _LINEAR_OF_SRGB[list(settings.background)]
+    outline = np.full_like(light, NOTHING)
     # Outside of the box around the corners' pictures there is nothing to be seen.
     across, upward, towards = (surface.corners @ axes.T.astype(np.float32)).T
     scale = size / 2 / HALF_VIEW / (distance - towards)
     top, bottom = size / 2 - (upward * scale).max(), size / 2 - (upward * scale).min()
     left, right = size / 2 + (across * scale).min(), size / 2 + (across * scale).max()
     rows, columns = np.mgrid[int(top) : int(bottom) + 1, int(left) : int(right) + 1].reshape(2, -1)
-    light[rows * size + columns] = _light(surface, axes, distance, rows + 0.5, columns + 0.5, settings)
+    pixels = rows * size + columns
+    light[pixels], outline[pixels] = _light(surface, axes, distance, rows + 0.5, columns + 0.5, settings)
 
     # What is finer than pixels shows as contrast of neighbours: there, and only there, each pixel is the mean of four.
-    tones = np.sqrt(light).reshape(size, size, 3)
+    # Not what is fine in a texture, of which a pixel sees the reduction that fits it.
+    tones = np.sqrt(outline).T.reshape(3, size, size)
     uneven = np.zeros((size, size), dtype=bool)
-    across = (np.abs(tones[:, 1:] - tones[:, :-1]) > CONTRAST).any(axis=-1)
-    down = (np.abs(tones[1:] - tones[:-1]) > CONTRAST).any(axis=-1)
-    uneven[:, 1:] |= across
-    uneven[:, :-1] |= across
-    uneven[1:] |= down
-    uneven[:-1] |= down
+    for channel in tones:
+        across, down = (np.abs(np.diff(channel, axis=axis)) > CONTRAST for axis in (1, 0))
+        uneven[:, 1:] |= across
+        uneven[:, :-1] |= across
+        uneven[1:] |= down
+        uneven[:-1] |= down
     (uneven_pixels,) = np.nonzero(uneven.reshape(-1))
     if len(uneven_pixels) > 0:
         rows, columns = np.divmod(uneven_pixels[:, None], size)
         offsets = np.array([0.25, 0.75])
         rows, columns = (rows + np.repeat(offsets, 2)).reshape(-1), (columns + np.tile(offsets, 2)).reshape(-1)
-        finer = _light(surface, axes, distance, rows, columns, settings)
+        finer, _ = _light(surface, axes, distance, rows, columns, settings)
         light[uneven_pixels] = finer.reshape(-1, 4, 3).mean(axis=1)
     return _SRGB_OF_LINEAR[np.round(light * 65535).astype(np.int32)].reshape(size, size, 3)
 
@@ -302,13 +308,16 @@ def _light(
     rows: np.ndarray,
     columns: np.ndarray,
     settings: RenderSettings,
-) -> np.ndarray:
-    """Linear light 0..1, float32 `(num_rays, 3)`, that comes in at these places of the picture, in pixels."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """Linear light 0..1, float32 `(num_rays, 3)`, that comes in at these places of the picture, in pixels.
+
+    And the same as an outline: each texture of one plain colour of its own, and `NOTHING` where there is no mesh.
+    """
     pixel_size = 2 * HALF_VIEW / settings.resolution
     across, upward = columns * pixel_size - HALF_VIEW, HALF_VIEW - rows * pixel_size
     directions = np.stack([across, upward, np.full(len(rows), -1.0)], axis=1).astype(np.float32)
     directions = directions @ axes.astype(np.float32)
-    rays, colors, normals = surface.look(axes[2] * distance, directions, pixel_size)
+    rays, colors, normals, textures = surface.look(axes[2] * distance, directions, pixel_size)
 
     facing = np.where(np.einsum("rd,rd->r", normals, directions[rays]) > 0, -1, 1)  # both sides are lit
     lit = normals @ (LIGHT @ axes).astype(np.float32) * facing
@@ -317,5 +326,9 @@ def _light(
 
     light = np.empty((len(rows), 3), dtype=np.float32)
     light[:] = _LINEAR_OF_SRGB[list(settings.background)]
-    light[rays] = _LINEAR_OF_SRGB[colors] * shade[:, None]
-    return light
+    colors_seen = _LINEAR_OF_SRGB[colors]
+    light[rays] = colors_seen * shade[:, None]
+    outline = np.full_like(light, NOTHING)
+    plain = (0.2 + 0.6 * (textures * 0.618 % 1)).astype(np.float32)  # far apart for numbers that follow each other
+    outline[rays] = np.where(textures[:, None] < 0, colors_seen, plain[:, None]) * shade[:, None]
+    return light, outline
