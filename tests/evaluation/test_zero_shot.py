@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import top_k_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, confusion_matrix, top_k_accuracy_score
 
 from mrd_hf.evaluation import similarity
 from mrd_hf.evaluation.zero_shot import zero_shot_classification
@@ -25,6 +25,42 @@ def test_agrees_with_scikit_learn(seed, k):
     result = zero_shot_classification(shapes, classes, labels, top_k=(k,))
     cosines = shapes @ classes.T / np.linalg.norm(classes, axis=1)
     assert result.accuracy[k] == pytest.approx(top_k_accuracy_score(labels, cosines, k=k, labels=range(7)))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), coarse=st.booleans(), num_shapes=st.integers(1, 40))
+def test_class_mean_confusion_and_ranks_agree_with_scikit_learn(seed, coarse, num_shapes):
+    """Some classes occur in no label; coarse embeddings make ties, which scikit-learn's argmax breaks as we do."""
+    shapes, classes, labels = random_case(seed, num_shapes=num_shapes)
+    if coarse:
+        shapes, classes = np.sign(shapes), np.sign(classes)  # all of one length, so that products are exact
+        cosines = shapes @ classes.T
+    else:
+        cosines = shapes @ classes.T / np.linalg.norm(classes, axis=1)
+    labels = np.minimum(labels, 5)
+    result = zero_shot_classification(shapes, classes, labels, top_k=(1, 3))
+    guesses = cosines.argmax(axis=1)
+    present = np.unique(labels)
+    recalls = [np.mean(guesses[labels == label] == label) for label in present]
+    assert result.class_mean == pytest.approx(np.mean(recalls))
+    if np.isin(guesses, present).all():  # else it warns of guesses that are no label
+        assert result.class_mean == pytest.approx(balanced_accuracy_score(labels, guesses))
+    np.testing.assert_array_equal(result.confusion, confusion_matrix(labels, guesses, labels=range(7)))
+    assert result.confusion.dtype == np.int64
+    for row, label in enumerate(labels):
+        order = sorted(range(7), key=lambda item: (-cosines[row, item], item))
+        assert result.ranks[row] == order.index(label)
+    assert result.accuracy == {k: pytest.approx(np.mean(result.ranks < k)) for k in (1, 3)}
+
+
+def test_class_mean_by_hand():
+    """Three of class 0, two of them right; one of class 2, right; none of class 1, which is guessed once."""
+    shapes = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]])
+    result = zero_shot_classification(shapes, np.eye(3), [0, 0, 0, 2])
+    assert result.accuracy[1] == 0.75
+    assert result.class_mean == pytest.approx((2 / 3 + 1) / 2)
+    assert result.confusion.tolist() == [[2, 1, 0], [0, 0, 0], [0, 0, 1]]
+    assert result.ranks.tolist() == [0, 0, 1, 0]
 
 
 def test_ranking_and_similarity_belong_together():
