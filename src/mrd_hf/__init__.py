@@ -1,13 +1,15 @@
 """Multi-modal Relation Distillation (MRD) for 3D shapes, on the Hugging Face stack.
 
-Importing the package registers its models with transformers' Auto classes.
+Importing the package registers its models with transformers' Auto classes, and its pipelines.
 """
 
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+from transformers.pipelines import PIPELINE_REGISTRY
 
 from .models.configuration_mrd import MRDConfig
 from .models.configuration_point_bert import POINT_BERT_PRESETS, PointBertConfig
 from .models.configuration_uni3d import UNI3D_PRESETS, Uni3DConfig
+from .models.custom_pipelines import pipeline_classes
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from .models.modeling_point_bert import PointBertForShapeClassification, PointBertModel, PointBertOutput
@@ -26,6 +28,8 @@ AutoModelForPreTraining.register(MRDConfig, MRDForPretraining)
 AutoFeatureExtractor.register(PointBertConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(Uni3DConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(MRDConfig, PointCloudFeatureExtractor)
+for _task, _pipeline_class in pipeline_classes().items():
+    PIPELINE_REGISTRY.register_pipeline(_task, _pipeline_class, pt_model=AutoModel, type="multimodal")
 
 # Saved folders carry the code as well, for those who load them by `trust_remote_code=True`, without this package.
 for _config in (PointBertConfig, Uni3DConfig, MRDConfig):

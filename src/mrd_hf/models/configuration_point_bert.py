@@ -3,7 +3,8 @@
 from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig
+
+from .custom_pipelines import CarriesPipelines
 
 
 # Fields that differ from the defaults of [`PointBertConfig`]. OpenShape's scalings are all projected into the space of
@@ -85,7 +86,7 @@ POINT_BERT_PRESETS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class PointBertConfig(PreTrainedConfig):
+class PointBertConfig(CarriesPipelines):
     r"""
     Configuration of a [`PointBertModel`]. The defaults give the network of OpenShape's `pointbert-vitg14-rgb`
     (arXiv 2305.10764, "scaling 4", 32.3M parameters).
@@ -127,6 +128,9 @@ class PointBertConfig(PreTrainedConfig):
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
         teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        logit_scale (`float`, *optional*):
+            What similarities were multiplied with in training, the inverse of the temperature, as it was at its end.
+            Scores of zero-shot classification are softmaxes of that; where it is unknown, 100, CLIP's, is taken.
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
         classifier_dropout (`float`, defaults to 0.0):
             Dropout before the head of [`PointBertForShapeClassification`], in training.
@@ -168,6 +172,7 @@ class PointBertConfig(PreTrainedConfig):
     projection_bias: bool = True
     teacher_id: str | None = None
     teacher_revision: str | None = None
+    logit_scale: float | int | None = None
     initializer_range: float = 0.02
     classifier_dropout: float | int = 0.0
 
@@ -220,6 +225,8 @@ class PointBertConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.projection_dim is not None and self.projection_dim <= 0:
             raise ValueError(f"projection_dim must be positive or None, got {self.projection_dim}.")
+        if self.logit_scale is not None and not 0 < self.logit_scale < float("inf"):
+            raise ValueError(f"logit_scale must be positive or None, got {self.logit_scale}.")
         for name in ("attention_dropout", "drop_path_rate", "patch_dropout", "classifier_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")

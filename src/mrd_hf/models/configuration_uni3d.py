@@ -3,7 +3,8 @@
 from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
-from transformers.configuration_utils import PreTrainedConfig
+
+from .custom_pipelines import CarriesPipelines
 
 
 # The published figures (6.4M, 22.8M, 89M, 307M, 1.02B) also count what the trunk has for images, which Uni3D leaves
@@ -58,7 +59,7 @@ UNI3D_PRESETS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class Uni3DConfig(PreTrainedConfig):
+class Uni3DConfig(CarriesPipelines):
     r"""
     Configuration of a [`Uni3DModel`]. The defaults give the network of Uni3D base (arXiv 2310.06773, 87M parameters);
     [`Uni3DConfig.from_preset`] gives the other published sizes.
@@ -90,6 +91,7 @@ class Uni3DConfig(PreTrainedConfig):
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
         teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        logit_scale (`float`, *optional*): What similarities were multiplied with in training, see [`PointBertConfig`].
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
 
     Example:
@@ -122,6 +124,7 @@ class Uni3DConfig(PreTrainedConfig):
     projection_dim: int | None = 1024
     teacher_id: str | None = None
     teacher_revision: str | None = None
+    logit_scale: float | int | None = None
     initializer_range: float = 0.02
 
     @classmethod
@@ -156,6 +159,8 @@ class Uni3DConfig(PreTrainedConfig):
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
         if self.projection_dim is not None and self.projection_dim <= 0:
             raise ValueError(f"projection_dim must be positive or None, got {self.projection_dim}.")
+        if self.logit_scale is not None and not 0 < self.logit_scale < float("inf"):
+            raise ValueError(f"logit_scale must be positive or None, got {self.logit_scale}.")
         for name in ("attention_dropout", "drop_path_rate", "patch_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")

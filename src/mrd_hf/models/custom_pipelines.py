@@ -1,0 +1,45 @@
+"""The encoders' pipelines, and how they travel with a saved encoder."""
+
+import os
+from typing import Any
+
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
+
+
+def pipeline_classes() -> dict[str, type]:
+    """By task. Importing them takes a while, which models alone need not wait for."""
+    # transformers copies to a saved folder what these lines name, since configurations import this file.
+    from .pipeline_point_cloud_feature_extraction import PointCloudFeatureExtractionPipeline
+    from .pipeline_zero_shot_point_cloud_classification import ZeroShotPointCloudClassificationPipeline
+
+    return {
+        "zero-shot-point-cloud-classification": ZeroShotPointCloudClassificationPipeline,
+        "point-cloud-feature-extraction": PointCloudFeatureExtractionPipeline,
+    }
+
+
+class CarriesPipelines(PreTrainedConfig):
+    """Of an encoder: its folder names the pipelines, for `pipeline(task, model=folder, trust_remote_code=True)`.
+
+    transformers itself adds to a folder only the one pipeline that is saved, and only by the pipeline's own
+    `save_pretrained`.
+    """
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        # The package's own pipelines are registered. Were the folder's named as well, transformers would insist on
+        # running those, and ask for `trust_remote_code`.
+        if not type(self).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}."):
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+
+    def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
+        """As [`~PreTrainedConfig.save_pretrained`]; the pipelines are named in it."""
+        self.custom_pipelines = {
+            task: {"impl": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "pt": ["AutoModel"]}
+            for task, kind in pipeline_classes().items()
+        }
+        try:
+            super().save_pretrained(save_directory, push_to_hub, **kwargs)
+        finally:
+            del self.custom_pipelines

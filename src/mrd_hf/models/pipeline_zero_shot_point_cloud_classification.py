@@ -1,0 +1,211 @@
+"""The pipeline `zero-shot-point-cloud-classification`: shapes into scores for labels in words."""
+
+import operator
+import os
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from .pipeline_point_cloud import PointCloudPipeline
+from .text_tower import TextTower, check_templates
+
+
+DEFAULT_TEMPLATE = "a point cloud model of {}."
+# CLIP's, for encoders that say nothing of their own.
+DEFAULT_LOGIT_SCALE = 100.0
+# Labels whose embeddings are kept between calls; 1,280 wide they take 100 MB.
+KEPT_LABELS = 20_000
+
+
+class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
+    """Classifies shapes by the cosine of their embedding to that of each label's text.
+
+    A label's score is the softmax, over the labels, of the encoder's `logit_scale` times that cosine.
+
+    Args:
+        text_tower ([`TextTower`], `str` or `Path`, *optional*):
+            What embeds the labels: one that is loaded, or a folder or Hub id. Default: the teacher that the encoder's
+            configuration names. It is loaded once, when first needed, on the pipeline's device in its dtype.
+
+    Example:
+
+    ```python
+    >>> import mrd_hf
+    >>> from transformers import pipeline
+
+    >>> classify = pipeline("zero-shot-point-cloud-classification", model="org/mrd-pointbert")
+    >>> classify("chair.glb", candidate_labels=["armchair", "mug", "floor lamp"], top_k=2)
+    ```
+    """
+
+    def __init__(self, *args: Any, text_tower: TextTower | str | os.PathLike | None = None, **kwargs: Any) -> None:
+        self._text_tower = text_tower
+        # By label and templates, the latest used last.
+        self._label_embeds: OrderedDict[tuple[str, tuple[str, ...]], torch.Tensor] = OrderedDict()
+        self._latest: tuple[tuple[str, ...], tuple[str, ...], torch.Tensor] | None = None
+        super().__init__(*args, **kwargs)
+        if text_tower is not None and not isinstance(text_tower, (str, os.PathLike)):
+            _check_width(text_tower.width, self.encoder_config.embedding_size, "the text tower")
+
+    @property
+    def text_tower(self) -> TextTower:
+        """What embeds labels, loaded if it is not yet.
+
+        Raises:
+            ValueError: If the encoder names no teacher, it cannot be loaded, or its embeddings are of another width.
+        """
+        remedy = "give pipeline(..., text_tower=) a folder or Hub id, or class_embeds="
+        if self._text_tower is None or isinstance(self._text_tower, (str, os.PathLike)):
+            config = self.encoder_config
+            name, revision = self._text_tower, None
+            if name is None:
+                name, revision = config.teacher_id, config.teacher_revision
+            if name is None:
+                raise ValueError(f"the encoder's configuration has no teacher_id to embed labels by: {remedy}.")
+            try:
+                tower = TextTower.from_pretrained(os.fspath(name), revision, device=self.device, dtype=self.dtype)
+            except ValueError as error:
+                raise ValueError(f"{error} To classify with this encoder, {remedy}.") from error
+            _check_width(tower.width, config.embedding_size, f"the text tower '{name}'")
+            self._text_tower = tower
+        return self._text_tower
+
+    def __call__(self, inputs: Any, candidate_labels: Sequence[str] | None = None, **kwargs: Any) -> Any:
+        """Classify shapes.
+
+        Args:
+            inputs (a shape, or several):
+                See [`PointCloudPipeline`].
+            candidate_labels (sequence of `str`):
+                What they may be, in any number and language that the text tower knows.
+            hypothesis_template (`str` or a sequence of them, defaults to `"a point cloud model of {}."`):
+                What is said of a shape with a label, which takes the place of `{}`. Of several, the embeddings are
+                averaged.
+            class_embeds (array or tensor of shape `(num_labels, width)`, *optional*):
+                Embeddings of the labels, in their order, instead of texts; no text tower is needed.
+            top_k (`int`, *optional*):
+                How many labels to return, the highest; default: all.
+            up_axis (`"y"` or `"z"`, *optional*):
+                Which axis points up in what is given; default: as the feature extractor has it.
+            batch_size (`int`, defaults to 1):
+                How many shapes the model sees at a time.
+            timeout (`float`, *optional*, defaults to 60):
+                Seconds that a shape given as a URL may take.
+            allow_http (`bool`, defaults to `False`):
+                Whether URLs may be plain http.
+
+        Returns:
+            For one shape a list of `{"label": str, "score": float}`, highest first (in the order of the labels where
+            equal); for several a list of such lists, and an iterator over them where `inputs` is a dataset or is not
+            of known length.
+
+        Raises:
+            ValueError: when labels, templates or embeddings are missing or do not fit, the teacher cannot be loaded,
+                or a shape cannot be read; the message says which.
+            FileNotFoundError: when there is no such file.
+        """
+        if candidate_labels is not None:
+            kwargs["candidate_labels"] = candidate_labels
+        elif "candidate_labels" not in self._postprocess_params:
+            raise ValueError("give candidate_labels, a list such as ['chair', 'mug'].")
+        return super().__call__(inputs, **kwargs)
+
+    def _sanitize_parameters(self, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+        preprocess = self._preprocess_parameters(parameters)
+        postprocess: dict[str, Any] = {}
+        if "candidate_labels" in parameters:
+            postprocess["candidate_labels"] = _checked_labels(parameters.pop("candidate_labels"))
+        if (template := parameters.pop("hypothesis_template", None)) is not None:
+            postprocess["templates"] = (template,) if isinstance(template, str) else tuple(template)
+            check_templates(postprocess["templates"])
+        if (class_embeds := parameters.pop("class_embeds", None)) is not None:
+            postprocess["class_embeds"] = _checked_embeds(class_embeds, self.encoder_config.embedding_size)
+        if (top_k := parameters.pop("top_k", None)) is not None:
+            if operator.index(top_k) < 1:
+                raise ValueError(f"top_k must be at least 1, got {top_k}.")
+            postprocess["top_k"] = top_k
+        if parameters:
+            raise TypeError(f"{type(self).__name__} has no parameter {', '.join(sorted(parameters))}.")
+        return preprocess, {}, postprocess
+
+    def postprocess(
+        self,
+        model_outputs: dict[str, torch.Tensor],
+        candidate_labels: tuple[str, ...],
+        templates: tuple[str, ...] = (DEFAULT_TEMPLATE,),
+        class_embeds: torch.Tensor | None = None,
+        top_k: int | None = None,
+    ) -> list[dict[str, str | float]]:
+        if class_embeds is None:
+            class_embeds = self._embed_labels(candidate_labels, templates)
+        elif len(class_embeds) != len(candidate_labels):
+            raise ValueError(
+                f"class_embeds has {len(class_embeds)} rows and there are {len(candidate_labels)} candidate_labels; "
+                "give one row for each."
+            )
+        scale = self.encoder_config.logit_scale
+        shape_embed = normalize(model_outputs["point_embeds"][0], dim=-1)
+        cosines = class_embeds @ shape_embed
+        scores = ((DEFAULT_LOGIT_SCALE if scale is None else scale) * cosines).softmax(dim=0)
+        order = cosines.argsort(descending=True, stable=True)[:top_k].tolist()
+        return [
+            {"label": candidate_labels[i], "score": score}
+            for i, score in zip(order, scores[order].tolist(), strict=True)
+        ]
+
+    def _embed_labels(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
+        """Normalised embeddings, `(len(labels), width)`, of which only those not yet known are computed."""
+        if self._latest is not None and self._latest[:2] == (labels, templates):
+            return self._latest[2]
+        kept = self._label_embeds
+        known = {label: kept[label, templates] for label in labels if (label, templates) in kept}
+        new = [label for label in dict.fromkeys(labels) if label not in known]
+        if new:
+            known |= zip(new, self.text_tower.embed_classes(new, templates).cpu(), strict=True)
+        for label, embed in known.items():
+            kept[label, templates] = embed
+            kept.move_to_end((label, templates))
+        while len(kept) > KEPT_LABELS:
+            kept.popitem(last=False)
+        embeds = torch.stack([known[label] for label in labels])
+        self._latest = (labels, templates, embeds)
+        return embeds
+
+
+def _checked_labels(labels: Any) -> tuple[str, ...]:
+    if not isinstance(labels, (Sequence, np.ndarray)) or isinstance(labels, (str, bytes)):
+        raise ValueError(f"candidate_labels must be a list of strings, got {labels!r}.")
+    if len(labels) == 0:
+        raise ValueError("candidate_labels is empty; give at least one label.")
+    for i, label in enumerate(labels):
+        if not isinstance(label, str) or not label.strip():
+            raise ValueError(f"candidate_labels[{i}] must be a string that is not blank, got {label!r}.")
+    return tuple(labels)
+
+
+def _checked_embeds(embeds: Any, width: int) -> torch.Tensor:
+    """Embeddings of classes, normalised, in float32 on the CPU."""
+    embeds = embeds if isinstance(embeds, torch.Tensor) else torch.as_tensor(np.asarray(embeds))
+    embeds = embeds.detach().float().cpu()
+    if embeds.ndim != 2:
+        raise ValueError(f"class_embeds must have shape (num_labels, {width}), got {tuple(embeds.shape)}.")
+    _check_width(embeds.shape[1], width, "class_embeds")
+    norms = embeds.norm(dim=1, keepdim=True)
+    if not (norms.isfinite() & (norms > 0)).all():
+        row = int((~(norms.isfinite() & (norms > 0))).nonzero()[0, 0])
+        raise ValueError(f"class_embeds[{row}] is zero or not finite.")
+    return embeds / norms
+
+
+def _check_width(found: int, expected: int, name: str) -> None:
+    if found != expected:
+        raise ValueError(
+            f"the embeddings of {name} are {found} wide and the encoder's {expected}; both must be of one teacher."
+        )
+
+
+__all__ = ["ZeroShotPointCloudClassificationPipeline"]
