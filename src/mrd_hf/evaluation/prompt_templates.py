@@ -46,5 +46,13 @@ OPENSHAPE_TEMPLATES = (
     *(f"a painting of {article} {{}}." for article in ("the", "a")),
 )
 
+# What CLIP's authors give for a first try.
+CLIP_TEMPLATES = ("a photo of a {}.",)
+
 # By the names that scripts have for them; `none` leaves texts as they are.
-TEMPLATES = {"none": ("{}",), "simple": SIMPLE_TEMPLATES, "openshape64": OPENSHAPE_TEMPLATES}
+TEMPLATES = {
+    "none": ("{}",),
+    "clip": CLIP_TEMPLATES,
+    "simple": SIMPLE_TEMPLATES,
+    "openshape64": OPENSHAPE_TEMPLATES,
+}
