@@ -1,0 +1,133 @@
+"""What a benchmark is once it has been opened: labelled point clouds that are read when they are asked for."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...errors import UserError
+
+
+LISTED = 5
+
+# Points (m, 3) in any unit, and colours (m, 3), integers in 0..255 or floats in 0..1, None where a shape has none.
+Shape = tuple[np.ndarray, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """The shapes of a benchmark's split, their classes, and which way is up. Open one with [`open_benchmark`].
+
+    Args:
+        name (`str`): With its variant, where it has several: `modelnet40`, `scanobjectnn-obj_only`.
+        split (`str`): `train` or `test`, or what a triplet dataset calls its own.
+        source (`str`): The file or folder that it was opened from, for messages.
+        class_names (`list[str]`): As prompts have them, in the order of the published labels.
+        labels (`np.ndarray` of shape `(num_shapes,)`): int64, the class of each shape.
+        ids (`list[str]`): One a shape, unique.
+        up_axis (`"y"` or `"z"`): Which axis points up in the clouds.
+        read (function of `list[int]`): Gives the clouds of some rows; call `shapes` instead, which checks them.
+        class_embeddings (`Path`, *optional*): A published file of the classes' text embeddings, found beside the
+            clouds; see [`load_class_embeddings`].
+
+    Raises:
+        UserError: There is no shape, a label is no class, or two shapes have one id.
+    """
+
+    name: str
+    split: str
+    source: str
+    class_names: list[str]
+    labels: np.ndarray
+    ids: list[str]
+    up_axis: Literal["y", "z"]
+    read: Callable[[list[int]], list[Shape]]
+    class_embeddings: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not self.ids:
+            raise UserError(f"{self.source}: has no shape of the split '{self.split}'.")
+        if len(self.labels) != len(self.ids):
+            raise UserError(
+                f"{self.source}: has {len(self.ids)} shapes and {len(self.labels)} labels; expected as many."
+            )
+        wrong = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.class_names)))
+        if len(wrong):
+            raise UserError(
+                f"{self.source}: shape '{self.ids[wrong[0]]}' has the label {self.labels[wrong[0]]}; expected 0 to "
+                f"{len(self.class_names) - 1}, as {self.name} has {len(self.class_names)} classes."
+            )
+        repeated = [shape_id for shape_id, count in Counter(self.ids).items() if count > 1]
+        if repeated:
+            raise UserError(f"{self.source}: has {listed(repeated)} more than once; expected each shape once.")
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def shapes(self, rows: Sequence[int] | np.ndarray) -> list[Shape]:
+        """Read some of the shapes, in the order of `rows`.
+
+        Args:
+            rows (sequence of `int`): In 0..len-1.
+
+        Returns:
+            `list[tuple[np.ndarray, np.ndarray | None]]`: of each its points (m, 3), in any unit, and its colours
+            (m, 3), integers in 0..255 or floats in 0..1, or None.
+
+        Raises:
+            UserError: A shape cannot be read, or it is no cloud; the message names it.
+            IndexError: There is no such row.
+        """
+        for row in rows:
+            if not 0 <= row < len(self):
+                raise IndexError(f"{self.name} has the rows 0 to {len(self) - 1}, not {row}")
+        shapes = self.read([int(row) for row in rows])
+        for row, (points, colors) in zip(rows, shapes, strict=True):
+            where = f"{self.source}: shape '{self.ids[row]}'"
+            if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0 or points.dtype.kind not in "fiu":
+                raise UserError(f"{where}: its points have shape {points.shape} of {points.dtype}; expected (n, 3).")
+            if not np.isfinite(points).all():
+                raise UserError(f"{where}: has points that are not finite.")
+            if colors is not None and (colors.shape != points.shape or colors.dtype.kind not in "fiu"):
+                raise UserError(
+                    f"{where}: its colors have shape {colors.shape} of {colors.dtype}; expected {points.shape}."
+                )
+        return shapes
+
+
+def check_complete(
+    labels: np.ndarray, class_names: Sequence[str], expected: int, what: str, source: str, allow_partial: bool
+) -> None:
+    """Raise a [`UserError`] unless all of a published split is there: so many shapes, and some of every class.
+
+    Args:
+        labels (`np.ndarray` of shape `(num_shapes,)`): What was found.
+        class_names (sequence of `str`): The classes.
+        expected (`int`): How many shapes were published.
+        what (`str`): What messages call the split: "modelnet40's test split".
+        source (`str`): The file or folder.
+        allow_partial (`bool`): Whether a part of it will do; more than all of it never does.
+    """
+    missing = [name for label, name in enumerate(class_names) if not (labels == label).any()]
+    if missing and not allow_partial:
+        raise UserError(
+            f"{source}: has no shape of {listed(missing)}; {what} has {len(class_names)} classes. Download it again, "
+            "or set allow_partial for a part of it."
+        )
+    if len(labels) > expected or (len(labels) < expected and not allow_partial):
+        remedy = "" if len(labels) > expected else "; download it again, or set allow_partial for a part of it"
+        raise UserError(f"{source}: has {len(labels)} shapes; {what} has {expected}{remedy}.")
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first names of a list, in quotes."""
+    return ", ".join(f"'{name}'" for name in names[:LISTED]) + (", ..." if len(names) > LISTED else "")
+
+
+def find_folder(path: Path, files: Sequence[str], below: Sequence[str]) -> Path | None:
+    """The first of some folders below `path`, itself included, that has one of the files."""
+    folders = [path, *(path / name for name in below)]
+    return next((folder for folder in folders if any((folder / file).is_file() for file in files)), None)

@@ -1,0 +1,79 @@
+"""Any folder with a sub-folder a class, of meshes or point clouds, with or without train and test.
+
+It may be laid out as `chair/armchair.glb`, `chair/test/armchair.glb` or `test/chair/armchair.glb`. The classes are the
+folders of all splits, sorted. Without splits all shapes are the split `test`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from ...data.mesh_names import SPLIT_FOLDERS
+from ...errors import UserError
+from ..class_names import readable
+from .benchmark import Benchmark, Shape
+from .shape_files import SUFFIXES, read_shape_file
+
+
+def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Benchmark:
+    """Open a folder of class folders.
+
+    Args:
+        path (`Path`): The folder; its name is that of the benchmark.
+        split (`str`): `train`, `test`, `val` or `validation`.
+        up_axis (`"y"` or `"z"`): Which axis points up in all its files.
+
+    Raises:
+        UserError: There is no class folder, or no shape of the split.
+    """
+    known = ", ".join(SUFFIXES)
+    places = [
+        (of_class, of_split, file)
+        for file in sorted(path.rglob("*"))
+        if file.suffix.lower() in SUFFIXES and (place := _place(file.relative_to(path))) is not None
+        for of_class, of_split in [place]
+    ]
+    if not places:
+        raise UserError(f"{path}: has no shapes in folders of classes; expected files of {known}, as chair/one.glb.")
+    splits = sorted({of_split for _, of_split, _ in places if of_split is not None})
+    if not splits and split == "test":
+        chosen = places
+    elif split in splits and any(of_split is None for _, of_split, _ in places):
+        stray = next(file for _, of_split, file in places if of_split is None)
+        raise UserError(f"{stray}: is in none of the folders {', '.join(splits)}, where others are; move it.")
+    else:
+        chosen = [place for place in places if place[1] == split]
+    if not chosen:
+        raise UserError(f"{path}: has no split '{split}'; it has {', '.join(splits) or 'one, test'}.")
+    folders = sorted({of_class for of_class, _, _ in places})
+    class_names = [readable(folder) for folder in folders]
+    if len(set(class_names)) < len(class_names):
+        raise UserError(f"{path}: has folders that differ in spelling alone ({', '.join(folders)}); join them.")
+    files = [file for _, _, file in chosen]
+
+    def read(rows: list[int]) -> list[Shape]:
+        return [read_shape_file(files[row]) for row in rows]
+
+    return Benchmark(
+        name=path.resolve().name,
+        split=split,
+        source=str(path),
+        class_names=class_names,
+        labels=np.array([folders.index(of_class) for of_class, _, _ in chosen], dtype=np.int64),
+        ids=[file.relative_to(path).as_posix() for file in files],
+        up_axis=up_axis,
+        read=read,
+    )
+
+
+def _place(file: Path) -> tuple[str, str | None] | None:
+    """The class and the split of a file by its path in the folder; None for one that is in no class, or hidden."""
+    folders = file.parts[:-1]
+    if not folders or any(part.startswith(".") or part == "__MACOSX" for part in file.parts):
+        return None
+    if folders[0].lower() in SPLIT_FOLDERS:
+        return (folders[1], folders[0].lower()) if len(folders) > 1 else None
+    if len(folders) > 1 and folders[1].lower() in SPLIT_FOLDERS:
+        return folders[0], folders[1].lower()
+    return folders[0], None

@@ -1,0 +1,87 @@
+"""Any triplet dataset whose shapes have a class: a column `label`, or else the source's `category`.
+
+A file `class_texts.parquet` beside the data, as the demo data has it, says which classes there are and in which order,
+and has their text embeddings. Without it they are those of all splits, sorted. Shapes without a class are left out.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from datasets import Dataset
+
+from ...data.arrow_rows import ArrayRows
+from ...data.loading import load_all_splits
+from ...data.triplet_schema import SHAPE_COLUMNS, check_columns
+from ...errors import UserError
+from .benchmark import Benchmark, Shape
+
+
+CLASS_TEXTS = "class_texts.parquet"
+
+
+def open_triplets(name: str, split: str) -> Benchmark:
+    """Open a triplet dataset; its points are y up, as the schema has it.
+
+    Args:
+        name (`str`): A local folder, or an id on the Hub.
+        split (`str`): Of its splits.
+
+    Raises:
+        UserError: There is no such dataset or split, its shapes have no classes, or one is not in the class texts.
+    """
+    splits = load_all_splits(name)
+    if split not in splits:
+        raise UserError(f"{name} has no split '{split}'; it has {', '.join(splits)}.")
+    dataset = splits[split]
+    check_columns(dataset.features, SHAPE_COLUMNS, name)
+    column = next((column for column in ("label", "category") if _has_values(dataset, column)), None)
+    if column is None:
+        raise UserError(f"{name}: the split '{split}' has neither a column 'label' nor 'category' with values.")
+    texts = Path(name) / CLASS_TEXTS
+    if texts.is_file():
+        class_names = _read_labels(texts)
+    else:
+        found = {label for part in splits.values() if column in part.features for label in part.unique(column)}
+        class_names = sorted(found - {None})
+    places = {label: place for place, label in enumerate(class_names)}
+    of_shapes = dataset[column][:]
+    kept = [row for row, label in enumerate(of_shapes) if label is not None]
+    ids = dataset["id"][:]
+    for row in kept:
+        if of_shapes[row] not in places:
+            raise UserError(f"{name}: shape '{ids[row]}' has the {column} '{of_shapes[row]}', not in {texts}.")
+    try:
+        points, colors = (ArrayRows(dataset.data.column(name_of), 3) for name_of in ("points", "colors"))
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{name}: points or colors have nulls ({error}); prepare it anew.") from None
+
+    def read(rows: list[int]) -> list[Shape]:
+        return [(points[kept[row]].astype(np.float32), colors[kept[row]]) for row in rows]
+
+    return Benchmark(
+        name=Path(name).resolve().name if Path(name).is_dir() else name,
+        split=split,
+        source=name,
+        class_names=class_names,
+        labels=np.array([places[of_shapes[row]] for row in kept], dtype=np.int64),
+        ids=[ids[row] for row in kept],
+        up_axis="y",
+        read=read,
+        class_embeddings=texts if texts.is_file() else None,
+    )
+
+
+def _has_values(dataset: Dataset, column: str) -> bool:
+    return column in dataset.features and dataset.data.column(column).null_count < len(dataset)
+
+
+def _read_labels(texts: Path) -> list[str]:
+    try:
+        labels = pq.read_table(texts, columns=["label"])["label"].to_pylist()
+    except (pa.ArrowException, OSError, KeyError) as error:
+        raise UserError(f"{texts}: cannot be read ({error}); expected the columns label and text_embed.") from None
+    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
+        raise UserError(f"{texts}: expected text in the column 'label', each class once.")
+    return labels
