@@ -44,6 +44,11 @@ class PointCloudPipeline(Pipeline):
         """The encoder's own configuration, of a model in pretraining as well."""
         return self.model.config.point_config if self.model.config.model_type == "mrd" else self.model.config
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The encoder's precision: the lowest of its weights, as some are in float32 in any case."""
+        return min((parameter.dtype for parameter in self.model.parameters()), key=lambda dtype: dtype.itemsize)
+
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Run on one shape, or on several: see the children."""
         if _is_shape(inputs):

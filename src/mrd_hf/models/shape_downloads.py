@@ -82,11 +82,14 @@ def _fetch(url: str, file: Path, timeout: float | None, allow_http: bool) -> Non
         response.raise_for_status()
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError(f"{url}: comes packed as {response.headers['Content-Encoding']}; download and unpack it.")
-        size = int(response.headers.get("Content-Length", 0))
-        for chunk in response.iter_raw(2**16):
-            size = max(size, out.tell() + len(chunk))
-            if size > MAX_DOWNLOAD_BYTES:
-                raise ValueError(f"{url}: is larger than the {MAX_DOWNLOAD_BYTES:,} bytes that are fetched.")
+        _check_size(url, int(response.headers.get("Content-Length", 0)))
+        for chunk in response.iter_raw():  # as it comes: chunks of one size would wait for a slow sender
+            _check_size(url, out.tell() + len(chunk))
             if deadline is not None and time.monotonic() > deadline:
                 raise ValueError(f"{url}: was not there after {timeout} s; give a longer timeout, or download it.")
             out.write(chunk)
+
+
+def _check_size(url: str, size: int) -> None:
+    if size > MAX_DOWNLOAD_BYTES:
+        raise ValueError(f"{url}: is larger than the {MAX_DOWNLOAD_BYTES:,} bytes that are fetched.")
