@@ -39,14 +39,15 @@ from mrd_hf.data.teacher_embedding import embed_dataset
 from mrd_hf.data.triplet_dataset import TripletDataset
 from mrd_hf.data.triplet_shards import TripletShards, parquet_files
 from mrd_hf.errors import UserError, run_script
-from mrd_hf.evaluation.encoding import encode_dataset
-from mrd_hf.evaluation.held_out import HeldOutReport, HeldOutSet, as_dict, as_metrics, evaluate_held_out, format_table
-from mrd_hf.hub import push_folder
+from mrd_hf.evaluation.encoding import encode_dataset, weights_sha256
+from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
+from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table
+from mrd_hf.hub import check_login, push_folder
 from mrd_hf.teacher import Teacher
 from mrd_hf.training.arguments import DataArguments, PretrainingArguments, parse_arguments, parse_config, parse_mapping
 from mrd_hf.training.checkpoints import ARGUMENTS_FILE, find_checkpoint, prepare_output_dir
 from mrd_hf.training.distributed import set_cpu_threads
-from mrd_hf.training.export import export_encoder
+from mrd_hf.training.export import count_licenses, export_encoder, last_losses
 from mrd_hf.training.model_building import build_model
 from mrd_hf.training.pretraining import LOG_FILE, Pretraining
 from mrd_hf.training.training_log import plot_log, read_log
@@ -56,25 +57,38 @@ CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards" / "template.md"
 
 
 class HeldOutEvaluation:
-    """Scores a model on held-out shapes, and keeps the last embeddings and report."""
+    """Scores a model on held-out shapes, as scripts/evaluate.py does, and keeps the last embeddings and scores."""
 
-    def __init__(self, dataset: Dataset, held_out: HeldOutSet, extractor: PointCloudFeatureExtractor) -> None:
+    def __init__(
+        self, dataset: Dataset, held_out: HeldOutSet, extractor: PointCloudFeatureExtractor, seed: int
+    ) -> None:
         self.dataset = dataset
         self.held_out = held_out
         self.extractor = extractor
+        self.seed = seed
         self.embeds: torch.Tensor | None = None
-        self.report: HeldOutReport | None = None
+        self.scores: list[Score] = []
 
     def __call__(self, model: MRDForPretraining) -> dict[str, float]:
         self.embeds = encode_dataset(model.point_bert, self.extractor, self.dataset)
-        self.report = evaluate_held_out(self.embeds, self.held_out)
-        return as_metrics(self.report)
+        self.scores = evaluate_held_out(self.embeds, self.held_out, self.seed)
+        return as_metrics(self.scores)
 
-    def save(self, folder: Path) -> None:
-        folder.mkdir(exist_ok=True)
-        assert self.embeds is not None and self.report is not None
-        save_file({"point_embeds": self.embeds}, folder / "point_embeds.safetensors")
-        (folder / "report.json").write_text(json.dumps(as_dict(self.report), indent=2) + "\n")
+    def report(self, model: MRDForPretraining, name: str, benchmark: str, split: str) -> EvaluationReport:
+        """The last evaluation's, which was of `model`."""
+        return EvaluationReport(
+            model=name,
+            model_sha256=weights_sha256(model.point_bert),
+            benchmark=benchmark,
+            split=split,
+            ids=self.held_out.ids,
+            labels=self.held_out.labels,
+            num_classes=len(self.held_out.class_names),
+            teacher=str(model.point_bert.config.teacher_id),
+            templates=None,
+            seed=self.seed,
+            scores=self.scores,
+        )
 
 
 def open_output_dir(
@@ -132,6 +146,8 @@ def main() -> None:
         set_cpu_threads(training.cpu_threads)
 
     # Whatever can be wrong with the input is found before anything is written.
+    if training.push_to_hub:
+        check_login()
     augmentation = AugmentationConfig(**parse_config(data.augmentation, "augmentation", AugmentationConfig))
     choice = ChoiceConfig(
         parse_mapping(data.text_weights, "text_weights"),
@@ -164,7 +180,7 @@ def main() -> None:
         else:
             check_teacher(held_out_dataset, teacher_id, f"{data.dataset} ({data.eval_split})")
         held_out = HeldOutSet.from_dataset(held_out_dataset, data.class_texts, name=data.dataset)
-        evaluation = HeldOutEvaluation(held_out_dataset, held_out, extractor)
+        evaluation = HeldOutEvaluation(held_out_dataset, held_out, extractor, training.seed)
     run = Pretraining(
         model,
         triplets,
@@ -192,11 +208,20 @@ def main() -> None:
     if not accelerator.is_main_process:
         return
 
-    if evaluation is not None:
-        evaluation.save(output_dir / "evaluation")
-    plot_log(read_log(output_dir / LOG_FILE), output_dir / "training_curves.png")
+    report = None
+    if evaluation is not None and evaluation.embeds is not None and data.eval_split is not None:
+        (output_dir / "evaluation").mkdir(exist_ok=True)
+        save_file({"point_embeds": evaluation.embeds}, output_dir / "evaluation" / "point_embeds.safetensors")
+        name, benchmark = training.hub_model_id or "encoder", Path(data.dataset).name
+        evaluated = evaluation.report(result.model, name, benchmark, data.eval_split)
+        evaluated.save(output_dir / "evaluation")
+        report = evaluated.as_dict()
+    log = read_log(output_dir / LOG_FILE)
+    plot_log(log, output_dir / "training_curves.png")
+    # A stream's licences are known only to those who have read all of it.
+    shapes = None if data.streaming else load_triplets(data.dataset, data.train_split)
     export_encoder(
-        result.model.point_bert,
+        result.model,
         extractor,
         output_dir / "encoder",
         CARD_TEMPLATE,
@@ -204,7 +229,6 @@ def main() -> None:
             "name": training.hub_model_id or "encoder",
             "dataset": data.dataset,
             "train_split": data.train_split,
-            "eval_split": data.eval_split,
             "num_shapes": len(triplets),
             "steps": training.num_train_steps,
             "global_batch_size": training.per_device_batch_size * accelerator.num_processes,
@@ -212,18 +236,27 @@ def main() -> None:
             "mixed_precision": training.mixed_precision,
             "minutes": f"{result.seconds / 60:.1f}",
             "train_loss": f"{result.metrics['train_loss']:.4f}",
-            "evaluation": format_table(evaluation.report) if evaluation is not None and evaluation.report else None,
+            "losses": last_losses(log),
+            "licenses": count_licenses(shapes["license"]) if shapes and "license" in shapes.column_names else None,
             "arguments": json.dumps(told, indent=2),
         },
+        report=report,
     )
-    if evaluation is not None and evaluation.report is not None:
-        print(format_table(evaluation.report))
+    if report is not None:
+        print(format_table(report["metrics"]))
     print(
         f"final training loss {result.metrics['train_loss']:.4f} after {result.seconds:.0f} s; the encoder is in "
         f"{output_dir / 'encoder'}"
     )
     if training.push_to_hub and training.hub_model_id is not None:
-        print("uploaded to", push_folder(output_dir / "encoder", training.hub_model_id, training.hub_private))
+        push = push_folder(
+            output_dir / "encoder",
+            training.hub_model_id,
+            private=training.hub_private,
+            revision=training.hub_revision,
+            create_pr=training.hub_create_pr,
+        )
+        print(push.summary())
 
 
 if __name__ == "__main__":

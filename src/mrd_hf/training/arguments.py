@@ -11,6 +11,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..errors import UserError
+from ..hub import check_target
 
 
 @dataclass
@@ -148,7 +149,9 @@ class PretrainingArguments:
     )
     push_to_hub: bool = field(default=False, metadata={"help": "Whether to upload the trained encoder at the end."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository on the Hub, e.g. org/mrd-pointbert."})
-    hub_private: bool = field(default=False, metadata={"help": "Whether a new repository is private."})
+    hub_private: bool = field(default=False, metadata={"help": "Whether the repository is to be private."})
+    hub_revision: str | None = field(default=None, metadata={"help": "Branch to upload to; default: main."})
+    hub_create_pr: bool = field(default=False, metadata={"help": "Whether to open a pull request instead."})
 
     def __post_init__(self) -> None:
         for name in ("num_train_steps", "per_device_batch_size", "logging_steps", "save_steps"):
@@ -164,6 +167,8 @@ class PretrainingArguments:
             raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, e.g. --hub_model_id org/mrd-pointbert.")
+        if self.hub_model_id is not None:
+            check_target(self.hub_model_id, self.hub_revision, self.hub_create_pr)
 
 
 ARGUMENT_CLASSES = (DataArguments, ModelArguments, PretrainingArguments)

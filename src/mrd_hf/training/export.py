@@ -2,34 +2,42 @@
 
 import os
 import platform
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import accelerate
 import torch
 import transformers
 
-from ..hub import write_model_card
+from ..model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
-from ..models.modeling_point_bert import PointBertModel
+from ..models.modeling_mrd import MRDForPretraining
+from ..models.mrd_objective import MAX_LOGIT_SCALE
 from ..whole_folder import whole_folder
 
 
 def export_encoder(
-    encoder: PointBertModel,
+    model: MRDForPretraining,
     extractor: PointCloudFeatureExtractor,
     folder: Path,
     card_template: Path,
     facts: dict[str, object],
+    report: dict[str, Any] | None = None,
 ) -> None:
     """Write the encoder, its feature extractor and a model card; the folder is complete or not there.
 
     Args:
-        encoder ([`PointBertModel`])
+        model ([`MRDForPretraining`]): The trained model, whose scale of cosines the encoder's configuration keeps.
         extractor ([`PointCloudFeatureExtractor`])
         folder (`Path`): Replaced if it exists.
-        card_template (`Path`): See [`mrd_hf.hub.write_model_card`].
+        card_template (`Path`): See [`mrd_hf.model_card.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
+        report (`dict`, *optional*): The evaluation's, see [`mrd_hf.model_card.write_results`].
     """
+    encoder = model.point_bert
+    encoder.config.logit_scale = model.objective.log_logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).item()
     with whole_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
         extractor.save_pretrained(temporary)
@@ -45,6 +53,24 @@ def export_encoder(
             f"{accelerate.__version__}, Python {platform.python_version()}",
             **facts,
         )
+        if report is not None:
+            write_results(temporary / "README.md", report)
+
+
+def last_losses(log: list[dict[str, float]]) -> dict[str, str]:
+    """The losses of the last step in a training log, and the scales and weights they were taken with, for a card."""
+    steps = [line for line in log if "loss" in line]
+    shown = ("loss", "alignment_loss", "relation_loss", "relation_weights/", "logit_scale", "temperature")
+    return {
+        name.replace("_", " ").replace("/", ": "): f"{value:.4g}"
+        for name, value in (steps[-1] if steps else {}).items()
+        if any(part in name for part in shown)
+    }
+
+
+def count_licenses(licenses: Iterable[str | None]) -> dict[str, int]:
+    """How many shapes have each licence, the most frequent first."""
+    return dict(Counter(license or "unknown" for license in licenses).most_common())
 
 
 def _hardware(device: torch.device) -> str:

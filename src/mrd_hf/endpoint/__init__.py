@@ -1,0 +1,1 @@
+"""What an Inference Endpoint runs beside a checkpoint."""

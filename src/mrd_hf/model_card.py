@@ -1,0 +1,211 @@
+"""Model cards: written from what really ran, with evaluations as a table to read and as metadata for the Hub."""
+
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
+from .errors import UserError
+
+
+REPORT_VERSION = 1
+EVALUATION_HEADING = "## Evaluation"
+NOT_EVALUATED = "Not evaluated."
+COLUMNS = ("metric", "shapes", "model", "interval", "chance", "majority", "teacher")
+# A metric's task on the Hub, by how its key begins; there is none for point clouds.
+ZERO_SHOT = ("zero-shot-classification", "zero-shot point cloud classification")
+EMBEDDING = ("feature-extraction", "point cloud embedding")
+
+
+def write_model_card(folder: Path, template: Path, teacher: str | None, **facts: Any) -> None:
+    """Write a checkpoint's README.md from what really ran.
+
+    Args:
+        folder (`Path`): The checkpoint's folder.
+        template (`Path`): Jinja template, `model_cards/template.md`.
+        teacher (`str`, *optional*): The teacher's name, or `name@commit`.
+        **facts: The template's variables.
+    """
+    teacher_name = teacher.partition("@")[0] if teacher is not None else None
+    on_hub = teacher_name is not None and teacher_name.count("/") == 1
+    data = ModelCardData(
+        license="apache-2.0",
+        library_name="transformers",
+        pipeline_tag="feature-extraction",
+        tags=["point-cloud", "3d", "zero-shot", "mrd-hf"],
+        base_model=teacher_name if on_hub else None,
+    )
+    card = ModelCard.from_template(
+        data,
+        template_str=template.read_text(encoding="utf-8"),
+        teacher=teacher,
+        teacher_on_hub=teacher_name if on_hub else None,
+        **facts,
+    )
+    card.save(folder / "README.md")
+
+
+def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
+    """An evaluation as entries of a card's `model-index`, one a metric; values are shares of 1.
+
+    Args:
+        report (`dict`): An evaluation's `report.json`.
+
+    Raises:
+        UserError: when it is of another form.
+    """
+    check_report(report)
+    benchmark = report["benchmark"]
+    results = []
+    for metric in report["metrics"]:
+        task_type, task_name = ZERO_SHOT if metric["key"].startswith("zero_shot") else EMBEDDING
+        results.append(
+            EvalResult(
+                task_type=task_type,
+                task_name=task_name,
+                dataset_type=_slug(benchmark["name"]),
+                dataset_name=benchmark["name"],
+                dataset_split=benchmark["split"],
+                metric_type=metric["key"],
+                metric_name=metric["title"],
+                metric_value=round(metric["value"], 6),
+            )
+        )
+    return results
+
+
+def write_results(card_path: Path, report: dict[str, Any]) -> None:
+    """Write an evaluation into a model card: into its metadata, and as a table under "Evaluation".
+
+    What the card says of the same metric on the same split of the same benchmark is replaced, the rest stays: to write
+    a report again changes nothing.
+
+    Args:
+        card_path (`Path`): The card, a README.md that is there.
+        report (`dict`): An evaluation's `report.json`.
+
+    Raises:
+        UserError: when there is no such card, its metadata cannot be read, or the report is of another form.
+    """
+    new = evaluation_results(report)
+    if not card_path.is_file():
+        raise UserError(f"{card_path}: no such file; give a model's card, the README.md of its folder.")
+    try:
+        card = ModelCard(card_path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{card_path}: its metadata cannot be read: {error}") from None
+    data = cast(ModelCardData, card.data)
+    replaced = {_identity(result): result for result in [*(data.eval_results or []), *new]}
+    data.eval_results = list(replaced.values())
+    if data.model_name is None:
+        data.model_name = report["model"]["name"]
+    card.text = _with_table(card.text, report)
+    card.save(card_path)
+
+
+def format_results(report: dict[str, Any]) -> str:
+    """A report as a Markdown table, in percent; "-" where a comparison is not defined."""
+    return "\n".join([_row(COLUMNS), "|---" * len(COLUMNS) + "|", *_rows(report).values()])
+
+
+def retarget_card(text: str, repo_id: str) -> str:
+    """The card with its examples and its heading naming the repository that it goes to.
+
+    Cards call a model what its folder was called when they were written. One that does not call it by its heading is
+    left as it is.
+    """
+    heading = re.search(r"^# (\S+)$", text, flags=re.MULTILINE)
+    if heading is None or f'"{heading[1]}"' not in text:
+        return text
+    text = text.replace(heading[0], f"# {repo_id}", 1)
+    return text.replace(f'"{heading[1]}"', f'"{repo_id}"')
+
+
+def check_report(report: dict[str, Any]) -> None:
+    """Raise a [`UserError`] if an evaluation's report is not of the form that is known here."""
+    version = report.get("version")
+    if version != REPORT_VERSION:
+        raise UserError(f"the evaluation's report has version {version}; expected {REPORT_VERSION}.")
+    needed = {
+        "model": (report.get("model", {}), ("name",)),
+        "benchmark": (report.get("benchmark", {}), ("name", "split", "num_shapes")),
+        **{f"metrics[{i}]": (m, ("key", "title", "value")) for i, m in enumerate(report.get("metrics", []))},
+    }
+    for place, (values, keys) in needed.items():
+        for key in keys:
+            if key not in values:
+                raise UserError(f"the evaluation's report lacks {place}.{key}.")
+
+
+def _identity(result: EvalResult) -> tuple[str | None, ...]:
+    return result.dataset_type, result.dataset_split, result.metric_type
+
+
+def _with_table(text: str, report: dict[str, Any]) -> str:
+    """The card's text with the report's table in its section."""
+    benchmark = report["benchmark"]
+    name = _slug(f"{benchmark['name']} {benchmark['split']}")
+    start, end = f"<!-- evaluation of {name} -->", "<!-- end of evaluation -->"
+    block = re.compile(re.escape(start) + r"\n(.*?)\n" + re.escape(end), flags=re.DOTALL)
+    found = block.search(text)
+    rows = _rows(report)
+    if found is not None:
+        body = [line for line in found[1].splitlines() if line.startswith("| ")][1:]
+        rows = {**{_title(line): line for line in body}, **rows}
+    table = [_row(COLUMNS), "|---" * len(COLUMNS) + "|", *rows.values()]
+    written = "\n".join([start, _introduction(report), "", *table, end])
+    if found is not None:
+        return text[: found.start()] + written + text[found.end() :]
+    if not re.search(rf"^{EVALUATION_HEADING}$", text, flags=re.MULTILINE):
+        return f"{text.rstrip()}\n\n{EVALUATION_HEADING}\n\n{written}\n"
+    before, after = re.split(rf"^{EVALUATION_HEADING}\n", text, maxsplit=1, flags=re.MULTILINE)
+    section, *rest = re.split(r"^(?=## )", after, maxsplit=1, flags=re.MULTILINE)
+    section = section.replace(NOT_EVALUATED, "").strip()
+    parts = [part for part in (section, written) if part]
+    return f"{before}{EVALUATION_HEADING}\n\n" + "\n\n".join(parts) + "\n\n" + "".join(rest)
+
+
+def _introduction(report: dict[str, Any]) -> str:
+    benchmark = report["benchmark"]
+    classes = f", {benchmark['num_classes']} classes" if benchmark.get("num_classes") else ""
+    text = f"On the split `{benchmark['split']}` of {benchmark['name']} ({benchmark['num_shapes']} shapes{classes})"
+    text += ", in percent"
+    if report.get("templates"):
+        text += f"; class names in the prompts `{report['templates']}`"
+    return text + ":"
+
+
+def _rows(report: dict[str, Any]) -> dict[str, str]:
+    """A line of the table for each metric, by its title."""
+    rows = {}
+    for metric in report["metrics"]:
+        low, high = metric.get("low"), metric.get("high")
+        interval = "-" if low is None or high is None else f"{_percent(low)} to {_percent(high)}"
+        row = _row(
+            (
+                metric["title"],
+                str(metric.get("num_shapes", report["benchmark"]["num_shapes"])),
+                _percent(metric["value"]),
+                interval,
+                *(_percent(metric.get(key)) for key in ("chance", "majority", "teacher")),
+            )
+        )
+        rows[_title(row)] = row
+    return rows
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _title(row: str) -> str:
+    return row.split(" | ", 1)[0]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f}"
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^\w./]+", "-", name).strip("-").lower()
