@@ -193,6 +193,12 @@ def test_a_class_that_is_none(tmp_path):
     write_hdf5_modelnet(tmp_path / "d", names=["spoon", *MODELNET40[1:]])
     with pytest.raises(UserError, match=r"shape_names\.txt: has 40 names; expected the 40 .* in order \('spoon' is"):
         open_benchmark("modelnet40", tmp_path / "d")
+    write_resampled_modelnet(tmp_path / "f", ["chair"])
+    (tmp_path / "f/modelnet40_shape_names.txt").write_text("\n".join(MODELNET40[:39]))
+    with pytest.raises(
+        UserError, match=r"modelnet40_shape_names\.txt: has 39 names; expected the 40 .* \('xbox' is in"
+    ):
+        open_benchmark("modelnet40", tmp_path / "f")
     write_hdf5_modelnet(tmp_path / "e", names=MODELNET40[::-1])
     with pytest.raises(UserError, match=r"shape_names\.txt: .* in order \(they are in another order"):
         open_benchmark("modelnet40", tmp_path / "e")
@@ -307,7 +313,7 @@ def test_a_truncated_hdf5_file(tmp_path, kept):
         (clouds(4)[:, :, :2], np.zeros((4, 1), dtype=np.uint8), r"'data' has shape \(4, 4, 2\) of float32; expected"),
         (clouds(4), np.zeros((3, 1), dtype=np.uint8), "has 4 clouds in 'data' and 3 in 'label'"),
         (clouds(4), np.zeros((4, 2), dtype=np.uint8), r"'label': has shape \(4, 2\) of uint8; expected whole numbers"),
-        (clouds(4), np.zeros((4, 1)), r"'label': has shape \(4,\) of float64; expected whole numbers"),
+        (clouds(4), np.full((4, 1), 0.5), r"'label': has shape \(4,\) of float64; expected whole numbers"),
         (
             np.zeros((4, 4, 3), dtype=np.int64),
             np.zeros(4, dtype=np.uint8),
@@ -328,3 +334,4 @@ def test_embeddings_beside_the_clouds_are_offered(tmp_path):
     save_pickled(tmp_path / "cat_name_pt_feat.npy", {"chair": np.ones(3)})
     benchmark = open_benchmark("modelnet40", tmp_path, allow_partial=True)
     assert benchmark.class_embeddings == tmp_path / "cat_name_pt_feat.npy"
+    assert benchmark.class_teacher == "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"

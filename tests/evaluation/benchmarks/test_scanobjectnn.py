@@ -78,6 +78,7 @@ def test_openshapes_file(tmp_path, kind):
     points = clouds(2890)
     xyz = {"array": points, "objects": object_array(list(points)), "list": list(points)}[kind]
     labels = np.arange(2890) % 15
+    labels = labels.astype(float) if kind == "objects" else labels
     file = tmp_path / "meta_data/scanobjectnn/xyz_label.npy"
     save_pickled(file, {"xyz": xyz, "label": list(labels) if kind == "list" else labels})
     for path in (tmp_path, file):

@@ -17,7 +17,7 @@ LISTED = 5
 Shape = tuple[np.ndarray, np.ndarray | None]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Benchmark:
     """The shapes of a benchmark's split, their classes, and which way is up. Open one with [`open_benchmark`].
 
@@ -32,6 +32,7 @@ class Benchmark:
         read (function of `list[int]`): Gives the clouds of some rows; call `shapes` instead, which checks them.
         class_embeddings (`Path`, *optional*): A published file of the classes' text embeddings, found beside the
             clouds; see [`load_class_embeddings`].
+        class_teacher (`str`, *optional*): Whose embeddings those are, where it is known.
 
     Raises:
         UserError: There is no shape, a label is no class, or two shapes have one id.
@@ -46,6 +47,7 @@ class Benchmark:
     up_axis: Literal["y", "z"]
     read: Callable[[list[int]], list[Shape]]
     class_embeddings: Path | None = None
+    class_teacher: str | None = None
 
     def __post_init__(self) -> None:
         if not self.ids:

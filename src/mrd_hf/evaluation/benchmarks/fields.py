@@ -62,8 +62,19 @@ def labels_of(categories: Iterable[str], class_names: Sequence[str], source: str
     return np.array(labels, dtype=np.int64)
 
 
+def check_names(file: Path, expected: Sequence[str], what_of: str) -> None:
+    """Raise a [`UserError`] unless a text file has the names of the classes, one a line, in their order."""
+    found = read_lines(file)
+    if found != list(expected):
+        wrong = [name for name in (*found, *expected) if (name in found) != (name in expected)]
+        about = f"'{wrong[0]}' is in one alone" if wrong else "they are in another order"
+        raise UserError(
+            f"{file}: has {len(found)} names; expected the {len(expected)} of {what_of} in order ({about})."
+        )
+
+
 def integer_labels(values: Any, field: str) -> np.ndarray:
-    """Labels as files have them, an array (n,) or (n, 1) or a list, as int64 (n,).
+    """Labels as files have them, an array (n,) or (n, 1) or a list, of integers or whole floats, as int64 (n,).
 
     Raises:
         UserError: They are no whole numbers; the message begins with `field`.
@@ -71,7 +82,8 @@ def integer_labels(values: Any, field: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim == 2 and array.shape[1] == 1:
         array = array[:, 0]
-    if array.ndim != 1 or array.dtype.kind not in "iu":
+    is_whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.round(array)).all()))
+    if array.ndim != 1 or not is_whole:
         raise UserError(
             f"{field}: has shape {array.shape} of {array.dtype}; expected whole numbers of shape (n,) or (n, 1)."
         )

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.openshape import TEACHER
 from ...errors import UserError
 from ..class_names import MODELNET10, MODELNET40, readable
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
-from .fields import cloud_of, labels_of, read_items, read_lines
+from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels
 from .pickled_arrays import read_pickled_arrays
 from .shape_files import read_shape_file
@@ -86,16 +87,23 @@ def _openshape(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     embeddings = folder / "cat_name_pt_feat.npy"
     ids = [items[place]["name"] for place in kept]
     published = embeddings if embeddings.is_file() else None
-    return Benchmark(name, split, str(cloud_file), _class_names(name), labels, ids, "y", read, published)
+    return Benchmark(
+        name,
+        split,
+        str(cloud_file),
+        _class_names(name),
+        labels,
+        ids,
+        "y",
+        read,
+        published,
+        TEACHER if published else None,
+    )
 
 
 def _hdf5(name: str, folder: Path, split: str, allow_partial: bool) -> Benchmark:
     names_file = folder / "shape_names.txt"
-    found = read_lines(names_file)
-    if found != list(MODELNET40):
-        wrong = [line for line in found if line not in MODELNET40] + [line for line in MODELNET40 if line not in found]
-        about = f"'{wrong[0]}' is in one alone" if wrong else "they are in another order"
-        raise UserError(f"{names_file}: has {len(found)} names; expected the 40 of ModelNet40 in order ({about}).")
+    check_names(names_file, MODELNET40, "modelnet40")
     if split not in HDF5_SIZES[name]:
         raise UserError(f"{folder}: lacks three shapes of the split '{split}', so {name}'s is not read from it.")
     # Paths of the authors' disk, of which the file's name holds.
@@ -132,6 +140,9 @@ def _resampled(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     list_file = folder / f"{name}_{split}.txt"
     if not list_file.is_file():
         list_file = folder / f"modelnet40_{split}.txt"
+    for of, classes in CLASSES.items():
+        if (names_file := folder / f"{of}_shape_names.txt").is_file():
+            check_names(names_file, classes, of)
     ids = read_lines(list_file)
     labels = labels_of((shape_id.rpartition("_")[0] for shape_id in ids), MODELNET40, str(list_file))
     kept, _ = _of_classes(name, labels)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.openshape import TEACHER
 from ...data.openshape_files import MAX_FILE_BYTES
 from ...data.plain_pickle import read_plain_npy
 from ...errors import UserError
@@ -83,6 +84,7 @@ def open_objaverse_lvis(path: Path, split: str, allow_partial: bool) -> Benchmar
         "y",
         read,
         embeddings if embeddings.is_file() else None,
+        TEACHER if embeddings.is_file() else None,
     )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.openshape import TEACHER
 from ...data.published_fields import what
 from ...errors import UserError
 from ..class_names import SCANOBJECTNN
@@ -79,7 +80,11 @@ def open_scanobjectnn(path: Path, split: str, variant: str | None, allow_partial
         return [(points, None) for points in read_clouds(file, rows)]
 
     ids = [f"{row:05d}" for row in range(len(labels) if clouds is None else len(clouds[0]))]
-    benchmark = Benchmark(name, split, str(file), list(SCANOBJECTNN), labels, ids, "y", read, _embeddings(file))
+    embeddings = file.with_name("cat_name_pt_feat.npy")
+    published = embeddings if embeddings.is_file() else None
+    teacher = TEACHER if published else None
+    class_names = list(SCANOBJECTNN)
+    benchmark = Benchmark(name, split, str(file), class_names, labels, ids, "y", read, published, teacher)
     expected = SIZES[variant][split]
     check_complete(labels, SCANOBJECTNN, expected, f"the {split} split of {name}", str(file), allow_partial)
     return benchmark
@@ -133,8 +138,3 @@ def _read_openshape(file: Path) -> tuple[list[np.ndarray], np.ndarray]:
     if not isinstance(label, (list, np.ndarray)):
         raise UserError(f"{file}: label {what(label)}; expected whole numbers, one a shape.")
     return list(xyz), integer_labels(label, f"{file}: label")
-
-
-def _embeddings(file: Path) -> Path | None:
-    embeddings = file.with_name("cat_name_pt_feat.npy")
-    return embeddings if embeddings.is_file() else None

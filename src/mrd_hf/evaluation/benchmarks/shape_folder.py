@@ -31,7 +31,7 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
     places = [
         (of_class, of_split, file)
         for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and (place := _place(file.relative_to(path))) is not None
+        if file.suffix.lower() in SUFFIXES and file.is_file() and (place := _place(file.relative_to(path))) is not None
         for of_class, of_split in [place]
     ]
     if not places:
