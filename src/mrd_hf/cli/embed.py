@@ -1,0 +1,37 @@
+"""`mrd-hf embed`: shapes into a parquet file."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..errors import UserError
+from ..whole_file import whole_file
+from .embedding_table import EmbeddingFacts, EmbeddingWriter
+from .encoder import Encoder
+from .output import print_json, printable
+from .shape_files import as_text, find_shapes
+
+
+def run(options: argparse.Namespace) -> int:
+    """Embed files; returns the exit code."""
+    output = Path(options.output)
+    if output.suffix.lower() != ".parquet" or output.is_dir():
+        raise UserError(f"--output {output}: expected a file with the suffix .parquet.")
+    files = find_shapes(options.files)
+    encoder = Encoder.load(options.model, options.revision, options.device)
+    failures: list[dict[str, str]] = []
+    with whole_file(output) as sink:
+        writer = EmbeddingWriter(sink, EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width))
+        for names, embeds in encoder.embed_files(files, options.up_axis, options.batch_size, failures):
+            writer.write([as_text(name) for name in names], embeds)
+        writer.close()
+        if len(failures) == len(files):
+            raise UserError(f"none of {len(files)} files could be embedded, so {output} is not written.", exit_code=1)
+    count = len(files) - len(failures)
+    if options.json:
+        print_json({"output": options.output, "model": encoder.name, "count": count, "failed": failures})
+    else:
+        print(f"{count} shapes embedded into {printable(str(output))} (width {encoder.width}).")
+    if failures:
+        print(f"{len(failures)} of {len(files)} files failed.", file=sys.stderr)
+    return 1 if failures else 0

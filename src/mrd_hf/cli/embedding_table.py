@@ -1,0 +1,87 @@
+"""The parquet files of `mrd-hf embed`: a row a shape, with what made the embeddings in the file's metadata."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+
+
+KEY = b"mrd_hf"
+ROWS_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class EmbeddingFacts:
+    """What made embeddings.
+
+    Args:
+        model (`str`): The encoder's name.
+        model_sha256 (`str`): Digest of its weights.
+        teacher (`str`, *optional*): The image-text model whose space they are in.
+        width (`int`): Of the embeddings.
+    """
+
+    model: str
+    model_sha256: str
+    teacher: str | None
+    width: int
+
+
+class EmbeddingWriter:
+    """Writes rows of `path`, `embedding` (fixed-size list of float32) and `model`.
+
+    Args:
+        sink (`BinaryIO`): Open for writing.
+        facts ([`EmbeddingFacts`])
+    """
+
+    def __init__(self, sink: BinaryIO, facts: EmbeddingFacts) -> None:
+        self._facts = facts
+        fields = [("path", pa.string()), ("embedding", pa.list_(pa.float32(), facts.width)), ("model", pa.string())]
+        self._schema = pa.schema(fields, metadata={KEY: json.dumps(facts.__dict__)})
+        self._writer = pq.ParquetWriter(sink, self._schema, compression="zstd", use_dictionary=["model"])
+
+    def write(self, paths: list[str], embeds: np.ndarray) -> None:
+        """Add rows; `embeds` is float32 of shape `(len(paths), width)`."""
+        flat = pa.array(np.ascontiguousarray(embeds).reshape(-1))
+        columns = [
+            pa.array(paths, pa.string()),
+            pa.FixedSizeListArray.from_arrays(flat, self._facts.width),
+            pa.array([self._facts.model] * len(paths), pa.string()),
+        ]
+        self._writer.write_table(pa.table(columns, schema=self._schema))
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def open_embeddings(path: Path) -> tuple[EmbeddingFacts, int, Iterator[tuple[list[str], np.ndarray]]]:
+    """The facts of a file, how many rows it has, and its rows, some thousand at a time.
+
+    Raises:
+        UserError: It is not of `mrd-hf embed`; or, from the iterator, an embedding is missing.
+    """
+    try:
+        file = pq.ParquetFile(path)
+        facts = EmbeddingFacts(**json.loads(file.schema_arrow.metadata[KEY]))
+        types = {field.name: field.type for field in file.schema_arrow}
+        if types["embedding"] != pa.list_(pa.float32(), facts.width) or types["path"] != pa.string():
+            raise ValueError(f"columns {types}")
+    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path}: not a file of `mrd-hf embed` ({type(error).__name__}: {error}).") from None
+    return facts, file.metadata.num_rows, _rows(path, file, facts.width)
+
+
+def _rows(path: Path, file: pq.ParquetFile, width: int) -> Iterator[tuple[list[str], np.ndarray]]:
+    for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
+        embeds = batch.column("embedding")
+        if embeds.null_count > 0:
+            raise UserError(f"{path}: a row has no embedding.")
+        yield batch.column("path").to_pylist(), embeds.flatten().to_numpy().reshape(-1, width)

@@ -1,0 +1,132 @@
+"""The encoder that the command line was told to use."""
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from transformers import AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from .. import MRDForPretraining, PointBertModel, PointCloudFeatureExtractor, Uni3DModel
+from ..errors import UserError
+from ..evaluation.encoding import encode_shapes
+from .output import one_line, progress, report_failure
+from .shape_files import READING_ERRORS, UpAxis, check_size
+
+
+MODEL_VARIABLE = "MRD_HF_MODEL"
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A shape encoder, and what tells it from others.
+
+    Args:
+        model (`PreTrainedModel`): Has `get_point_features`.
+        extractor (`PointCloudFeatureExtractor`): Its own.
+        name (`str`): A folder's name, or `id@commit` of the Hub.
+        sha256 (`str`): Digest of its weights' file; of all of them, one after the other, where there are several.
+    """
+
+    model: PreTrainedModel
+    extractor: PointCloudFeatureExtractor
+    name: str
+    sha256: str
+
+    @classmethod
+    def load(cls, name: str | None, revision: str | None, device: str) -> "Encoder":
+        """Load the encoder of this name or else of the environment variable `MRD_HF_MODEL`.
+
+        Raises:
+            UserError: There is no name, no such encoder, or it is something else.
+        """
+        name = name or os.environ.get(MODEL_VARIABLE)
+        if not name:
+            raise UserError(
+                f"which encoder? Give --model or set {MODEL_VARIABLE}, to a folder (`make demo` trains one into "
+                "outputs/demo/encoder, scripts/convert_checkpoint.py makes one of a peer's) or an id on the Hub. "
+                "There is no default: none has been published yet."
+            )
+        try:
+            # Weights that are pickled are not loaded.
+            model = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True)
+            extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
+            config_file = cached_file(name, "config.json", revision=revision)
+        except (OSError, ValueError, ImportError) as error:
+            kind = "the folder" if os.path.isdir(name) else "no such folder, and not reachable on the Hub:"
+            raise UserError(f"cannot load the encoder {name}: {kind} {one_line(str(error))}") from None
+        if not isinstance(model, (PointBertModel, Uni3DModel, MRDForPretraining)):
+            raise UserError(f"{name} is a {type(model).__name__}, no encoder of shapes; give another --model.")
+        try:
+            model = model.to(device).eval()
+        except (RuntimeError, AssertionError) as error:
+            raise UserError(f"cannot compute on --device {device}: {one_line(str(error))}") from None
+        folder = Path(str(config_file)).parent
+        # The Hub's cache keeps each commit in a folder of that name.
+        full_name = Path(name).resolve().name if os.path.isdir(name) else f"{name}@{folder.name}"
+        return cls(model, extractor, full_name, _weights_digest(folder))
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        """The encoder's own configuration, of a model in pretraining as well."""
+        return self.model.config.point_config if self.model.config.model_type == "mrd" else self.model.config
+
+    @property
+    def teacher(self) -> str | None:
+        """The image-text model whose space the embeddings are in: `id`, or `id@commit`."""
+        id_, revision = self.config.teacher_id, self.config.teacher_revision
+        return f"{id_}@{revision}" if id_ and revision else id_
+
+    @property
+    def width(self) -> int:
+        """Of the embeddings."""
+        return self.config.embedding_size
+
+    def read(self, path: str, up_axis: UpAxis) -> torch.Tensor:
+        """A file as `point_values` of shape `(1, num_points, 6)`; raises one of `READING_ERRORS`."""
+        check_size(path)
+        return self.extractor(path, up_axis=up_axis)["point_values"]
+
+    def embed_files(
+        self, files: Sequence[str], up_axis: UpAxis, batch_size: int, failures: list[dict[str, str]]
+    ) -> Iterator[tuple[list[str], np.ndarray]]:
+        """Embed files, with a progress bar; what cannot be read is reported and left out.
+
+        Args:
+            files (sequence of `str`)
+            up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them.
+            batch_size (`int`): Shapes to encode at once.
+            failures (`list[dict]`): Gets `file` and `error` of each file that is left out.
+
+        Yields:
+            `tuple(list[str], np.ndarray)`: files, and their embeddings, float32 of shape `(len(files), width)`.
+        """
+        names: list[str] = []
+        values: list[torch.Tensor] = []
+        for file in progress(files, "Embedding shapes"):
+            try:
+                values.append(self.read(file, up_axis))
+                names.append(file)
+            except READING_ERRORS as error:
+                failures.append({"file": file, "error": report_failure(file, error)})
+            if len(names) == batch_size:
+                yield names, self._encode(values)
+                names, values = [], []
+        if names:
+            yield names, self._encode(values)
+
+    def _encode(self, values: list[torch.Tensor]) -> np.ndarray:
+        return encode_shapes(self.model, [torch.cat(values)]).numpy()
+
+
+def _weights_digest(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as opened:
+            while block := opened.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()

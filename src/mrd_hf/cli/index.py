@@ -1,0 +1,94 @@
+"""`mrd-hf index`: an index of a folder of shapes, of embeddings, or of a triplet dataset."""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, concatenate_datasets
+
+from ..data.loading import load_all_splits, load_triplets
+from ..data.triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS
+from ..errors import UserError
+from ..evaluation.encoding import encode_dataset
+from ..search import ShapeIndex
+from .embedding_table import EmbeddingFacts, open_embeddings
+from .encoder import Encoder
+from .output import print_json, printable
+from .shape_files import as_text, find_shapes
+
+
+# What is large, or the same in every row.
+LEFT_OUT = ("schema_version", "points", "colors", "images", "texts", *EMBEDDING_COLUMNS, *TEACHER_COLUMNS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Build an index; returns the exit code."""
+    source = options.source
+    output = Path(options.output or f"{source.rstrip('/').removesuffix('.parquet')}-index")
+    failures: list[dict[str, str]] = []
+    if options.split is not None and not options.dataset:
+        raise UserError("--split is for a --dataset.")
+    if options.dataset:
+        index = _index_dataset(source, output, options)
+    elif source.lower().endswith(".parquet"):
+        facts, count, rows = open_embeddings(Path(source))
+        index = _index_rows(rows, count, None, output, facts)
+    elif Path(source).is_dir():
+        files = find_shapes([source])
+        encoder = _load(options)
+        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width)
+        rows = encoder.embed_files(files, options.up_axis, options.batch_size, failures)
+        index = _index_rows(rows, len(files), Path(source), output, facts)
+    else:
+        raise UserError(
+            f"{source}: no such folder of shapes, and no .parquet file of `mrd-hf embed`; for a triplet dataset on "
+            "the Hub add --dataset."
+        )
+    if options.json:
+        print_json({"output": str(output), "model": index.model, "count": len(index), "failed": failures})
+    else:
+        print(f"{len(index)} shapes of {printable(source)} in the index {printable(str(output))}.")
+    if failures:
+        print(f"{len(failures)} of {len(index) + len(failures)} files failed.", file=sys.stderr)
+    return 1 if failures else 0
+
+
+def _load(options: argparse.Namespace) -> Encoder:
+    return Encoder.load(options.model, options.revision, options.device)
+
+
+def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> ShapeIndex:
+    if options.split is not None:
+        dataset = load_triplets(source, options.split)
+    else:
+        dataset = concatenate_datasets(list(load_all_splits(source).values()))
+    encoder = _load(options)
+    embeds = encode_dataset(
+        encoder.model, encoder.extractor, dataset, options.batch_size, progress=sys.stderr.isatty()
+    ).numpy()
+    items: Dataset = dataset.remove_columns([column for column in LEFT_OUT if column in dataset.column_names])
+    return ShapeIndex.build(output, embeds, items, encoder.name, encoder.teacher, encoder.sha256)
+
+
+def _index_rows(
+    rows: Iterator[tuple[list[str], np.ndarray]], most: int, folder: Path | None, output: Path, facts: EmbeddingFacts
+) -> ShapeIndex:
+    """Build an index of at most `most` embedded files; an item's id is its path in `folder`, if that is given."""
+    output.absolute().parent.mkdir(parents=True, exist_ok=True)
+    # On the disk, as a million embeddings take 5 GB.
+    with tempfile.TemporaryFile(dir=output.absolute().parent) as file:
+        items: list[dict[str, Any]] = []
+        for paths, embeds in rows:
+            file.write(np.ascontiguousarray(embeds, dtype=np.float32).data)
+            for path in paths:
+                within = Path(path).relative_to(folder) if folder is not None else Path(path)
+                items.append({"id": as_text(within), "path": as_text(path)})
+        if not items:
+            raise UserError(f"none of {most} shapes could be embedded, so {output} is not made.", exit_code=1)
+        file.flush()
+        stored = np.memmap(file, dtype=np.float32, mode="r", shape=(len(items), facts.width))
+        return ShapeIndex.build(output, stored, items, facts.model, facts.teacher, facts.model_sha256)

@@ -1,0 +1,143 @@
+"""The labels to choose from, and their embeddings."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from ..errors import UserError
+from ..evaluation.prompt_templates import TEMPLATES
+from ..models.text_tower import TextTower
+from .encoder import Encoder
+from .output import progress
+
+
+DEFAULT_TEMPLATES = ("a point cloud model of {}.",)
+MAX_LABELS = 100_000
+MAX_LABEL_LENGTH = 1000
+MAX_LABELS_FILE = 2**27
+# Labels between two steps of the progress bar.
+LABELS_AT_ONCE = 64
+
+
+def split_labels(text: str) -> list[str]:
+    """The labels of `--labels`: between commas, without blanks around, each once."""
+    return _checked(text.split(","), "--labels")
+
+
+def read_labels(path: str) -> list[str]:
+    """The labels of a text file, a line each."""
+    file = Path(path)
+    if not file.is_file():
+        raise UserError(f"{path}: no such file; expected a text file with a label a line.")
+    if file.stat().st_size > MAX_LABELS_FILE:
+        raise UserError(f"{path}: {file.stat().st_size:,} bytes; a file of labels has at most {MAX_LABELS_FILE:,}.")
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error}).") from None
+    return _checked(text.split("\n"), path)
+
+
+def read_class_embeds(path: str, width: int | None = None) -> tuple[list[str], torch.Tensor]:
+    """The labels of a parquet file with the columns `label` and `text_embed`, and their embeddings.
+
+    Args:
+        path (`str`)
+        width (`int`, *optional*): Of the embeddings, as it is expected.
+
+    Returns:
+        `tuple(list[str], torch.Tensor)`: labels, and float32 embeddings of shape `(num_labels, width)`.
+    """
+    try:
+        table = pq.read_table(path, columns=["label", "text_embed"])
+        labels = table.column("label").to_pylist()
+        embeds = np.array(table.column("text_embed").to_pylist(), dtype=np.float32)
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+        raise UserError(f"{path}: expected a parquet file with the columns label and text_embed ({error}).") from None
+    if embeds.ndim != 2 or not all(isinstance(label, str) for label in labels):
+        raise UserError(f"{path}: expected a text as label and numbers as text_embed in each row, and at least one.")
+    if not np.isfinite(embeds).all():
+        raise UserError(f"{path}: column text_embed has values that are not finite.")
+    if width is not None and embeds.shape[1] != width:
+        raise UserError(
+            f"{path}: embeddings of width {embeds.shape[1]}, but the encoder's have {width}; embed the labels with "
+            "the encoder's own teacher."
+        )
+    if len(_checked(labels, path)) != len(labels):
+        raise UserError(f"{path}: a label is empty or there twice.")
+    return labels, torch.from_numpy(embeds)
+
+
+def chosen_templates(given: list[str] | None) -> tuple[str, ...]:
+    """The prompt templates that `--template` names or spells out."""
+    templates: list[str] = []
+    for template in given or DEFAULT_TEMPLATES:
+        if template not in TEMPLATES and "{}" not in template:
+            raise UserError(
+                f"--template {template!r} has no {{}} for the label to stand in, and is none of the sets "
+                f"{', '.join(TEMPLATES)}."
+            )
+        templates += TEMPLATES.get(template, (template,))
+    return tuple(templates)
+
+
+def embed_labels(
+    labels: list[str], templates: tuple[str, ...], encoder: Encoder, tower_name: str | None, device: str
+) -> torch.Tensor:
+    """Embed labels with the text side of the encoder's teacher, or with another text tower that is given.
+
+    Returns:
+        `torch.Tensor` of shape `(len(labels), width)`: float32, L2-normalised.
+
+    Raises:
+        UserError: The encoder names no teacher, the text tower does not load, or is of another width.
+    """
+    config = encoder.config
+    if tower_name is None and config.teacher_id is None:
+        raise UserError(
+            f"the encoder {encoder.name} does not say in whose space its embeddings are; give --text-tower, the "
+            "image-text model that it was trained with, or --class-embeds."
+        )
+    tower = load_text_tower(
+        tower_name or config.teacher_id, None if tower_name else config.teacher_revision, encoder.width, device
+    )
+    starts = range(0, len(labels), LABELS_AT_ONCE)
+    parts = [
+        tower.embed_classes(labels[start : start + LABELS_AT_ONCE], templates)
+        for start in progress(starts, "Embedding labels")
+    ]
+    return torch.cat(parts).cpu()
+
+
+def load_text_tower(name: str, revision: str | None, width: int, device: str) -> TextTower:
+    """Load a text tower whose embeddings can be compared with others of this width.
+
+    Raises:
+        UserError: It does not load, or is of another width.
+    """
+    try:
+        tower = TextTower.from_pretrained(name, revision=revision, device=device)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{error} If you have it elsewhere, give its folder as --text-tower.") from None
+    if tower.width != width:
+        raise UserError(
+            f"the text tower {name} embeds into width {tower.width}, but the shapes' embeddings have {width}; give "
+            "as --text-tower the image-text model that the encoder was trained with."
+        )
+    return tower
+
+
+def _checked(candidates: list[str], source: str) -> list[str]:
+    """Labels without blanks around and without repetitions, in their order."""
+    labels = list(dict.fromkeys(stripped for label in candidates if (stripped := label.strip())))
+    if not labels:
+        raise UserError(f"{source}: no label in it; give at least one, better two.")
+    if len(labels) > MAX_LABELS:
+        raise UserError(f"{source}: {len(labels):,} labels; at most {MAX_LABELS:,} can be given at once.")
+    longest = max(labels, key=len)
+    if len(longest) > MAX_LABEL_LENGTH:
+        raise UserError(f"{source}: a label of {len(longest):,} characters; at most {MAX_LABEL_LENGTH:,} are taken.")
+    return labels

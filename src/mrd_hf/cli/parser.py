@@ -1,0 +1,178 @@
+"""What `mrd-hf` understands. Imports nothing of the package, so that `--help` need not wait for torch."""
+
+import argparse
+
+
+DESCRIPTION = """\
+Classify, embed, search and draw 3D shapes: .ply .glb .gltf .obj .off .stl .npy .npz .pcd .xyz
+
+  mrd-hf classify chair.glb --labels "chair,table,lamp"
+  mrd-hf embed models/ -o models.parquet
+  mrd-hf index models/ -o models-index
+  mrd-hf search models-index "a red armchair"
+  mrd-hf render chair.glb -o chair.png --views 4
+"""
+EPILOG = """\
+The encoder is --model or the environment variable MRD_HF_MODEL: a folder, or an id on the Hub.
+Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
+`mrd-hf COMMAND --help` says more of each.
+"""
+
+CLASSIFY = """\
+Say what shapes are, among labels of your own; the scores of a shape's labels add up to 1.
+
+  mrd-hf classify chair.glb scans/*.ply --labels "chair,table,lamp"
+  mrd-hf classify chair.glb --labels-file labels.txt --template "a photo of a {}." --json
+  mrd-hf classify chair.glb --class-embeds class_texts.parquet
+"""
+EMBED = """\
+Embed shapes into a parquet file: a row each, with the columns path, embedding and model.
+
+  mrd-hf embed chair.glb models/ -o models.parquet
+
+Files that cannot be read are reported and left out, and the exit code is then 1.
+"""
+INDEX = """\
+Make an index to search of a folder of shapes, of what `mrd-hf embed` wrote, or of a triplet dataset.
+
+  mrd-hf index models/ -o models-index
+  mrd-hf index models.parquet -o models-index
+  mrd-hf index scripts/demo_data --dataset -o demo-index
+"""
+SEARCH = """\
+Find the shapes of an index that are nearest to a text, a picture or a shape; scores are cosines.
+
+  mrd-hf search models-index "a red armchair"
+  mrd-hf search models-index --image photo.jpg -k 20
+  mrd-hf search models-index --shape chair.glb --json
+"""
+RENDER = """\
+Draw a mesh or a point cloud on the CPU into a PNG; several views around it become a strip.
+
+  mrd-hf render chair.glb -o chair.png --views 4
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line; `command` of its result names the sub-command."""
+    parser = argparse.ArgumentParser(
+        prog="mrd-hf",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
+    _add_classify(_command(commands, "classify", "say what shapes are, among labels of your own", CLASSIFY))
+    _add_embed(_command(commands, "embed", "embed shapes into a parquet file", EMBED))
+    _add_index(_command(commands, "index", "make an index to search", INDEX))
+    _add_search(_command(commands, "search", "find shapes by a text, a picture or a shape", SEARCH))
+    _add_render(_command(commands, "render", "draw a mesh or a point cloud", RENDER))
+    return parser
+
+
+def _command(commands, name: str, summary: str, description: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+    return commands.add_parser(
+        name,
+        help=summary,
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_classify(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE", help="shapes, or folders of them")
+    labels = parser.add_mutually_exclusive_group(required=True)
+    labels.add_argument("--labels", help="labels to choose from, separated by commas")
+    labels.add_argument("--labels-file", metavar="FILE", help="text file with a label a line")
+    labels.add_argument("--class-embeds", metavar="FILE", help="parquet file of labels (label) embedded (text_embed)")
+    parser.add_argument(
+        "--template",
+        action="append",
+        dest="templates",
+        help="text that a label takes the {} of; several, or a set's name (none, simple, openshape64), are averaged "
+        "over (default: 'a point cloud model of {}.')",
+    )
+    parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="labels to show (default: 5)")
+    _add_model(parser)
+    _add_teacher(parser)
+    _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_embed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="shapes, or folders of them")
+    parser.add_argument("-o", "--output", required=True, metavar="FILE", help="parquet file to write")
+    _add_model(parser)
+    _add_batch_size(parser)
+    _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_index(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help="folder of shapes, or parquet file of `mrd-hf embed`")
+    parser.add_argument("-o", "--output", metavar="INDEX", help="folder to write (default: SOURCE-index)")
+    parser.add_argument("--dataset", action="store_true", help="SOURCE is a triplet dataset: a folder or a Hub id")
+    parser.add_argument("--split", help="split of the dataset (default: all)")
+    _add_model(parser)
+    _add_batch_size(parser)
+    _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_search(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("index", metavar="INDEX", help="folder that `mrd-hf index` wrote")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="find what these words say")
+    parser.add_argument("--image", metavar="FILE", help="find what this picture shows")
+    parser.add_argument("--shape", metavar="FILE", help="find shapes like this one")
+    parser.add_argument("-k", type=_positive, default=10, help="shapes to find (default: 10)")
+    _add_model(parser, purpose="for --shape, the encoder that made the index")
+    _add_teacher(parser)
+    _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_render(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="the shape")
+    parser.add_argument("-o", "--output", metavar="FILE", help="PNG to write (default: NAME-views.png, here)")
+    parser.add_argument("--views", type=_positive, default=4, metavar="N", help="views around it (default: 4)")
+    parser.add_argument("--size", type=_positive, default=384, help="pixels a side of a view (default: 384)")
+    _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_model(parser: argparse.ArgumentParser, purpose: str = "the encoder") -> None:
+    parser.add_argument("--model", help=f"{purpose}: a folder or a Hub id (default: $MRD_HF_MODEL)")
+    parser.add_argument("--revision", help="branch, tag or commit of the encoder on the Hub")
+    parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: cpu)")
+
+
+def _add_teacher(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--text-tower",
+        "--teacher",
+        dest="teacher",
+        metavar="MODEL",
+        help="what embeds words and pictures: a folder or a Hub id (default: the teacher that the encoder or index "
+        "names)",
+    )
+
+
+def _add_batch_size(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--batch-size", type=_positive, default=16, help="shapes to encode at once (default: 16)")
+
+
+def _add_up_axis(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--up-axis", choices=("y", "z"), help="which axis points up in the files (default: y)")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON, and nothing else, on stdout")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is below 1")
+    return value

@@ -1,0 +1,114 @@
+"""`mrd-hf render`: pictures of a mesh or a point cloud."""
+
+import argparse
+import logging
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from PIL import Image
+
+from ..data.mesh_folder import Z_UP_TO_Y_UP
+from ..data.rendering import RenderSettings, render_views
+from ..errors import UserError
+from ..evaluation.point_drawing import MAX_POINTS, draw_points
+from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
+from ..models.mesh_loading import TexturedMesh, load_shape
+from ..whole_file import whole_file
+from .output import one_line, print_json, printable
+from .shape_files import READING_ERRORS, UpAxis, check_size
+
+
+logger = logging.getLogger(__name__)
+
+# Of all views together: 8192 x 8192, 0.2 GB.
+MAX_PIXELS = 2**26
+VIEWS_A_ROW = 6
+# Grey level of points without colours: lighter than the encoders', which is dark on white.
+UNCOLORED = 0.65
+DPI = 100
+
+
+def run(options: argparse.Namespace) -> int:
+    """Draw a file; returns the exit code."""
+    path = Path(options.file)
+    output = Path(options.output or f"{path.stem}-views.png")
+    if output.suffix.lower() != ".png" or output.is_dir():
+        raise UserError(f"--output {output}: expected a file with the suffix .png.")
+    if options.output is None and output.exists():
+        raise UserError(f"{output} exists; say with --output where to write.")
+    if options.views * options.size**2 > MAX_PIXELS:
+        raise UserError(
+            f"--views {options.views} of --size {options.size} are over {MAX_PIXELS:,} pixels; ask for less."
+        )
+    settings = RenderSettings(options.views, options.size)
+    try:
+        views = _views(path, settings, options.up_axis)
+    except READING_ERRORS as error:
+        raise UserError(one_line(str(error) or type(error).__name__)) from None
+    with whole_file(output) as sink:
+        Image.fromarray(contact_strip(views)).save(sink, "PNG")
+    if options.json:
+        print_json({"output": str(output), "views": len(views)})
+    else:
+        print(printable(str(output)))
+    return 0
+
+
+def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
+    """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file.")
+    check_size(str(path))
+    if path.suffix.lower() not in MESH_SUFFIXES:
+        return draw_cloud(path, None, settings, up_axis)
+    shape = load_shape(path)
+    if not isinstance(shape, TexturedMesh):
+        return draw_cloud(*shape, settings, up_axis)
+    for warning in shape.warnings:
+        logger.warning(f"{path}: {warning}.")
+    return render_views(shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape, settings)
+
+
+def draw_cloud(
+    points: Path | np.ndarray, colors: np.ndarray | None, settings: RenderSettings, up_axis: UpAxis
+) -> np.ndarray:
+    """Pictures of a point cloud from around it, the first from the front and a little to its left.
+
+    Args:
+        points (`Path` or `np.ndarray` of shape `(num_points, 3)`), colors (`np.ndarray`, *optional*), up_axis:
+            As [`PointCloudFeatureExtractor`] takes them, and with its errors.
+        settings (`RenderSettings`): How many views, and their resolution.
+
+    Returns:
+        `np.ndarray` of shape `(num_views, resolution, resolution, 3)`: uint8 sRGB.
+    """
+    extractor = PointCloudFeatureExtractor(num_points=MAX_POINTS, default_color=UNCOLORED)
+    (values,) = extractor(points, colors, up_axis=up_axis, return_tensors="np")["point_values"]
+    values = np.unique(values, axis=0)  # of a small cloud the extractor repeats the points
+    views = []
+    for view in range(settings.num_views):
+        turn = -2 * np.pi * view / settings.num_views  # the cloud turns as the camera would, the other way round
+        cos, sin = np.cos(turn), np.sin(turn)
+        turned = values[:, :3] @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]).T
+        figure = Figure(figsize=(settings.resolution / DPI,) * 2, dpi=DPI, facecolor="white")
+        canvas = FigureCanvasAgg(figure)
+        draw_points(figure.add_axes((0, 0, 1, 1)), turned, values[:, 3:] * 255)
+        canvas.draw()
+        views.append(np.asarray(canvas.buffer_rgba())[..., :3])
+    return np.stack(views)
+
+
+def contact_strip(views: np.ndarray) -> np.ndarray:
+    """Pictures side by side, `VIEWS_A_ROW` in a row, white where the last row ends early.
+
+    Args:
+        views (`np.ndarray` of shape `(num_views, height, width, 3)`): uint8.
+    """
+    count, height, width, _ = views.shape
+    columns = min(count, VIEWS_A_ROW)
+    rows = -(-count // columns)
+    padded = np.full((rows * columns, height, width, 3), 255, dtype=np.uint8)
+    padded[:count] = views
+    return padded.reshape(rows, columns, height, width, 3).swapaxes(1, 2).reshape(rows * height, columns * width, 3)

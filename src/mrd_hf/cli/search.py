@@ -1,0 +1,115 @@
+"""`mrd-hf search`: the shapes of an index that are nearest to a text, a picture or a shape."""
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from ..errors import UserError
+from ..models.mesh_limits import check_image_size
+from ..search import Hit, ShapeIndex
+from ..teacher import Teacher
+from .encoder import Encoder
+from .labels import load_text_tower
+from .output import one_line, print_json, printable
+from .shape_files import READING_ERRORS
+
+
+# What a hit is called, the first that it has.
+NAME_FIELDS = ("path", "name", "id")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Search an index; returns the exit code."""
+    given = {kind: value for kind in ("text", "image", "shape") if (value := getattr(options, kind)) is not None}
+    if len(given) != 1:
+        raise UserError(
+            f"got {' and '.join(given) or 'nothing'} to search for; give one of TEXT, --image and --shape."
+        )
+    ((kind, query),) = given.items()
+    index = ShapeIndex.open(options.index)
+    embed = {"text": _embed_text, "image": _embed_image, "shape": _embed_shape}[kind]
+    (hits,) = index.search(embed(query, index, options), options.k)
+    if options.json:
+        print_json({kind: query, "hits": [{"score": hit.score, "row": hit.row, "item": hit.item} for hit in hits]})
+        return 0
+    for rank, hit in enumerate(hits, start=1):
+        print(f"{rank:4}  {hit.score:6.3f}  {_describe(hit)}")
+    return 0
+
+
+def _describe(hit: Hit) -> str:
+    """The item's names, as far as they differ."""
+    values: list[Any] = [hit.item.get(field) for field in NAME_FIELDS]
+    names = dict.fromkeys(str(value) for value in values if value is not None)
+    path, *others = map(printable, names)
+    return f"{path}  ({', '.join(others)})" if others and others[0] not in path else path
+
+
+def _embed_text(text: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
+    if not text.strip():
+        raise UserError("the text to search for is empty.")
+    name, revision = _teacher(index, options)
+    return load_text_tower(name, revision, index.width, options.device).embed([text]).cpu().numpy()
+
+
+def _embed_image(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
+    image = _read_image(path)
+    name, revision = _teacher(index, options)
+    teacher = Teacher.from_pretrained(name, revision=revision, device=options.device)
+    if teacher.embedding_dim != index.width:
+        raise UserError(
+            f"{name} embeds into width {teacher.embedding_dim}, but the index's embeddings have {index.width}; give "
+            f"as --teacher the model that its encoder {index.model} was trained with."
+        )
+    return teacher.embed_images([image]).cpu().numpy()
+
+
+def _read_image(path: str) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            check_image_size(image)
+            image.load()
+            return image
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such file.") from None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise UserError(f"{path}: cannot be read as a picture ({one_line(str(error))}).") from None
+
+
+def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
+    encoder = Encoder.load(options.model, options.revision, options.device)
+    if index.model_sha256 is not None and encoder.sha256 != index.model_sha256:
+        raise UserError(
+            f"{options.index} was made by the encoder {index.model} (weights {index.model_sha256[:12]}), and "
+            f"{encoder.name} has other weights ({encoder.sha256[:12]}): their embeddings cannot be compared. Give its "
+            "encoder as --model, or build the index anew with this one."
+        )
+    try:
+        values = encoder.read(path, options.up_axis)
+    except READING_ERRORS as error:
+        raise UserError(one_line(str(error))) from None
+    with torch.inference_mode():
+        return encoder.model.get_point_features(values.to(encoder.model.device)).float().cpu().numpy()
+
+
+def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str | None]:
+    """Id and revision of what words and pictures are to be embedded with."""
+    if options.teacher is None and index.teacher is None:
+        raise UserError(
+            f"{options.index} does not say in whose space its embeddings are; give as --teacher the model that its "
+            f"encoder {index.model} was trained with."
+        )
+    if options.teacher is not None:
+        if index.teacher is not None and options.teacher != index.teacher.partition("@")[0]:
+            print(
+                f"note: the index's embeddings are in the space of {printable(index.teacher)}; make sure that "
+                f"{printable(options.teacher)} is the same model.",
+                file=sys.stderr,
+            )
+        return options.teacher, None
+    name, _, revision = str(index.teacher).partition("@")
+    return name, revision or None

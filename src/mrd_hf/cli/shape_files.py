@@ -1,0 +1,55 @@
+"""The files that the command line is given: found in folders, and read one by one, so that a bad one ends nothing."""
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+from ..errors import UserError
+from ..models.feature_extraction_point_cloud import MESH_SUFFIXES
+from ..models.point_cloud_files import CLOUD_SUFFIXES
+
+
+UpAxis = Literal["y", "z"] | None
+SHAPE_SUFFIXES = MESH_SUFFIXES + CLOUD_SUFFIXES
+# Larger ones take more memory than most machines have.
+MAX_FILE_SIZE = 2**31
+# What reading a file may raise; whatever else there is is a mistake of ours.
+READING_ERRORS = (ValueError, OSError, MemoryError, RecursionError)
+
+
+def find_shapes(paths: Iterable[str]) -> list[str]:
+    """The files among `paths`, and the shapes in the folders among them and below, in the order of their names.
+
+    Raises:
+        UserError: One of them is not there, or a folder has no shape in it.
+    """
+    files: list[str] = []
+    for path in paths:
+        if not os.path.lexists(path):
+            raise UserError(f"{path}: no such file or folder.")
+        if not os.path.isdir(path):
+            files.append(path)
+            continue
+        found = [
+            os.path.join(folder, name)
+            for folder, _, names in os.walk(path)
+            for name in names
+            if name.lower().endswith(SHAPE_SUFFIXES)
+        ]
+        if not found:
+            raise UserError(f"{path}: no shape in it; expected files of {', '.join(SHAPE_SUFFIXES)}.")
+        files += sorted(found)
+    return list(dict.fromkeys(files))
+
+
+def check_size(path: str) -> None:
+    """Raise a `ValueError` for a file that is too large to be read."""
+    size = os.stat(path).st_size
+    if size > MAX_FILE_SIZE:
+        raise ValueError(f"{path}: {size / 2**30:.1f} GiB; files of at most {MAX_FILE_SIZE // 2**30} GiB are read.")
+
+
+def as_text(path: str | Path) -> str:
+    """A path as it can be stored: bytes that are no UTF-8, which file names may have, become escapes."""
+    return os.fsencode(path).decode("utf-8", errors="backslashreplace")
