@@ -110,7 +110,7 @@ def write_embedding_map(
         title (`str`):
             Of the page; any text.
         seed (`int`, defaults to 0):
-            Draws the shapes, their points, and starts the map.
+            Draws the shapes, where there are too many, and the points of each.
 
     Raises:
         UserError: If plotly or scikit-learn is not installed.
@@ -122,7 +122,7 @@ def write_embedding_map(
     _check(embeds, num_shapes, names, labels, class_names, class_embeds)
     rows = choose_rows(num_shapes, MAX_SHAPES, seed)
     shown = {modality: unit_rows(embeds[modality], modality)[rows] for modality in MODALITIES if modality in embeds}
-    positions = project_embeddings(shown, seed)
+    positions = project_embeddings(shown)
     nearest = [[]] * len(rows) if class_embeds is None else _nearest_classes(shown["3D"], class_embeds)
     shapes = []
     for place, (row, cloud) in enumerate(_read_clouds(clouds, rows)):
@@ -184,17 +184,17 @@ def choose_rows(num_shapes: int, count: int, seed: int) -> list[int]:
     return sorted(np.random.default_rng(seed).choice(num_shapes, count, replace=False).tolist())
 
 
-def project_embeddings(embeds: dict[str, np.ndarray], seed: int) -> dict[str, np.ndarray]:
+def project_embeddings(embeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Places of all modalities' embeddings on one map.
 
     Embeddings of one modality fill a region of their own, whatever they are of (the modality gap; Liang et al.,
     NeurIPS 2022), so that a map of them as they are shows three islands. Therefore each modality's mean is taken off
-    first, and what is left is brought to length 1. PCA to 50 dimensions and t-SNE follow, with one thread, since sums
-    of several threads differ from run to run, and t-SNE makes much of little.
+    first, and what is left is brought to length 1. PCA to 50 dimensions and t-SNE follow. Nothing is drawn at random:
+    t-SNE starts from the first two dimensions. It has one thread, since sums of several threads differ from run to
+    run, and t-SNE makes much of little.
 
     Args:
         embeds (`dict` of `np.ndarray` of shape `(num_shapes, width)`): Of length 1, by modality.
-        seed (`int`)
 
     Returns:
         `dict` of `np.ndarray` of shape `(num_shapes, 2)`: By modality; float64 with 2 decimals, in -50..50.
@@ -215,8 +215,8 @@ def project_embeddings(embeds: dict[str, np.ndarray], seed: int) -> dict[str, np
         # As init="pca" has it, which divides by zero as well.
         start = np.zeros((count, 2))
         start[:, : reduced.shape[1]] = 1e-4 * reduced[:, :2]
-        map_ = TSNE(perplexity=_perplexity(count), init=start.astype(np.float32), random_state=seed)
-        places = map_.fit_transform(reduced).astype(np.float64)
+        tsne = TSNE(perplexity=_perplexity(count), init=start.astype(np.float32))
+        places = tsne.fit_transform(reduced).astype(np.float64)
     low, high = places.min(axis=0), places.max(axis=0)
     places = (places - (low + high) / 2) / max(float((high - low).max()), 1e-12) * MAP_SIZE
     places = np.round(places, 2) + 0.0  # + 0.0: no -0.0
