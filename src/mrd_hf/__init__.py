@@ -3,7 +3,7 @@
 Importing the package registers its models with transformers' Auto classes, and its pipelines.
 """
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .models.configuration_mrd import MRDConfig
@@ -14,6 +14,10 @@ from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from .models.modeling_point_bert import PointBertForShapeClassification, PointBertModel, PointBertOutput
 from .models.modeling_uni3d import Uni3DModel, Uni3DOutput
+from .models.pipeline_point_cloud_feature_extraction import PointCloudFeatureExtractionPipeline
+from .models.pipeline_zero_shot_point_cloud_classification import ZeroShotPointCloudClassificationPipeline
+from .models.processing_mrd import MRDProcessor
+from .models.text_tower import TextTower
 
 
 __version__ = "0.1.0"
@@ -28,6 +32,9 @@ AutoModelForPreTraining.register(MRDConfig, MRDForPretraining)
 AutoFeatureExtractor.register(PointBertConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(Uni3DConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(MRDConfig, PointCloudFeatureExtractor)
+AutoProcessor.register(PointBertConfig, MRDProcessor)
+AutoProcessor.register(Uni3DConfig, MRDProcessor)
+AutoProcessor.register(MRDConfig, MRDProcessor)
 for _task, _pipeline_class in pipeline_classes().items():
     PIPELINE_REGISTRY.register_pipeline(_task, _pipeline_class, pt_model=AutoModel, type="multimodal")
 
@@ -38,6 +45,7 @@ PointBertModel.register_for_auto_class("AutoModel")
 Uni3DModel.register_for_auto_class("AutoModel")
 MRDForPretraining.register_for_auto_class("AutoModelForPreTraining")
 PointCloudFeatureExtractor.register_for_auto_class()
+MRDProcessor.register_for_auto_class()
 
 __all__ = [
     "POINT_BERT_PRESETS",
@@ -45,12 +53,16 @@ __all__ = [
     "MRDConfig",
     "MRDForPretraining",
     "MRDForPretrainingOutput",
+    "MRDProcessor",
     "PointBertConfig",
     "PointBertForShapeClassification",
     "PointBertModel",
     "PointBertOutput",
+    "PointCloudFeatureExtractionPipeline",
     "PointCloudFeatureExtractor",
+    "TextTower",
     "Uni3DConfig",
     "Uni3DModel",
     "Uni3DOutput",
+    "ZeroShotPointCloudClassificationPipeline",
 ]

@@ -11,10 +11,11 @@ from safetensors.torch import load_file, save_file
 from test_feature_extraction_point_cloud import quarters, textured_square, write_textured_obj
 from test_modeling_mrd import teacher_embeds, tiny_mrd
 from tiny_encoders import clouds, tiny_encoder
-from transformers import AutoModel
-from transformers.dynamic_module_utils import get_imports
+from tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from transformers import AutoModel, pipeline
+from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
-from mrd_hf import PointBertModel, PointCloudFeatureExtractor
+from mrd_hf import MRDProcessor, PointBertModel, PointCloudFeatureExtractor
 
 
 # Its arguments: the folder, the Auto class, the output to write, and the model's inputs in their order.
@@ -37,6 +38,82 @@ save_file({"values": values, "result": result}, f"{folder}/outputs.safetensors")
 assert not any(name.startswith("mrd_hf.") for name in sys.modules)
 print(type(model).__module__, type(extractor).__module__)
 """
+
+
+# Its arguments: a mesh, and the folders of encoders to classify it with. Writes beside each folder what it found.
+STRANGER_CLASSIFIES = """
+import json
+import sys
+
+sys.modules["mrd_hf"] = None
+
+import transformers
+from PIL import Image
+
+mesh, *folders = sys.argv[1:]
+for folder in folders:
+    trusted = {"model": folder, "trust_remote_code": True, "device": "cpu"}
+    classify = transformers.pipeline("zero-shot-point-cloud-classification", **trusted)
+    embed = transformers.pipeline("point-cloud-feature-extraction", **trusted)
+    processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+    inputs = processor(points=mesh, text=["a mug"], images=[Image.new("RGB", (9, 9))])
+    try:
+        transformers.pipeline("point-cloud-feature-extraction", model=folder, trust_remote_code=False)
+    except ValueError as error:
+        refusal = str(error)
+    # What was loaded as remote code carries its code on.
+    classify.model.save_pretrained(f"{folder}-again")
+    classify.feature_extractor.save_pretrained(f"{folder}-again")
+    heir = transformers.pipeline(
+        "point-cloud-feature-extraction", model=f"{folder}-again", trust_remote_code=True, device="cpu"
+    )
+    found = {
+        "scores": classify([mesh, mesh], candidate_labels=["chair", "mug"], hypothesis_template="{}", batch_size=2),
+        "embedding": embed(mesh),
+        "inherited": heir(mesh),
+        "values": inputs["point_values"].tolist(),
+        "names": sorted(inputs),
+        "modules": [type(thing).__module__ for thing in (classify, embed, processor, heir)],
+        "refusal": refusal,
+    }
+    with open(f"{folder}.json", "w") as out:
+        json.dump(found, out)
+assert not any(name.startswith("mrd_hf.") for name in sys.modules)
+"""
+
+
+def test_pipelines_and_processor_run_without_the_package(tmp_path):
+    teacher = save_tiny_clip(tmp_path / "clip")
+    processor = MRDProcessor.from_teacher(PointCloudFeatureExtractor(num_points=30), str(teacher))
+    mesh = str(tmp_path / "square.glb")
+    textured_square(quarters()).export(mesh)
+    folders = {kind: tmp_path / kind for kind in ("openshape", "uni3d")}
+    for kind, folder in folders.items():
+        model = tiny_encoder(kind, projection_dim=CLIP_WIDTH, teacher_id=str(teacher), logit_scale=50.0)
+        model.save_pretrained(folder)  # alone: no pipeline was saved
+        processor.save_pretrained(folder)
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", STRANGER_CLASSIFIES, mesh, *folders.values()],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+    )
+    assert done.returncode == 0, done.stderr
+    for folder in folders.values():
+        found = json.loads(folder.with_suffix(".json").read_text())
+        assert all(module.startswith("transformers_modules.") for module in found["modules"])
+        assert "trust_remote_code=True" in found["refusal"]
+        classify = pipeline("zero-shot-point-cloud-classification", model=str(folder), device="cpu")
+        embed = pipeline("point-cloud-feature-extraction", model=str(folder), device="cpu")
+        assert type(classify).__module__.startswith("mrd_hf.")
+        expected = classify(mesh, candidate_labels=["chair", "mug"], hypothesis_template="{}")
+        for one in found["scores"]:
+            assert [entry["label"] for entry in one] == [entry["label"] for entry in expected]
+            assert [entry["score"] for entry in one] == pytest.approx([e["score"] for e in expected], abs=1e-5)
+        assert found["embedding"] == pytest.approx(embed(mesh), abs=1e-6)
+        assert found["inherited"] == pytest.approx(found["embedding"], abs=1e-6)
+        assert torch.equal(torch.tensor(found["values"]), processor(mesh)["point_values"])
+        assert found["names"] == ["attention_mask", "input_ids", "pixel_values", "point_values"]
 
 
 @pytest.mark.parametrize(
@@ -88,6 +165,15 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
     }
     needed = {package for name in code for package in get_imports(tmp_path / name)}
     assert needed - set(sys.stdlib_module_names) == {"numpy", "torch", "transformers"}
+
+
+def test_an_encoders_folder_has_all_its_code_and_asks_for_nothing_else(tmp_path):
+    tiny_encoder("openshape").save_pretrained(tmp_path)
+    code = {path.name for path in tmp_path.glob("*.py")}
+    needed = {package for name in code for package in get_imports(tmp_path / name)}
+    assert needed - set(sys.stdlib_module_names) == {"huggingface_hub", "numpy", "torch", "transformers"}
+    relative = {name for path in tmp_path.glob("*.py") for name in get_relative_imports(path)}
+    assert {f"{name}.py" for name in relative} <= code
 
 
 def test_with_the_package_its_own_code_is_used(tmp_path):
