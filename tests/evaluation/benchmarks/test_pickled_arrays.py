@@ -85,6 +85,20 @@ def test_code_is_refused_and_not_run(tmp_path, wrap):
     assert not (tmp_path / "ran").exists()
 
 
+@pytest.mark.parametrize("value", [np.dtype("f4"), np.ndarray])
+def test_what_is_no_value_is_refused(tmp_path, value):
+    np.save(tmp_path / "x.npy", object_array([{"xyz": value}]), allow_pickle=True)
+    with pytest.raises(UserError, match=r"x\.npy: has a bare (dtype|ndarray) where a value belongs"):
+        read_pickled_arrays(tmp_path / "x.npy")
+
+
+def test_one_array_of_objects_in_two_places(tmp_path):
+    array = object_array(list(clouds(2)))
+    np.save(tmp_path / "x.npy", {"xyz": array, "same": array}, allow_pickle=True)
+    found = read_pickled_arrays(tmp_path / "x.npy")
+    assert isinstance(found["same"], list) and np.array_equal(found["same"][1], array[1])
+
+
 @pytest.mark.parametrize("kept", [0.0, 0.001, 0.3, 0.999])
 def test_a_file_cut_off_is_an_error_that_names_it(tmp_path, kept):
     np.save(tmp_path / "x.npy", object_array([{"xyz": cloud} for cloud in clouds(3, 900)]), allow_pickle=True)
