@@ -97,6 +97,26 @@ def test_the_folder_is_complete_and_names_no_path_of_this_machine(tmp_path):
     assert "{{" not in card.content
 
 
+@pytest.mark.parametrize("where", ["beside", "inside"])
+def test_the_scale_of_similarities_is_kept(tmp_path, where):
+    """OpenShape's training keeps its logarithm in an entry of its own, ULIP and Uni3D among the tensors."""
+    tensors = prefixed("module.", drawn(openshape(*SMALL, 1280)))
+    if where == "beside":
+        torch.save(training_checkpoint(tensors), tmp_path / "m.pt")
+    else:
+        torch.save({**tensors, "module.logit_scale": torch.tensor([2.66])}, tmp_path / "m.pt")
+    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    assert AutoModel.from_pretrained(tmp_path / "mine").config.logit_scale == pytest.approx(14.2963, rel=1e-4)
+
+
+@pytest.mark.parametrize("value", [torch.nan, 1000.0, [1.0, 2.0]])
+def test_a_scale_that_is_none_is_left_out(tmp_path, value):
+    tensors = prefixed("module.", drawn(openshape(*SMALL, 1280)))
+    torch.save({**tensors, "module.logit_scale": torch.tensor(value)}, tmp_path / "m.pt")
+    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    assert AutoModel.from_pretrained(tmp_path / "mine").config.logit_scale is None
+
+
 def test_what_is_left_out_and_what_to_know_is_said(tmp_path):
     tensors = prefixed("module.", drawn(openshape(*SMALL, 1280)))
     raw = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}

@@ -36,11 +36,14 @@ class Checkpoint:
         tensors (`dict[str, torch.Tensor]`): By their names in the file.
         entry (`str`, *optional*): Under which the file keeps them; None if it holds nothing else.
         others (`tuple[str, ...]`): What else the file holds: optimizer states, counters, ...
+        logit_scale (`float`, *optional*):
+            What similarities were multiplied with in training: the exponential of what the file keeps by this name.
     """
 
     tensors: dict[str, torch.Tensor]
     entry: str | None
     others: tuple[str, ...]
+    logit_scale: float | None = None
 
 
 class _StandInRecord:
@@ -88,13 +91,23 @@ def read_checkpoint(file: Path) -> Checkpoint:
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
             raise UserError(f"{file.name}: the tensor {name} is sparse, quantized or without data; expected numbers.")
     others = (str(key) for key, value in contents.items() if key != entry and key not in tensors and value is not None)
-    return Checkpoint(tensors, entry, tuple(others))
+    return Checkpoint(tensors, entry, tuple(others), _logit_scale(contents, tensors))
 
 
 def _tensors(entry: Any) -> dict[str, torch.Tensor]:
     if not isinstance(entry, Mapping):
         return {}
     return {str(name): value for name, value in entry.items() if isinstance(value, torch.Tensor)}
+
+
+def _logit_scale(contents: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> float | None:
+    """Among the model's tensors, or in an entry of its own, whatever a wrapper puts before its name."""
+    found = tensors | _tensors(contents) | _tensors(contents.get("logit_scale"))
+    logarithms = [tensor for name, tensor in found.items() if name.rpartition(".")[2] == "logit_scale"]
+    if len(logarithms) != 1 or logarithms[0].numel() != 1:
+        return None
+    scale = logarithms[0].double().exp().item()
+    return scale if 0 < scale < float("inf") else None
 
 
 def _read_safetensors(file: Path) -> dict[str, torch.Tensor]:

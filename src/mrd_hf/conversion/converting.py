@@ -132,6 +132,7 @@ def recognize(checkpoint: Checkpoint, preset: str | None = None) -> PeerEncoder:
     for peer in PEERS:
         encoder = peer.recognize(checkpoint, preset)
         if encoder is not None:
+            encoder.config.logit_scale = checkpoint.logit_scale
             return encoder
     misfits = {
         network: rename(network, checkpoint.tensors, names, left_out).unknown
