@@ -107,7 +107,7 @@ def test_a_teacher_that_was_replaced_in_its_folder(tmp_path, loads):
     assert len(loads) == 2 and not np.allclose(first, second)
 
 
-@pytest.mark.parametrize("damage", ["cut", "empty", "text", "rows", "nan", "other", "dtype"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "text", "rows", "nan", "zeros", "other", "dtype"])
 def test_a_damaged_file_is_made_anew(tmp_path, teacher, loads, damage):
     first = class_embeddings(NAMES, teacher, templates="clip", cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
@@ -118,7 +118,9 @@ def test_a_damaged_file_is_made_anew(tmp_path, teacher, loads, damage):
     elif damage == "other":
         save_file({"class_embeds": first}, file, metadata={**metadata, "revision": "another"})
     else:
-        changed = {"rows": first[:2], "nan": first * np.nan, "dtype": first.astype(np.float64)}[damage]
+        changed = {"rows": first[:2], "nan": first * np.nan, "zeros": first * 0, "dtype": first.astype(np.float64)}[
+            damage
+        ]
         save_file({"class_embeds": changed}, file, metadata=metadata)
     again = class_embeddings(NAMES, teacher, templates="clip", cache_dir=tmp_path)
     assert again.tobytes() == first.tobytes() and len(loads) == 2

@@ -54,6 +54,14 @@ def test_the_folder_of_one_difficulty_needs_no_variant(official):
     assert open_benchmark("scanobjectnn", official[0] / "main_split_nobg").name == "scanobjectnn-obj_only"
 
 
+def test_links_are_known_by_their_own_names(official, tmp_path):
+    (tmp_path / "main_split").mkdir()
+    (tmp_path / "blob").symlink_to(official[0] / FILES["obj_bg"][0])
+    link = tmp_path / FILES["obj_bg"][0]
+    link.symlink_to(tmp_path / "blob")
+    assert open_benchmark("scanobjectnn", link).name == "scanobjectnn-obj_bg"
+
+
 def test_training_splits(tmp_path):
     for name, count in (("obj_only", 2309), ("pb_t50_rs", 11416)):
         file = tmp_path / FILES[name][0].replace("test_", "training_")

@@ -118,7 +118,7 @@ def _variant_of(file: Path) -> str:
     """The variant by the names of a file and its folder."""
     if file.name == "xyz_label.npy":
         return OPENSHAPE
-    folder = file.resolve().parent.name
+    folder = file.absolute().parent.name  # a link's own, as the Hub's cache is made of them
     for variant, pattern in FILES.items():
         if re.fullmatch(pattern.format("(test|training)").replace(".", r"\."), f"{folder}/{file.name}"):
             return variant

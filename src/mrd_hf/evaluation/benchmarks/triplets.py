@@ -1,7 +1,8 @@
 """Any triplet dataset whose shapes have a class: a column `label`, or else the source's `category`.
 
-A file `class_texts.parquet` beside the data, as the demo data has it, says which classes there are and in which order,
-and has their text embeddings. Without it they are those of all splits, sorted. Shapes without a class are left out.
+A file `class_texts.parquet` beside the data, as the demo data has it, says which labels there are and in which order,
+and has their text embeddings. Without it the classes are those of all splits, sorted. Shapes without a class are left
+out.
 """
 
 from pathlib import Path
@@ -40,8 +41,9 @@ def open_triplets(name: str, split: str) -> Benchmark:
     if column is None:
         raise UserError(f"{name}: the split '{split}' has neither a column 'label' nor 'category' with values.")
     texts = Path(name) / CLASS_TEXTS
-    if texts.is_file():
-        class_names = _read_labels(texts)
+    has_texts = column == "label" and texts.is_file()
+    if has_texts:
+        class_names = read_labels(texts)
     else:
         found = {label for part in splits.values() if column in part.features for label in part.unique(column)}
         class_names = sorted(found - {None})
@@ -69,7 +71,7 @@ def open_triplets(name: str, split: str) -> Benchmark:
         ids=[ids[row] for row in kept],
         up_axis="y",
         read=read,
-        class_embeddings=texts if texts.is_file() else None,
+        class_embeddings=texts if has_texts else None,
     )
 
 
@@ -77,7 +79,14 @@ def _has_values(dataset: Dataset, column: str) -> bool:
     return column in dataset.features and dataset.data.column(column).null_count < len(dataset)
 
 
-def _read_labels(texts: Path) -> list[str]:
+def read_labels(texts: Path) -> list[str]:
+    """The classes that a parquet file of class texts is of, in its order.
+
+    Raises:
+        UserError: It cannot be read, or its labels are not each a text of its own.
+    """
+    if not texts.is_file():
+        raise UserError(f"{texts}: no such file; expected class texts, with the columns label and text_embed.")
     try:
         labels = pq.read_table(texts, columns=["label"])["label"].to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
