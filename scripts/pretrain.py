@@ -137,6 +137,8 @@ def main() -> None:
     for tracker in training.report_to:
         if importlib.util.find_spec(tracker) is None:
             raise UserError(f"report_to: {tracker} is not installed; pip install 'mrd-hf[tracking]'.")
+    if training.push_to_hub:
+        check_login()
     output_dir = Path(training.output_dir)
     accelerator = Accelerator(
         mixed_precision=training.mixed_precision, log_with=training.report_to or None, project_dir=output_dir
@@ -146,8 +148,6 @@ def main() -> None:
         set_cpu_threads(training.cpu_threads)
 
     # Whatever can be wrong with the input is found before anything is written.
-    if training.push_to_hub:
-        check_login()
     augmentation = AugmentationConfig(**parse_config(data.augmentation, "augmentation", AugmentationConfig))
     choice = ChoiceConfig(
         parse_mapping(data.text_weights, "text_weights"),
@@ -241,6 +241,7 @@ def main() -> None:
             "arguments": json.dumps(told, indent=2),
         },
         report=report,
+        teacher=teacher,
     )
     if report is not None:
         print(format_table(report["metrics"]))

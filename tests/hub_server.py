@@ -8,6 +8,7 @@ import base64
 import hashlib
 import itertools
 import json
+import os
 import re
 import threading
 from collections import Counter
@@ -15,10 +16,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 
+import pytest
 import yaml
+from huggingface_hub import constants
 
 
 # As the Hub: these are large files whatever their size, and others from 10 MB on.
@@ -108,6 +112,28 @@ class HubServer:
             server.shutdown()
             server.server_close()
             thread.join()
+
+
+@contextmanager
+def in_the_hubs_place(patch: pytest.MonkeyPatch, folder: Path) -> Iterator[HubServer]:
+    """A server in the Hub's place, for this process, logged in as one who may write to alice/ and org/."""
+    server = HubServer()
+    with server.running() as address:
+        patch.setattr(constants, "ENDPOINT", address)
+        patch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        patch.setattr(constants, "HF_HUB_OFFLINE", False)
+        patch.setattr(constants, "HF_TOKEN_PATH", str(folder / "no-token"))
+        # Its waits between attempts are seconds.
+        patch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+        patch.setenv("HF_TOKEN", WRITER)
+        yield server
+
+
+def environment(address: str, home: Path) -> dict[str, str]:
+    """That of a process of its own for which the server is the Hub, with nothing cached."""
+    names = {"HF_ENDPOINT": address, "HF_HUB_DISABLE_XET": "1", "HF_TOKEN": WRITER, "HF_HUB_OFFLINE": "0"}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    return {**kept, **names, "HF_HOME": str(home), "HF_HUB_DISABLE_TELEMETRY": "1"}
 
 
 class Refusal(Exception):
@@ -415,11 +441,12 @@ class Handler(BaseHTTPRequestHandler):
         tag = f'"{blob.oid}"'
         if not blob.is_large:
             return self.send_content(blob.content, ETag=tag, X_Repo_Commit=commit)
-        # Large files are elsewhere, at an address that needs no token.
+        # Large files are on another host, which needs no token.
+        port = self.server.server_address[1]
         self.send(
             b"",
             302,
-            Location=f"http://{self.headers['Host']}/storage/{blob.oid}",
+            Location=f"http://localhost:{port}/storage/{blob.oid}",
             X_Repo_Commit=commit,
             X_Linked_Etag=tag,
             X_Linked_Size=str(len(blob.content)),

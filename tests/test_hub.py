@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hub_server import READER, WRITER, HubServer
+from hub_server import READER, WRITER, in_the_hubs_place
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
 from test_model_card import FACTS, TEMPLATE
@@ -45,16 +45,7 @@ def checkpoint(saved, tmp_path) -> Path:
 
 @pytest.fixture
 def hub(monkeypatch, tmp_path):
-    """A server in the Hub's place, for this process, logged in as one who may write to alice/ and org/."""
-    server = HubServer()
-    with server.running() as address:
-        monkeypatch.setattr(constants, "ENDPOINT", address)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
-        # Its waits between attempts are seconds.
-        monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-        monkeypatch.setenv("HF_TOKEN", WRITER)
+    with in_the_hubs_place(monkeypatch, tmp_path) as server:
         yield server
 
 

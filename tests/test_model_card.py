@@ -22,7 +22,6 @@ FACTS = {
     "name": "encoder",
     "dataset": "org/data",
     "train_split": "train",
-    "eval_split": "test",
     "num_shapes": 5,
     "parameters": "1.0M",
     "num_points": 64,

@@ -15,6 +15,8 @@ from ..model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
 from ..models.mrd_objective import MAX_LOGIT_SCALE
+from ..models.processing_mrd import MRDProcessor
+from ..teacher import Teacher
 from ..whole_folder import whole_folder
 
 
@@ -25,8 +27,9 @@ def export_encoder(
     card_template: Path,
     facts: dict[str, object],
     report: dict[str, Any] | None = None,
+    teacher: Teacher | None = None,
 ) -> None:
-    """Write the encoder, its feature extractor and a model card; the folder is complete or not there.
+    """Write the encoder, its feature extractor or processor, and a model card; the folder is complete or not there.
 
     Args:
         model ([`MRDForPretraining`]): The trained model, whose scale of cosines the encoder's configuration keeps.
@@ -35,11 +38,14 @@ def export_encoder(
         card_template (`Path`): See [`mrd_hf.model_card.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
         report (`dict`, *optional*): The evaluation's, see [`mrd_hf.model_card.write_results`].
+        teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it.
     """
     encoder = model.point_bert
     encoder.config.logit_scale = model.objective.log_logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).item()
     with whole_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
+        if teacher is not None:
+            MRDProcessor.from_teacher(extractor, teacher.model_id, teacher.revision).save_pretrained(temporary)
         extractor.save_pretrained(temporary)
         write_model_card(
             temporary,

@@ -1,0 +1,281 @@
+"""Reads shapes that strangers sent, in a process of its own that can be stopped and that has only so much memory.
+
+    python shape_reading.py FOLDER MEMORY
+
+FOLDER holds the checkpoint, whose code is used; MEMORY is in bytes. Requests come in on stdin and answers go out on
+stdout, a line of JSON each. A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where
+the folder holds the upload alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it,
+and `"max_bytes"`. An answer is `{}` once the folder holds points.npy and possibly colors.npy, or `{"status": int,
+"error": str}`, with `"is_spent"` if another process should go on.
+
+It goes with handler.py, into a checkpoint's folder, and imports nothing of mrd_hf.
+"""
+
+import http.client
+import importlib
+import ipaddress
+import json
+import os
+import re
+import socket
+import ssl
+import struct
+import sys
+import types
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urljoin, urlsplit
+
+import numpy as np
+
+
+FORMATS = ("glb", "gltf", "obj", "off", "ply", "stl", "npy", "npz", "pcd", "xyz")
+CLOUD_FORMATS = ("npy", "npz", "pcd", "xyz")
+# What the process itself, with its libraries, may take besides.
+OWN_MEMORY = 512 * 2**20
+MAX_REDIRECTS = 3
+FETCH_TIMEOUT = 10.0
+# IPv6 networks whose addresses stand for others: of IPv4, of tunnels.
+TRANSLATED_NETWORKS = [
+    ipaddress.ip_network(text) for text in ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")
+]
+
+
+class Refused(Exception):
+    """A shape that is not taken; the message is for who sent it."""
+
+    def __init__(self, message: str, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def read_shape(
+    code: types.ModuleType, folder: Path, file_format: str, num_points: int, max_points: int
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Points and colors of the upload: drawn from a mesh's surface, or those of a cloud.
+
+    Args:
+        code (module): With the checkpoint's modules.
+        folder (`Path`): Holds the upload, and nothing else for it to name.
+        file_format (`str`): One of `FORMATS`.
+        num_points (`int`): How many points to draw from a surface.
+        max_points (`int`): How many a cloud may have.
+
+    Raises:
+        Refused: when it is damaged, too large, or not all there.
+    """
+    if file_format not in FORMATS:
+        raise Refused(f"the format '{file_format}' is not known; expected one of {', '.join(FORMATS)}.")
+    file = folder / f"shape.{file_format}"
+    check_self_contained(file, file_format)
+    try:
+        if file_format in CLOUD_FORMATS:
+            if file_format == "npz":
+                _check_unpacked_size(file, max_points)
+            points, colors = _module(code, "point_cloud_files").load_point_cloud(file)
+        else:
+            shape = _module(code, "mesh_loading").load_shape(file)
+            if not isinstance(shape, tuple):
+                missing = [warning for warning in shape.warnings if warning.startswith(("file not found", "file may"))]
+                if missing:
+                    raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
+                generator = np.random.default_rng(0)
+                points, colors = _module(code, "surface_sampling").sample_surface(shape, num_points, generator)
+                if not any(part.is_colored for part in shape.parts):
+                    colors = None
+            else:
+                points, colors = shape
+    except ValueError as error:
+        if isinstance(error.__cause__, MemoryError):
+            raise MemoryError from None
+        raise Refused(str(error).replace(str(file), "the shape")) from None
+    if len(points) > max_points:
+        raise Refused(f"the cloud has {len(points):,} points; at most {max_points:,} are taken.", 413)
+    return points, colors
+
+
+def check_self_contained(file: Path, file_format: str) -> None:
+    """Raise [`Refused`] if a mesh names other files, wherever they are: there are none beside an upload."""
+    named: list[str] = []
+    if file_format == "obj":
+        with file.open("rb") as lines:
+            named = [
+                line.decode("utf-8", "replace") for line in lines if re.match(rb"\s*(mtllib|map_\w+|bump)\s", line)
+            ]
+    elif file_format in ("glb", "gltf"):
+        try:
+            header = json.loads(_gltf_header(file, file_format))
+        except (ValueError, RecursionError, struct.error):
+            return  # for its reader to refuse
+        parts = header if isinstance(header, dict) else {}
+        for kind in ("buffers", "images"):
+            entries = parts.get(kind)
+            for entry in entries if isinstance(entries, list) else []:
+                uri = entry.get("uri") if isinstance(entry, dict) else None
+                if uri is not None and not (isinstance(uri, str) and uri.startswith("data:")):
+                    named.append(str(uri))
+    if named:
+        raise Refused(
+            f"only what is in one file is read, and this one names others ('{named[0].strip()[:100]}'); send a GLB "
+            "with everything in it, or leave that out."
+        )
+
+
+def fetch(url: str, hosts: list[str], max_bytes: int, folder: Path) -> str:
+    """Fetch the file behind a URL into `folder`; returns its format.
+
+    Only https, only from hosts that are named, only at addresses that are public, for each redirect as well.
+
+    Raises:
+        Refused: when it may not be fetched, is too large, or is not there.
+    """
+    for _ in range(MAX_REDIRECTS + 1):
+        parts, host = check_url(url, hosts)
+        file_format = PurePosixPath(unquote(parts.path)).suffix.lower()[1:]
+        if file_format not in FORMATS:
+            raise Refused(f"the URL must end in the file's name, with one of {', '.join(FORMATS)}.")
+        connection = CheckedConnection(host, parts.port or 443, timeout=FETCH_TIMEOUT)
+        try:
+            path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+            connection.request("GET", path, headers={"Accept-Encoding": "identity", "User-Agent": "mrd-hf"})
+            response = connection.getresponse()
+            if response.status in (301, 302, 303, 307, 308):
+                url = urljoin(url, response.headers.get("Location", ""))
+                continue
+            if response.status != 200:
+                raise Refused(f"{host} answers {response.status}.")
+            content = response.read(max_bytes + 1)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise Refused(f"{host}: cannot be fetched from ({type(error).__name__}).") from None
+        finally:
+            connection.close()
+        if len(content) > max_bytes:
+            raise Refused(f"the file has more than {max_bytes:,} bytes.", 413)
+        (folder / f"shape.{file_format}").write_bytes(content)
+        return file_format
+    raise Refused("the URL redirects too often.")
+
+
+def check_url(url: str, hosts: list[str]) -> tuple[Any, str]:
+    """The URL's parts and its host, if it may be asked."""
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise Refused("the URL cannot be read.") from None
+    if parts.scheme != "https" or host is None or parts.username is not None or port not in (None, 443):
+        raise Refused("only https URLs are fetched, without a user's name and at the usual port.", 403)
+    if re.search(r"[^\x21-\x7e]", url):
+        raise Refused("the URL has blanks, line breaks or letters that must be quoted.")
+    if host not in hosts:
+        raise Refused(f"nothing is fetched from {host}.", 403)
+    return parts, host
+
+
+class CheckedConnection(http.client.HTTPSConnection):
+    """Connects to an address that was found to be public, not to what its name stands for a moment later."""
+
+    def connect(self) -> None:
+        addresses = public_addresses(self.host, self.port)
+        plain = socket.create_connection((addresses[0], self.port), self.timeout)
+        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
+
+
+def public_addresses(host: str, port: int) -> list[str]:
+    """A host's addresses; all must be public, or it is refused."""
+    found = [str(entry[4][0]) for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    if not found or not all(is_public(address) for address in found):
+        raise Refused(f"{host} has an address that is not public.", 403)
+    return found
+
+
+def is_public(text: str) -> bool:
+    """Whether an IP address is one of the public internet's."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return is_public(str(address.ipv4_mapped))
+        if any(address in network for network in TRANSLATED_NETWORKS):
+            return False
+    return address.is_global and not address.is_multicast
+
+
+def _gltf_header(file: Path, file_format: str) -> bytes:
+    with file.open("rb") as source:
+        if file_format == "gltf":
+            return source.read()
+        start = source.read(20)
+        length = struct.unpack_from("<I", start, 12)[0]
+        if length > file.stat().st_size:
+            raise Refused("the shape is cut off: its header is longer than the file.")
+        return source.read(length)
+
+
+def _check_unpacked_size(file: Path, max_points: int) -> None:
+    """Refuse an archive of more than so many points could take, in float64 and with colors."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except (zipfile.BadZipFile, OSError) as error:
+        raise Refused(f"the shape cannot be read as npz ({error}).") from None
+    if size > max_points * 6 * 8 + 2**16:
+        raise Refused(f"the archive unpacks to {size:,} bytes, more than {max_points:,} points take.", 413)
+
+
+def _module(code: types.ModuleType, name: str) -> Any:
+    return importlib.import_module(f"{code.__name__}.{name}")
+
+
+def _package(folder: Path) -> types.ModuleType:
+    """The checkpoint's modules, which import each other relatively, as those of a package."""
+    package = types.ModuleType("checkpoint_code")
+    package.__path__ = [str(folder)]
+    sys.modules[package.__name__] = package
+    return package
+
+
+def _limit_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+
+
+def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
+    folder = Path(request["folder"])
+    try:
+        file_format = request["format"]
+        if "url" in request:
+            file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder)
+        points, colors = read_shape(code, folder, file_format, request["num_points"], request["max_points"])
+        np.save(folder / "points.npy", points, allow_pickle=False)
+        if colors is not None:
+            np.save(folder / "colors.npy", colors, allow_pickle=False)
+        return {}
+    except Refused as refused:
+        return {"status": refused.status, "error": str(refused)}
+
+
+def main() -> None:
+    package, memory = _package(Path(sys.argv[1])), int(sys.argv[2])
+    # Whatever a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    for name in ("mesh_loading", "surface_sampling", "point_cloud_files"):
+        _module(package, name)
+    _limit_memory(OWN_MEMORY + memory)
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        try:
+            answer = _answer(package, json.loads(line))
+        except MemoryError:
+            # What memory is left may be in pieces.
+            answer = {"status": 413, "error": "the shape takes too much memory to read.", "is_spent": True}
+        print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    main()
