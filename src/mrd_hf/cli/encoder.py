@@ -54,13 +54,13 @@ class Encoder:
         try:
             # Weights that are pickled are not loaded.
             model = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True)
+            if not isinstance(model, (PointBertModel, Uni3DModel, MRDForPretraining)):
+                raise UserError(f"{name} is a {type(model).__name__}, no encoder of shapes; give another --model.")
             extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
             config_file = cached_file(name, "config.json", revision=revision)
         except (OSError, ValueError, ImportError) as error:
-            kind = "the folder" if os.path.isdir(name) else "no such folder, and not reachable on the Hub:"
-            raise UserError(f"cannot load the encoder {name}: {kind} {one_line(str(error))}") from None
-        if not isinstance(model, (PointBertModel, Uni3DModel, MRDForPretraining)):
-            raise UserError(f"{name} is a {type(model).__name__}, no encoder of shapes; give another --model.")
+            kind = "" if os.path.isdir(name) else "no such folder, and not reachable on the Hub: "
+            raise UserError(f"cannot load the encoder {name}: {kind}{one_line(str(error))}") from None
         try:
             model = model.to(device).eval()
         except (RuntimeError, AssertionError) as error:

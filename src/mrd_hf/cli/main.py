@@ -1,5 +1,6 @@
 """The entry point of `mrd-hf`."""
 
+import argparse
 import importlib
 import os
 import sys
@@ -13,25 +14,27 @@ INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; ends the process with its exit code."""
-    # A locale that cannot show a name is no reason to end; and what is printed is seen at once, also in a pipe.
-    for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    sys.exit(run(arguments))
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line and return the exit code.
+    """Run the command line, and end the process with its exit code.
 
     Args:
         arguments (sequence of `str`, *optional*): Those of the process by default.
     """
     options = make_parser().parse_args(arguments)
+    # A locale that cannot show a name is no reason to end; and what is printed is seen at once, also in a pipe.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+    from .output import set_up_logging
+
+    set_up_logging()
+    sys.exit(run(options))
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a sub-command; returns the exit code."""
     from ..errors import UserError
-    from .output import one_line, set_up_logging
+    from .output import one_line
 
     try:
-        set_up_logging()
         return importlib.import_module(f"mrd_hf.cli.{options.command}").run(options)
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)

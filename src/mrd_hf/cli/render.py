@@ -12,7 +12,7 @@ from PIL import Image
 from ..data.mesh_folder import Z_UP_TO_Y_UP
 from ..data.rendering import RenderSettings, render_views
 from ..errors import UserError
-from ..evaluation.point_drawing import MAX_POINTS, draw_points
+from ..evaluation.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
 from ..models.mesh_loading import TexturedMesh, load_shape
 from ..whole_file import whole_file
@@ -28,6 +28,8 @@ VIEWS_A_ROW = 6
 # Grey level of points without colours: lighter than the encoders', which is dark on white.
 UNCOLORED = 0.65
 DPI = 100
+# Of the figure: discs reach over the edge of the axes.
+WITH_MARGIN = (0.04, 0.04, 0.92, 0.92)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -68,13 +70,21 @@ def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
         return draw_cloud(*shape, settings, up_axis)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
-    return render_views(shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape, settings)
+    upright = shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape
+    # Seen straight from the front, two sides of a box are lit alike.
+    return render_views(upright.rotated(_turn(np.degrees(AZIMUTH))), settings)
+
+
+def _turn(degrees: float) -> np.ndarray:
+    """The rotation that shows the front what a camera sees this much further around, seen from above."""
+    cos, sin = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
 
 def draw_cloud(
     points: Path | np.ndarray, colors: np.ndarray | None, settings: RenderSettings, up_axis: UpAxis
 ) -> np.ndarray:
-    """Pictures of a point cloud from around it, the first from the front and a little to its left.
+    """Pictures of a point cloud from around it, the first from the front and a little to the right.
 
     Args:
         points (`Path` or `np.ndarray` of shape `(num_points, 3)`), colors (`np.ndarray`, *optional*), up_axis:
@@ -89,12 +99,10 @@ def draw_cloud(
     values = np.unique(values, axis=0)  # of a small cloud the extractor repeats the points
     views = []
     for view in range(settings.num_views):
-        turn = -2 * np.pi * view / settings.num_views  # the cloud turns as the camera would, the other way round
-        cos, sin = np.cos(turn), np.sin(turn)
-        turned = values[:, :3] @ np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]).T
+        turned = values[:, :3] @ _turn(360 * view / settings.num_views).T
         figure = Figure(figsize=(settings.resolution / DPI,) * 2, dpi=DPI, facecolor="white")
         canvas = FigureCanvasAgg(figure)
-        draw_points(figure.add_axes((0, 0, 1, 1)), turned, values[:, 3:] * 255)
+        draw_points(figure.add_axes(WITH_MARGIN), turned, values[:, 3:] * 255)
         canvas.draw()
         views.append(np.asarray(canvas.buffer_rgba())[..., :3])
     return np.stack(views)

@@ -26,9 +26,7 @@ def run(options: argparse.Namespace) -> int:
     """Search an index; returns the exit code."""
     given = {kind: value for kind in ("text", "image", "shape") if (value := getattr(options, kind)) is not None}
     if len(given) != 1:
-        raise UserError(
-            f"got {' and '.join(given) or 'nothing'} to search for; give one of TEXT, --image and --shape."
-        )
+        raise UserError(f"searching for {' and '.join(given) or 'nothing'}; give one of TEXT, --image and --shape.")
     ((kind, query),) = given.items()
     index = ShapeIndex.open(options.index)
     embed = {"text": _embed_text, "image": _embed_image, "shape": _embed_shape}[kind]

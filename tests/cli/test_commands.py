@@ -1,0 +1,379 @@
+"""What the sub-commands print, write and refuse."""
+
+import json
+import os
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from datasets import Dataset
+from PIL import Image
+from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
+from tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
+from tiny_triplets import save_tiny_triplets, tiny_rows
+from transformers import AutoFeatureExtractor, AutoModel
+
+from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.models.text_tower import TextTower
+from mrd_hf.search import ShapeIndex
+from mrd_hf.teacher import Teacher
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    """A folder with `encoder`, its `teacher`, `shapes`, and the `index` of these."""
+    folder = tmp_path_factory.mktemp("work")
+    save_tiny_encoder(folder / "encoder")
+    write_shapes(folder / "shapes")
+    assert mrd_hf("index", folder / "shapes", "-o", folder / "index", "--model", folder / "encoder") == 0
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_default_model(monkeypatch):
+    monkeypatch.delenv("MRD_HF_MODEL", raising=False)
+
+
+def embeds_of(work, files, **options) -> torch.Tensor:
+    """Embeddings by the model itself, a file at a time."""
+    model = AutoModel.from_pretrained(work / "encoder").eval()
+    extractor = AutoFeatureExtractor.from_pretrained(work / "encoder")
+    with torch.no_grad():
+        return torch.cat([model.get_point_features(**extractor(str(file), **options)) for file in files])
+
+
+def cosines(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return torch.nn.functional.cosine_similarity(a[:, None], b[None], dim=-1)
+
+
+# classify
+
+
+def test_classify_gives_scores_by_the_teachers_texts(work, capsys):
+    labels = ["mug", "a", "zebra"]
+    files = shapes_of(work)
+    arguments = ["--labels", " mug,a, zebra,mug,", "--template", "{}", "--model", work / "encoder", "--json"]
+    assert mrd_hf("classify", *files, *arguments) == 0
+    found = json.loads(capsys.readouterr().out)
+    texts = Teacher.from_pretrained(work / "teacher").embed_texts(labels)
+    expected = (2.0 * cosines(embeds_of(work, files), texts)).softmax(dim=1)
+    for file, result, scores in zip(files, found, expected, strict=True):
+        assert result["file"] == str(file)
+        assert {entry["label"]: entry["score"] for entry in result["labels"]} == pytest.approx(
+            dict(zip(labels, scores.tolist(), strict=True)), abs=1e-5
+        )
+        values = [entry["score"] for entry in result["labels"]]
+        assert values == sorted(values, reverse=True)
+
+
+def test_classify_takes_embeddings_of_classes_a_file_of_labels_and_folders(work, tmp_path, capsys):
+    labels = ["чашка", "new\nline", "table"]
+    embeds = TextTower.from_pretrained(work / "teacher").embed_classes(labels, ["{}", "my {}"]).numpy()
+    flat = pa.FixedSizeListArray.from_arrays(pa.array(embeds.astype(np.float16).reshape(-1)), CLIP_WIDTH)
+    pq.write_table(pa.table({"label": labels, "text_embed": flat}), tmp_path / "classes.parquet")
+    common = ["classify", work / "shapes", "--model", work / "encoder", "--top-k", 2]
+    assert mrd_hf(*common, "--class-embeds", tmp_path / "classes.parquet") == 0
+    by_embeds = capsys.readouterr().out
+    assert [line for line in by_embeds.splitlines() if not line.startswith(" ")] == [
+        str(file) for file in shapes_of(work)
+    ]
+    assert "чашка" in by_embeds or r"new\nline" in by_embeds
+    (tmp_path / "labels.txt").write_text("чашка\n\nnew\nline \ntable\nnew\n", encoding="utf-8-sig")
+    assert mrd_hf(*common, "--labels-file", tmp_path / "labels.txt", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all({entry["label"] for entry in result["labels"]} < {"чашка", "new", "line", "table"} for result in found)
+    assert all(len(result["labels"]) == 2 for result in found)
+
+
+def test_classify_takes_ten_thousand_labels(work, tmp_path, capsys):
+    (tmp_path / "labels.txt").write_text("\n".join(f"метка {number} \x1b[1m" for number in range(10_000)))
+    file = work / "shapes" / "box.glb"
+    arguments = ["--labels-file", tmp_path / "labels.txt", "--template", "{}", "--model", work / "encoder"]
+    assert mrd_hf("classify", file, *arguments, "--top-k", 20_000) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 10_001 and not any("\x1b" in line for line in lines)
+
+
+def test_classify_reports_a_bad_file_and_goes_on(work, tmp_path, capsys):
+    (tmp_path / "bad.ply").write_text("ply\nnonsense")
+    file = work / "shapes" / "box.glb"
+    arguments = ["--labels", "a,b", "--model", work / "encoder"]
+    assert mrd_hf("classify", tmp_path / "bad.ply", tmp_path / "bad.ply", file, *arguments, "--json") == 1
+    out, err = capsys.readouterr()
+    bad, good = json.loads(out)
+    assert "cannot be read as 'ply'" in bad["error"] and len(good["labels"]) == 2
+    assert err.count("bad.ply: cannot be read") == 1 and "1 of 2 files failed" in err
+
+
+def test_up_axis_is_passed_on(work, capsys):
+    file = work / "shapes" / "box.glb"
+    found = {}
+    for axis in ("y", "z"):
+        mrd_hf("embed", file, "-o", work / f"{axis}.parquet", "--model", work / "encoder", "--up-axis", axis)
+        found[axis] = np.stack(pq.read_table(work / f"{axis}.parquet")["embedding"].to_pylist())
+        np.testing.assert_allclose(found[axis], embeds_of(work, [file], up_axis=axis), atol=1e-6)
+    assert np.abs(found["y"] - found["z"]).max() > 1e-4
+
+
+# embed
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_embed_writes_a_row_a_shape(work, tmp_path, capsys, batch_size):
+    out = tmp_path / "new" / "out.parquet"
+    shapes = work / "shapes"
+    assert mrd_hf("embed", shapes, "-o", out, "--model", work / "encoder", "--batch-size", batch_size) == 0
+    table = pq.read_table(out)
+    files = shapes_of(work)
+    assert table.schema.remove_metadata() == pa.schema(
+        [("path", pa.string()), ("embedding", pa.list_(pa.float32(), CLIP_WIDTH)), ("model", pa.string())]
+    )
+    assert table["path"].to_pylist() == [str(file) for file in files]
+    assert set(table["model"].to_pylist()) == {"encoder"}
+    np.testing.assert_allclose(np.stack(table["embedding"].to_pylist()), embeds_of(work, files), atol=1e-5)
+    assert "4 shapes embedded into" in capsys.readouterr().out
+    assert len(Dataset.from_parquet(str(out))) == 4  # as others read it
+
+
+def test_embed_leaves_bad_files_out_and_all_bad_writes_nothing(work, tmp_path, capsys):
+    for name in ("a.ply", "b.npy"):
+        (tmp_path / name).write_text("nonsense")
+    common = ["-o", tmp_path / "out.parquet", "--model", work / "encoder"]
+    assert mrd_hf("embed", tmp_path, work / "shapes" / "box.glb", *common, "--json") == 1
+    out, err = capsys.readouterr()
+    report = json.loads(out)
+    assert report["count"] == 1 and [failed["file"] for failed in report["failed"]] == [
+        str(tmp_path / "a.ply"),
+        str(tmp_path / "b.npy"),
+    ]
+    assert "2 of 3 files failed" in err
+    before = (tmp_path / "out.parquet").read_bytes()
+    assert mrd_hf("embed", tmp_path / "a.ply", *common) == 1
+    assert "none of 1 files could be embedded" in capsys.readouterr().err
+    assert (tmp_path / "out.parquet").read_bytes() == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ply", "b.npy", "out.parquet"]
+
+
+# index and search
+
+
+def test_a_folders_index_finds_each_shape_by_itself(work, capsys):
+    for file in shapes_of(work):
+        assert mrd_hf("search", work / "index", "--shape", file, "--model", work / "encoder", "-k", 2, "--json") == 0
+        found = json.loads(capsys.readouterr().out)
+        first = found["hits"][0]
+        assert first["item"] == {"id": str(file.relative_to(work / "shapes")), "path": str(file)}
+        assert first["score"] == pytest.approx(1, abs=1e-5) and len(found["hits"]) == 2 and found["shape"] == str(file)
+
+
+def test_search_by_text_and_picture_is_by_the_teachers_cosine(work, tmp_path, capsys):
+    Image.effect_noise((40, 30), 90).save(tmp_path / "noise.png")
+    teacher = Teacher.from_pretrained(work / "teacher")
+    files = shapes_of(work)
+    shapes = embeds_of(work, files)
+    queries = {
+        ("my mug",): teacher.embed_texts(["my mug"]),
+        ("--image", tmp_path / "noise.png"): teacher.embed_images([Image.open(tmp_path / "noise.png")]),
+    }
+    for arguments, query in queries.items():
+        assert mrd_hf("search", work / "index", *arguments, "--json") == 0
+        hits = json.loads(capsys.readouterr().out)["hits"]
+        expected = dict(zip(map(str, files), cosines(query, shapes)[0].tolist(), strict=True))
+        assert {hit["item"]["path"]: hit["score"] for hit in hits} == pytest.approx(expected, abs=1e-5)
+        assert [hit["score"] for hit in hits] == sorted(expected.values(), reverse=True) or len(hits) == 4
+    assert mrd_hf("search", work / "index", "my mug", "-k", 1) == 0
+    line = capsys.readouterr().out
+    assert line.startswith("   1  ") and line.count("\n") == 1 and str(work / "shapes") in line
+
+
+def test_an_index_of_embeddings_is_that_of_the_folder(work, tmp_path, capsys):
+    mrd_hf("embed", work / "shapes", "-o", tmp_path / "e.parquet", "--model", work / "encoder")
+    assert mrd_hf("index", tmp_path / "e.parquet") == 0
+    assert "4 shapes of" in capsys.readouterr().out
+    index, other = ShapeIndex.open(tmp_path / "e-index"), ShapeIndex.open(work / "index")
+    query = embeds_of(work, shapes_of(work)[:1]).numpy()
+    hits, expected = index.search(query, 4)[0], other.search(query, 4)[0]
+    assert [hit.row for hit in hits] == [hit.row for hit in expected]
+    assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected])
+    assert (index.model, index.model_sha256, index.teacher) == (other.model, other.model_sha256, other.teacher)
+    assert index.teacher == str(work / "teacher")
+
+
+def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, capsys):
+    save_tiny_triplets(tmp_path / "data", train=3, test=2)
+    (tmp_path / "data" / "class_texts.parquet").unlink()
+    common = ["index", tmp_path / "data", "--dataset", "--model", work / "encoder", "-o", tmp_path / "i"]
+    assert mrd_hf(*common) == 0
+    index = ShapeIndex.open(tmp_path / "i")
+    items = {hit.row: hit.item for hit in index.search(np.ones((1, CLIP_WIDTH)), 5)[0]}
+    rows = [*tiny_rows(3, seed=0), *tiny_rows(2, seed=1)]
+    assert {row: item["id"] for row, item in items.items()} == dict(enumerate(row["id"] for row in rows))
+    assert items[0].keys() == {"id", "source", "name", "category", "license", "creator", "label"}
+    assert mrd_hf(*common, "--split", "test") == 0
+    assert len(ShapeIndex.open(tmp_path / "i")) == 2
+    capsys.readouterr()
+    assert mrd_hf("search", tmp_path / "i", "a", "-k", 1) == 0
+    assert capsys.readouterr().out.split()[2] in (items[3]["name"], items[4]["name"])
+
+
+def test_an_index_leaves_bad_files_out(work, tmp_path, capsys):
+    shutil.copytree(work / "shapes", tmp_path / "s")
+    (tmp_path / "s" / "zz.glb").write_bytes(b"glTF")
+    assert mrd_hf("index", tmp_path / "s", "--model", work / "encoder", "--json") == 1
+    report = json.loads(capsys.readouterr().out)
+    assert report["count"] == 4 and report["output"] == f"{tmp_path / 's'}-index"
+    assert [os.path.basename(failed["file"]) for failed in report["failed"]] == ["zz.glb"]
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "zz.glb").write_bytes(b"glTF")
+    assert mrd_hf("index", tmp_path / "bad", "--model", work / "encoder") == 1
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["bad", "s", "s-index"]
+
+
+def test_another_encoders_query_is_refused(work, tmp_path, capsys):
+    other = save_tiny_encoder(tmp_path / "other", seed=1)
+    file = work / "shapes" / "box.glb"
+    assert mrd_hf("search", work / "index", "--shape", file, "--model", other) == 2
+    assert "made by the encoder encoder (weights" in (err := capsys.readouterr().err) and "other has other" in err
+
+
+def test_another_teachers_query_is_refused_by_its_width_or_noted(work, tmp_path, capsys):
+    siglip, clip = save_tiny_siglip(tmp_path / "siglip"), save_tiny_clip(tmp_path / "copy")
+    Image.new("RGB", (9, 9)).save(tmp_path / "p.png")
+    for query in (["mug"], ["--image", tmp_path / "p.png"]):
+        assert mrd_hf("search", work / "index", *query, "--teacher", siglip) == 2
+        assert "32" in (err := capsys.readouterr().err) and f"{CLIP_WIDTH}" in err
+        assert mrd_hf("search", work / "index", *query, "--teacher", clip) == 0
+        assert "make sure that" in capsys.readouterr().err
+
+
+# render
+
+
+@pytest.mark.parametrize(
+    ("name", "views", "size"), [("box.glb", 3, 64), ("cloud.npy", 8, 40), ("more/cone.STL", 1, 50)]
+)
+def test_render_draws_a_strip_of_views(work, tmp_path, capsys, name, views, size):
+    pytest.importorskip("embreex")
+    out = tmp_path / "out.png"
+    assert mrd_hf("render", work / "shapes" / name, "-o", out, "--views", views, "--size", size) == 0
+    assert capsys.readouterr().out == f"{out}\n"
+    picture = np.asarray(Image.open(out))
+    columns, rows = min(views, 6), -(-views // 6)
+    assert picture.shape == (rows * size, columns * size, 3)
+    cells = picture.reshape(rows, size, columns, size, 3).swapaxes(1, 2).reshape(-1, size, size, 3)
+    shares = [(cell < 250).any(axis=-1).mean() for cell in cells]
+    assert min(shares[:views]) > 0.05 and max(shares[views:], default=0) == 0
+    assert len({cell.tobytes() for cell in cells[:views]}) == views
+    first = out.read_bytes()
+    mrd_hf("render", work / "shapes" / name, "-o", out, "--views", views, "--size", size)
+    assert out.read_bytes() == first
+
+
+def test_render_shows_colors_and_the_right_way_up(tmp_path):
+    pytest.importorskip("embreex")
+    angles, heights = np.meshgrid(np.linspace(0, 6.28, 80), np.linspace(-1, 1, 60))
+    points = np.stack([0.3 * np.cos(angles), heights, 0.3 * np.sin(angles)], axis=-1).reshape(-1, 3)
+    colors = np.where(points[:, 1:2] > 0, [1.0, 0, 0], [0, 0, 1.0])
+    np.save(tmp_path / "y.npy", np.concatenate([points, colors], axis=1))
+    np.save(tmp_path / "z.npy", np.concatenate([points[:, [0, 2, 1]] * [1, -1, 1], colors], axis=1))
+    for axis in "yz":
+        out = tmp_path / f"{axis}.png"
+        assert (
+            mrd_hf("render", tmp_path / f"{axis}.npy", "-o", out, "--views", 1, "--size", 80, "--up-axis", axis) == 0
+        )
+        picture = np.asarray(Image.open(out)).astype(int)
+        is_red, is_blue = (picture[..., one] > picture[..., other] + 50 for one, other in ((0, 2), (2, 0)))
+        assert is_red[:36].sum() > 200 and not is_red[44:].any()
+        assert is_blue[44:].sum() > 200 and not is_blue[:36].any()
+
+
+def test_render_does_not_replace_what_nobody_named(work, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    file = work / "shapes" / "cloud.npy"
+    assert mrd_hf("render", file, "--views", 1, "--size", 32, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == {"output": "cloud-views.png", "views": 1}
+    assert mrd_hf("render", file) == 2
+    assert "cloud-views.png exists; say with --output" in capsys.readouterr().err
+
+
+# What is wrong with the input
+
+
+def test_the_encoder_may_come_from_the_environment(work, monkeypatch, capsys):
+    arguments = ["classify", work / "shapes" / "box.glb", "--labels", "a,b", "--json"]
+    assert mrd_hf(*arguments) == 2
+    assert "Give --model or set MRD_HF_MODEL" in (err := capsys.readouterr().err) and "none has been published" in err
+    monkeypatch.setenv("MRD_HF_MODEL", str(work / "encoder"))
+    assert mrd_hf(*arguments) == 0
+
+
+def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
+    shapes, encoder = work / "shapes", ["--model", work / "encoder"]
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.txt").write_text("work")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "nothing.txt").write_text("\n \n")
+    pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
+    pq.write_table(pa.table({"label": ["a"], "text_embed": [[1.0, 2.0]]}), tmp_path / "narrow.parquet")
+    pq.write_table(pa.table({"label": ["a"], "text_embed": [[np.nan] * CLIP_WIDTH]}), tmp_path / "nan.parquet")
+    pq.write_table(pa.table({"label": ["a"] * 2, "text_embed": [[1.0] * CLIP_WIDTH] * 2}), tmp_path / "twice.parquet")
+    PointCloudFeatureExtractor().save_pretrained(tmp_path / "no-weights")
+    teacherless = tmp_path / "teacherless"
+    shutil.copytree(work / "encoder", teacherless)
+    config = json.loads((teacherless / "config.json").read_text())
+    (teacherless / "config.json").write_text(json.dumps(config | {"teacher_id": None}))
+    classify = ["classify", shapes]
+    wrong = [
+        (["classify", tmp_path / "no.glb", "--labels", "a"], "no.glb: no such file or folder"),
+        (["classify", tmp_path / "empty", "--labels", "a"], "empty: no shape in it; expected files of .ply"),
+        ([*classify, "--labels", " ,, "], "--labels: no label in it"),
+        ([*classify, "--labels", "x" * 1001], "a label of 1,001 characters; at most 1,000"),
+        ([*classify, "--labels", ",".join(map(str, range(100_001)))], "100,001 labels; at most 100,000"),
+        ([*classify, "--labels-file", tmp_path / "no.txt"], "no.txt: no such file; expected a text file"),
+        ([*classify, "--labels-file", tmp_path / "latin.txt"], "latin.txt: cannot be read as UTF-8"),
+        ([*classify, "--labels-file", tmp_path / "nothing.txt"], "nothing.txt: no label in it"),
+        ([*classify, "--class-embeds", tmp_path / "other.parquet"], "other.parquet: expected a parquet file with the"),
+        ([*classify, "--class-embeds", tmp_path / "nan.parquet"], "column text_embed has values that are not finite"),
+        ([*classify, "--class-embeds", tmp_path / "twice.parquet"], "a label is empty or there twice"),
+        ([*classify, "--class-embeds", tmp_path / "narrow.parquet", *encoder], "width 2, but the encoder's have 24"),
+        ([*classify, "--labels", "a", "--template", "photo"], "--template 'photo' has no {}"),
+        ([*classify, "--labels", "a", "--model", tmp_path / "no"], "cannot load the encoder"),
+        ([*classify, "--labels", "a", "--model", tmp_path / "no-weights"], "cannot load the encoder"),
+        ([*classify, "--labels", "a", "--model", work / "teacher"], "is a CLIPModel, no encoder of shapes"),
+        ([*classify, "--labels", "a", "--model", teacherless], "does not say in whose space"),
+        ([*classify, "--labels", "a", *encoder, "--text-tower", tmp_path / "no"], "give its folder as --text-tower"),
+        ([*classify, "--labels", "a", *encoder, "--device", "cuda:99"], "cannot compute on --device cuda:99"),
+        (["embed", shapes, "-o", tmp_path / "out.glb"], "expected a file with the suffix .parquet"),
+        (["index", tmp_path / "no"], "no such folder of shapes"),
+        (["index", tmp_path / "other.parquet"], "other.parquet: not a file of `mrd-hf embed`"),
+        (["index", shapes, "--split", "test"], "--split is for a --dataset"),
+        (["index", tmp_path / "no", "--dataset"], "no dataset at"),
+        (["index", shapes, "-o", tmp_path / "thesis", *encoder], "thesis exists and is no index; it is left as it is"),
+        (["search", tmp_path, "a"], "no index there"),
+        (["search", work / "index"], "searching for nothing; give one of TEXT, --image and --shape"),
+        (["search", work / "index", "a", "--image", "b"], "searching for text and image; give one of"),
+        (["search", work / "index", " "], "the text to search for is empty"),
+        (["search", work / "index", "--image", tmp_path / "no.png"], "no.png: no such file"),
+        (["search", work / "index", "--image", tmp_path / "latin.txt"], "latin.txt: cannot be read as a picture"),
+        (["search", work / "index", "--shape", tmp_path / "latin.txt", *encoder], "suffix '.txt' are not known"),
+        (["render", tmp_path / "no.glb"], "no.glb: no such file"),
+        (["render", tmp_path / "latin.txt"], "suffix '.txt' are not known"),
+        (["render", shapes / "box.glb", "-o", tmp_path / "x.jpg"], "expected a file with the suffix .png"),
+        (["render", shapes / "box.glb", "-o", tmp_path / "x.png", "--views", 99, "--size", 4096], "pixels"),
+        (["render", shapes / "box.glb", "-o", tmp_path / "x.png", "--views", 1, "--size", 5000], "resolution is 5000"),
+    ]
+    for arguments, message in wrong:
+        assert mrd_hf(*arguments) == 2, arguments
+        out, err = capsys.readouterr()
+        line = err.removesuffix("\n").rpartition("\n")[2]  # before it there may be a bar of the model's loading
+        assert out == "" and line.startswith("error: ") and message in line, (arguments, err)
+    assert not (tmp_path / "x.png").exists() and (tmp_path / "thesis" / "chapter.txt").exists()
+
+
+def shapes_of(work):
+    """The paths that the fixture's shapes have, in the order in which they are found."""
+    return [work / "shapes" / name for name in ("ball.ply", "box.glb", "cloud.npy", "more/cone.STL")]
