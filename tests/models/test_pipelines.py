@@ -13,12 +13,12 @@ import pytest
 import torch
 from test_feature_extraction_point_cloud import quarters, textured_square
 from test_text_tower import save_tiny_sentence_model
-from tiny_encoders import clouds, tiny_encoder
+from tiny_encoders import TINY, clouds, tiny_encoder
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 
-from mrd_hf import PointBertForShapeClassification, PointCloudFeatureExtractor
+from mrd_hf import MRDConfig, MRDForPretraining, PointBertForShapeClassification, PointCloudFeatureExtractor
 from mrd_hf.models import shape_downloads
 from mrd_hf.models.text_tower import TextTower
 
@@ -344,6 +344,16 @@ def test_bad_shapes_are_named_by_their_place(embed, tmp_path):
         embed(3)
     with pytest.raises(ValueError, match="up_axis must be 'y' or 'z'"):
         embed(shapes(1)[0], up_axis="x")
+
+
+def test_a_model_in_pretraining_embeds_by_its_encoder(teacher):
+    encoder = {**TINY, "projection_dim": 16, "teacher_id": str(teacher), "logit_scale": 900.0}
+    model = MRDForPretraining(MRDConfig(point_config=encoder)).eval()
+    extractor = PointCloudFeatureExtractor(num_points=NUM_POINTS)
+    parts = {"feature_extractor": extractor, "device": "cpu"}
+    found = pipeline(CLASSIFY, model=model, **parts)(shapes(1)[0], candidate_labels=LABELS)
+    expected = pipeline(CLASSIFY, model=model.point_bert, **parts)(shapes(1)[0], candidate_labels=LABELS)
+    assert found == expected
 
 
 def test_models_that_cannot_embed(folder):
