@@ -408,9 +408,9 @@ def test_memory_is_bounded_whatever_a_file_asks_for(handler, module):
 
 @pytest.mark.parametrize(("memory", "is_read"), [(0, False), (2**30, True)])
 def test_a_file_takes_no_more_memory_than_it_may(folder, module, memory, is_read):
-    """A picture of 60 million pixels in a quarter of a megabyte, whose decoding takes 400."""
+    """A picture of 25 million pixels in a tenth of a megabyte, whose decoding takes 200."""
     picture = io.BytesIO()
-    Image.new("RGB", (7800, 7800), (9, 8, 7)).save(picture, "PNG")
+    Image.new("RGB", (5000, 5000), (9, 8, 7)).save(picture, "PNG")
     data = picture_gltf(picture.getvalue())
     reader = module.ShapeReader(folder, 60, memory)
     if is_read:

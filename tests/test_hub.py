@@ -1,13 +1,13 @@
 """Uploading: what goes and what stays, as which revision, again after a break, and what is said when it fails."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
 import pytest
 import torch
-from hub_server import READER, WRITER, in_the_hubs_place
+from hub_server import READER, WRITER, Repository, in_the_hubs_place
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
 from test_model_card import FACTS, TEMPLATE
@@ -62,6 +62,28 @@ def test_a_checkpoint_is_uploaded_whole_and_its_card_names_the_repository(hub, c
     assert 'from_pretrained("org/model")' in card and "# org/model" in card and '"encoder"' not in card
     assert '"encoder"' in here["README.md"].decode()  # the folder is as it was
     assert not hub.repository("org/model").private
+
+
+@pytest.mark.parametrize(
+    ("home", "told"),
+    [("/home/alice", "~/data, /home/alicea, https://h"), ("/", "/home/alice/data, /home/alicea, https://h")],
+)
+def test_where_ones_home_is_stays_at_home(hub, checkpoint, monkeypatch, home, told):
+    monkeypatch.setenv("HOME", home)
+    with (checkpoint / "README.md").open("a") as card:
+        card.write("from /home/alice/data, /home/alicea, https://h")
+    push_folder(checkpoint, "org/model")
+    assert f"from {told}" in hub.repository("org/model").files()["README.md"].decode()
+
+
+def test_to_anothers_repository_files_can_be_proposed(hub, checkpoint):
+    repository = Repository("models", "bob/model", private=False)
+    repository.add_commit("refs/heads/main", {}, "initial commit")
+    hub.repositories["models", "bob/model"] = repository
+    with pytest.raises(UserError, match="propose the files with --create_pr"):
+        push_folder(checkpoint, "bob/model")
+    push_folder(checkpoint, "bob/model", create_pr=True)
+    assert "model.safetensors" in repository.files("refs/pr/1") and repository.files() == {}
 
 
 def test_private_stays_private_and_public_is_not_taken_for_it(hub, checkpoint):
@@ -289,8 +311,9 @@ def test_a_name_that_cannot_be_is_refused(checkpoint, name):
 def test_a_dataset_goes_with_its_documents(hub, tmp_path):
     folder = tmp_path / "furniture"
     (folder / "data").mkdir(parents=True)
-    for name in ("data/train-00000-of-00001.parquet", "class_texts.parquet", "README.md", "ATTRIBUTION.md"):
+    for name in ("data/train-00000-of-00001.parquet", "class_texts.parquet", "ATTRIBUTION.md"):
         (folder / name).write_text(name)
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Furniture\n")
     for name in ("report.json", "data/.train.partial-1", "train.pkl", "model.safetensors"):
         (folder / name).write_text(name)
     push = push_folder(folder, "org/furniture", repo_type="dataset")
@@ -303,12 +326,22 @@ def test_a_dataset_goes_with_its_documents(hub, tmp_path):
         select_files(tmp_path / "empty", "dataset")
 
 
-def test_the_script_says_what_goes_and_what_stays(checkpoint):
+def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, capsys):
     (checkpoint / "notes.txt").write_text("x")
-    command = [sys.executable, str(SCRIPT), str(checkpoint), "org/model", "--dry_run"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "model.safetensors\n" in done.stdout and "left out: notes.txt (no part of a checkpoint)" in done.stdout
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", "--handler", "--dry_run"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    said = capsys.readouterr().out
+    assert "model.safetensors\n" in said and "left out: notes.txt (no part of a checkpoint)" in said
+    assert "handler.py\n" in said and not hub.requests
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", "--private", "--message", "First"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert hub.repository("org/model").private and hub.repository("org/model").messages[-1] == "First"
+    assert "handler.py" in hub.repository("org/model").files()
+    assert f"uploaded to {constants.ENDPOINT}/org/model" in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint / "nowhere"), "org/model"])
+    with pytest.raises(SystemExit) as exit:
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert exit.value.code == 2 and "no such folder" in capsys.readouterr().err
 
 
 def test_the_server_is_used_as_the_hub_is(hub, checkpoint):

@@ -147,8 +147,12 @@ def push_command(
 
 def _addition(folder: Path, path: str, repo_id: str, repo_type: RepoType) -> CommitOperationAdd:
     if path == "README.md" and repo_type == "model":
-        card = (folder / path).read_text(encoding="utf-8")
-        return CommitOperationAdd(path, retarget_card(card, repo_id).encode())
+        card = retarget_card((folder / path).read_text(encoding="utf-8"), repo_id)
+        # Arguments have paths in them, and the name of whose home it is need not be published.
+        home = Path.home()
+        if home != Path(home.anchor):
+            card = card.replace(f"{home}/", "~/")
+        return CommitOperationAdd(path, card.encode())
     return CommitOperationAdd(path, os.fspath(folder / path))
 
 

@@ -32,8 +32,8 @@ import numpy as np
 
 FORMATS = ("glb", "gltf", "obj", "off", "ply", "stl", "npy", "npz", "pcd", "xyz")
 CLOUD_FORMATS = ("npy", "npz", "pcd", "xyz")
-# What the process itself, with its libraries, may take besides.
-OWN_MEMORY = 512 * 2**20
+# What the process itself may take besides; its libraries take 140 MB.
+OWN_MEMORY = 256 * 2**20
 MAX_REDIRECTS = 3
 FETCH_TIMEOUT = 10.0
 # IPv6 networks whose addresses stand for others: of IPv4, of tunnels.
