@@ -34,7 +34,7 @@ FACTS = {
     "minutes": "0.1",
     "train_loss": "1.0",
     "software": "torch",
-    "arguments": "{}",
+    "arguments": '{"encoder": null}',
 }
 REPORT = {
     "version": 1,
@@ -210,8 +210,11 @@ def test_a_table_alone(card):
 
 
 def test_a_card_follows_its_model_to_its_repository(card):
+    write_results(card, REPORT)
     text = retarget_card(card.read_text(), "org/model")
-    assert "# org/model\n" in text and 'from_pretrained("org/model")' in text and '"encoder"' not in text
+    assert "# org/model\n" in text and text.count('from_pretrained("org/model")') == 2
+    assert 'model="org/model"' in text and text.count('"encoder"') == 1  # the recipe's argument
+    assert ModelCard(text).data.model_name == "org/model"
     assert retarget_card(text, "org/model") == text
     other = '# My encoder\n\nSay "encoder".\n'
     assert retarget_card(other, "org/model") == other

@@ -116,10 +116,15 @@ def retarget_card(text: str, repo_id: str) -> str:
     left as it is.
     """
     heading = re.search(r"^# (\S+)$", text, flags=re.MULTILINE)
-    if heading is None or f'"{heading[1]}"' not in text:
+    if heading is None:
         return text
-    text = text.replace(heading[0], f"# {repo_id}", 1)
-    return text.replace(f'"{heading[1]}"', f'"{repo_id}"')
+    # Not everywhere: the recipe's arguments have an "encoder" as well.
+    loading = re.compile(rf'(from_pretrained\(|model=)"{re.escape(heading[1])}"')
+    if loading.search(text) is None:
+        return text
+    text = text[: heading.start()] + f"# {repo_id}" + text[heading.end() :]
+    text = re.sub(rf"^(model-index:\n- name: ){re.escape(heading[1])}$", rf"\g<1>{repo_id}", text, flags=re.MULTILINE)
+    return loading.sub(rf'\g<1>"{repo_id}"', text)
 
 
 def check_report(report: dict[str, Any]) -> None:
