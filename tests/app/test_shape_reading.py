@@ -1,0 +1,140 @@
+"""Uploads, read in processes of their own: the same points as the feature extractor's, and no harm done."""
+
+import time
+
+import numpy as np
+import psutil
+import pytest
+import shape_reading
+import trimesh
+from hostile_files import gltf_with_texture, hostile_files
+from PIL import Image
+from shape_reading import ShapeReader, UnreadableShape, read_shape
+from tiny_meshes import QUARTERS, glb
+
+from mrd_hf import PointCloudFeatureExtractor
+
+
+NUM_POINTS = 300
+
+
+@pytest.fixture(scope="module")
+def reader():
+    reader = ShapeReader(NUM_POINTS)
+    reader.warm_up()
+    return reader
+
+
+def some_files(folder):
+    generator = np.random.default_rng(0)
+    xyz, rgb = generator.normal(size=(500, 3)), generator.integers(0, 256, (500, 3))
+    (folder / "textured.glb").write_bytes(glb(Image.fromarray(QUARTERS)))
+    (folder / "red.glb").write_bytes(glb())
+    trimesh.creation.icosphere().export(folder / "plain.stl")
+    trimesh.PointCloud(xyz, colors=rgb.astype(np.uint8)).export(folder / "cloud.ply")
+    np.save(folder / "bare.npy", xyz.astype(np.float32))
+    np.save(folder / "six.npy", np.concatenate([xyz, rgb / 255], axis=1))
+    np.savez(folder / "pair.npz", points=xyz, colors=rgb.astype(np.uint8))
+    np.savetxt(folder / "lines.xyz", np.concatenate([xyz, rgb / 255], axis=1))
+    return sorted(folder.iterdir())
+
+
+def test_points_are_those_of_the_feature_extractor(tmp_path):
+    extractor = PointCloudFeatureExtractor(num_points=NUM_POINTS)
+    files = some_files(tmp_path)
+    assert len(files) == 8
+    for file in files:
+        points, view, notes = read_shape(file, "y", NUM_POINTS)
+        assert notes == [] and view.startswith(b"glTF")
+        for up_axis in ("y", "z"):
+            expected = extractor(str(file), up_axis=up_axis)["point_values"]
+            found = extractor(points, up_axis=up_axis)["point_values"]
+            np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=file.name)
+
+
+def test_an_upload_is_read_in_another_process(reader, tmp_path):
+    (tmp_path / "box.glb").write_bytes(glb())
+    shape = reader.read(str(tmp_path / "box.glb"), "y")
+    points, view, _ = read_shape(tmp_path / "box.glb", "y", NUM_POINTS)
+    assert (shape.points == points).all() and shape.view == view and shape.notes == []
+    (tmp_path / "box.glb").unlink()
+    assert reader.read(str(tmp_path / "box.glb"), "y") is shape  # kept, so that a click does not read it again
+
+
+def test_a_cloud_of_many_points_is_thinned(monkeypatch, tmp_path):
+    monkeypatch.setattr(shape_reading, "MAX_POINTS", 100)
+    np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(101, 3)))
+    points, _, notes = read_shape(tmp_path / "many.npy", "y", NUM_POINTS)
+    assert len(points) == 100 and notes == ["100 of its 101 points are used."]
+
+
+@pytest.mark.parametrize("name", sorted(hostile_files()))
+def test_a_file_made_to_harm_is_refused_within_the_limits(reader, tmp_path, name):
+    content, message = hostile_files()[name]
+    (tmp_path / name).write_bytes(content)
+    before = psutil.Process().memory_info().rss
+    start = time.monotonic()
+    with pytest.raises(UnreadableShape, match=message) as error:
+        reader.read(str(tmp_path / name), "y")
+    assert time.monotonic() - start < reader.time_limit + 5
+    assert str(tmp_path) not in str(error.value)  # where the server keeps it is nobody's business
+    assert psutil.Process().memory_info().rss - before < 2**28
+
+
+def test_nothing_outside_the_upload_is_read(reader, tmp_path):
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (2, 2), (1, 200, 3)).save(secret)
+    upload = tmp_path / "uploads" / "a"
+    upload.mkdir(parents=True)
+    secret_mtl = tmp_path / "secret.mtl"
+    secret_mtl.write_text("newmtl a\nKd 0.004 0.784 0.012\nmap_Kd secret.png\n")
+    obj = "mtllib {}\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n"
+    (upload / "inner.mtl").write_text(f"newmtl a\nmap_Kd {secret}\n")
+    files = {
+        "up.gltf": gltf_with_texture("../../secret.png"),
+        "absolute.gltf": gltf_with_texture(str(secret)),
+        "url.gltf": gltf_with_texture(secret.as_uri()),
+        "up.obj": obj.format("../../secret.mtl").encode(),
+        "absolute.obj": obj.format(secret_mtl).encode(),
+        "through.obj": obj.format("inner.mtl").encode(),
+    }
+    for name, content in files.items():
+        (upload / name).write_bytes(content)
+        shape = reader.read(str(upload / name), "y")
+        assert any("may not be read" in note or "not found" in note for note in shape.notes), (name, shape.notes)
+        if shape.points.shape[1] == 6:  # else nothing that was read says a colour
+            assert not (np.abs(shape.points[:, 3:] * 255 - (1, 200, 3)) < 3).all(axis=1).any(), name
+    # Were the secret inside, it would be seen: the test would not pass by blindness.
+    (upload / "secret.png").write_bytes(secret.read_bytes())
+    (upload / "beside.gltf").write_bytes(gltf_with_texture("secret.png"))
+    seen = reader.read(str(upload / "beside.gltf"), "y").points[:, 3:] * 255
+    np.testing.assert_allclose(seen, np.broadcast_to((1, 200, 3), seen.shape), atol=1e-6)
+
+
+def test_what_takes_too_long_is_ended(tmp_path):
+    (tmp_path / "long.xyz").write_bytes(b"0.1 0.2 0.3\n" * 2_000_000)
+    reader = ShapeReader(NUM_POINTS, time_limit=0.5)
+    reader.warm_up()
+    start = time.monotonic()
+    with pytest.raises(UnreadableShape, match="takes more than 0.5 seconds"):
+        reader.read(str(tmp_path / "long.xyz"), "y")
+    assert time.monotonic() - start < 5
+
+
+def test_what_takes_too_much_memory_is_ended(tmp_path):
+    np.save(tmp_path / "cloud.npy", np.zeros((2_000_000, 3)))
+    reader = ShapeReader(NUM_POINTS, memory_limit=2**25)
+    with pytest.raises(UnreadableShape, match="more memory|cannot be read"):
+        reader.read(str(tmp_path / "cloud.npy"), "y")
+    np.save(tmp_path / "small.npy", np.eye(3))
+    assert len(ShapeReader(NUM_POINTS).read(str(tmp_path / "small.npy"), "y").points) == 3
+
+
+def test_other_files_are_refused_unread(reader):
+    with pytest.raises(UnreadableShape, match=r"suffix '\.html' are not shapes known here; give one of \.glb"):
+        reader.read("/nowhere/page.html", "y")
+
+
+def test_a_path_stays_out_of_messages(reader, tmp_path):
+    with pytest.raises(UnreadableShape, match=r"^missing.glb: no such file\.$"):
+        reader.read(str(tmp_path / "missing.glb"), "y")
