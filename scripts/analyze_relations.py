@@ -100,7 +100,7 @@ def check_number(arguments: argparse.Namespace, held_out: HeldOutSet) -> None:
 
 
 def check_width(name: str, model: PreTrainedModel, dataset_name: str, held_out: HeldOutSet) -> None:
-    width, teacher_width = model.config.embedding_size, held_out.image_embeds.shape[1]
+    width, teacher_width = model.config.embedding_size, held_out.width
     if width != teacher_width:
         raise UserError(
             f"{name} embeds into width {width}, the teacher of {dataset_name} into {teacher_width}; "
@@ -119,6 +119,7 @@ def usable(embeds: Embeddings, name: str, remedy: str) -> torch.Tensor:
 def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Of images and of names."""
     remedy = "embed the dataset anew with scripts/embed_teacher.py"
+    assert held_out.image_embeds is not None and held_out.name_embeds is not None  # a triplet dataset has both
     return (
         usable(held_out.image_embeds, f"{dataset_name}: column 'image_embeds'", remedy),
         usable(held_out.name_embeds, f"{dataset_name}: column 'text_embeds'", remedy),

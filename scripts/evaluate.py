@@ -1,60 +1,322 @@
-"""Score a trained encoder on held-out shapes, and draw what it takes them for.
+r"""Score an encoder on a benchmark: one command, one table, one report that repeats to the last digit.
 
-    python scripts/evaluate.py --model outputs/demo/encoder --dataset scripts/demo_data \
+    python scripts/evaluate.py --model outputs/demo/encoder --data scripts/demo_data \
         --class_texts scripts/demo_data/class_texts.parquet --out outputs/demo/evaluation
+    python scripts/evaluate.py --model org/encoder --benchmark modelnet40 --data ModelNet40 --linear_probe --robustness
+    python scripts/evaluate.py --compare outputs/a/evaluation outputs/b/evaluation --out outputs/a_against_b
+
+On several devices, or CPU processes (ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2), put accelerate's or torch's
+launcher in front: they share the shapes out, and the figures stay the same.
 """
 
 import argparse
 import json
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from transformers import AutoFeatureExtractor, AutoModel
+import numpy as np
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
 import mrd_hf  # noqa: F401  (registers the Auto classes)
+from mrd_hf.data.cached_teacher import are_one, origins_in_dataset, split_identifier, the_teacher
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError, run_script
+from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
+from mrd_hf.evaluation.class_embeddings import class_embeddings, load_class_embeddings
+from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
+from mrd_hf.evaluation.confusion_plot import write_confusion_matrix
 from mrd_hf.evaluation.contact_sheet import write_contact_sheet
-from mrd_hf.evaluation.encoding import encode_dataset
-from mrd_hf.evaluation.held_out import HeldOutSet, as_dict, evaluate_held_out, format_table
+from mrd_hf.evaluation.embedding_cache import cached_embeds, data_fingerprint
+from mrd_hf.evaluation.embedding_map import dataset_pictures, write_embedding_map
+from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds, weights_sha256
+from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
+from mrd_hf.evaluation.interval_plot import write_interval_bars, write_robustness_bars
+from mrd_hf.evaluation.prompt_templates import TEMPLATES
+from mrd_hf.evaluation.report import EvaluationReport, Score, format_table
+from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
+from mrd_hf.evaluation.scoring import few_shot_scores, linear_probe_scores, under_corruption
+from mrd_hf.model_card import write_results
+from mrd_hf.training.distributed import set_cpu_threads
+
+
+# What is reported of corrupted shapes, as far as the data allows.
+ROBUSTNESS_KEYS = ("zero_shot_top1", "shape_to_image_recall_at_1")
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of a split, and what they are scored against."""
+
+    name: str
+    split: str
+    read: CloudReader
+    up_axis: Literal["y", "z"]
+    held_out: HeldOutSet
+    fingerprint: str  # of the files
+    templates: str | None  # of the class names; None where their embeddings were given
+    dataset: Dataset | None = None  # of triplets with cached embeddings
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Score a trained encoder on held-out shapes: zero-shot classification, retrieval, neighbours.",
-        epilog="The dataset needs cached embeddings of the encoder's teacher (scripts/embed_teacher.py).",
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="the encoder: a folder or an id on the Hub")
+    parser.add_argument("--out", type=Path, required=True, help="folder of report.json, outcomes.parquet and pictures")
+    data = parser.add_argument_group("the shapes")
+    data.add_argument(
+        "--benchmark", choices=list(BENCHMARKS), default="triplets", help="what --data is (default: triplets)"
     )
-    parser.add_argument("--model", required=True, help="the encoder: a folder or an id on the Hub")
-    parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")
-    parser.add_argument("--split", default="test", help="split to score on (default: test)")
-    parser.add_argument("--class_texts", help="parquet file of classes (label, text_embed), for zero-shot")
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.json and contact_sheet.png")
-    parser.add_argument("--batch_size", type=int, default=64, help="shapes to encode at once (default: 64)")
-    return parser.parse_args()
+    data.add_argument("--data", help="the benchmark's folder; of triplets also an id on the Hub")
+    data.add_argument("--split", default="test", help="split to score on (default: test)")
+    data.add_argument("--variant", help="of scanobjectnn: obj_only, obj_bg, pb_t50_rs or openshape")
+    data.add_argument("--up_axis", choices=["y", "z"], help="which axis is up, where the benchmark does not say")
+    data.add_argument("--allow_partial", action="store_true", help="take a part of a published split as well")
+    texts = parser.add_argument_group("the classes' embeddings, by default those published with the benchmark, if any")
+    texts.add_argument("--class_texts", help="file of classes and embeddings: .parquet, or OpenShape's .npy")
+    texts.add_argument("--teacher", help="embeds the class names (default: the encoder's own)")
+    texts.add_argument(
+        "--templates", choices=list(TEMPLATES), default="openshape64", help="prompts of the class names"
+    )
+    more = parser.add_argument_group("more than zero-shot and retrieval")
+    more.add_argument("--linear_probe", action="store_true", help="logistic regression on the split train")
+    more.add_argument("--few_shot", action="store_true", help="N-way K-shot accuracies, 10 draws each")
+    more.add_argument(
+        "--robustness", action="store_true", help="colours dropped, points thinned, jittered, rotated, cut"
+    )
+    more.add_argument("--map", action="store_true", help="also an HTML page to look around in, map.html")
+    more.add_argument(
+        "--write_card", "--write-card", action="store_true", help="put the results into the model's README.md"
+    )
+    more.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --out folders, of one split")
+    parser.add_argument("--batch_size", type=int, default=64, help="shapes encoded at once (default: 64)")
+    parser.add_argument("--seed", type=int, default=0, help="of intervals, draws and corruptions (default: 0)")
+    arguments = parser.parse_args()
+    if arguments.compare is None and (arguments.model is None or arguments.data is None):
+        parser.error("give --model and --data, or two evaluations to --compare")
+    if arguments.write_card and not (Path(arguments.model or "") / "README.md").is_file():
+        parser.error("--write_card needs a local --model with a README.md")
+    return arguments
+
+
+def load_encoder(name: str, device: torch.device) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    try:
+        return AutoModel.from_pretrained(name).to(device), AutoFeatureExtractor.from_pretrained(name)
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot load the model {name}: {error}") from None
+
+
+def teacher_of(arguments: argparse.Namespace, model: PreTrainedModel) -> str:
+    teacher = arguments.teacher or model.config.teacher_id
+    if teacher is None:
+        raise UserError(f"{arguments.model} does not say whose embedding space it is in; give --teacher.")
+    return teacher
+
+
+def check_teacher(arguments: argparse.Namespace, model: PreTrainedModel, dataset: Dataset) -> None:
+    """Raise a [`UserError`] if a dataset's embeddings are of another teacher than the encoder's."""
+    found, expected = the_teacher([origins_in_dataset(dataset)], arguments.data), teacher_of(arguments, model)
+    if not are_one(found, expected):
+        raise UserError(
+            f"{arguments.data}: its embeddings are those of the teacher {found}, and {arguments.model} is in the "
+            f"space of {expected}; embed it with that by scripts/embed_teacher.py, or say --teacher {found} if the "
+            "two are one."
+        )
+
+
+def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes:
+    """The split, with its classes' embeddings."""
+    path = Path(arguments.data)
+    if arguments.benchmark == "triplets":
+        dataset = load_triplets(arguments.data, arguments.split)
+        fingerprint = data_fingerprint(path) if path.exists() else dataset._fingerprint
+        if "image_embeds" in dataset.features:
+            held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.data)
+            check_teacher(arguments, model, dataset)
+            read = dataset_clouds(dataset)
+            return Shapes(path.name, arguments.split, read, "y", held_out, fingerprint, None, dataset)
+    else:
+        fingerprint = data_fingerprint(path)
+    benchmark = open_benchmark(
+        arguments.benchmark, path, arguments.split, arguments.variant, arguments.up_axis, arguments.allow_partial
+    )
+    # Published embeddings are of use for encoders of the teacher that made them.
+    published = benchmark.class_embeddings
+    if published is not None and benchmark.class_teacher is not None:
+        published = published if are_one(benchmark.class_teacher, teacher_of(arguments, model)) else None
+    texts, templates = arguments.class_texts or published, None
+    if texts is not None:
+        embeds = load_class_embeddings(texts, benchmark.class_names)
+    else:
+        templates = arguments.templates
+        teacher, revision = split_identifier(teacher_of(arguments, model))
+        embeds = class_embeddings(
+            benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
+        )
+    held_out = HeldOutSet.from_benchmark(benchmark, embeds)
+    return Shapes(
+        benchmark.name, benchmark.split, benchmark.shapes, benchmark.up_axis, held_out, fingerprint, templates
+    )
+
+
+class Encoder:
+    """Encodes splits, once: embeddings are kept beside the report."""
+
+    def __init__(
+        self, model: PreTrainedModel, extractor: FeatureExtractionMixin, sha256: str, arguments: argparse.Namespace
+    ) -> None:
+        self.model = model
+        self.extractor = extractor
+        self.sha256 = sha256
+        self.arguments = arguments
+        self.seconds = 0.0
+
+    def __call__(self, shapes: Shapes, corruption: str | None = None) -> np.ndarray:
+        """Embeddings of a split's shapes, `(num_shapes, width)`; of every process."""
+        read, title = shapes.read, f"Encoding {shapes.name} ({shapes.split})"
+        if corruption is not None:
+            read, title = partial(self._read_corrupted, shapes, corruption), f"{title}, {corruption}"
+        ids = shapes.held_out.ids
+        facts = {
+            "weights": self.sha256,
+            "extractor": self.extractor.to_json_string(),
+            "data": f"{shapes.fingerprint}, {shapes.name}, {shapes.split}, {len(ids)} shapes, {shapes.up_axis} up",
+            "corruption": "none" if corruption is None else f"{corruption}, seed {self.arguments.seed}",
+        }
+
+        def compute() -> torch.Tensor:
+            started = time.perf_counter()
+            embeds = encode_clouds(
+                self.model, self.extractor, read, len(ids), shapes.up_axis, self.arguments.batch_size, title
+            )
+            self.seconds += time.perf_counter() - started
+            return embeds
+
+        return cached_embeds(self.arguments.out / "embeddings", facts, len(ids), compute).numpy()
+
+    def leaves_alone(self, shapes: Shapes, corruption: str) -> bool:
+        """Whether a corruption does nothing: colors dropped where there are none, thinned to more points than are."""
+        ((points, colors),), ((new_points, new_colors),) = (
+            shapes.read([0]),
+            self._read_corrupted(shapes, corruption, [0]),
+        )
+        return np.array_equal(points, new_points) and (colors is None) == (new_colors is None)
+
+    def _read_corrupted(self, shapes: Shapes, corruption: str, rows: list[int]) -> list:
+        return [
+            corrupt(corruption, points.astype(np.float32), colors, shapes.up_axis, self.arguments.seed, row)
+            for row, (points, colors) in zip(rows, shapes.read(rows), strict=True)
+        ]
+
+
+def further_scores(arguments: argparse.Namespace, encoder: Encoder, shapes: Shapes, embeds: np.ndarray) -> list[Score]:
+    """Those that were asked for by flags."""
+    labels, seed = shapes.held_out.labels, arguments.seed
+    further: list[Score] = []
+    if arguments.linear_probe:
+        training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), encoder.model)
+        further += linear_probe_scores(encoder(training), training.held_out.labels, embeds, labels, seed)
+    if arguments.few_shot:
+        found = few_shot_scores(embeds, labels, seed)
+        if not found:
+            raise UserError(f"{arguments.data}: has too few shapes a class for --few_shot.")
+        further += found
+    if arguments.robustness:
+        for corruption in CORRUPTIONS:
+            if encoder.leaves_alone(shapes, corruption.name):
+                continue
+            corrupted = evaluate_held_out(encoder(shapes, corruption.name), shapes.held_out, seed)
+            further += [under_corruption(score, corruption) for score in corrupted if score.key in ROBUSTNESS_KEYS]
+    return further
+
+
+def draw(arguments: argparse.Namespace, shapes: Shapes, embeds: np.ndarray, report: EvaluationReport) -> None:
+    """The pictures beside the report."""
+    out, held_out = arguments.out, shapes.held_out
+    write_interval_bars(out / "scores.png", [report.as_dict()])
+    if arguments.robustness:
+        write_robustness_bars(out / "robustness.png", [report.as_dict()])
+    if len(held_out.labeled) and held_out.class_names:
+        result = classify_labeled(embeds, held_out)
+        write_confusion_matrix(out / "confusion.png", result.confusion, held_out.class_names)
+        if shapes.dataset is not None:
+            write_contact_sheet(out / "contact_sheet.png", shapes.dataset, embeds, held_out)
+    if arguments.map:
+        modalities = {"3D": embeds, "image": held_out.image_embeds, "text": held_out.name_embeds}
+        write_embedding_map(
+            out / "map.html",
+            shapes.read,
+            {name: values for name, values in modalities.items() if values is not None},
+            held_out.ids,
+            held_out.names,
+            held_out.labels,
+            held_out.class_names,
+            held_out.class_embeds if held_out.class_names else None,
+            dataset_pictures(shapes.dataset) if shapes.dataset is not None else None,
+            shapes.up_axis,
+            title=f"{arguments.model} on {shapes.name} ({shapes.split})",
+            seed=arguments.seed,
+        )
+
+
+def evaluate(arguments: argparse.Namespace) -> None:
+    started = time.perf_counter()
+    state = PartialState()
+    if state.device.type == "cpu":
+        set_cpu_threads(None)
+    model, extractor = load_encoder(arguments.model, state.device)
+    shapes = open_shapes(arguments, model)
+    width, expected = model.config.embedding_size, shapes.held_out.width
+    if expected is not None and width != expected:
+        raise UserError(
+            f"{arguments.model} embeds into width {width}, the teacher of {arguments.data} into {expected}; "
+            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
+        )
+    encoder = Encoder(model, extractor, weights_sha256(model), arguments)
+    embeds = encoder(shapes)
+    scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
+    scores += further_scores(arguments, encoder, shapes, embeds)
+    if not state.is_main_process:
+        return
+    report = EvaluationReport(
+        model=arguments.model,
+        model_sha256=encoder.sha256,
+        benchmark=shapes.name,
+        split=shapes.split,
+        ids=shapes.held_out.ids,
+        labels=shapes.held_out.labels,
+        num_classes=len(shapes.held_out.class_names),
+        teacher=arguments.teacher or str(model.config.teacher_id),
+        templates=shapes.templates,
+        seed=arguments.seed,
+        scores=scores,
+    )
+    report.save(arguments.out)
+    draw(arguments, shapes, embeds, report)
+    print(format_table(report.as_dict()["metrics"]))
+    if arguments.write_card:
+        write_results(Path(arguments.model) / "README.md", report.as_dict())
+        print(f"the card has the results now: {Path(arguments.model) / 'README.md'}")
+    print(f"report, pictures and embeddings: {arguments.out}")
+    took = time.perf_counter() - started
+    print(f"{took:.1f} s, of which encoding {encoder.seconds:.1f} s", file=sys.stderr)
 
 
 def main() -> None:
     arguments = parse_arguments()
-    try:
-        model = AutoModel.from_pretrained(arguments.model)
-        extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {arguments.model}: {error}") from None
-    dataset = load_triplets(arguments.dataset, arguments.split)
-    held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.dataset)
-    width, teacher_width = model.config.embedding_size, held_out.image_embeds.shape[1]
-    if width != teacher_width:
-        raise UserError(
-            f"{arguments.model} embeds into width {width}, the teacher of {arguments.dataset} into {teacher_width}; "
-            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
-        )
-    embeds = encode_dataset(model, extractor, dataset, batch_size=arguments.batch_size, progress=True)
-    report = evaluate_held_out(embeds, held_out)
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    (arguments.out / "report.json").write_text(json.dumps(as_dict(report), indent=2) + "\n")
-    print(format_table(report))
-    if len(held_out.labeled) > 0:
-        write_contact_sheet(arguments.out / "contact_sheet.png", dataset, embeds, held_out)
-        print(f"contact sheet: {arguments.out / 'contact_sheet.png'}")
+    if arguments.compare is not None:
+        comparisons = compare_evaluations(arguments.compare[0], arguments.compare[1], arguments.seed)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(comparisons_as_dict(comparisons), indent=2) + "\n"
+        (arguments.out / "comparison.json").write_text(text)
+        print(f"first: {arguments.compare[0]}\nsecond: {arguments.compare[1]}\n{format_comparison(comparisons)}")
+        return
+    evaluate(arguments)
 
 
 if __name__ == "__main__":

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile_files import TRIANGLE, claims_and_bombs, embedded, lzf_bomb, readers_of, write_files
-from tiny_commands import save_tiny_encoder
+from hostile_files import TRIANGLE, claims_and_bombs, embedded, huge_image, lzf_bomb, readers_of, write_files
+from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from tiny_teachers import CLIP_WIDTH
 
 from mrd_hf.cli.shape_files import check_size
@@ -113,3 +113,26 @@ def test_compressed_clouds_may_only_grow_so_much(tmp_path):
         file.truncate(3 * GIB)  # takes no room on the disk
     with pytest.raises(ValueError, match=r"large.xyz: 3.0 GiB; files of at most 2 GiB are read"):
         check_size(str(tmp_path / "large.xyz"))
+
+
+def test_a_pipe_is_no_shape(tmp_path, encoder, classes, capsys):
+    (tmp_path / "s").mkdir()
+    for suffix in ("npz", "pcd", "ply", "npy"):
+        os.mkfifo(tmp_path / "s" / f"pipe.{suffix}")  # whoever opens one waits forever
+    assert mrd_hf("classify", tmp_path / "s", "--class-embeds", classes, "--model", encoder) == 1
+    assert capsys.readouterr().err.count("no such file") == 4
+
+
+def test_pictures_are_read_by_no_program(tmp_path, encoder, capsys):
+    write_shapes(tmp_path / "s")
+    assert mrd_hf("index", tmp_path / "s", "--model", encoder) == 0
+    pictures = {
+        "program.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n",
+        "huge.png": huge_image(),
+        "cut.png": huge_image()[:40],
+    }
+    write_files(tmp_path / "pictures", pictures)
+    capsys.readouterr()
+    for name in pictures:
+        assert mrd_hf("search", f"{tmp_path / 's'}-index", "--image", tmp_path / "pictures" / name) == 2
+        assert f"{name}: cannot be read as a picture, PNG" in capsys.readouterr().err

@@ -27,8 +27,8 @@ class StubModel(nn.Module):
         return self.norm(self.dropout(self.linear(point_values.mean(dim=1))))
 
 
-def stub_extractor(points, colors, return_tensors):
-    assert return_tensors == "pt"
+def stub_extractor(points, colors, up_axis, return_tensors):
+    assert return_tensors == "pt" and up_axis == "y"
     clouds = [np.concatenate([xyz[:8], rgb[:8] / 255], axis=1) for xyz, rgb in zip(points, colors, strict=True)]
     return BatchFeature({"point_values": np.stack(clouds).astype(np.float32)}, tensor_type="pt")
 
@@ -61,7 +61,7 @@ def test_every_shape_is_encoded_in_its_place(model, dataset):
     assert embeds.dtype == torch.float32
     model.eval()
     for index, row in enumerate(dataset):
-        values = stub_extractor([np.array(row["points"])], [np.array(row["colors"])], "pt")["point_values"]
+        values = stub_extractor([np.array(row["points"])], [np.array(row["colors"])], "y", "pt")["point_values"]
         torch.testing.assert_close(embeds[index], model.get_point_features(values)[0].detach(), atol=1e-5, rtol=0)
 
 

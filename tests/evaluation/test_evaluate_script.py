@@ -6,8 +6,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+import trimesh
+from huggingface_hub import ModelCard
 from PIL import Image
+from safetensors.torch import load_file
 from tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
@@ -22,10 +29,22 @@ TINY = {
     "num_patches": 8,
     "patch_size": 8,
 }
+MODELNET10_CLASSES = [
+    "bathtub",
+    "bed",
+    "chair",
+    "desk",
+    "dresser",
+    "monitor",
+    "night_stand",
+    "sofa",
+    "table",
+    "toilet",
+]
 
 
-def save_encoder(folder: Path, width: int) -> Path:
-    PointBertModel(PointBertConfig(**TINY, projection_dim=width, teacher_id="a-teacher")).save_pretrained(folder)
+def save_encoder(folder: Path, width: int, teacher: str = "a-teacher") -> Path:
+    PointBertModel(PointBertConfig(**TINY, projection_dim=width, teacher_id=teacher)).save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
     return folder
 
@@ -35,37 +54,125 @@ def dataset(tmp_path_factory) -> Path:
     return save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
 
 
-def evaluate(model: Path, dataset: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess:
-    required = ["--model", str(model), "--dataset", str(dataset), "--out", str(out)]
+def evaluate(model: Path, dataset: Path, out: Path, *arguments: str, launcher=()) -> subprocess.CompletedProcess:
+    required = ["--model", str(model), "--data", str(dataset), "--out", str(out)]
+    return run(*required, *arguments, launcher=launcher)
+
+
+def run(*arguments: str, launcher=()) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, str(SCRIPT), *required, *arguments],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
+        [sys.executable, *launcher, str(SCRIPT), *arguments],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=300,
     )
 
 
-def test_prints_a_table_and_writes_the_same_report_for_any_batch_size(dataset, tmp_path):
+def metrics(out: Path) -> dict[str, dict]:
+    return {metric["key"]: metric for metric in json.loads((out / "report.json").read_text())["metrics"]}
+
+
+def test_everything_about_a_triplet_dataset(dataset, tmp_path):
+    """A second run, of another batch size, and one of two processes give the same bytes."""
     encoder = save_encoder(tmp_path / "encoder", WIDTH)
-    reports = []
-    for batch_size in ("64", "5"):
-        out = tmp_path / batch_size
-        classes = ("--class_texts", str(dataset / "class_texts.parquet"))
-        finished = evaluate(encoder, dataset, out, *classes, "--batch_size", batch_size)
+    everything = ["--class_texts", str(dataset / "class_texts.parquet"), "--linear_probe"]
+    everything += ["--robustness", "--map"]
+    two_processes = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
+    runs = (("first", "64", ()), ("second", "5", ()), ("third", "4", two_processes))
+    for out, batch_size, launcher in runs:
+        finished = evaluate(
+            encoder, dataset, tmp_path / out, *everything, "--batch_size", batch_size, launcher=launcher
+        )
         assert finished.returncode == 0, finished.stderr
         assert "zero-shot top-1 (4 classes)" in finished.stdout
-        reports.append(json.loads((out / "report.json").read_text()))
-        with Image.open(out / "contact_sheet.png") as sheet:
-            assert sheet.width > 1000
-    assert reports[0] == reports[1]
+    for file in ("report.json", "outcomes.parquet"):
+        contents = {(tmp_path / out / file).read_bytes() for out, _, _ in runs}
+        assert len(contents) == 1, file
+
+    found = metrics(tmp_path / "first")
+    assert "linear_probe_top1" in found
+    corrupted = {key.partition("/")[2] for key in found if "/" in key}
+    assert {"no_color", "jitter", "rotate", "cut_50"} <= corrupted
+    assert "thin_512" not in corrupted  # of clouds of 96 points
+    for picture in ("contact_sheet", "confusion", "scores", "robustness"):
+        with Image.open(tmp_path / "first" / f"{picture}.png") as image:
+            assert image.width > 500
+    assert "<html" in (tmp_path / "first" / "map.html").read_text()[:1000].lower()
+
+
+def test_a_second_run_does_not_encode_again(dataset, tmp_path):
+    encoder = save_encoder(tmp_path / "encoder", WIDTH)
+    finished = [evaluate(encoder, dataset, tmp_path / "out") for _ in range(2)]
+    assert ["Encoding" in run.stderr for run in finished] == [True, False]
+    assert finished[0].stdout == finished[1].stdout
+
+
+def test_a_published_benchmark_with_published_class_embeddings(tmp_path):
+    """ModelNet10 as .off folders of which this is a part, class embeddings from a file."""
+    for row, name in enumerate(MODELNET10_CLASSES):
+        folder = tmp_path / "ModelNet10" / name / "test"
+        folder.mkdir(parents=True)
+        for number in range(2):
+            trimesh.creation.box((1, 1 + row, 2 + number)).export(folder / f"{name}_{number:04d}.off")
+    embeds = np.random.default_rng(0).standard_normal((10, WIDTH))
+    labels = pa.table({"label": list(MODELNET10_CLASSES), "text_embed": embeds.tolist()})
+    pq.write_table(labels, tmp_path / "classes.parquet")
+    encoder = save_encoder(tmp_path / "encoder", WIDTH)
+    options = ["--benchmark", "modelnet10", "--class_texts", str(tmp_path / "classes.parquet")]
+    refused = evaluate(encoder, tmp_path / "ModelNet10", tmp_path / "out", *options)
+    assert refused.returncode == 2
+    assert "has 20 shapes" in refused.stderr and "908" in refused.stderr
+    finished = evaluate(encoder, tmp_path / "ModelNet10", tmp_path / "out", *options, "--allow_partial", "--few_shot")
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["benchmark"] == {"name": "modelnet10", "split": "test", "num_shapes": 20, "num_classes": 10}
+    assert report["teacher"] == "a-teacher" and report["templates"] is None
+    few_shot = {key for key in metrics(tmp_path / "out") if key.startswith("few_shot")}
+    assert few_shot == {"few_shot_5_way_1_shot"}  # as there are two shapes a class
+    # The figure is that of the embeddings that were written beside it.
+    (file,) = (tmp_path / "out" / "embeddings").iterdir()
+    points = load_file(file)["point_embeds"].double().numpy()
+    rows = pq.read_table(tmp_path / "out" / "outcomes.parquet")
+    guesses = (points @ (embeds / np.linalg.norm(embeds, axis=1, keepdims=True)).T).argmax(axis=1)
+    assert metrics(tmp_path / "out")["zero_shot_top1"]["value"] == np.mean(guesses == rows["label"].to_numpy())
+
+
+def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path):
+    for name in ("a", "b"):
+        torch.manual_seed(ord(name))
+        encoder = save_encoder(tmp_path / f"encoder-{name}", WIDTH)
+        assert evaluate(encoder, dataset, tmp_path / name).returncode == 0
+    finished = run("--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "ab"))
+    assert finished.returncode == 0, finished.stderr
+    comparison = {row["key"]: row for row in json.loads((tmp_path / "ab" / "comparison.json").read_text())}
+    first, second = metrics(tmp_path / "a"), metrics(tmp_path / "b")
+    for key, row in comparison.items():
+        assert row["difference"] == pytest.approx(first[key]["value"] - second[key]["value"])
+    assert "shape to image, recall at 1" in finished.stdout
+
+
+def test_results_go_into_the_models_card(dataset, tmp_path):
+    encoder = save_encoder(tmp_path / "encoder", WIDTH)
+    refused = evaluate(encoder, dataset, tmp_path / "out", "--write_card")
+    assert refused.returncode == 2 and "README.md" in refused.stderr
+    (encoder / "README.md").write_text("---\nlicense: apache-2.0\n---\n\n# encoder\n")
+    assert evaluate(encoder, dataset, tmp_path / "out", "--write-card").returncode == 0
+    card = ModelCard.load(encoder / "README.md")
+    results = {result.metric_type: result for result in card.data.eval_results}
+    recall = metrics(tmp_path / "out")["shape_to_image_recall_at_5"]["value"]
+    assert results["shape_to_image_recall_at_5"].metric_value == pytest.approx(recall, abs=1e-6)
+    assert "shape to image, recall at 5" in card.text
 
 
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):
-    finished = evaluate(save_encoder(tmp_path / "encoder", 20), dataset, tmp_path / "out")
+    finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH, "clip"), dataset, tmp_path / "out")
     assert finished.returncode == 2
-    assert f"embeds into width 20, the teacher of {dataset} into {WIDTH}" in finished.stderr
-    assert "embed_teacher.py" in finished.stderr
+    assert "are those of the teacher a-teacher" in finished.stderr and "in the space of clip" in finished.stderr
+    wide = evaluate(save_encoder(tmp_path / "wide", 20), dataset, tmp_path / "out")
+    assert wide.returncode == 2
+    assert f"embeds into width 20, the teacher of {dataset} into {WIDTH}" in wide.stderr
+    assert "embed_teacher.py" in wide.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -18,6 +18,8 @@ from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS
 
 
+# Others have readers of their own kind: Pillow hands EPS to Ghostscript, which runs what is in it.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # What a hit is called, the first that it has.
 NAME_FIELDS = ("path", "name", "id")
 
@@ -68,14 +70,15 @@ def _embed_image(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
 
 def _read_image(path: str) -> Image.Image:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=PICTURE_FORMATS) as image:
             check_image_size(image)
             image.load()
             return image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path}: cannot be read as a picture ({one_line(str(error))}).") from None
+        formats = ", ".join(PICTURE_FORMATS)
+        raise UserError(f"{path}: cannot be read as a picture, {formats} ({one_line(str(error))}).") from None
 
 
 def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:

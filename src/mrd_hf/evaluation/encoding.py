@@ -1,15 +1,75 @@
-"""Encode a dataset's shapes the same way every time."""
+"""Encode a benchmark's or a dataset's shapes the same way every time."""
 
-from collections.abc import Iterable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Literal
 
+import numpy as np
 import torch
+from accelerate import PartialState
+from accelerate.utils import gather_object
 from datasets import Dataset
 from torch import nn
 from tqdm import tqdm
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from ..data.triplet_schema import SHAPE_COLUMNS, check_columns
+
+
+# Points (num_points, 3), and colors (num_points, 3) or None.
+Cloud = tuple[np.ndarray, np.ndarray | None]
+# Reads the clouds of some rows, in their order; `Benchmark.shapes` is one, [`dataset_clouds`] makes one.
+CloudReader = Callable[[Sequence[int]], Sequence[Cloud]]
+
+
+def dataset_clouds(dataset: Dataset) -> CloudReader:
+    """A reader of a triplet dataset's points and colors.
+
+    Raises:
+        UserError: If a column is missing or of another type.
+    """
+    check_columns(dataset.features, SHAPE_COLUMNS, "the dataset to encode")
+    shapes = dataset.select_columns(["points", "colors"]).with_format("numpy")
+
+    def read(rows: Sequence[int]) -> list[Cloud]:
+        batch = shapes[[int(row) for row in rows]]
+        return list(zip(batch["points"], batch["colors"], strict=True))
+
+    return read
+
+
+def encode_clouds(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    read: CloudReader,
+    num_shapes: int,
+    up_axis: Literal["y", "z"] = "y",
+    batch_size: int = 64,
+    progress: str | None = None,
+) -> torch.Tensor:
+    """Encode shapes, in their order; several processes (`accelerate launch`) share them out, and each gets all.
+
+    Args:
+        model (`PreTrainedModel`):
+            Has `get_point_features(point_values)`, as `PointBertModel` does. Left on its device and, afterwards, in
+            the train or eval mode it came in.
+        feature_extractor (`FeatureExtractionMixin`):
+            Makes `point_values` (batch, num_points, 6) of points and colours, as `PointCloudFeatureExtractor` does.
+        read ([`CloudReader`])
+        num_shapes (`int`): How many there are.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in the clouds.
+        batch_size (`int`, defaults to 64): Shapes encoded at a time.
+        progress (`str`, *optional*): What the progress bar is called; without it there is none.
+
+    Returns:
+        `torch.Tensor` of shape `(num_shapes, width)`: float32 on the CPU, un-normalised.
+    """
+    state = PartialState()
+    rows = np.array_split(np.arange(num_shapes), state.num_processes)[state.process_index]
+    progress = progress if state.is_main_process else None
+    embeds = _encode_rows(model, feature_extractor, read, rows, up_axis, batch_size, progress)
+    return torch.cat(gather_object([embeds])) if state.num_processes > 1 else embeds
 
 
 def encode_dataset(
@@ -19,35 +79,30 @@ def encode_dataset(
     batch_size: int = 64,
     progress: bool = False,
 ) -> torch.Tensor:
-    """Encode all shapes of a triplet dataset, in its order.
-
-    Args:
-        model (`PreTrainedModel`):
-            Has `get_point_features(point_values)`, as `PointBertModel` does. Left on its device and, afterwards, in
-            the train or eval mode it came in.
-        feature_extractor (`FeatureExtractionMixin`):
-            Makes `point_values` (batch, num_points, 6) of points and colours, as `PointCloudFeatureExtractor` does.
-        dataset (`datasets.Dataset`):
-            With the columns `points` and `colors`.
-        batch_size (`int`, defaults to 64):
-            Shapes encoded at a time.
-        progress (`bool`, defaults to `False`):
-            Whether to show a progress bar.
-
-    Returns:
-        `torch.Tensor` of shape `(len(dataset), width)`: float32 on the CPU, un-normalised.
+    """Encode all shapes of a triplet dataset, in its order and in this process alone; see [`encode_clouds`].
 
     Raises:
         UserError: If a column is missing or of another type.
     """
-    check_columns(dataset.features, SHAPE_COLUMNS, "the dataset to encode")
-    shapes = dataset.select_columns(["points", "colors"]).with_format("numpy")
-    batches = (
-        feature_extractor(list(rows["points"]), list(rows["colors"]), return_tensors="pt")["point_values"]
-        for rows in shapes.iter(batch_size)
-    )
-    num_batches = -(-len(dataset) // batch_size)
-    return encode_shapes(model, tqdm(batches, desc="Encoding shapes", total=num_batches, disable=not progress))
+    read, rows = dataset_clouds(dataset), np.arange(len(dataset))
+    return _encode_rows(model, feature_extractor, read, rows, "y", batch_size, "Encoding shapes" if progress else None)
+
+
+def _encode_rows(
+    model: PreTrainedModel,
+    feature_extractor: FeatureExtractionMixin,
+    read: CloudReader,
+    rows: np.ndarray,
+    up_axis: Literal["y", "z"],
+    batch_size: int,
+    progress: str | None,
+) -> torch.Tensor:
+    def batches() -> Iterator[torch.Tensor]:
+        for start in tqdm(range(0, len(rows), batch_size), desc=progress, disable=progress is None):
+            points, colors = zip(*read(rows[start : start + batch_size].tolist()), strict=True)
+            yield feature_extractor(list(points), list(colors), up_axis=up_axis, return_tensors="pt")["point_values"]
+
+    return encode_shapes(model, batches())
 
 
 def encode_shapes(model: PreTrainedModel, point_values_batches: Iterable[torch.Tensor]) -> torch.Tensor:
@@ -66,6 +121,15 @@ def encode_shapes(model: PreTrainedModel, point_values_batches: Iterable[torch.T
     with _eval_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         embeds = [model.get_point_features(batch.to(device)).float().cpu() for batch in point_values_batches]
     return torch.cat(embeds)  # outside inference mode, so that a probe can be trained on it
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of a model's weights and buffers, with their names: what tells a checkpoint, whatever it is called."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 @contextmanager

@@ -54,8 +54,8 @@ def linear_probe(
 
     The strength of regularisation is chosen without a look at the test shapes: a fifth of each class's training shapes
     is set aside, drawn by the seed, and the strongest regularisation that is best on it is taken. The probe is then
-    fitted to all training shapes. The same input gives the same predictions on the same machine and number of threads;
-    with others, the solver's last digits may move a shape that lies on a boundary.
+    fitted to all training shapes. The same input gives the same predictions on the same machine, with any number of
+    threads; on another, the solver's last digits may move a shape that lies on a boundary.
 
     Args:
         train_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_train, width)`):
@@ -149,10 +149,14 @@ def classify(rows: np.ndarray, labels: np.ndarray, queries: np.ndarray, regulari
     """
     try:
         from sklearn.linear_model import LogisticRegression
+        from threadpoolctl import threadpool_limits
     except ImportError:
         raise UserError("linear probes and few-shot need scikit-learn: pip install 'mrd-hf[evaluation]'.") from None
-    probe = LogisticRegression(C=regularization, max_iter=MAX_ITERATIONS).fit(rows, labels)
-    return np.asarray(probe.predict(queries))
+    # One thread: sums are then the same on any number of cores, and on busy ones threads that wait for each other make
+    # the many small products a hundred times slower.
+    with threadpool_limits(1):
+        probe = LogisticRegression(C=regularization, max_iter=MAX_ITERATIONS).fit(rows, labels)
+        return np.asarray(probe.predict(queries))
 
 
 def _checked(embeds: Embeddings, labels: Sequence[int] | np.ndarray, name: str) -> np.ndarray:

@@ -1,0 +1,106 @@
+"""Compare two evaluations of the same shapes, figure by figure, by a paired bootstrap."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from ..errors import UserError
+from .bootstrap import PairedDifference, paired_difference
+from .report import align, read_report
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One figure of two models on the same shapes.
+
+    Args:
+        key, title (`str`): The figure's.
+        first, second (`float`): What either model scores.
+        paired (`PairedDifference`): The first minus the second.
+    """
+
+    key: str
+    title: str
+    first: float
+    second: float
+    paired: PairedDifference
+
+
+def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Comparison]:
+    """Compare what `scripts/evaluate.py` wrote of two models.
+
+    Compared are the means and class means that both have; medians of ranks, and few-shot accuracies, which are not of
+    single shapes, are left out.
+
+    Args:
+        first, second (`Path`): Folders with `report.json` and `outcomes.parquet`.
+        seed (`int`, defaults to 0): Of the bootstrap.
+
+    Raises:
+        UserError: A folder holds no evaluation, or the two are not of the same shapes.
+    """
+    (report, outcomes), (other_report, other_outcomes) = read_report(first), read_report(second)
+    _check_same_shapes(first, outcomes, second, other_outcomes)
+    labels = outcomes["label"].to_numpy()
+    others = {metric["key"]: metric for metric in other_report["metrics"]}
+    comparisons = []
+    for metric in report["metrics"]:
+        key = metric["key"]
+        both = key in others and key in outcomes.column_names and key in other_outcomes.column_names
+        if not both or metric["statistic"] == "median":
+            continue
+        values, other_values = (_numbers(table, key) for table in (outcomes, other_outcomes))
+        counted = ~np.isnan(values)
+        if not np.array_equal(counted, ~np.isnan(other_values)):
+            raise UserError(f"{first} and {second}: '{key}' is of other shapes in one than in the other.")
+        classes = labels[counted] if metric["statistic"] == "class_mean" else None
+        paired = paired_difference(values[counted], other_values[counted], classes, seed)
+        comparisons.append(Comparison(key, metric["title"], metric["value"], others[key]["value"], paired))
+    if not comparisons:
+        raise UserError(f"{first} and {second}: have no figure in common that is of single shapes.")
+    return comparisons
+
+
+def comparisons_as_dict(comparisons: list[Comparison]) -> list[dict[str, Any]]:
+    """For JSON."""
+    return [
+        {"key": c.key, "title": c.title, "first": c.first, "second": c.second, **asdict(c.paired)} for c in comparisons
+    ]
+
+
+def format_comparison(comparisons: list[Comparison]) -> str:
+    """An aligned plain-text table, in percent."""
+    header = ("metric", "first", "second", "difference", "95% interval", "p")
+    body = [
+        (
+            comparison.title,
+            f"{100 * comparison.first:.1f}",
+            f"{100 * comparison.second:.1f}",
+            f"{100 * comparison.paired.difference:+.1f}",
+            f"{100 * comparison.paired.low:+.1f} to {100 * comparison.paired.high:+.1f}",
+            f"{comparison.paired.p_value:.3f}",
+        )
+        for comparison in comparisons
+    ]
+    return align([header, *body])
+
+
+def _numbers(table: pa.Table, key: str) -> np.ndarray:
+    return np.array(table[key].to_pylist(), dtype=np.float64)  # null becomes NaN
+
+
+def _check_same_shapes(first: Path, outcomes: pa.Table, second: Path, other_outcomes: pa.Table) -> None:
+    for column in ("id", "label"):
+        ours, theirs = outcomes[column].to_pylist(), other_outcomes[column].to_pylist()
+        if ours != theirs:
+            if len(ours) != len(theirs):
+                found = f"{len(ours)} and {len(theirs)} shapes"
+            else:
+                row = next(row for row, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+                found = f"'{ours[row]}' and '{theirs[row]}' as {column} of row {row}"
+            raise UserError(
+                f"{first} and {second}: are not of the same shapes ({found}); evaluate both models on one split."
+            )

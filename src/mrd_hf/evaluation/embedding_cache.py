@@ -1,0 +1,55 @@
+"""Embeddings kept on the disk by all that they depend on: encoding is what takes the time."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from accelerate import PartialState
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..whole_file import whole_file
+
+
+def cached_embeds(
+    folder: Path, facts: dict[str, str], num_shapes: int, compute: Callable[[], torch.Tensor]
+) -> torch.Tensor:
+    """Embeddings from a file in `folder` if one was made with the same facts, else computed and kept there.
+
+    Processes of one run call it together, and all get all; the first one writes. A damaged file is made anew.
+
+    Args:
+        folder (`Path`): Where the files are; made if need be.
+        facts (`dict[str, str]`): All that the embeddings depend on: weights, data, settings.
+        num_shapes (`int`): How many rows there are to be.
+        compute (`Callable`): Makes the embeddings, float32 `(num_shapes, width)`.
+    """
+    key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    file = folder / f"{key}.safetensors"
+    state = PartialState()
+    state.wait_for_everyone()  # until the file is there for all, or for none
+    try:
+        with safe_open(file, framework="pt") as content:
+            if content.metadata() == facts:
+                embeds = content.get_tensor("point_embeds")
+                if embeds.dtype == torch.float32 and embeds.ndim == 2 and len(embeds) == num_shapes:
+                    return embeds
+    except (SafetensorError, OSError):
+        pass
+    embeds = compute()
+    if state.is_main_process:
+        with whole_file(file) as sink:
+            sink.write(save({"point_embeds": embeds.contiguous()}, metadata=facts))
+    return embeds
+
+
+def data_fingerprint(path: Path) -> str:
+    """What tells this state of a file or folder from others: names, sizes and times of all its files."""
+    digest = hashlib.sha256(str(path.resolve()).encode())
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            status = file.stat()
+            digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,183 @@
+"""What an evaluation found: figures with intervals, what they compare with, and each shape's part in them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ..errors import UserError
+from ..whole_file import whole_file
+from .bootstrap import Interval
+
+
+REPORT_VERSION = 1
+REPORT_FILE = "report.json"
+OUTCOMES_FILE = "outcomes.parquet"
+
+# What a figure is of the outcomes of the single shapes.
+Statistic = Literal["mean", "class_mean", "median"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """One figure, beside what it compares with.
+
+    Args:
+        key (`str`): Name for a program, e.g. `zero_shot_top1`, with a corruption behind a slash.
+        title (`str`): Name for a reader.
+        interval (`Interval`): The figure, a share in 0..1 or a rank from 1, with its 95% interval.
+        num_shapes (`int`): How many shapes it is of.
+        chance (`float`, *optional*): Exact expectation of a random guess.
+        majority (`float`, *optional*): Of always guessing the most frequent classes, where that is defined.
+        teacher (`float`, *optional*): The same with the teacher's image embedding in the shape's place.
+        statistic (`"mean"`, `"class_mean"` or `"median"`): What `value` is of the outcomes.
+        outcomes (`np.ndarray` of shape `(num_shapes_in_all,)`, *optional*):
+            What each shape contributes; NaN for those that do not count. Without it the figure is not one of shapes.
+    """
+
+    key: str
+    title: str
+    interval: Interval
+    num_shapes: int
+    chance: float | None = None
+    majority: float | None = None
+    teacher: float | None = None
+    statistic: Statistic = "mean"
+    outcomes: np.ndarray | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def value(self) -> float:
+        return self.interval.value
+
+
+@dataclass(frozen=True)
+class EvaluationReport:
+    """All scores of a model on a benchmark, and what they were measured with.
+
+    Args:
+        model (`str`): The encoder's folder or Hub id.
+        model_sha256 (`str`): Hash of its weights, see [`~mrd_hf.evaluation.encoding.weights_sha256`].
+        benchmark (`str`): Its name.
+        split (`str`)
+        ids (`list[str]`): One a shape.
+        labels (`np.ndarray` of shape `(num_shapes,)`): The class of each shape; -1 where it has none.
+        num_classes (`int`)
+        teacher (`str`): Whose embeddings the shapes are compared with.
+        templates (`str`, *optional*): Name of the prompt templates; None where the class embeddings were given.
+        seed (`int`): Of everything drawn.
+        scores (`list[Score]`): In the order to show them.
+    """
+
+    model: str
+    model_sha256: str
+    benchmark: str
+    split: str
+    ids: list[str]
+    labels: np.ndarray
+    num_classes: int
+    teacher: str
+    templates: str | None
+    seed: int
+    scores: list[Score]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report for JSON: no times and no paths besides the names given, so that it repeats to the byte."""
+        return {
+            "version": REPORT_VERSION,
+            "model": {"name": self.model, "sha256": self.model_sha256},
+            "benchmark": {
+                "name": self.benchmark,
+                "split": self.split,
+                "num_shapes": len(self.ids),
+                "num_classes": self.num_classes,
+            },
+            "teacher": self.teacher,
+            "templates": self.templates,
+            "seed": self.seed,
+            "metrics": [
+                {
+                    "key": score.key,
+                    "title": score.title,
+                    "value": score.value,
+                    "low": score.interval.low,
+                    "high": score.interval.high,
+                    "num_shapes": score.num_shapes,
+                    "chance": score.chance,
+                    "majority": score.majority,
+                    "teacher": score.teacher,
+                    "statistic": score.statistic,
+                }
+                for score in self.scores
+            ],
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score."""
+        with whole_file(folder / OUTCOMES_FILE) as sink:
+            columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
+            for score in self.scores:
+                if score.outcomes is not None:
+                    columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
+            pq.write_table(pa.table(columns), sink)
+        with whole_file(folder / REPORT_FILE) as sink:
+            sink.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
+
+
+def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
+    """The report and the outcomes that [`EvaluationReport.save`] wrote.
+
+    Raises:
+        UserError: There is none, or it is of another version or damaged; the message names the file.
+    """
+    file = folder / REPORT_FILE
+    try:
+        report = json.loads(file.read_text())
+        outcomes = pq.read_table(folder / OUTCOMES_FILE)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{folder}: holds no evaluation ({error}); make one with scripts/evaluate.py.") from None
+    if not isinstance(report, dict) or report.get("version") != REPORT_VERSION or "metrics" not in report:
+        raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it anew with scripts/evaluate.py.")
+    return report, outcomes
+
+
+def as_metrics(scores: Sequence[Score]) -> dict[str, float]:
+    """The values under flat names, for a tracker."""
+    return {score.key: score.value for score in scores}
+
+
+def format_table(metrics: Sequence[dict[str, Any]]) -> str:
+    """The metrics of a report as an aligned plain-text table, shares in percent; "-" where nothing is defined."""
+    header = ("metric", "shapes", "model", "95% interval", "chance", "majority", "teacher")
+    body = [
+        (
+            metric["title"],
+            str(metric["num_shapes"]),
+            _figure(metric, "value"),
+            f"{_figure(metric, 'low')} to {_figure(metric, 'high')}",
+            *(_figure(metric, field) for field in ("chance", "majority", "teacher")),
+        )
+        for metric in metrics
+    ]
+    return align([header, *body])
+
+
+def align(lines: Sequence[Sequence[str]]) -> str:
+    """Lines of cells under a header as a table: the first column to the left, the others to the right."""
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    rule = ["-" * width for width in widths]
+    return "\n".join(
+        "  ".join((cells[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(cells[1:], widths[1:], strict=True))))
+        for cells in (lines[0], rule, *lines[1:])
+    )
+
+
+def _figure(metric: dict[str, Any], field: str) -> str:
+    value = metric[field]
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if "median_rank" in metric["key"] else f"{100 * value:.1f}"

@@ -1,0 +1,199 @@
+"""The page in a real browser: an encoder made in seconds, the server as a user starts it, Debian's Chromium."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from datasets import concatenate_datasets
+from fitted_encoder import save_fitted_encoder
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+
+from mrd_hf.data.loading import load_all_splits
+
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCREENSHOTS = REPOSITORY / "outputs/app_screenshots"
+DEMO_DATA = REPOSITORY / "scripts/demo_data"
+DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
+START_TIMEOUT = 90  # seconds
+# Software rendering, as on a machine without a graphics card; root needs the first.
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--use-gl=angle",
+    "--use-angle=swiftshader",
+    "--enable-unsafe-swiftshader",
+    "--ignore-gpu-blocklist",
+]
+# The viewer tries WebGPU where a browser has it, and reports it as an error where a machine has no adapter for it.
+WITHOUT_WEBGPU = "Object.defineProperty(Navigator.prototype, 'gpu', {get: () => undefined})"
+
+sys.path.insert(0, str(REPOSITORY / "scripts/app"))
+
+
+@dataclass
+class Server:
+    """The running page: its address, its process, and requests that it made to the world."""
+
+    url: str
+    process: subprocess.Popen
+    calls_home: list[str]
+
+
+@dataclass
+class Watched:
+    """A page, and what went wrong on it."""
+
+    page: Page
+    errors: list[str] = field(default_factory=list)
+    external: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="session")
+def collection():
+    return concatenate_datasets(list(load_all_splits(DEMO_DATA).values()))
+
+
+@pytest.fixture(scope="session")
+def encoder(tmp_path_factory, collection):
+    """The folder of an encoder: that of MRD_MODEL, to look at another one, or one fitted here."""
+    if "MRD_MODEL" in os.environ:
+        return Path(os.environ["MRD_MODEL"])
+    folder = tmp_path_factory.mktemp("encoder")
+    save_fitted_encoder(folder, collection, DEMO_TEACHER)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def calls_home():
+    """A proxy that passes nothing on: what a process asks of the world is noted. Yields its address and the notes."""
+    calls = []
+
+    class Notes(BaseHTTPRequestHandler):
+        def note(self):
+            calls.append(f"{self.command} {self.path}")
+            self.send_error(502)
+
+        do_GET = do_POST = do_HEAD = do_CONNECT = note
+
+        def log_message(self, *arguments):
+            pass
+
+    proxy = ThreadingHTTPServer(("127.0.0.1", 0), Notes)
+    threading.Thread(target=proxy.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{proxy.server_address[1]}", calls
+    proxy.shutdown()
+    proxy.server_close()
+
+
+@pytest.fixture(scope="session")
+def server(encoder, tmp_path_factory, calls_home):
+    proxy, calls = calls_home
+    process = start_server(encoder, tmp_path_factory.mktemp("index"), proxy)
+    try:
+        yield Server(wait_for_address(process), process, calls)
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def start_server(encoder: Path, index: Path, proxy: str, port: int = 7930) -> subprocess.Popen:
+    """Start the page as `make app` does."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MRD_", "GRADIO_"))}
+    environment |= {"http_proxy": proxy, "https_proxy": proxy, "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
+    environment |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "scripts/app/app.py", "--model", str(encoder), "--index", str(index)]
+    return subprocess.Popen(
+        [*command, "--port", str(port)],
+        cwd=REPOSITORY,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    )
+
+
+def wait_for_address(process: subprocess.Popen) -> str:
+    """The address that a server prints once it is there."""
+    lines = []
+    timer = threading.Timer(START_TIMEOUT, process.kill)
+    timer.start()
+    try:
+        for line in process.stdout:
+            lines.append(line)
+            if found := re.search(r"The page is at (\S+)", line):
+                # Whatever it says from now on must not fill the pipe.
+                threading.Thread(target=process.stdout.read, daemon=True).start()
+                return found[1]
+    finally:
+        timer.cancel()
+    raise RuntimeError(f"the server did not start within {START_TIMEOUT} s:\n{''.join(lines)[-3000:]}")
+
+
+@pytest.fixture(scope="session")
+def browser():
+    program = shutil.which("chromium")
+    if program is None:
+        raise RuntimeError("no program 'chromium'; on Debian: apt-get install chromium (make test-browser does).")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def wide(browser, server):
+    """The page in a window as on a desk, with its first shape classified; afterwards nothing may have gone wrong."""
+    yield from open_page(browser, server, 1280, 900)
+
+
+@pytest.fixture
+def narrow(browser, server):
+    """The same on a phone."""
+    yield from open_page(browser, server, 390, 844)
+
+
+def open_page(browser: Browser, server: Server, width: int, height: int):
+    page = browser.new_page(viewport={"width": width, "height": height})
+    page.set_default_timeout(30_000)
+    page.add_init_script(WITHOUT_WEBGPU)
+    watched = Watched(page)
+
+    def on_console(message: ConsoleMessage) -> None:
+        if message.type == "error":
+            watched.errors.append(message.text)
+
+    def on_request(request: Request) -> None:
+        if not request.url.startswith((server.url, "data:", "blob:")):
+            watched.external.append(request.url)
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: watched.errors.append(str(error)))
+    page.on("dialog", lambda dialog: (watched.errors.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+    page.on("request", on_request)
+    page.goto(server.url)
+    page.wait_for_selector("#scores meter")
+    yield watched
+    page.close()
+    assert watched.errors == []
+    assert watched.external == []
+
+
+@pytest.fixture
+def screenshot():
+    """Saves a picture of the whole page, for a person to look at."""
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+
+    def save(page: Page, name: str, settle: float = 0.5) -> None:
+        time.sleep(settle)
+        page.screenshot(path=SCREENSHOTS / f"{name}.png", full_page=True)
+
+    return save

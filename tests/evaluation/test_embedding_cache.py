@@ -1,0 +1,54 @@
+"""Cached embeddings: read only where all that they depend on is the same."""
+
+import os
+
+import pytest
+import torch
+
+from mrd_hf.evaluation.embedding_cache import cached_embeds, data_fingerprint
+
+
+FACTS = {"weights": "abc", "data": "123"}
+EMBEDS = torch.arange(6.0).reshape(3, 2)
+
+
+def fail() -> torch.Tensor:
+    raise AssertionError("computed again")
+
+
+def test_what_was_computed_is_read_again(tmp_path):
+    assert torch.equal(cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS), EMBEDS)
+    assert torch.equal(cached_embeds(tmp_path, FACTS, 3, fail), EMBEDS)
+
+
+@pytest.mark.parametrize("facts", [{**FACTS, "data": "124"}, {**FACTS, "corruption": "jitter"}])
+def test_other_facts_are_computed(tmp_path, facts):
+    cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS)
+    assert torch.equal(cached_embeds(tmp_path, facts, 3, lambda: EMBEDS + 1), EMBEDS + 1)
+    assert torch.equal(cached_embeds(tmp_path, FACTS, 3, fail), EMBEDS)
+
+
+@pytest.mark.parametrize("length", [0, 10, 60])
+def test_a_file_cut_short_is_made_anew(tmp_path, length):
+    cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS)
+    (file,) = tmp_path.iterdir()
+    os.truncate(file, length)
+    assert torch.equal(cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS), EMBEDS)
+    assert torch.equal(cached_embeds(tmp_path, FACTS, 3, fail), EMBEDS)
+
+
+def test_another_number_of_shapes_is_computed(tmp_path):
+    cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS)
+    assert len(cached_embeds(tmp_path, FACTS, 2, lambda: EMBEDS[:2])) == 2
+
+
+def test_the_fingerprint_changes_with_any_file(tmp_path):
+    (tmp_path / "below").mkdir()
+    for name in ("a", "below/b"):
+        (tmp_path / name).write_text("1")
+    before = data_fingerprint(tmp_path)
+    assert data_fingerprint(tmp_path) == before
+    (tmp_path / "below" / "b").write_text("12")
+    changed = data_fingerprint(tmp_path)
+    (tmp_path / "a").rename(tmp_path / "c")
+    assert len({before, changed, data_fingerprint(tmp_path), data_fingerprint(tmp_path / "c")}) == 4

@@ -1,0 +1,84 @@
+"""Reports: what is written is what was found, each shape's part included; tables line up."""
+
+import json
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mrd_hf.errors import UserError
+from mrd_hf.evaluation.bootstrap import Interval
+from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table, read_report
+
+
+def make_report(**changes) -> EvaluationReport:
+    outcomes = np.array([1.0, np.nan, 0.0])
+    scores = [
+        Score("zero_shot_top1", "zero-shot top-1", Interval(0.5, 0.0, 1.0), 2, 0.25, 0.5, 0.75, "mean", outcomes),
+        Score("few_shot_5_way_1_shot", "5-way 1-shot", Interval(0.4, 0.3, 0.5), 3),
+        Score("x_median_rank", "x, median rank", Interval(7.0, 3.0, 9.5), 3, statistic="median", outcomes=outcomes),
+    ]
+    fields = {"model": "org/encoder", "model_sha256": "0" * 64, "benchmark": "toy", "split": "test"}
+    fields |= {"ids": ["a", "b", "c"], "labels": np.array([1, -1, 0]), "num_classes": 4, "teacher": "t"}
+    return EvaluationReport(**{**fields, "templates": None, "seed": 0, "scores": scores, **changes})
+
+
+def test_a_report_is_written_and_read_whole(tmp_path):
+    make_report().save(tmp_path)
+    report, outcomes = read_report(tmp_path)
+    assert report["model"] == {"name": "org/encoder", "sha256": "0" * 64}
+    assert report["benchmark"] == {"name": "toy", "split": "test", "num_shapes": 3, "num_classes": 4}
+    first = {"key": "zero_shot_top1", "title": "zero-shot top-1", "value": 0.5, "low": 0.0, "high": 1.0}
+    compared = {"num_shapes": 2, "chance": 0.25, "majority": 0.5, "teacher": 0.75, "statistic": "mean"}
+    assert report["metrics"][0] == first | compared
+    assert outcomes.to_pydict() == {
+        "id": ["a", "b", "c"],
+        "label": [1, -1, 0],
+        "zero_shot_top1": [1.0, None, 0.0],
+        "x_median_rank": [1.0, None, 0.0],
+    }
+
+
+def test_the_same_report_has_the_same_bytes(tmp_path):
+    for name in ("a", "b"):
+        make_report().save(tmp_path / name)
+    for file in ("report.json", "outcomes.parquet"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+@pytest.mark.parametrize("spoil", ["missing", "json", "version", "parquet"])
+def test_what_is_no_report_is_named(tmp_path, spoil):
+    folder = tmp_path / "evaluation"
+    make_report().save(folder)
+    file = folder / "report.json"
+    if spoil == "missing":
+        file.unlink()
+    elif spoil == "json":
+        file.write_text("{")
+    elif spoil == "version":
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2}))
+    else:
+        (folder / "outcomes.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=rf"{folder}.*scripts/evaluate\.py"):
+        read_report(folder)
+
+
+def test_metrics_go_to_trackers_by_their_key():
+    assert as_metrics(make_report().scores) == {
+        "zero_shot_top1": 0.5,
+        "few_shot_5_way_1_shot": 0.4,
+        "x_median_rank": 7.0,
+    }
+
+
+def test_the_table_is_aligned_with_shares_in_percent_and_ranks_as_they_are():
+    lines = format_table(make_report().as_dict()["metrics"]).split("\n")
+    assert lines[0].split()[-4:] == ["interval", "chance", "majority", "teacher"]
+    assert len(lines) == 5 and len({len(line) for line in lines}) == 1
+    assert lines[2].split()[-8:] == ["2", "50.0", "0.0", "to", "100.0", "25.0", "50.0", "75.0"]
+    assert lines[4].split()[-8:] == ["3", "7.0", "3.0", "to", "9.5", "-", "-", "-"]
+
+
+def test_few_shot_figures_are_not_of_single_shapes(tmp_path):
+    make_report().save(tmp_path)
+    assert "few_shot_5_way_1_shot" not in pq.read_schema(tmp_path / "outcomes.parquet").names
