@@ -1,6 +1,5 @@
 """A small encoder, its teacher and shapes for the command line."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,6 @@ from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.cli.main import run
 from mrd_hf.cli.parser import make_parser
-
-
-COMMAND = [sys.executable, "-m", "mrd_hf.cli.main"]
 
 
 def save_tiny_encoder(folder: Path, seed: int = 0) -> Path:
