@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 import torch
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
@@ -266,7 +267,8 @@ def draw(arguments: argparse.Namespace, shapes: Shapes, embeds: np.ndarray, repo
 
 def evaluate(arguments: argparse.Namespace) -> None:
     started = time.perf_counter()
-    state = PartialState()
+    # Accelerate's own launcher, and what it is told by the environment; its state alone does not ask for that.
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.device.type == "cpu":
         set_cpu_threads(None)
     model, extractor = load_encoder(arguments.model, state.device)
@@ -281,6 +283,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     scores += further_scores(arguments, encoder, shapes, embeds)
+    state.destroy_process_group()
     if not state.is_main_process:
         return
     report = EvaluationReport(
