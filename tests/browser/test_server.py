@@ -1,7 +1,6 @@
 """What is not seen in a browser: the server's own manners."""
 
 import json
-import subprocess
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,6 +16,10 @@ def status(url, data=None, headers=None, method=None):
         return opener.open(request, timeout=60).status
     except urllib.error.HTTPError as error:
         return error.code
+    except urllib.error.URLError as error:
+        # An answer before the request was all sent: the connection may be gone before it is read.
+        assert isinstance(error.reason, (ConnectionResetError, BrokenPipeError)), error
+        return 413
 
 
 @pytest.mark.parametrize(
@@ -80,4 +83,3 @@ def test_what_cannot_be_loaded_is_said_in_a_line(tmp_path, calls_home):
 def test_nothing_was_reported_to_anybody(server):
     # Last in the last file: by now the server has done all that it does. (The test above asks for a model.)
     assert [call for call in server.calls_home if "huggingface.co" not in call] == []
-    assert subprocess.run(["true"], check=False).returncode == 0
