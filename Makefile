@@ -1,14 +1,16 @@
 # make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
 # make test    set up, lint, run all tests
+# make app     the demo in a browser; makes its encoder first
+# make test-browser    on Debian, as root: the demo in Chromium
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 
-.PHONY: help demo test lint format clean
+.PHONY: help demo app test test-browser lint format clean
 help:
-	@sed -n '1,2s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -30,18 +32,26 @@ ifdef TEACHER
 endif
 	$(BIN)/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml scripts/pretrain.py \
 		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output_dir $(DEMO_OUT) --overwrite_output_dir True
-	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder $(DEMO_ARGUMENTS) --out $(DEMO_OUT)/evaluation
+	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder --data $(DEMO_DATA) \
+		--class_texts $(DEMO_DATA)/class_texts.parquet --out $(DEMO_OUT)/evaluation
 	@echo
 	@echo "Made, in $(DEMO_OUT):"
 	@echo "  encoder/                      the trained encoder: import mrd_hf; AutoModel.from_pretrained('$(DEMO_OUT)/encoder')"
 	@echo "  evaluation/contact_sheet.png  held-out shapes with their three best guesses; open it"
-	@echo "  evaluation/report.json        the table above"
+	@echo "  evaluation/report.json        the table above; scores.png and confusion.png draw it"
 	@echo "  training_curves.png           losses, relation weights and scores over the steps"
 	@echo "Try next:"
 	@echo "  the contrastive loss alone:   $(BIN)/python scripts/pretrain.py --config scripts/recipes/demo.yaml \\"
 	@echo "                                  --mrd_config '{\"loss\": \"contrastive\"}' --output_dir outputs/contrastive"
 	@echo "  the real CLIP as teacher:     make demo TEACHER=openai/clip-vit-base-patch32   (needs the Hub)"
 	@echo "  your own data:                $(BIN)/python scripts/prepare_dataset.py --help"
+
+$(DEMO_OUT)/encoder:
+	$(MAKE) demo
+
+app: $(VENV)/.installed | $(DEMO_OUT)/encoder
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,retrieval]'
+	$(BIN)/python scripts/app/app.py --model $(DEMO_OUT)/encoder
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
@@ -60,6 +70,15 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 # A process a core, with one thread each; the tests of a file stay together, since they share what they set up.
 test: lint $(VENV)/.transformers-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+$(VENV)/.browser: $(VENV)/.installed
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,browser,dev]'
+	apt-get update --quiet --quiet
+	apt-get install --quiet --quiet --yes --no-install-recommends chromium fonts-dejavu-core
+	touch $@
+
+test-browser: $(VENV)/.browser
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser
 
 clean:
 	rm -rf $(VENV) outputs build dist src/*.egg-info

@@ -97,7 +97,7 @@ def retrieval_scores(
         _score(
             f"{name}_recall_at_{k}",
             f"{title}, recall at {k}",
-            (ours.ranks < k).astype(float),
+            (ours.ranks < min(k, len(gallery_keys))).astype(float),  # without a match, the rank is the gallery's size
             seed,
             chance=ours.chance[k],
             teacher=None if teachers is None else teachers.recall[k],
