@@ -5,7 +5,7 @@ cells, exactly but for the rounding to float16. No coarser code is used: where c
 mistakes the order within them, and half the memory of float32 is read from the disk's cache as it is needed anyway.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,27 +41,57 @@ def num_probes(cells: int) -> int:
     return min(cells, max(MIN_PROBES, round(cells * PROBED_SHARE)))
 
 
-def build_index(path: Path, chunks: Iterator[np.ndarray], sample: np.ndarray, cells: int) -> None:
-    """Write a faiss index of embeddings.
+def train_index(sample: np.ndarray, cells: int) -> Any:
+    """An empty index, whose cells are around centres of what it is to hold.
 
     Args:
-        path (`Path`): The file to write.
-        chunks (iterator of `np.ndarray` of shape `(some, width)`): float32, L2-normalised, in the order of their rows.
-        sample (`np.ndarray` of shape `(num_sampled, width)`): float32, L2-normalised: what the cells are made from.
+        sample (`np.ndarray` of shape `(num_sampled, width)`): float32, L2-normalised.
         cells (`int`): See [`num_cells`].
+
+    Returns:
+        `faiss.IndexIVF`
     """
     import faiss
 
     width = sample.shape[1]
-    centers = faiss.IndexFlatIP(width)
     index = faiss.IndexIVFScalarQuantizer(
-        centers, width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
+        faiss.IndexFlatIP(width), width, cells, faiss.ScalarQuantizer.QT_fp16, faiss.METRIC_INNER_PRODUCT, False
     )
     index.cp.niter = TRAINING_ITERATIONS
     index.cp.seed = SEED
     index.train(sample)
-    for chunk in chunks:
-        index.add(chunk)
+    return index
+
+
+def fill_index(index: Any, chunks: Callable[[], Iterator[np.ndarray]]) -> None:
+    """Put embeddings into an empty index, which then takes as much memory as they do in float16.
+
+    Args:
+        index (`faiss.IndexIVF`): From [`train_index`].
+        chunks (`Callable[[], Iterator[np.ndarray]]`):
+            Gives the embeddings in the order of their rows, twice, in arrays of shape `(some, width)`: float32,
+            L2-normalised.
+    """
+    import faiss
+
+    cell_of_row = np.concatenate([index.quantizer.assign(chunk, 1)[:, 0] for chunk in chunks()])
+    lists = faiss.downcast_InvertedLists(index.invlists)
+    for cell, size in enumerate(np.bincount(cell_of_row, minlength=index.nlist).tolist()):
+        # Lists that grow as they are filled take up to twice their size. These keep the room that they once had.
+        lists.resize(cell, size)
+        lists.resize(cell, 0)
+    start = 0
+    for chunk in chunks():
+        rows = np.arange(start, start + len(chunk))
+        cells = np.ascontiguousarray(cell_of_row[rows])
+        index.add_core(len(chunk), faiss.swig_ptr(chunk), faiss.swig_ptr(rows), faiss.swig_ptr(cells))
+        start += len(chunk)
+
+
+def write_index(index: Any, path: Path) -> None:
+    """Write an index to a file."""
+    import faiss
+
     faiss.write_index(index, str(path))
 
 

@@ -223,8 +223,9 @@ def _write_embeds(folder: Path, embeds: np.ndarray) -> str:
     if count > EXACT_UP_TO and approximate.is_available():
         cells = approximate.num_cells(count)
         spread = np.linspace(0, count - 1, min(count, cells * approximate.TRAINING_VECTORS)).astype(np.int64)
-        sample = _normalized(embeds[spread], "embedding", 0)
-        approximate.build_index(folder / APPROXIMATE, _normalized_chunks(embeds), sample, cells)
+        index = approximate.train_index(_normalized(embeds[spread], "embedding", 0), cells)
+        approximate.fill_index(index, lambda: _normalized_chunks(embeds))
+        approximate.write_index(index, folder / APPROXIMATE)
         return APPROXIMATE
     if count > EXACT_UP_TO:
         logger.warning(
