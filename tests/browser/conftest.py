@@ -34,6 +34,8 @@ CHROMIUM_ARGUMENTS = [
 ]
 # What Gradio's viewer reports as an error where a machine has no graphics card, before it goes on with WebGL.
 NO_GRAPHICS_CARD = "WebGPU"
+# Drawn in software, a shape that turns 60 times a second would leave the server no processor.
+FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 300)"
 
 sys.path[:0] = [str(REPOSITORY / "scripts/app"), str(REPOSITORY / "tests/app")]  # the latter for hostile_files
 
@@ -164,6 +166,7 @@ def narrow(browser, server):
 def open_page(browser: Browser, server: Server, width: int, height: int):
     page = browser.new_page(viewport={"width": width, "height": height})
     page.set_default_timeout(30_000)
+    page.add_init_script(FEW_FRAMES)
     watched = Watched(page)
 
     def on_console(message: ConsoleMessage) -> None:
