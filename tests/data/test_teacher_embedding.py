@@ -119,14 +119,16 @@ def test_other_columns_stay_as_they_are(teacher):
 class CountingTeacher(Teacher):
     """Keeps the texts it was asked for."""
 
+    asked: list[str]
+
     def embed_texts(self, texts: list[str]) -> torch.Tensor:
-        self.__dict__.setdefault("asked", []).extend(texts)
+        self.asked.extend(texts)
         return super().embed_texts(texts)
 
 
 def test_each_distinct_text_is_embedded_once(teacher):
     counting = CountingTeacher(teacher.model, teacher.processor, "counting")
-    counting.asked.clear()  # the probe's
+    counting.asked = []  # without the probe's
     embed_dataset(make_dataset(), counting, batch_size=2)
     expected = {text for name in NAMES for text in (name, f"one {name}")}
     assert len(counting.asked) == len(expected)
