@@ -15,9 +15,9 @@ import numpy as np
 # For each centre; below 39 faiss warns.
 TRAINING_VECTORS = 40
 TRAINING_ITERATIONS = 5
-# Share of the cells that a query is compared with: of a million embeddings as many as 2 cores compare in 20 ms. Small
-# cells find more than large ones at one share: of 100,000 in clusters of three, 1,024 cells find 96% of the ten nearest
-# at 1/64, 512 find 90%.
+# Share of the cells that a query is compared with: of a million embeddings as many as a core compares in 20 ms. Small
+# cells find more than large ones at one share: at 1/64 of 100,000 in clusters of three, 1,024 cells find 96% of the
+# ten nearest, 512 find 90%.
 PROBED_SHARE = 1 / 32
 MIN_PROBES = 32
 SEED = 1234
