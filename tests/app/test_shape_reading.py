@@ -7,7 +7,7 @@ import psutil
 import pytest
 import shape_reading
 import trimesh
-from hostile_files import gltf_with_texture, hostile_files
+from hostile_uploads import gltf_with_texture, hostile_files
 from PIL import Image
 from shape_reading import ShapeReader, UnreadableShape, read_shape
 from tiny_meshes import QUARTERS, glb

@@ -37,7 +37,7 @@ NO_GRAPHICS_CARD = "WebGPU"
 # Drawn in software, a shape that turns 60 times a second would leave the server no processor.
 FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 300)"
 
-sys.path[:0] = [str(REPOSITORY / "scripts/app"), str(REPOSITORY / "tests/app")]  # the latter for hostile_files
+sys.path[:0] = [str(REPOSITORY / "scripts/app"), str(REPOSITORY / "tests/app")]  # the latter for hostile_uploads
 
 
 @dataclass

@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import trimesh
-from hostile_files import gltf_with_texture, hostile_files
+from hostile_uploads import gltf_with_texture, hostile_files
 from PIL import Image
 from tiny_meshes import QUARTERS, glb
 from transformers import pipeline

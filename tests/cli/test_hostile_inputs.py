@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile_files import TRIANGLE, claims_and_bombs, embedded, huge_image, lzf_bomb, readers_of, write_files
+from hostile_shapes import TRIANGLE, claims_and_bombs, embedded, huge_image, lzf_bomb, readers_of, write_files
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from tiny_teachers import CLIP_WIDTH
 

@@ -174,7 +174,7 @@ def test_class_texts_that_do_not_fit(dataset, tmp_path):
         HeldOutSet.from_dataset(dataset, tmp_path / "class_texts.parquet")
     cases = {
         "no column 'text_embed'": {"label": ["chair"]},
-        "width 384": {"label": ["chair"], "text_embed": [[1.0, 0.0]]},
+        "have width 2, those of the dataset 384": {"label": ["chair"], "text_embed": [[1.0, 0.0]]},
         "has the label '.*', not in": {"label": ["spaceship"], "text_embed": [[0.1] * 384]},
     }
     for message, columns in cases.items():
