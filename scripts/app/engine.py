@@ -15,7 +15,7 @@ from transformers import AutoFeatureExtractor, AutoModel, pipeline
 import mrd_hf  # noqa: F401  (registers the Auto classes and the pipelines)
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
-from mrd_hf.models.mesh_limits import check_image_size
+from mrd_hf.models.mesh_limits import check_image
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.search import Hit, ShapeIndex
 from mrd_hf.teacher import Teacher
@@ -105,7 +105,7 @@ class Engine:
             raise UnusableQuery("this encoder's teacher does not embed pictures here.")
         try:
             with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP")) as image:
-                check_image_size(image)
+                check_image(image)
                 image.draft("RGB", (1024, 1024))
                 image.thumbnail((1024, 1024))
                 embeds = self.teacher.embed_images([image])

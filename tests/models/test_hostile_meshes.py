@@ -137,3 +137,21 @@ def test_a_damaged_file_is_read_or_an_error_that_names_it(kind, damages):
         assert "some.mesh" in str(error)
     else:
         assert sum(len(part.triangles) for part in mesh.parts) > 0
+
+
+def eps() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (2, 2), (1, 2, 3)).save(buffer, "EPS")
+    return buffer.getvalue()
+
+
+def test_a_texture_that_another_program_would_decode_is_not_decoded(monkeypatch):
+    """Pillow gives EPS, whatever the file is called, to Ghostscript."""
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: pytest.fail("was run"))
+    mesh = read_gltf(images=[{"uri": uri(eps()), "mimeType": "image/png"}])
+    assert mesh.parts[0].texture is None
+    assert any("EPS are not read; convert it to PNG" in warning for warning in mesh.warnings)
+    with pytest.raises(FileNotFoundError):
+        AssetResolver("", lambda name: eps()).get("wood.png")
+    with pytest.raises(ValueError, match="EPS are not read"):
+        texture_to_rgba(Image.open(io.BytesIO(eps())))

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from ..errors import UserError
-from ..models.mesh_limits import check_image_size
+from ..models.mesh_limits import check_image
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher
 from .encoder import Encoder
@@ -71,7 +71,7 @@ def _embed_image(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
 def _read_image(path: str) -> Image.Image:
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
-            check_image_size(image)
+            check_image(image)
             image.load()
             return image
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""How large a mesh or a texture may be: what is larger is a mistake or an attack, and would exhaust the memory."""
+"""What a mesh or a texture may be: what is larger is a mistake or an attack, and would exhaust the memory."""
 
 from typing import Any
 
@@ -9,8 +9,22 @@ MAX_FACES = 10_000_000
 MAX_TEXELS = 2**26
 
 
-def check_image_size(image: Any) -> None:
-    """Raise a `ValueError` if an opened, not yet decoded Pillow image has more than `MAX_TEXELS` pixels."""
+# Pillow decodes these itself. Of others it hands some to another program: EPS, which is one itself, to Ghostscript.
+# fmt: off
+TEXTURE_FORMATS = {
+    "AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI",
+    "SUN", "TGA", "TIFF", "WEBP",
+}
+# fmt: on
+
+
+def check_image(image: Any) -> None:
+    """Raise a `ValueError` for an opened, not yet decoded Pillow image that is not to be decoded.
+
+    That is one of more than `MAX_TEXELS` pixels, or of a file in another format than `TEXTURE_FORMATS`.
+    """
+    if image.format is not None and image.format not in TEXTURE_FORMATS:
+        raise ValueError(f"pictures of the format {image.format} are not read; convert it to PNG")
     width, height = image.size
     if width * height > MAX_TEXELS:
         raise ValueError(f"{width} x {height} pixels; at most {MAX_TEXELS:,} are read")

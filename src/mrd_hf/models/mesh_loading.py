@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from .gltf_checks import check_gltf
-from .mesh_limits import MAX_FACES, check_image_size
+from .mesh_limits import MAX_FACES, check_image
 
 
 # This file travels with checkpoints, whose other code needs neither: guarded, transformers does not ask for them.
@@ -107,7 +107,7 @@ class AssetResolver(Resolver):
             try:
                 data = self.read(posixpath.normpath(posixpath.join(self.folder, candidate)))
                 if data is not None and posixpath.splitext(candidate)[1].lower() in Image.registered_extensions():
-                    check_image_size(Image.open(io.BytesIO(data)))  # the header only
+                    check_image(Image.open(io.BytesIO(data)))  # the header only
             except PermissionError as error:
                 failure = f"file may not be read: {key}; {error}"
                 continue
@@ -419,9 +419,9 @@ def texture_to_rgba(image: Image.Image) -> np.ndarray:
     Grey-scale of 16 bits is scaled down to 8. The longer side is reduced to `MAX_TEXTURE_SIZE`.
 
     Raises:
-        ValueError: It has more than `MAX_TEXELS` pixels.
+        ValueError: It has more than `MAX_TEXELS` pixels, or a format that is not decoded here.
     """
-    check_image_size(image)
+    check_image(image)
     image.draft(None, (MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))  # JPEG decodes straight to about the size needed
     if image.mode == "F":
         image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))

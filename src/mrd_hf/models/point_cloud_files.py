@@ -5,6 +5,7 @@ in, which says their range: integers are 0..255, floats 0..1.
 """
 
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,8 @@ from .pcd_files import read_pcd
 # Keys of a .npz file; the first that is there counts.
 NPZ_POINTS = ("points", "xyz")
 NPZ_COLORS = ("colors", "rgb")
+# Unpacked, as an archive says: 40 million points and colours in float32, or made to fill the memory.
+MAX_ARCHIVE_SIZE = 2**30
 CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
 
 
@@ -49,6 +52,8 @@ def load_point_cloud(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
 
 def _read_numpy(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray | None]:
     try:
+        if zipfile.is_zipfile(path):
+            _check_archive(path)
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             found, arrays = ["points"], {"points": content}
@@ -67,6 +72,17 @@ def _read_numpy(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray | None]
     if points is None:
         raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")
     return points, next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
+
+
+def _check_archive(path: Path) -> None:
+    """Raise a `ValueError` if what is to be read of an archive unpacks to more than `MAX_ARCHIVE_SIZE`."""
+    with zipfile.ZipFile(path) as archive:
+        wanted = {f"{name}.npy" for name in NPZ_POINTS + NPZ_COLORS}
+        size = sum(member.file_size for member in archive.infolist() if member.filename in wanted)
+    if size > MAX_ARCHIVE_SIZE:
+        raise ValueError(
+            f"{size / 2**20:,.0f} MiB once unpacked, more than the {MAX_ARCHIVE_SIZE // 2**20:,} MiB read"
+        )
 
 
 def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
