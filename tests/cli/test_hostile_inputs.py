@@ -24,7 +24,11 @@ import sys
 opened = open(sys.argv.pop(1), "w", errors="backslashreplace")
 sys.addaudithook(lambda event, given: opened.write(f"{given[0]}\\n") if event == "open" else None)
 from mrd_hf.cli.main import main
-main()
+try:
+    main()
+finally:  # its own peak: what the kernel tells a waiting parent includes the parent's, from before the exec
+    peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1]
+    open("peak.txt", "w").write(peak)
 """
 # Sound, or but for a texture: three vertices are there, and few nodes, though many paths lead to each.
 READABLE = {"vertices-ascii.ply", "doubling.glb", "bomb.pcd", "texture.glb"}
@@ -59,11 +63,10 @@ def test_files_made_to_harm_are_refused_in_bounded_time_and_memory(tmp_path, enc
         process = subprocess.Popen(
             [*command, "--model", str(encoder), "--json"], cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True
         )
-        stderr = process.stderr.read()
-        _, status, usage = os.wait4(process.pid, 0)
+        _, stderr = process.communicate()
     assert time.monotonic() - started < 120, stderr
-    assert usage.ru_maxrss * 1024 < 1.5 * GIB, stderr
-    assert os.waitstatus_to_exitcode(status) == 1, stderr
+    assert process.returncode == 1, stderr
+    assert int((tmp_path / "peak.txt").read_text()) * 1024 < 1.5 * GIB, stderr
     assert "Traceback" not in stderr
 
     results = json.loads((tmp_path / "out.json").read_text())

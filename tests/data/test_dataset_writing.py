@@ -319,7 +319,8 @@ def tmpfs(folder):
     try:
         yield errno.ENOSPC
     finally:
-        subprocess.run(["umount", folder], check=True)
+        # Lazily, as a process that is about to end may still have a file open.
+        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @contextmanager
