@@ -1,0 +1,94 @@
+"""What the page finds, with an encoder whose teacher embeds pictures as well as texts, as CLIP does."""
+
+import numpy as np
+import pytest
+import torch
+from collection import Collection
+from engine import Engine, UnusableQuery
+from PIL import Image
+from tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from tiny_triplets import save_tiny_triplets
+
+from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf.errors import UserError
+from mrd_hf.teacher import Teacher
+
+
+TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+
+
+def save_encoder(folder, teacher, width=CLIP_WIDTH):
+    torch.manual_seed(0)
+    config = PointBertConfig(**TINY, num_patches=8, patch_size=8, projection_dim=width, teacher_id=str(teacher))
+    PointBertModel(config).save_pretrained(folder)
+    PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    return save_tiny_clip(tmp_path_factory.mktemp("teacher") / "clip")
+
+
+@pytest.fixture(scope="module")
+def collection(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("collection")
+    without = ("image_embeds", "text_embeds", "teacher", "teacher_revision", "image_backend")
+    return Collection(str(save_tiny_triplets(folder / "tiny", without=without)), folder)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, teacher, collection):
+    folder = tmp_path_factory.mktemp("engine")
+    return Engine(save_encoder(folder / "encoder", teacher), None, collection, folder / "index")
+
+
+def nearest(engine, query):
+    """By a product with the embedding of every shape, one by one."""
+    shapes = [engine._embed(cloud, up_axis="y", return_tensors=True) for cloud in engine.collection.shapes["points"]]
+    with_colors = torch.stack(
+        [engine._embed(shape, up_axis="y", return_tensors=True) for shape in engine.collection.shapes]
+    )
+    assert not torch.equal(torch.stack(shapes), with_colors)  # colors count
+    return torch.nn.functional.cosine_similarity(with_colors, query).numpy()
+
+
+def test_an_uploaded_picture_finds_what_the_teacher_puts_near_it(engine, teacher, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    picture.save(tmp_path / "photo.png")
+    hits = engine.search_by_picture(str(tmp_path / "photo.png"), 5)
+    expected = nearest(engine, Teacher.from_pretrained(teacher).embed_images([picture]))
+    assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable")[:5].tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected)[::-1][:5], atol=1e-5)
+    assert hits[0].item["id"] == engine.collection.ids[hits[0].row]
+
+
+def test_a_text_finds_what_the_teacher_puts_near_it(engine, teacher):
+    hits = engine.search_by_text("  a   chair ", 3)
+    expected = nearest(engine, Teacher.from_pretrained(teacher).embed_texts(["a chair"]))
+    assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable")[:3].tolist()
+
+
+@pytest.mark.parametrize("kind", ["text", "eps", "cut"])
+def test_what_is_no_picture_is_said(engine, tmp_path, kind):
+    path = tmp_path / "picture.png"
+    if kind == "text":
+        path.write_text("no picture")
+    else:
+        Image.new("RGB", (64, 64), "red").save(path, "EPS" if kind == "eps" else "PNG")
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:60])
+    with pytest.raises(UnusableQuery, match=r"picture\.png cannot be read as a picture"):
+        engine.search_by_picture(str(path), 3)
+
+
+def test_the_index_of_an_earlier_start_is_used_again(engine, teacher, collection, tmp_path, monkeypatch):
+    model = save_encoder(tmp_path / "encoder", teacher)
+    first = Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4)
+    monkeypatch.setattr("engine.ShapeIndex.build", lambda *arguments: pytest.fail("built again"))
+    assert Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4) == first
+
+
+def test_a_tower_of_another_width_is_refused(teacher, collection, tmp_path):
+    with pytest.raises(UserError, match=f"texts into width {CLIP_WIDTH}, the encoder .* shapes into 10"):
+        Engine(save_encoder(tmp_path / "encoder", teacher, width=10), None, collection, tmp_path / "index")
