@@ -218,3 +218,14 @@ def test_a_card_follows_its_model_to_its_repository(card):
     assert retarget_card(text, "org/model") == text
     other = '# My encoder\n\nSay "encoder".\n'
     assert retarget_card(other, "org/model") == other
+
+
+def test_a_median_rank_is_no_percentage(tmp_path):
+    rank = {"key": "shape_to_image_median_rank", "title": "shape to image, median rank", "statistic": "median"}
+    rank |= {"value": 5.0, "low": 4.0, "high": 7.5, "num_shapes": 236, "chance": 118, "majority": None, "teacher": 2.0}
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n\n# encoder\n")
+    write_results(tmp_path / "README.md", {**REPORT, "metrics": [*REPORT["metrics"], rank]})
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "| shape to image, median rank | 236 | 5.0 | 4.0 to 7.5 | 118.0 | - | 2.0 |" in card.text
+    values = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert values["shape_to_image_median_rank"] == 5.0 and values["zero_shot_top1"] == 0.5749

@@ -47,7 +47,7 @@ def write_model_card(folder: Path, template: Path, teacher: str | None, **facts:
 
 
 def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
-    """An evaluation as entries of a card's `model-index`, one a metric; values are shares of 1.
+    """An evaluation as entries of a card's `model-index`, one a metric; values are shares of 1, or ranks.
 
     Args:
         report (`dict`): An evaluation's `report.json`.
@@ -105,7 +105,7 @@ def write_results(card_path: Path, report: dict[str, Any]) -> None:
 
 
 def format_results(report: dict[str, Any]) -> str:
-    """A report as a Markdown table, in percent; "-" where a comparison is not defined."""
+    """A report as a Markdown table, shares in percent; "-" where a comparison is not defined."""
     return "\n".join([_row(COLUMNS), "|---" * len(COLUMNS) + "|", *_rows(report).values()])
 
 
@@ -175,7 +175,7 @@ def _introduction(report: dict[str, Any]) -> str:
     benchmark = report["benchmark"]
     classes = f", {benchmark['num_classes']} classes" if benchmark.get("num_classes") else ""
     text = f"On the split `{benchmark['split']}` of {benchmark['name']} ({benchmark['num_shapes']} shapes{classes})"
-    text += ", in percent"
+    text += ", ranks as they are, all else in percent"
     if report.get("templates"):
         text += f"; class names in the prompts `{report['templates']}`"
     return text + ":"
@@ -185,15 +185,16 @@ def _rows(report: dict[str, Any]) -> dict[str, str]:
     """A line of the table for each metric, by its title."""
     rows = {}
     for metric in report["metrics"]:
-        low, high = metric.get("low"), metric.get("high")
-        interval = "-" if low is None or high is None else f"{_percent(low)} to {_percent(high)}"
+        figures = {name: _figure(metric, name) for name in ("value", "low", "high", "chance", "majority", "teacher")}
+        has_interval = metric.get("low") is not None and metric.get("high") is not None
+        interval = f"{figures['low']} to {figures['high']}" if has_interval else "-"
         row = _row(
             (
                 metric["title"],
                 str(metric.get("num_shapes", report["benchmark"]["num_shapes"])),
-                _percent(metric["value"]),
+                figures["value"],
                 interval,
-                *(_percent(metric.get(key)) for key in ("chance", "majority", "teacher")),
+                *(figures[name] for name in ("chance", "majority", "teacher")),
             )
         )
         rows[_title(row)] = row
@@ -208,8 +209,12 @@ def _title(row: str) -> str:
     return row.split(" | ", 1)[0]
 
 
-def _percent(share: float | None) -> str:
-    return "-" if share is None else f"{100 * share:.1f}"
+def _figure(metric: dict[str, Any], name: str) -> str:
+    """A share in percent, or a rank, which a median is, as it is."""
+    value = metric.get(name)
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if metric.get("statistic") == "median" else f"{100 * value:.1f}"
 
 
 def _slug(name: str) -> str:

@@ -180,4 +180,4 @@ def _figure(metric: dict[str, Any], field: str) -> str:
     value = metric[field]
     if value is None:
         return "-"
-    return f"{value:.1f}" if "median_rank" in metric["key"] else f"{100 * value:.1f}"
+    return f"{value:.1f}" if metric["statistic"] == "median" else f"{100 * value:.1f}"
