@@ -34,7 +34,7 @@ from mrd_hf.evaluation.class_embeddings import class_embeddings, load_class_embe
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.confusion_plot import write_confusion_matrix
 from mrd_hf.evaluation.contact_sheet import write_contact_sheet
-from mrd_hf.evaluation.embedding_cache import cached_embeds, data_fingerprint
+from mrd_hf.evaluation.embedding_cache import cached_embeds
 from mrd_hf.evaluation.embedding_map import dataset_pictures, write_embedding_map
 from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds, weights_sha256
 from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
@@ -44,6 +44,7 @@ from mrd_hf.evaluation.report import EvaluationReport, Score, format_table
 from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
 from mrd_hf.evaluation.scoring import few_shot_scores, linear_probe_scores, under_corruption
 from mrd_hf.model_card import write_results
+from mrd_hf.state_of_files import state_of_files
 from mrd_hf.training.distributed import set_cpu_threads
 
 
@@ -135,14 +136,14 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
     path = Path(arguments.data)
     if arguments.benchmark == "triplets":
         dataset = load_triplets(arguments.data, arguments.split)
-        fingerprint = data_fingerprint(path) if path.exists() else dataset._fingerprint
+        fingerprint = state_of_files(path) if path.exists() else dataset._fingerprint
         if "image_embeds" in dataset.features:
             held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.data)
             check_teacher(arguments, model, dataset)
             read = dataset_clouds(dataset)
             return Shapes(path.name, arguments.split, read, "y", held_out, fingerprint, None, dataset)
     else:
-        fingerprint = data_fingerprint(path)
+        fingerprint = state_of_files(path)
     benchmark = open_benchmark(
         arguments.benchmark, path, arguments.split, arguments.variant, arguments.up_axis, arguments.allow_partial
     )

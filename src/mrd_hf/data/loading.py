@@ -10,6 +10,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ..errors import UserError
+from ..state_of_files import state_of_files
 from .dataset_parts import missing_files, settings_of
 from .dataset_writing import ROWS_PER_GROUP
 from .embedded_files import read_record
@@ -103,9 +104,5 @@ def _cache_dir(folder: Path) -> str:
     The library knows a folder with a dataset card by its name and its card alone, and would go on serving the copy
     that it made before the folder was written anew, or that of another folder of the same name.
     """
-    fingerprint = hashlib.sha256(str(folder.resolve()).encode())
-    for file in sorted(folder.rglob("*")):
-        if file.is_file():
-            status = file.stat()
-            fingerprint.update(f"{file.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return str(Path(datasets.config.HF_DATASETS_CACHE) / "mrd_hf" / fingerprint.hexdigest()[:16])
+    fingerprint = hashlib.sha256(f"{folder.resolve()} {state_of_files(folder)}".encode()).hexdigest()
+    return str(Path(datasets.config.HF_DATASETS_CACHE) / "mrd_hf" / fingerprint[:16])

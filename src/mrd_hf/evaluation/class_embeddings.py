@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..errors import UserError
 from ..models.text_tower import TextTower
+from ..state_of_files import state_of_files
 from ..whole_file import whole_file
 from .benchmarks.pickled_arrays import read_pickled_arrays
 from .class_names import match_names
@@ -141,11 +142,7 @@ def _commit(teacher: str, revision: str | None) -> str | None:
     """What tells this state of a teacher from others, as far as that is known without asking the Hub."""
     folder = Path(teacher)
     if folder.is_dir():
-        digest = hashlib.sha256()
-        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-            status = file.stat()
-            digest.update(f"{file.relative_to(folder)} {status.st_size} {status.st_mtime_ns}\n".encode())
-        return digest.hexdigest()
+        return state_of_files(folder)
     if revision is not None and re.fullmatch(r"[0-9a-f]{40}", revision):
         return revision
     # The Hub's cache keeps each commit in a folder of that name.

@@ -43,13 +43,3 @@ def cached_embeds(
         with whole_file(file) as sink:
             sink.write(save({"point_embeds": embeds.contiguous()}, metadata=facts))
     return embeds
-
-
-def data_fingerprint(path: Path) -> str:
-    """What tells this state of a file or folder from others: names, sizes and times of all its files."""
-    digest = hashlib.sha256(str(path.resolve()).encode())
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            status = file.stat()
-            digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())
-    return digest.hexdigest()
