@@ -1,18 +1,15 @@
 """Pictures of how relations are kept before and after training: similarities, divergences, and all measures."""
 
-import textwrap
 from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ..models.relation_distillation import RELATION_TERMS, Modality
-from ..whole_file import whole_file
 from .embedding_geometry import unit_embeddings
+from .figure_files import new_figure, save_figure
 from .relation_analysis import MODALITIES, RELATIONS, ModalityEmbeddings, RelationAnalysis, similarity_rows
 from .relation_report import ComparisonRow
 
@@ -34,7 +31,6 @@ SIDES = {"point": "shape", "image": "image", "text": "text"}
 # All pairs of so many shapes are drawn: 262,144 at most.
 MAX_SHAPES = 512
 NUM_BINS = 90
-DPI = 130
 
 
 def write_similarity_plot(path: Path, before: ModalityEmbeddings, after: ModalityEmbeddings, title: str) -> None:
@@ -48,7 +44,7 @@ def write_similarity_plot(path: Path, before: ModalityEmbeddings, after: Modalit
         after (`dict` of embeddings `(num_shapes, width)`): The same after training.
         title (`str`): Of the picture.
     """
-    figure = _new_figure(16, 8, title)
+    figure = new_figure(16, 8, title)
     axes = figure.subplots(2, len(RELATIONS), sharex="col", sharey="col")
     pairs = {
         (moment, name): drawn_pairs(embeds, name)
@@ -77,7 +73,7 @@ def write_similarity_plot(path: Path, before: ModalityEmbeddings, after: Modalit
             panel.set_ylabel(f"cosine in 3D, {_pair_name(term.student)}")
     axes[0, 0].legend(loc="lower right", fontsize="small")
     figure.colorbar(mesh, ax=axes, label="pairs", shrink=0.8, aspect=40, pad=0.01)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def write_divergence_plot(path: Path, before: RelationAnalysis, after: RelationAnalysis, title: str) -> None:
@@ -89,7 +85,7 @@ def write_divergence_plot(path: Path, before: RelationAnalysis, after: RelationA
         after ([`RelationAnalysis`])
         title (`str`): Of the picture.
     """
-    figure = _new_figure(16, 4.4, title)
+    figure = new_figure(16, 4.4, title)
     for panel, name in zip(figure.subplots(1, len(RELATIONS)), RELATIONS, strict=True):
         values = {"before": before.relations[name].divergence, "after": after.relations[name].divergence}
         edges = np.linspace(0, max(rows.max() for rows in values.values()) + 1e-6, 41)
@@ -107,7 +103,7 @@ def write_divergence_plot(path: Path, before: RelationAnalysis, after: RelationA
         panel.set_xlim(left=0)
         # Below, where no bar is.
         panel.legend(fontsize="small", loc="upper center", bbox_to_anchor=(0.5, -0.18), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def write_measures_plot(path: Path, rows: list[ComparisonRow], title: str) -> None:
@@ -124,7 +120,7 @@ def write_measures_plot(path: Path, rows: list[ComparisonRow], title: str) -> No
     panels |= {"uniformity": "Uniformity of (0: all in one place)"}
     columns = 3
     lines = -(-len(panels) // columns)
-    figure = _new_figure(14, 0.8 + 3.4 * lines, title)
+    figure = new_figure(14, 0.8 + 3.4 * lines, title)
     grid = figure.subplots(lines, columns, squeeze=False).ravel()
     for panel, (measure, heading) in zip(grid, panels.items(), strict=False):
         shown = [row for row in rows if row.measure == measure or row.measure.startswith(f"{measure}_")]
@@ -137,7 +133,7 @@ def write_measures_plot(path: Path, rows: list[ComparisonRow], title: str) -> No
     figure.legend(
         [handles[label] for label in shown_labels], shown_labels, loc="outside lower center", ncols=3, frameon=False
     )
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 def drawn_pairs(embeds: ModalityEmbeddings, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -193,18 +189,3 @@ def _edges(values: np.ndarray) -> np.ndarray:
 
 def _pair_name(pair: tuple[Modality, Modality]) -> str:
     return f"{SIDES[pair[0]]} to {SIDES[pair[1]]}"
-
-
-def _new_figure(width: float, height: float, title: str) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    # parse_math off: a path may hold dollar signs.
-    figure.suptitle(textwrap.fill(title, int(9 * width))).set_parse_math(False)
-    return figure
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as file:
-        figure.savefig(
-            file, format="png", metadata={"Software": None}
-        )  # a version number would make equal ones differ
