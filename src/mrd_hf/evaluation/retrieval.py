@@ -121,30 +121,6 @@ def retrieval_recall(
     )
 
 
-def same_category_neighbor(embeds: Embeddings, categories: Sequence[str]) -> tuple[float, float]:
-    """Share of items whose nearest other item has the same category, and the same for a random other item.
-
-    Of items equally near, the one with the lower index counts as nearest. An item alone in its category counts as
-    missed.
-
-    Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_items, width)`):
-            Need not be normalised.
-        categories (sequence of `str`):
-            One an item.
-
-    Returns:
-        `tuple[float, float]`: The share and its chance.
-
-    Raises:
-        ValueError: If there are fewer than two items, or categories and embeddings do not fit together.
-    """
-    if len(categories) != len(embeds) or len(embeds) < 2:
-        raise ValueError(f"got {len(embeds)} items and {len(categories)} categories; need as many, at least two")
-    result = retrieval_recall(embeds, embeds, categories, categories, ks=(1,), exclude_self=True)
-    return result.recall[1], result.chance[1]
-
-
 def chance_of_recall(num_matches: np.ndarray, num_items: int, k: int) -> float:
     """Expected recall at `k` in a random order: the mean over queries of 1 - C(M - r, k) / C(M, k).
 
