@@ -42,7 +42,7 @@ from mrd_hf.evaluation.interval_plot import write_interval_bars, write_robustnes
 from mrd_hf.evaluation.prompt_templates import TEMPLATES
 from mrd_hf.evaluation.report import EvaluationReport, Score, format_table
 from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
-from mrd_hf.evaluation.scoring import few_shot_scores, linear_probe_scores, under_corruption
+from mrd_hf.evaluation.scoring import few_shot_scores, few_shot_settings, linear_probe_scores, under_corruption
 from mrd_hf.model_card import write_results
 from mrd_hf.state_of_files import state_of_files
 from mrd_hf.training.distributed import set_cpu_threads
@@ -89,7 +89,7 @@ def parse_arguments() -> argparse.Namespace:
     more.add_argument("--linear_probe", action="store_true", help="logistic regression on the split train")
     more.add_argument("--few_shot", action="store_true", help="N-way K-shot accuracies, 10 draws each")
     more.add_argument(
-        "--robustness", action="store_true", help="colours dropped, points thinned, jittered, rotated, cut"
+        "--robustness", action="store_true", help="colors dropped, points thinned, jittered, rotated, cut"
     )
     more.add_argument("--map", action="store_true", help="also an HTML page to look around in, map.html")
     more.add_argument(
@@ -101,6 +101,8 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.compare is None and (arguments.model is None or arguments.data is None):
         parser.error("give --model and --data, or two evaluations to --compare")
+    if arguments.linear_probe and arguments.split == "train":
+        parser.error("--linear_probe learns from the split train; score it on another one")
     if arguments.write_card and not (Path(arguments.model or "") / "README.md").is_file():
         parser.error("--write_card needs a local --model with a README.md")
     return arguments
@@ -216,18 +218,29 @@ class Encoder:
         ]
 
 
-def further_scores(arguments: argparse.Namespace, encoder: Encoder, shapes: Shapes, embeds: np.ndarray) -> list[Score]:
+def open_training(arguments: argparse.Namespace, model: PreTrainedModel, shapes: Shapes) -> Shapes:
+    """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
+    training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), model)
+    counts = np.bincount(training.held_out.labels[training.held_out.labeled])
+    common = np.isin(np.flatnonzero(counts), shapes.held_out.labels).any()
+    if np.count_nonzero(counts) < 2 or counts.max() < 2 or not common:
+        raise UserError(
+            f"{arguments.data}: --linear_probe needs shapes of two classes in the split train, two of at least one, "
+            f"and shapes of them in {arguments.split}; leave it out, or give the classes by --class_texts."
+        )
+    return training
+
+
+def further_scores(
+    arguments: argparse.Namespace, encoder: Encoder, shapes: Shapes, training: Shapes | None, embeds: np.ndarray
+) -> list[Score]:
     """Those that were asked for by flags."""
     labels, seed = shapes.held_out.labels, arguments.seed
     further: list[Score] = []
-    if arguments.linear_probe:
-        training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), encoder.model)
+    if training is not None:
         further += linear_probe_scores(encoder(training), training.held_out.labels, embeds, labels, seed)
     if arguments.few_shot:
-        found = few_shot_scores(embeds, labels, seed)
-        if not found:
-            raise UserError(f"{arguments.data}: has too few shapes a class for --few_shot.")
-        further += found
+        further += few_shot_scores(embeds, labels, seed)
     if arguments.robustness:
         for corruption in CORRUPTIONS:
             if encoder.leaves_alone(shapes, corruption.name):
@@ -280,10 +293,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{arguments.model} embeds into width {width}, the teacher of {arguments.data} into {expected}; "
             f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
         )
+    # Whatever can be wrong with the data is found before the encoding.
+    training = open_training(arguments, model, shapes) if arguments.linear_probe else None
+    if arguments.few_shot and not few_shot_settings(shapes.held_out.labels):
+        raise UserError(f"{arguments.data}: has too few shapes a class for --few_shot; leave it out.")
     encoder = Encoder(model, extractor, weights_sha256(model), arguments)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
-    scores += further_scores(arguments, encoder, shapes, embeds)
+    scores += further_scores(arguments, encoder, shapes, training, embeds)
     state.destroy_process_group()
     if not state.is_main_process:
         return

@@ -14,10 +14,12 @@ import torch
 import trimesh
 from huggingface_hub import ModelCard
 from PIL import Image
+from published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from safetensors.torch import load_file
 from tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf.data.openshape import TEACHER as OPENSHAPES_TEACHER
 
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "evaluate.py"
@@ -136,6 +138,33 @@ def test_a_published_benchmark_with_published_class_embeddings(tmp_path):
     rows = pq.read_table(tmp_path / "out" / "outcomes.parquet")
     guesses = (points @ (embeds / np.linalg.norm(embeds, axis=1, keepdims=True)).T).argmax(axis=1)
     assert metrics(tmp_path / "out")["zero_shot_top1"]["value"] == np.mean(guesses == rows["label"].to_numpy())
+
+
+def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
+    """OpenShape's files bring bigG's: another teacher's encoder is not scored against them, but asks for its own."""
+    write_openshape_modelnet(tmp_path / "modelnet40", categories=list(MODELNET40))
+    embeds = np.random.default_rng(0).standard_normal((len(MODELNET40), WIDTH))
+    published = dict(zip(MODELNET40, embeds, strict=True))
+    save_pickled(tmp_path / "modelnet40" / "cat_name_pt_feat.npy", published)
+    options = ["--benchmark", "modelnet40", "--allow_partial"]
+    theirs = save_encoder(tmp_path / "theirs", WIDTH, OPENSHAPES_TEACHER)
+    finished = evaluate(theirs, tmp_path / "modelnet40", tmp_path / "out", *options)
+    assert finished.returncode == 0, finished.stderr
+    others = save_encoder(tmp_path / "others", WIDTH, "org/another-teacher")
+    refused = evaluate(others, tmp_path / "modelnet40", tmp_path / "out2", *options)
+    assert refused.returncode == 2
+    assert "org/another-teacher" in refused.stderr and not (tmp_path / "out2").exists()
+
+
+@pytest.mark.parametrize(
+    ("flag", "message"),
+    [("--few_shot", "too few shapes a class for --few_shot"), ("--linear_probe", "needs shapes of two classes")],
+)
+def test_what_the_labels_do_not_allow_is_said_before_the_encoding(tmp_path, flag, message):
+    data = save_tiny_triplets(tmp_path / "unlabeled", without=("label",))
+    finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH), data, tmp_path / "out", flag)
+    assert finished.returncode == 2
+    assert message in finished.stderr and "Encoding" not in finished.stderr
 
 
 def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path):

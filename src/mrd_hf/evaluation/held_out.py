@@ -84,7 +84,7 @@ class HeldOutSet:
         if class_texts is not None and "label" in dataset.features:
             class_names = read_labels(Path(class_texts))
             class_embeds = load_class_embeddings(class_texts, class_names)
-            check_width(class_embeds, width, class_texts, name)
+            _check_width(class_embeds, width, class_texts, name)
             index_of: dict[str | None, int] = {label: index for index, label in enumerate(class_names)}
             index_of[None] = NO_LABEL
             for row_index, label in enumerate(dataset["label"]):
@@ -185,7 +185,7 @@ def classify_labeled(point_embeds: Embeddings, held_out: HeldOutSet) -> ZeroShot
     return zero_shot_classification(point_embeds[labeled], held_out.class_embeds, held_out.labels[labeled])
 
 
-def check_width(class_embeds: np.ndarray, width: int, class_texts: str | Path, name: str) -> None:
+def _check_width(class_embeds: np.ndarray, width: int, class_texts: str | Path, name: str) -> None:
     """Raise a [`UserError`] if classes and shapes are not embedded into one width."""
     if class_embeds.shape[1] != width:
         raise UserError(

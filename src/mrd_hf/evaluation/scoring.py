@@ -178,14 +178,17 @@ def linear_probe_scores(
     ]
 
 
+def few_shot_settings(labels: np.ndarray) -> list[tuple[int, int]]:
+    """Ways and shots for which there are classes and shapes enough; labels of -1 do not count."""
+    counts = np.bincount(labels[labels >= 0])
+    return [(ways, shots) for ways, shots in FEW_SHOT_SETTINGS if (counts > shots).sum() >= ways]
+
+
 def few_shot_scores(embeds: Embeddings, labels: np.ndarray, seed: int = 0) -> list[Score]:
-    """N-way K-shot accuracies, as far as there are classes and shapes enough; see [`few_shot`]."""
+    """N-way K-shot accuracies, of all settings that the labels allow; see [`few_shot`]."""
     rows = np.flatnonzero(labels >= 0)
-    counts = np.bincount(labels[rows])
     scores = []
-    for ways, shots in FEW_SHOT_SETTINGS:
-        if (counts > shots).sum() < ways:
-            continue
+    for ways, shots in few_shot_settings(labels):
         result = few_shot(embeds[rows], labels[rows], ways, shots, seed=seed)
         scores.append(
             Score(
