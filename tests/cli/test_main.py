@@ -10,29 +10,39 @@ from pathlib import Path
 import pytest
 from tiny_commands import save_tiny_encoder, write_shapes
 
-from mrd_hf.cli import classify, parser
-from mrd_hf.cli.main import run
+from mrd_hf.cli import classify, output
 from mrd_hf.cli.output import one_line, printable
-from mrd_hf.cli.parser import make_parser
+from mrd_hf_cli import parser
+from mrd_hf_cli.main import main, run
+from mrd_hf_cli.parser import make_parser
 
 
 COMMANDS = ("classify", "embed", "index", "search", "render")
 
 
-def test_help_needs_nothing_but_the_standard_library():
-    code = f"""
-import runpy, sys
-make_parser = runpy.run_path({parser.__file__!r})["make_parser"]
-try:
-    make_parser().parse_args(["--help"])
-finally:
-    assert not {{"torch", "transformers", "numpy", "mrd_hf"}} & set(sys.modules)
+@pytest.mark.parametrize(
+    ("arguments", "exit_code", "shown"), [(["--help"], 0, "mrd-hf classify"), (["classify", "a"], 2, "--labels")]
+)
+def test_help_and_mistyped_options_do_not_wait_for_torch(arguments, exit_code, shown):
+    code = """
+import atexit, sys
+atexit.register(lambda: print("imported:", {"torch", "transformers", "numpy", "mrd_hf"} & set(sys.modules)))
+from importlib.metadata import entry_points
+(command,) = entry_points(group="console_scripts", name="mrd-hf")
+command.load()()
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    assert done.returncode == exit_code, done.stderr
+    assert shown in done.stdout + done.stderr and "imported: set()" in done.stdout
+
+
+def test_help_begins_with_examples(capsys):
+    with pytest.raises(SystemExit):
+        make_parser().parse_args(["--help"])
+    shown = capsys.readouterr().out
     for command in COMMANDS:
-        assert f"  mrd-hf {command} " in done.stdout  # an example
-    assert all(len(line) < 120 for line in done.stdout.splitlines())
+        assert f"  mrd-hf {command} " in shown
+    assert all(len(line) < 120 for line in shown.splitlines())
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -65,7 +75,10 @@ def test_an_interruption_ends_with_130(monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(classify, "run", interrupted)
-    assert run(make_parser().parse_args(["classify", "a", "--labels", "b"])) == 130
+    monkeypatch.setattr(output, "set_up_logging", lambda: None)  # the test run's logging stays as it is
+    with pytest.raises(SystemExit) as ended:
+        main(["classify", "a", "--labels", "b"])
+    assert ended.value.code == 130
     assert capsys.readouterr().err == "interrupted\n"
 
 
@@ -73,7 +86,7 @@ def test_an_interruption_ends_with_130(monkeypatch, capsys):
 WAITING = """
 import time
 from mrd_hf.cli import classify
-from mrd_hf.cli.main import main
+from mrd_hf_cli.main import main
 check_size = classify.check_size
 classify.check_size = lambda path: time.sleep(600) if path.endswith("cloud.npy") else check_size(path)
 main()

@@ -9,8 +9,8 @@ from tiny_meshes import glb
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf import PointCloudFeatureExtractor
-from mrd_hf.cli.main import run
-from mrd_hf.cli.parser import make_parser
+from mrd_hf_cli.main import run
+from mrd_hf_cli.parser import make_parser
 
 
 def save_tiny_encoder(folder: Path, seed: int = 0) -> Path:

@@ -1,1 +1,1 @@
-"""The command line `mrd-hf`: one file a sub-command, and `parser.py` for what it understands."""
+"""The sub-commands of `mrd-hf`, one file each. What they are given is parsed by `mrd_hf_cli.parser`."""

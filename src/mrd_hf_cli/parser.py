@@ -1,4 +1,4 @@
-"""What `mrd-hf` understands. Imports nothing of the package, so that `--help` need not wait for torch."""
+"""What `mrd-hf` understands. Imports nothing of `mrd_hf`, so that `--help` need not wait for torch."""
 
 import argparse
 

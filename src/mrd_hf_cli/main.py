@@ -23,25 +23,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # A locale that cannot show a name is no reason to end; and what is printed is seen at once, also in a pipe.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
-    from .output import set_up_logging
+    try:
+        from mrd_hf.cli.output import set_up_logging
 
-    set_up_logging()
-    sys.exit(run(options))
+        set_up_logging()
+        sys.exit(run(options))
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit code."""
-    from ..errors import UserError
-    from .output import one_line
+    from mrd_hf.cli.output import one_line
+    from mrd_hf.errors import UserError
 
     try:
         return importlib.import_module(f"mrd_hf.cli.{options.command}").run(options)
     except UserError as error:
         print(f"error: {one_line(str(error))}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has seen enough. Python would complain once more when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,4 @@
+"""The front door of `mrd-hf`: its parser and its exit codes; the sub-commands are in `mrd_hf.cli`.
+
+Outside `mrd_hf`, since importing that takes seconds, for torch, and `--help` and mistyped options need none of it.
+"""
