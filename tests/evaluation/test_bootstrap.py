@@ -8,7 +8,13 @@ from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
 from mrd_hf.evaluation import bootstrap
-from mrd_hf.evaluation.bootstrap import class_mean_interval, mean_interval, median_interval, paired_difference
+from mrd_hf.evaluation.bootstrap import (
+    class_mean_interval,
+    mean_interval,
+    median_interval,
+    paired_difference,
+    paired_median_difference,
+)
 
 
 def bounds(interval):
@@ -67,6 +73,7 @@ def test_chunks_do_not_change_a_bit(seed, num_items, chunk_size):
             median_interval(values, seed, 50),
             class_mean_interval(values, classes, seed, 50),
             paired_difference(values, values[::-1], None, seed, 50),
+            paired_median_difference(values, values[::-1], seed, 50),
         )
 
     whole = everything()
@@ -130,6 +137,32 @@ def test_paired_difference_of_class_means():
     assert [compared.low, compared.high] == pytest.approx([-0.25, -0.25])
 
 
+def test_difference_of_medians_agrees_with_scipy():
+    generator = np.random.default_rng(8)
+    second = generator.gamma(2.0, 3.0, 151)
+    first = second + generator.normal(0.3, 0.5, 151)
+    compared = paired_median_difference(first, second, num_resamples=40_000)
+    expected = stats.bootstrap(
+        (first, second),
+        lambda a, b, axis: np.median(a, axis=axis) - np.median(b, axis=axis),
+        paired=True,
+        n_resamples=40_000,
+        method="percentile",
+        rng=np.random.default_rng(1),
+    )
+    assert compared.difference == np.median(first) - np.median(second) != np.median(first - second)
+    low, high = expected.confidence_interval
+    np.testing.assert_allclose([compared.low, compared.high], [low, high], atol=(high - low) / 40)
+    share = min((expected.bootstrap_distribution <= 0).mean(), (expected.bootstrap_distribution >= 0).mean())
+    assert compared.p_value == pytest.approx(2 * share, abs=0.02)
+
+
+def test_medians_that_do_not_move_differ_by_nothing():
+    ranks = [1] * 20 + [5]
+    compared = paired_median_difference(ranks, [1] * 20 + [9])
+    assert (compared.difference, compared.low, compared.high, compared.p_value) == (0, 0, 0, 1)
+
+
 def test_equal_models_and_single_items_prove_nothing():
     values = [0.1, 0.7, 0.4]
     same = paired_difference(values, values)
@@ -157,6 +190,7 @@ def test_gains_and_losses_that_cancel_out_but_for_rounding_count_on_both_sides()
         (lambda: mean_interval([1, 2], num_resamples=0), "at least 1, got 0"),
         (lambda: class_mean_interval([1, 2], [1]), "one an item"),
         (lambda: paired_difference([1, 2], [1]), "the same items"),
+        (lambda: paired_median_difference([1, 2], [1]), "the same items"),
     ],
 )
 def test_inputs_that_do_not_fit(call, message):

@@ -5,7 +5,7 @@ import pytest
 from test_report import make_report
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.bootstrap import mean_interval
+from mrd_hf.evaluation.bootstrap import mean_interval, median_interval
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.report import Score
 
@@ -14,13 +14,14 @@ LABELS = np.array([0, 0, 0, 1, 1, 2, -1])
 IDS = [f"shape-{row}" for row in range(len(LABELS))]
 
 
-def evaluation(folder, hits, **changes):
+def evaluation(folder, hits, ranks=range(7), **changes):
     outcomes = np.where(LABELS < 0, np.nan, hits).astype(float)
+    ranks = np.array(ranks, dtype=float)
     interval = mean_interval(outcomes[:-1])
     scores = [
         Score("zero_shot_top1", "top-1", interval, 6, outcomes=outcomes),
         Score("zero_shot_class_mean", "class mean", interval, 6, statistic="class_mean", outcomes=outcomes),
-        Score("x_median_rank", "median rank", interval, 6, statistic="median", outcomes=outcomes),
+        Score("x_median_rank", "median rank", median_interval(ranks), 7, statistic="median", outcomes=ranks),
     ]
     make_report(**{"ids": IDS, "labels": LABELS, "scores": scores, **changes}).save(folder)
     return folder
@@ -29,7 +30,7 @@ def evaluation(folder, hits, **changes):
 def test_differences_are_those_of_means_and_of_class_means(tmp_path):
     first = evaluation(tmp_path / "a", [1, 1, 1, 0, 1, 1, 0])
     second = evaluation(tmp_path / "b", [0, 1, 0, 0, 1, 1, 0])
-    top1, class_mean = compare_evaluations(first, second)
+    top1, class_mean, _ = compare_evaluations(first, second)
     assert (top1.key, class_mean.key) == ("zero_shot_top1", "zero_shot_class_mean")
     assert top1.paired.difference == pytest.approx(5 / 6 - 3 / 6)
     assert class_mean.paired.difference == pytest.approx((1 + 1 / 2 + 1) / 3 - (1 / 3 + 1 / 2 + 1) / 3)
@@ -38,6 +39,17 @@ def test_differences_are_those_of_means_and_of_class_means(tmp_path):
     (line,) = [line for line in format_comparison([top1]).split("\n") if line.startswith("top-1")]
     assert line.split()[:4] == ["top-1", "83.3", "50.0", "+33.3"]
     assert comparisons_as_dict([top1])[0]["p_value"] == top1.paired.p_value
+
+
+def test_median_ranks_are_compared_as_ranks(tmp_path):
+    hits = np.ones(len(LABELS))
+    first = evaluation(tmp_path / "a", hits, ranks=[1, 1, 2, 3, 3, 4, 9])
+    second = evaluation(tmp_path / "b", hits, ranks=[1, 2, 3, 4, 5, 6, 7])
+    median = compare_evaluations(first, second)[-1]
+    assert (median.statistic, median.first, median.second, median.paired.difference) == ("median", 3, 4, -1)
+    (line,) = [line for line in format_comparison([median]).split("\n") if line.startswith("median rank")]
+    assert line.split()[:5] == ["median", "rank", "3.0", "4.0", "-1.0"]
+    assert comparisons_as_dict([median])[0]["statistic"] == "median"
 
 
 def test_a_model_against_itself_differs_by_nothing(tmp_path):

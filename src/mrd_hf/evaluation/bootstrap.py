@@ -116,9 +116,7 @@ def paired_difference(
     Raises:
         ValueError: If the two have not as many items, and as for [`mean_interval`] and [`class_mean_interval`].
     """
-    firsts, seconds = _checked(first), _checked(second)
-    if len(firsts) != len(seconds):
-        raise ValueError(f"got {len(firsts)} and {len(seconds)} values; a paired comparison needs the same items")
+    firsts, seconds = _checked_pair(first, second)
     # Both statistics are linear, so the difference of two means is the mean of the differences.
     gains = firsts - seconds
     if classes is None:
@@ -127,12 +125,26 @@ def paired_difference(
     else:
         class_means = _ClassMeans(gains, classes)
         value, resampled = class_means.value, class_means.resampled(seed, num_resamples)
-    interval = _interval(value, resampled)
     # What is 0 but for rounding is 0: a sum of gains and losses that cancel out need not be exactly so.
-    tolerance = 1e-12 * np.abs(gains).max()
-    rarer = min(np.count_nonzero(resampled <= tolerance), np.count_nonzero(resampled >= -tolerance))
-    p_value = 1.0 if len(gains) == 1 else min(1.0, 2 * (1 + rarer) / (num_resamples + 1))
-    return PairedDifference(difference=value, low=interval.low, high=interval.high, p_value=p_value)
+    return _paired(value, resampled, len(gains), tolerance=1e-12 * np.abs(gains).max())
+
+
+def paired_median_difference(
+    first: Values, second: Values, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+) -> PairedDifference:
+    """Difference of two models' medians on the same items, as of ranks; see [`paired_difference`].
+
+    It is the difference of the medians, not the median of the differences. Medians of ranks move in steps, so many
+    resamples may show no difference, which counts on both sides: the p-value errs towards 1.
+    """
+    firsts, seconds = _checked_pair(first, second)
+    differences = []
+    generator = np.random.default_rng(seed)
+    for count in _chunks(len(firsts), num_resamples):
+        drawn = generator.integers(0, len(firsts), (count, len(firsts)))
+        differences.append(np.median(firsts[drawn], axis=1) - np.median(seconds[drawn], axis=1))
+    value = float(np.median(firsts) - np.median(seconds))
+    return _paired(value, np.concatenate(differences), len(firsts))
 
 
 class _ClassMeans:
@@ -167,6 +179,21 @@ def _checked(values: Values) -> np.ndarray:
     if not np.isfinite(items).all():
         raise ValueError(f"value {int(np.flatnonzero(~np.isfinite(items))[0])} is not finite; leave such items out")
     return items
+
+
+def _checked_pair(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray]:
+    firsts, seconds = _checked(first), _checked(second)
+    if len(firsts) != len(seconds):
+        raise ValueError(f"got {len(firsts)} and {len(seconds)} values; a paired comparison needs the same items")
+    return firsts, seconds
+
+
+def _paired(value: float, resampled: np.ndarray, num_items: int, tolerance: float = 0.0) -> PairedDifference:
+    """With the p-value that [`PairedDifference`] tells; differences within `tolerance` are none."""
+    interval = _interval(value, resampled)
+    rarer = min(np.count_nonzero(resampled <= tolerance), np.count_nonzero(resampled >= -tolerance))
+    p_value = 1.0 if num_items == 1 else min(1.0, 2 * (1 + rarer) / (len(resampled) + 1))
+    return PairedDifference(difference=value, low=interval.low, high=interval.high, p_value=p_value)
 
 
 def _chunks(num_items: int, num_resamples: int) -> Iterator[int]:

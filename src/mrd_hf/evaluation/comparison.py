@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from .bootstrap import PairedDifference, paired_difference
-from .report import align, read_report
+from .bootstrap import PairedDifference, paired_difference, paired_median_difference
+from .report import Statistic, align, read_report
 
 
 @dataclass(frozen=True)
@@ -18,12 +18,15 @@ class Comparison:
 
     Args:
         key, title (`str`): The figure's.
+        statistic (`"mean"`, `"class_mean"` or `"median"`): What it is of the single shapes; a median is one of ranks,
+            of which the lower is the better one.
         first, second (`float`): What either model scores.
         paired (`PairedDifference`): The first minus the second.
     """
 
     key: str
     title: str
+    statistic: Statistic
     first: float
     second: float
     paired: PairedDifference
@@ -32,8 +35,8 @@ class Comparison:
 def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Comparison]:
     """Compare what `scripts/evaluate.py` wrote of two models.
 
-    Compared are the means and class means that both have; medians of ranks, and few-shot accuracies, which are not of
-    single shapes, are left out.
+    Compared are the means, class means and medians that both have; few-shot accuracies, which are not of single
+    shapes, are left out.
 
     Args:
         first, second (`Path`): Folders with `report.json` and `outcomes.parquet`.
@@ -49,16 +52,21 @@ def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Compar
     comparisons = []
     for metric in report["metrics"]:
         key = metric["key"]
-        both = key in others and key in outcomes.column_names and key in other_outcomes.column_names
-        if not both or metric["statistic"] == "median":
+        if not (key in others and key in outcomes.column_names and key in other_outcomes.column_names):
             continue
         values, other_values = (_numbers(table, key) for table in (outcomes, other_outcomes))
         counted = ~np.isnan(values)
         if not np.array_equal(counted, ~np.isnan(other_values)):
             raise UserError(f"{first} and {second}: '{key}' is of other shapes in one than in the other.")
-        classes = labels[counted] if metric["statistic"] == "class_mean" else None
-        paired = paired_difference(values[counted], other_values[counted], classes, seed)
-        comparisons.append(Comparison(key, metric["title"], metric["value"], others[key]["value"], paired))
+        pair = values[counted], other_values[counted]
+        if metric["statistic"] == "median":
+            paired = paired_median_difference(*pair, seed=seed)
+        else:
+            classes = labels[counted] if metric["statistic"] == "class_mean" else None
+            paired = paired_difference(*pair, classes, seed)
+        comparisons.append(
+            Comparison(key, metric["title"], metric["statistic"], metric["value"], others[key]["value"], paired)
+        )
     if not comparisons:
         raise UserError(f"{first} and {second}: have no figure in common that is of single shapes.")
     return comparisons
@@ -67,24 +75,34 @@ def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Compar
 def comparisons_as_dict(comparisons: list[Comparison]) -> list[dict[str, Any]]:
     """For JSON."""
     return [
-        {"key": c.key, "title": c.title, "first": c.first, "second": c.second, **asdict(c.paired)} for c in comparisons
+        {
+            "key": comparison.key,
+            "title": comparison.title,
+            "statistic": comparison.statistic,
+            "first": comparison.first,
+            "second": comparison.second,
+            **asdict(comparison.paired),
+        }
+        for comparison in comparisons
     ]
 
 
 def format_comparison(comparisons: list[Comparison]) -> str:
-    """An aligned plain-text table, in percent."""
+    """An aligned plain-text table, shares in percent."""
     header = ("metric", "first", "second", "difference", "95% interval", "p")
-    body = [
-        (
-            comparison.title,
-            f"{100 * comparison.first:.1f}",
-            f"{100 * comparison.second:.1f}",
-            f"{100 * comparison.paired.difference:+.1f}",
-            f"{100 * comparison.paired.low:+.1f} to {100 * comparison.paired.high:+.1f}",
-            f"{comparison.paired.p_value:.3f}",
+    body = []
+    for comparison in comparisons:
+        scale, paired = 1 if comparison.statistic == "median" else 100, comparison.paired
+        body.append(
+            (
+                comparison.title,
+                f"{scale * comparison.first:.1f}",
+                f"{scale * comparison.second:.1f}",
+                f"{scale * paired.difference:+.1f}",
+                f"{scale * paired.low:+.1f} to {scale * paired.high:+.1f}",
+                f"{paired.p_value:.3f}",
+            )
         )
-        for comparison in comparisons
-    ]
     return align([header, *body])
 
 
