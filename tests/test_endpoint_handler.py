@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +17,10 @@ import psutil
 import pytest
 import torch
 import trimesh
+from false_claims import huge_png, npy_header
 from PIL import Image
 from tiny_encoders import tiny_encoder
+from tiny_gltf import as_glb, data_uri, gltf, textured_gltf
 from tiny_meshes import QUARTERS, glb
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
@@ -239,64 +240,13 @@ def test_what_is_wrong_is_said(handler, module, data, message, status):
     assert isinstance(error.value, ValueError)  # any exception's text is what an endpoint answers, as status 400
 
 
-def gltf(**changes) -> bytes:
-    triangle = np.eye(3, dtype="<f4").tobytes()
-    header = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}],
-        "buffers": [{"byteLength": 36, "uri": "data:application/octet-stream;base64," + encoded(triangle)}],
-        **changes,
-    }
-    return json.dumps(header).encode()
-
-
-def as_glb(header: bytes) -> bytes:
-    header += b" " * (-len(header) % 4)
-    return struct.pack("<4sIIII", b"glTF", 2, 20 + len(header), len(header), 0x4E4F534A) + header
-
-
 def zip_bomb() -> bytes:
     """Unpacks to a gigabyte."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("points.npy", "w") as file:
-        np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": (2**27 // 3, 3)})
+        file.write(npy_header((2**27 // 3, 3), "<f8"))
         for _ in range(64):
             file.write(bytes(2**24))
-    return buffer.getvalue()
-
-
-def picture_bomb() -> bytes:
-    """A GLB with a PNG that says of itself to be 30,000 pixels wide and high."""
-    picture = io.BytesIO()
-    Image.new("L", (4, 4)).save(picture, "PNG")
-    data = bytearray(picture.getvalue())
-    data[16:24] = struct.pack(">II", 30_000, 30_000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    return picture_gltf(bytes(data))
-
-
-def picture_gltf(picture: bytes) -> bytes:
-    """A triangle with a PNG on it."""
-    return gltf(
-        materials=[{"name": "m", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
-        textures=[{"source": 0}],
-        images=[{"uri": "data:image/png;base64," + encoded(picture)}],
-        meshes=[{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}]}],
-        accessors=[
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"},
-        ],
-    )
-
-
-def npy_claiming(count: int) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (count, 3)})
     return buffer.getvalue()
 
 
@@ -337,7 +287,7 @@ HOSTILE = {
     ),
     "stl: a billion faces": ("stl", bytes(80) + struct.pack("<I", HUGE) + bytes(50)),
     "off: a billion vertices": ("off", b"OFF\n1000000000 1 0\n0 0 0\n"),
-    "npy: a billion points": ("npy", npy_claiming(HUGE)),
+    "npy: a billion points": ("npy", npy_header((HUGE, 3), "<f8")),
     "npy: a pickle": (
         "npy",
         b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 18,
@@ -392,7 +342,8 @@ def test_hostile_files_cost_little_and_the_handler_goes_on(handler, module, name
 
 def test_a_picture_too_large_to_decode_is_left_out(handler):
     """Its colours are lost, and its shape is not."""
-    assert len(embedding(handler, {"file": encoded(picture_bomb()), "format": "gltf"})) == CLIP_WIDTH
+    bomb = textured_gltf(data_uri(huge_png(), "image/png"))
+    assert len(embedding(handler, {"file": encoded(bomb), "format": "gltf"})) == CLIP_WIDTH
 
 
 def test_memory_is_bounded_whatever_a_file_asks_for(handler, module):
@@ -411,7 +362,7 @@ def test_a_file_takes_no_more_memory_than_it_may(folder, module, memory, is_read
     """A picture of 25 million pixels in a tenth of a megabyte, whose decoding takes 200."""
     picture = io.BytesIO()
     Image.new("RGB", (5000, 5000), (9, 8, 7)).save(picture, "PNG")
-    data = picture_gltf(picture.getvalue())
+    data = textured_gltf(data_uri(picture.getvalue(), "image/png"))
     reader = module.ShapeReader(folder, 60, memory)
     if is_read:
         points, colors = reader.read(data, "gltf", 32)

@@ -1,17 +1,16 @@
 """Files that are made to harm, by name, and what is said of them."""
 
-import base64
 import io
-import json
 import struct
 import zlib
 from functools import cache
 
 import numpy as np
+from false_claims import npy_header
+from tiny_gltf import gltf
 
 
 GIGABYTE = 10**9
-TRIANGLE = np.eye(3, dtype="<f4").tobytes()
 
 
 @cache
@@ -27,7 +26,7 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             b"property float z\nend_header\n" + bytes(24),
             "cannot be read|more memory",
         ),
-        "claims.npy": (_npy_header((GIGABYTE, 3)), "cannot be read|more memory"),
+        "claims.npy": (npy_header((GIGABYTE, 3), "<f8") + bytes(48), "cannot be read|more memory"),
         "claims.pcd": (
             b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 1000000000\nHEIGHT 1\nPOINTS 1000000000\n"
             b"DATA binary\n" + bytes(12),
@@ -36,56 +35,20 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         "claims.stl": (bytes(80) + struct.pack("<I", GIGABYTE) + bytes(50), "cannot be read|no faces|area"),
         "bomb.npz": (_zip_bomb(), "cannot be read|more memory"),
         "zeros.gltf": (
-            _gltf(accessors=[{"componentType": 5126, "count": GIGABYTE, "type": "VEC3"}]),
+            gltf(accessors=[{"componentType": 5126, "count": GIGABYTE, "type": "VEC3"}]),
             "accessors without data have 1,000,000,000",
         ),
         "deep.gltf": (
-            _gltf(nodes=[{"children": [i + 1]} for i in range(5000)] + [{"mesh": 0}]),
+            gltf(nodes=[{"children": [i + 1]} for i in range(5000)] + [{"mesh": 0}]),
             "more than 1000 deep",
         ),
-        "circle.gltf": (_gltf(nodes=[{"mesh": 0, "children": [0]}]), "nested in a circle"),
+        "circle.gltf": (gltf(nodes=[{"mesh": 0, "children": [0]}]), "nested in a circle"),
         "nan.npy": (_saved(np.array([[0, 0, np.nan], [1, 1, 1]])), "not finite"),
         "nan.xyz": (b"0 0 nan\n1 1 1\n", "not finite"),
         "pickle.npy": (_saved(np.array([print], dtype=object)), "pickled objects are not loaded"),
         "empty.ply": (b"", "cannot be read"),
         "text.obj": (b"this is no mesh\n", "no faces and no points|cannot be read"),
     }
-
-
-def gltf_with_texture(uri: str) -> bytes:
-    """A triangle whose texture lies at `uri`."""
-    return _gltf(
-        meshes=[{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}]}],
-        materials=[{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
-        textures=[{"source": 0}],
-        images=[{"uri": uri}],
-        accessors=[
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"},
-        ],
-    )
-
-
-def _gltf(**changes: object) -> bytes:
-    data = "data:application/octet-stream;base64," + base64.b64encode(TRIANGLE).decode()
-    header = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}],
-        "buffers": [{"byteLength": 36, "uri": data}],
-        **changes,
-    }
-    return json.dumps(header).encode()
-
-
-def _npy_header(shape: tuple[int, ...]) -> bytes:
-    file = io.BytesIO()
-    np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
-    return file.getvalue() + bytes(48)
 
 
 def _saved(array: np.ndarray) -> bytes:
@@ -99,7 +62,7 @@ def _zip_bomb() -> bytes:
     block = zlib.compressobj(9, wbits=-15)
     zeros = block.compress(bytes(2**24)) + block.flush(zlib.Z_FULL_FLUSH)  # to be repeated at will
     head = zlib.compressobj(9, wbits=-15)
-    start = _npy_header((3 * GIGABYTE // 24, 3))
+    start = npy_header((3 * GIGABYTE // 24, 3), "<f8") + bytes(48)
     packed = head.compress(start) + head.flush(zlib.Z_FULL_FLUSH) + zeros * (3 * GIGABYTE // 2**24) + b"\x03\x00"
     size = len(start) + 2**24 * (3 * GIGABYTE // 2**24)
     name = b"points.npy"

@@ -7,9 +7,10 @@ import psutil
 import pytest
 import shape_reading
 import trimesh
-from hostile_uploads import gltf_with_texture, hostile_files
+from hostile_uploads import hostile_files
 from PIL import Image
 from shape_reading import ShapeReader, UnreadableShape, read_shape
+from tiny_gltf import textured_gltf
 from tiny_meshes import QUARTERS, glb
 
 from mrd_hf import PointCloudFeatureExtractor
@@ -91,9 +92,9 @@ def test_nothing_outside_the_upload_is_read(reader, tmp_path):
     obj = "mtllib {}\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n"
     (upload / "inner.mtl").write_text(f"newmtl a\nmap_Kd {secret}\n")
     files = {
-        "up.gltf": gltf_with_texture("../../secret.png"),
-        "absolute.gltf": gltf_with_texture(str(secret)),
-        "url.gltf": gltf_with_texture(secret.as_uri()),
+        "up.gltf": textured_gltf("../../secret.png"),
+        "absolute.gltf": textured_gltf(str(secret)),
+        "url.gltf": textured_gltf(secret.as_uri()),
         "up.obj": obj.format("../../secret.mtl").encode(),
         "absolute.obj": obj.format(secret_mtl).encode(),
         "through.obj": obj.format("inner.mtl").encode(),
@@ -106,7 +107,7 @@ def test_nothing_outside_the_upload_is_read(reader, tmp_path):
             assert not (np.abs(shape.points[:, 3:] * 255 - (1, 200, 3)) < 3).all(axis=1).any(), name
     # Were the secret inside, it would be seen: the test would not pass by blindness.
     (upload / "secret.png").write_bytes(secret.read_bytes())
-    (upload / "beside.gltf").write_bytes(gltf_with_texture("secret.png"))
+    (upload / "beside.gltf").write_bytes(textured_gltf("secret.png"))
     seen = reader.read(str(upload / "beside.gltf"), "y").points[:, 3:] * 255
     np.testing.assert_allclose(seen, np.broadcast_to((1, 200, 3), seen.shape), atol=1e-6)
 

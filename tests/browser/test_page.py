@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 import trimesh
-from hostile_uploads import gltf_with_texture, hostile_files
+from hostile_uploads import hostile_files
 from PIL import Image
+from tiny_gltf import textured_gltf
 from tiny_meshes import QUARTERS, glb
 from transformers import pipeline
 
@@ -228,7 +229,7 @@ def test_files_made_to_harm_are_refused_and_the_server_answers(wide, server):
 
 
 def test_what_a_file_names_outside_itself_is_not_read(wide):
-    upload(wide.page, "thief.gltf", gltf_with_texture("../../../../etc/hostname"))
+    upload(wide.page, "thief.gltf", textured_gltf("../../../../etc/hostname"))
     wide.page.wait_for_selector("#classify-caption .title:text-is('thief.gltf')")
     assert "may not be read" in wide.page.inner_text("#classify-caption")
 

@@ -1,46 +1,19 @@
 """Files that are made to exhaust memory or time, or to have files read that are none of their business."""
 
 import io
-import json
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
-
-
-TRIANGLE = np.eye(3, dtype="<f4").tobytes()
-
-
-def gltf(**changes: Any) -> bytes:
-    """A glTF of one triangle, whose points are in a file of the name `buffer.bin`."""
-    header = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}],
-        "buffers": [{"byteLength": 36, "uri": "buffer.bin"}],
-        **changes,
-    }
-    return json.dumps(header).encode()
-
-
-def glb(header: bytes, body: bytes = TRIANGLE, json_length: int | None = None) -> bytes:
-    header += b" " * (-len(header) % 4)
-    chunks = struct.pack("<I4s", len(header) if json_length is None else json_length, b"JSON") + header
-    chunks += struct.pack("<I4s", len(body), b"BIN\0") + body
-    return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
+from false_claims import huge_png, npy_header
+from tiny_gltf import TRIANGLE, as_glb, gltf, textured_gltf
 
 
 def embedded(**changes: Any) -> bytes:
     """A .glb of one triangle."""
-    return glb(gltf(**{"buffers": [{"byteLength": 36}], **changes}))
+    return as_glb(gltf(**{"buffers": [{"byteLength": 36}], **changes}), TRIANGLE)
 
 
 def zip_bomb(num_points: int) -> bytes:
@@ -57,28 +30,12 @@ def zip_bomb(num_points: int) -> bytes:
     return buffer.getvalue()
 
 
-def npy_header(shape: tuple[int, ...], descr: str = "<f4") -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array_header_1_0(buffer, {"descr": descr, "fortran_order": False, "shape": shape})
-    return buffer.getvalue()
-
-
 def lzf_bomb(num_points: int) -> bytes:
     """A compressed .pcd of zeros, an eightieth of their size."""
     size = num_points * 12
     packed = b"\0\0" + b"\xe0\xff\0" * (size // 264) + b"\0\0" * ((size - 1) % 264)
     head = f"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH {num_points}\nHEIGHT 1\nDATA binary_compressed\n".encode()
     return head + struct.pack("<II", len(packed), size) + packed
-
-
-def huge_image() -> bytes:
-    """A PNG that says it has 60,000 x 60,000 pixels."""
-    buffer = io.BytesIO()
-    Image.new("L", (8, 8)).save(buffer, "PNG")
-    data = bytearray(buffer.getvalue())
-    data[16:24] = struct.pack(">II", 60_000, 60_000)
-    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    return bytes(data)
 
 
 def ply(*lines: str, kind: str = "binary_little_endian", body: bytes = b"") -> bytes:
@@ -113,7 +70,7 @@ def claims_and_bombs() -> dict[str, bytes]:
         "bomb.npz": zip_bomb(3 * 10**7),
         "points.pcd": f"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH {BILLION}\nHEIGHT 1\nDATA binary\n".encode(),
         "bomb.pcd": lzf_bomb(2 * 10**6),
-        "json-length.glb": glb(gltf(), json_length=2**32 - 1),
+        "json-length.glb": as_glb(gltf(), TRIANGLE, json_length=2**32 - 1),
         "length.glb": struct.pack("<4sII", b"glTF", 2, 2**32 - 1) + struct.pack("<I4s", 2**31, b"JSON"),
         "accessor.glb": embedded(
             accessors=[{"bufferView": 0, "componentType": 5126, "count": BILLION, "type": "VEC3"}]
@@ -137,7 +94,7 @@ def claims_and_bombs() -> dict[str, bytes]:
         "deep.glb": embedded(nodes=[{"children": [level + 1]} for level in range(5000)] + [{"mesh": 0}]),
         "circle.glb": embedded(nodes=[{"mesh": 0, "children": [0]}]),
         "doubling.glb": embedded(nodes=many_nodes),
-        "deep-json.glb": glb(deep_json),
+        "deep-json.glb": as_glb(deep_json, TRIANGLE),
         "deep-json.gltf": deep_json,
         "huge-number.xyz": b"1e400 0 0\n0 1e400 0\n",
         "nan.xyz": b"nan nan nan\n" * 9,
@@ -172,22 +129,13 @@ def readers_of(elsewhere: str) -> dict[str, bytes]:
 
 def with_huge_texture() -> bytes:
     """A .glb of one triangle with a texture of 3.6 billion pixels."""
-    image = huge_image()
-    return glb(
-        gltf(
-            buffers=[{"byteLength": 36 + len(image)}],
-            bufferViews=[{"buffer": 0, "byteLength": 36}, {"buffer": 0, "byteOffset": 36, "byteLength": len(image)}],
-            images=[{"bufferView": 1, "mimeType": "image/png"}],
-            textures=[{"source": 0}],
-            materials=[{"pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
-            meshes=[{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}]}],
-            accessors=[
-                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-                {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"},
-            ],
-        ),
-        TRIANGLE + image,
+    image = huge_png()
+    header = textured_gltf(
+        images=[{"bufferView": 1, "mimeType": "image/png"}],
+        bufferViews=[{"buffer": 0, "byteLength": 36}, {"buffer": 0, "byteOffset": 36, "byteLength": len(image)}],
+        buffers=[{"byteLength": 36 + len(image)}],
     )
+    return as_glb(header, TRIANGLE + image)
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

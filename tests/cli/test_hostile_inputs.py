@@ -10,8 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile_shapes import TRIANGLE, claims_and_bombs, embedded, huge_image, lzf_bomb, readers_of, write_files
+from false_claims import huge_png
+from hostile_shapes import claims_and_bombs, embedded, lzf_bomb, readers_of, write_files
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
+from tiny_gltf import TRIANGLE
 from tiny_teachers import CLIP_WIDTH
 
 from mrd_hf.cli.shape_files import check_size
@@ -23,7 +25,7 @@ WATCHED = """
 import sys
 opened = open(sys.argv.pop(1), "w", errors="backslashreplace")
 sys.addaudithook(lambda event, given: opened.write(f"{given[0]}\\n") if event == "open" else None)
-from mrd_hf.cli.main import main
+from mrd_hf_cli.main import main
 try:
     main()
 finally:  # its own peak: what the kernel tells a waiting parent includes the parent's, from before the exec
@@ -93,7 +95,7 @@ def test_names_and_labels_reach_the_terminal_as_text(tmp_path, encoder, classes)
     not_utf8 = os.path.join(os.fsencode(tmp_path), b"s", b"latin-\xe9.glb")
     with open(not_utf8, "wb") as file:
         file.write(embedded())
-    command = [sys.executable, "-m", "mrd_hf.cli.main", "classify", "s", "--class-embeds", str(classes)]
+    command = [sys.executable, "-m", "mrd_hf_cli.main", "classify", "s", "--class-embeds", str(classes)]
     done = subprocess.run([*command, "--model", str(encoder), "--top-k", "100"], cwd=tmp_path, capture_output=True)
     assert done.returncode == 1, done.stderr
     for shown in (done.stdout.decode(), done.stderr.decode()):
@@ -131,8 +133,8 @@ def test_pictures_are_read_by_no_program(tmp_path, encoder, capsys):
     assert mrd_hf("index", tmp_path / "s", "--model", encoder) == 0
     pictures = {
         "program.png": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n",
-        "huge.png": huge_image(),
-        "cut.png": huge_image()[:40],
+        "huge.png": huge_png(),
+        "cut.png": huge_png()[:40],
     }
     write_files(tmp_path / "pictures", pictures)
     capsys.readouterr()

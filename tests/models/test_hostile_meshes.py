@@ -1,8 +1,6 @@
 """Mesh files that are damaged or made to harm: each is an error that names it, or a warning, and costs little."""
 
-import base64
 import io
-import json
 
 import numpy as np
 import pytest
@@ -10,36 +8,15 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from tiny_gltf import TRIANGLE, data_uri, textured_gltf
 
 from mrd_hf.models import mesh_limits, mesh_loading
 from mrd_hf.models.mesh_loading import AssetResolver, MeshError, read_mesh, texture_to_rgba
 
 
-TRIANGLE = np.eye(3, dtype="<f4").tobytes()
-
-
 def read_gltf(**changes):
-    header = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0, "TEXCOORD_0": 1}, "material": 0}]}],
-        "materials": [{"name": "skin", "pbrMetallicRoughness": {"baseColorTexture": {"index": 0}}}],
-        "textures": [{"source": 0}],
-        "accessors": [
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"},
-            {"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC2"},
-        ],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}],
-        "buffers": [{"byteLength": 36, "uri": uri(TRIANGLE)}],
-        **changes,
-    }
-    return read_mesh(io.BytesIO(json.dumps(header).encode()), "gltf", AssetResolver("", lambda name: None), "x.gltf")
-
-
-def uri(data):
-    return "data:application/octet-stream;base64," + base64.b64encode(data).decode()
+    file = io.BytesIO(textured_gltf(**changes))
+    return read_mesh(file, "gltf", AssetResolver("", lambda name: None), "x.gltf")
 
 
 def png():
@@ -49,7 +26,7 @@ def png():
 
 
 def test_a_sound_file_has_no_warnings():
-    mesh = read_gltf(images=[{"uri": uri(png())}])
+    mesh = read_gltf(images=[{"uri": data_uri(png())}])
     assert mesh.warnings == [] and mesh.parts[0].texture[0, 0].tolist() == [1, 2, 3, 255]
 
 
@@ -78,16 +55,16 @@ def test_a_face_without_its_vertex_is_an_error():
                 {"bufferView": 1, "componentType": 5125, "count": 3, "type": "SCALAR"},
             ],
             bufferViews=[{"buffer": 0, "byteLength": 36}, {"buffer": 1, "byteLength": 12}],
-            buffers=[{"byteLength": 36, "uri": uri(TRIANGLE)}, {"byteLength": 12, "uri": uri(indices)}],
+            buffers=[{"byteLength": 36, "uri": data_uri(TRIANGLE)}, {"byteLength": 12, "uri": data_uri(indices)}],
         )
 
 
 @pytest.mark.parametrize(
     ("images", "why"),
     [
-        ([{"uri": uri(b"no image")}], "neither PNG nor JPEG"),
+        ([{"uri": data_uri(b"no image")}], "neither PNG nor JPEG"),
         ([{"bufferView": 0, "mimeType": "image/png"}], "neither PNG nor JPEG"),
-        ([{"uri": uri(png()[:20])}], "Truncated File Read"),
+        ([{"uri": data_uri(png()[:20])}], "Truncated File Read"),
         ([], "list index out of range"),
     ],
 )
@@ -148,7 +125,7 @@ def eps() -> bytes:
 def test_a_texture_that_another_program_would_decode_is_not_decoded(monkeypatch):
     """Pillow gives EPS, whatever the file is called, to Ghostscript."""
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *arguments, **options: pytest.fail("was run"))
-    mesh = read_gltf(images=[{"uri": uri(eps()), "mimeType": "image/png"}])
+    mesh = read_gltf(images=[{"uri": data_uri(eps()), "mimeType": "image/png"}])
     assert mesh.parts[0].texture is None
     assert any("EPS are not read; convert it to PNG" in warning for warning in mesh.warnings)
     with pytest.raises(FileNotFoundError):

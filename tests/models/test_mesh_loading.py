@@ -1,10 +1,10 @@
 import io
-import json
 
 import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from tiny_gltf import gltf
 
 from mrd_hf.models.mesh_loading import (
     DEFAULT_COLOR,
@@ -200,17 +200,8 @@ def test_no_texture_or_material_outside_the_meshs_folder_is_read(outside, monkey
 @pytest.mark.parametrize("reference", REFERENCES)
 def test_no_buffer_outside_the_meshs_folder_is_read(outside, reference):
     reference = f"{reference.format(outside=outside)}.bin"
-    gltf = {
-        "asset": {"version": "2.0"},
-        "scene": 0,
-        "scenes": [{"nodes": [0]}],
-        "nodes": [{"mesh": 0}],
-        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
-        "accessors": [{"bufferView": 0, "componentType": 5126, "count": 3, "type": "VEC3"}],
-        "bufferViews": [{"buffer": 0, "byteLength": 36}],
-        "buffers": [{"byteLength": 36, "uri": reference}],
-    }
-    (outside / "folder" / "a.gltf").write_text(json.dumps(gltf))
+    triangle = gltf(buffers=[{"byteLength": 36, "uri": reference}])
+    (outside / "folder" / "a.gltf").write_bytes(triangle)
     with pytest.raises(MeshError, match=r"a\.gltf: cannot be read as 'gltf'"):
         load_mesh(outside / "folder" / "a.gltf")
     (outside / "secret.bin").rename(outside / "folder" / "secret.bin")  # beside the mesh, it is found by its name
