@@ -2,16 +2,21 @@
 
 `numpy.load(allow_pickle=True)` lets a file call any function. Here a small interpreter knows only those of pickle's
 instructions that make plain values: str, bytes, int, float, bool, None, list, tuple, dict with text keys, and numpy's
-arrays and scalars of numbers, bools and text. It calls nothing: the few names that numpy itself writes are understood,
-any other is refused. Whatever sizes a file claims, memory stays in proportion to the bytes it has.
+arrays and scalars of numbers, bools and text. An array of objects of one dimension, as which numpy saves a list, is
+read as a list. Nothing is called: the few names that numpy itself writes are understood, any other is refused.
+
+Whatever sizes a file claims, memory stays in proportion to the bytes it has; and the bytes of an array stay where they
+are, in the file, until someone looks at them.
 
 Read are the files of numpy 1 and 2 (pickle protocols 2 to 4).
 """
 
 import io
 import math
+import mmap
 import re
 from enum import Enum
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -21,6 +26,10 @@ from ..errors import UserError
 
 # An instruction of one byte makes an object of up to a hundred.
 MAX_INSTRUCTIONS = 1_000_000
+# As numpy limits the header of a .npy file.
+MAX_HEADER_BYTES = 2**16
+# Fewer bytes are copied: a view of them would take more memory than they do.
+MIN_VIEWED_BYTES = 4096
 
 _PLAIN = "plain arrays, strings, numbers, lists and dictionaries"
 _DTYPE_CODE = re.compile(r"b1|[iu][1248]|f[248]|[SU][1-9]\d*|O8")
@@ -71,32 +80,47 @@ class _Refused(Exception):
     """Why a file is not read; the file's name comes on top."""
 
 
-def read_plain_npy(content: bytes, name: str) -> Any:
+def read_plain_npy(content: bytes | memoryview, name: str) -> Any:
     """The array, or the plain value, in a .npy file.
 
     Args:
-        content (`bytes`): Of the file. Keep its size within bounds: memory is in proportion to it.
+        content (`bytes` or `memoryview`): Of the file. Keep its size within bounds: memory is in proportion to it.
         name (`str`): What messages call the file.
 
     Returns:
-        What `numpy.load(file, allow_pickle=True)` gives, with `.item()` where a value was wrapped. Arrays are views
-        of the file's bytes, not writable.
+        What `numpy.load(file, allow_pickle=True)` gives, with `.item()` where a value was wrapped, and lists in the
+        place of arrays of objects. Arrays are views of the file's bytes, not writable; so are bytes outside arrays,
+        from 4 KB on.
 
     Raises:
         UserError: The file is damaged, is no .npy file or holds anything but plain values.
     """
     try:
-        return _read(content)
+        return _read(memoryview(content))
     except _Refused as refused:
         raise UserError(f"{name}: {refused}.") from None
     except (IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise UserError(f"{name}: is damaged ({type(error).__name__}: {error}); download it again.") from None
 
 
-def _read(content: bytes) -> Any:
-    file = io.BytesIO(content)
+def map_plain_npy(path: Path) -> Any:
+    """The same of a file that may be larger than the memory: it is mapped, not read.
+
+    Raises:
+        UserError: As [`read_plain_npy`] does, and if there is no such file.
+    """
     try:
-        version = np.lib.format.read_magic(file)
+        with path.open("rb") as file:
+            content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+    except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        raise UserError(f"{path}: cannot be read ({error}); download it again.") from None
+    return read_plain_npy(content, str(path))
+
+
+def _read(content: memoryview) -> Any:
+    head = io.BytesIO(content[:MAX_HEADER_BYTES])
+    try:
+        version = np.lib.format.read_magic(head)
     except ValueError:
         raise _Refused("is not a .npy file") from None
     try:
@@ -104,20 +128,21 @@ def _read(content: bytes) -> Any:
             (1, 0): np.lib.format.read_array_header_1_0,
             (2, 0): np.lib.format.read_array_header_2_0,
         }[version]
-        shape, fortran_order, dtype = read_header(file)
+        shape, fortran_order, dtype = read_header(head)
     # Numpy has the header parsed as Python, which may fail in many ways.
     except Exception as error:
         raise _Refused(f"has a damaged header ({type(error).__name__})") from None
-    data = memoryview(content)[file.tell() :]
+    data = content[head.tell() :]
     if dtype.kind != "O":
         return _array(dtype, shape, fortran_order, data)
-    if shape != ():
-        raise _Refused(f"holds an array of objects of shape {shape}; only single ones are read")
-    wrapped = _Interpreter(data).run()
-    if not isinstance(wrapped, _ObjectArray):
-        raise _Refused("is damaged: its header promises an array of one object")
-    _check_plain(wrapped.item)
-    return wrapped.item
+    if len(shape) > 1:
+        raise _Refused(f"holds an array of objects of shape {shape}; read are those of one dimension")
+    value = _Interpreter(data).run()
+    if not isinstance(value, list if shape else _ObjectArray):
+        raise _Refused("is damaged: its header promises an array of objects")
+    value = value.item if isinstance(value, _ObjectArray) else value
+    _check_plain(value)
+    return value
 
 
 def _array(dtype: Any, shape: Any, fortran_order: Any, data: Any) -> np.ndarray:
@@ -143,8 +168,8 @@ def _check_plain(value: Any) -> None:
                 seen.add(id(value))
                 pending += value.values() if isinstance(value, dict) else value
         elif isinstance(value, _ObjectArray):
-            raise _Refused("has an array of objects inside; only the outermost is read")
-        elif not (value is None or isinstance(value, (str, bytes, int, float, np.ndarray, np.generic))):
+            raise _Refused("has a wrapped object inside; only the outermost is read")
+        elif not (value is None or isinstance(value, (str, bytes, memoryview, int, float, np.ndarray, np.generic))):
             what = value.value if isinstance(value, _Name) else "dtype" if isinstance(value, np.dtype) else "array"
             raise _Refused(f"has a bare {what} where a value belongs")
 
@@ -200,7 +225,8 @@ class _Interpreter:
         self.push(str(self.take(self.number(size_bytes)), "utf-8", "surrogatepass"))
 
     def push_bytes(self, size_bytes: int) -> None:
-        self.push(bytes(self.take(self.number(size_bytes))))
+        taken = self.take(self.number(size_bytes))
+        self.push(taken if len(taken) >= MIN_VIEWED_BYTES else bytes(taken))
 
     def push_float(self) -> None:
         self.push(float(np.frombuffer(self.take(8), ">f8")[0]))
@@ -266,7 +292,7 @@ class _Interpreter:
                 self.push(_Unbuilt())
             case _Name.DTYPE, (str(code), _, _) if _DTYPE_CODE.fullmatch(code):
                 self.push(_Unbuilt(code))
-            case _Name.SCALAR, (np.dtype() as dtype, bytes(data)):
+            case _Name.SCALAR, (np.dtype() as dtype, (bytes() | memoryview()) as data):
                 if len(data) != dtype.itemsize:
                     raise _Refused(f"has a scalar of dtype {dtype} in {len(data)} bytes")
                 self.push(_array(dtype, (), False, data)[()])
@@ -305,8 +331,10 @@ def _built_array(state: Any) -> Any:
     match state:
         case (1, shape, np.dtype(kind="O"), bool() | int(), [item]) if shape == ():
             return _ObjectArray(item)
-        case (1, _, np.dtype(kind="O"), *_):
-            raise _Refused("has an array of objects inside; only a single one is read, the outermost")
+        case (1, (int() as count,), np.dtype(kind="O"), bool() | int(), list() as items) if len(items) == count:
+            return items
+        case (1, shape, np.dtype(kind="O"), *_):
+            raise _Refused(f"has an array of objects of shape {shape!r:.40}; read are those of one dimension")
         case (1, shape, dtype, bool() | int() as fortran_order, data):
             return _array(dtype, shape, fortran_order, data)
     raise _Refused("has an array in a state that numpy does not write")

@@ -16,11 +16,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 from tqdm import tqdm
 
+from ..data.plain_pickle import map_plain_npy
 from ..errors import UserError
 from ..models.text_tower import TextTower
 from ..state_of_files import state_of_files
 from ..whole_file import whole_file
-from .benchmarks.pickled_arrays import read_pickled_arrays
 from .class_names import match_names
 from .prompt_templates import TEMPLATES
 
@@ -196,7 +196,7 @@ def _read_parquet(path: Path) -> tuple[list[str], np.ndarray]:
 
 
 def _read_npy(path: Path, class_names: Sequence[str]) -> tuple[list[str], np.ndarray]:
-    content = read_pickled_arrays(path)
+    content = map_plain_npy(path)
     if isinstance(content, np.ndarray):
         if len(content) != len(class_names):
             raise UserError(

@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from ...data.openshape import TEACHER
+from ...data.plain_pickle import map_plain_npy
 from ...errors import UserError
 from ..class_names import MODELNET10, MODELNET40, readable
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
 from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels
-from .pickled_arrays import read_pickled_arrays
 from .shape_files import read_shape_file
 
 
@@ -73,7 +73,7 @@ def _openshape(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     if split != "test":
         raise UserError(f"{folder}: OpenShape's files have no split '{split}', only test; take another layout.")
     items = read_items(list_file, ("name", "category"))
-    clouds = read_pickled_arrays(cloud_file)
+    clouds = map_plain_npy(cloud_file)
     if not isinstance(clouds, list) or len(clouds) != len(items):
         found = f"{len(clouds)} clouds" if isinstance(clouds, list) else f"a {type(clouds).__name__}"
         raise UserError(f"{cloud_file}: holds {found}; {list_file} lists {len(items)}.")

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 
 from ...data.openshape import TEACHER
+from ...data.plain_pickle import map_plain_npy
 from ...data.published_fields import what
 from ...errors import UserError
 from ..class_names import SCANOBJECTNN
 from .benchmark import Benchmark, Shape, check_complete, find_folder
 from .fields import integer_labels
 from .h5_files import read_clouds, read_labels
-from .pickled_arrays import read_pickled_arrays
 
 
 OPENSHAPE = "openshape"
@@ -128,7 +128,7 @@ def _variant_of(file: Path) -> str:
 
 def _read_openshape(file: Path) -> tuple[list[np.ndarray], np.ndarray]:
     """The clouds, (m, 3) each, and the labels, int64 (n,)."""
-    content = read_pickled_arrays(file)
+    content = map_plain_npy(file)
     if not isinstance(content, dict):
         raise UserError(f"{file}: holds a {type(content).__name__}; expected a dictionary of 'xyz' and 'label'.")
     xyz = content.get("xyz")

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from published_layouts import Code, clouds, object_array
 
+from mrd_hf.data.plain_pickle import map_plain_npy
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.benchmarks.pickled_arrays import read_pickled_arrays
 
 
 DTYPES = [np.float32, np.float64, np.uint8, np.int64]
@@ -30,7 +30,7 @@ def test_an_array_of_objects_is_a_list(tmp_path, protocol):
     rows = [{"xyz": cloud, "rgb": np.full((len(cloud), 3), 100), "name": f"shape {len(cloud)}"} for cloud in clouds(3)]
     rows.append({"xyz": clouds(1, 500)[0].astype(np.float64), "rgb": None, "name": "é"})
     save_with(tmp_path / "x.npy", object_array(rows), protocol)
-    found = read_pickled_arrays(tmp_path / "x.npy")
+    found = map_plain_npy(tmp_path / "x.npy")
     assert isinstance(found, list) and [row["name"] for row in found] == [row["name"] for row in rows]
     for row, expected in zip(found, rows, strict=True):
         assert row["xyz"].dtype == expected["xyz"].dtype and np.array_equal(row["xyz"], expected["xyz"])
@@ -53,7 +53,7 @@ def test_reads_what_numpy_reads(tmp_path_factory, arrays, fortran, nested):
     np.save(file, value, allow_pickle=True)
     expected = np.load(file, allow_pickle=True)
     expected = expected.item()["xyz"] if nested else expected
-    found = read_pickled_arrays(file)
+    found = map_plain_npy(file)
     found = found["xyz"] if nested else found
     for ours, theirs in zip(found, expected, strict=True):
         assert ours.dtype == theirs.dtype and np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
@@ -61,16 +61,16 @@ def test_reads_what_numpy_reads(tmp_path_factory, arrays, fortran, nested):
 
 def test_other_files_are_read_as_elsewhere(tmp_path):
     np.save(tmp_path / "plain.npy", clouds(2))
-    assert np.array_equal(read_pickled_arrays(tmp_path / "plain.npy"), clouds(2))
+    assert np.array_equal(map_plain_npy(tmp_path / "plain.npy"), clouds(2))
     np.save(tmp_path / "dict.npy", {"label": [np.int64(3)]}, allow_pickle=True)
-    assert read_pickled_arrays(tmp_path / "dict.npy") == {"label": [3]}
+    assert map_plain_npy(tmp_path / "dict.npy") == {"label": [3]}
 
 
 def test_memory_is_that_of_what_is_looked_at(tmp_path):
     points = clouds(100, 10_000)  # 12 MB
     np.save(tmp_path / "x.npy", object_array([{"xyz": cloud} for cloud in points]), allow_pickle=True)
     tracemalloc.start()
-    found = read_pickled_arrays(tmp_path / "x.npy")
+    found = map_plain_npy(tmp_path / "x.npy")
     assert np.array_equal(found[57]["xyz"], points[57])
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -81,7 +81,7 @@ def test_memory_is_that_of_what_is_looked_at(tmp_path):
 def test_code_is_refused_and_not_run(tmp_path, wrap):
     np.save(tmp_path / "x.npy", wrap(Code(tmp_path / "ran")), allow_pickle=True)
     with pytest.raises(UserError, match=r"x\.npy: asks for posix\.system, which could run code"):
-        read_pickled_arrays(tmp_path / "x.npy")
+        map_plain_npy(tmp_path / "x.npy")
     assert not (tmp_path / "ran").exists()
 
 
@@ -89,13 +89,13 @@ def test_code_is_refused_and_not_run(tmp_path, wrap):
 def test_what_is_no_value_is_refused(tmp_path, value):
     np.save(tmp_path / "x.npy", object_array([{"xyz": value}]), allow_pickle=True)
     with pytest.raises(UserError, match=r"x\.npy: has a bare (dtype|ndarray) where a value belongs"):
-        read_pickled_arrays(tmp_path / "x.npy")
+        map_plain_npy(tmp_path / "x.npy")
 
 
 def test_one_array_of_objects_in_two_places(tmp_path):
     array = object_array(list(clouds(2)))
     np.save(tmp_path / "x.npy", {"xyz": array, "same": array}, allow_pickle=True)
-    found = read_pickled_arrays(tmp_path / "x.npy")
+    found = map_plain_npy(tmp_path / "x.npy")
     assert isinstance(found["same"], list) and np.array_equal(found["same"][1], array[1])
 
 
@@ -105,12 +105,12 @@ def test_a_file_cut_off_is_an_error_that_names_it(tmp_path, kept):
     content = (tmp_path / "x.npy").read_bytes()
     (tmp_path / "x.npy").write_bytes(content[: int(kept * len(content))])
     with pytest.raises(UserError, match=r"x\.npy: "):
-        read_pickled_arrays(tmp_path / "x.npy")
+        map_plain_npy(tmp_path / "x.npy")
 
 
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(UserError, match=r"no\.npy: cannot be read .*No such file"):
-        read_pickled_arrays(tmp_path / "no.npy")
+        map_plain_npy(tmp_path / "no.npy")
 
 
 @given(position=st.integers(0, 2000), byte=st.integers(0, 255))
@@ -121,6 +121,6 @@ def test_no_changed_byte_is_worse_than_an_error(tmp_path_factory, position, byte
     content[position % len(content)] = byte
     file.write_bytes(content)
     try:
-        read_pickled_arrays(file)
+        map_plain_npy(file)
     except UserError as error:
         assert str(error).startswith(str(file))
