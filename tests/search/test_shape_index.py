@@ -250,7 +250,7 @@ def test_no_index_is_named_with_the_remedy(tmp_path):
         ShapeIndex.open(tmp_path)
 
 
-@pytest.mark.parametrize(("count", "cells", "probes"), [(50_001, 1024, 32), (10**6, 4096, 128), (10**8, 32768, 1024)])
+@pytest.mark.parametrize(("count", "cells", "probes"), [(50_001, 1024, 48), (10**6, 4096, 192), (10**8, 32768, 1536)])
 def test_a_query_sees_a_small_share_of_the_cells(count, cells, probes):
     assert approximate.num_cells(count) == cells and approximate.num_probes(cells) == probes
 
