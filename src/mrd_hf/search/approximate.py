@@ -16,8 +16,8 @@ import numpy as np
 TRAINING_VECTORS = 40
 TRAINING_ITERATIONS = 5
 # Share of the cells that a query is compared with: of a million embeddings as many as a core compares in 25 ms, and
-# enough for nine of the ten nearest of 300,000 in clusters of three. Small cells find more than large ones at one share:
-# at 1/64 of 100,000 in clusters of three, 1,024 cells find 96% of the ten nearest, 512 find 90%.
+# enough for nine of the ten nearest of 300,000 in clusters of three. Small cells find more than large ones at one
+# share: at 1/64 of 100,000 in clusters of three, 1,024 cells find 96% of the ten nearest, 512 find 90%.
 PROBED_SHARE = 3 / 64
 MIN_PROBES = 48
 SEED = 1234
