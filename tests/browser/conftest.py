@@ -21,6 +21,8 @@ from mrd_hf.data.loading import load_all_splits
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCREENSHOTS = REPOSITORY / "outputs/app_screenshots"
+# In milliseconds. A busy machine without a graphics card may need half a minute for one picture of a page.
+PAGE_TIMEOUT = 150_000
 DEMO_DATA = REPOSITORY / "scripts/demo_data"
 DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
 START_TIMEOUT = 90  # seconds
@@ -169,7 +171,7 @@ def narrow(browser, server):
 
 def open_page(browser: Browser, server: Server, width: int, height: int):
     page = browser.new_page(viewport={"width": width, "height": height})
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PAGE_TIMEOUT)
     page.add_init_script(FEW_FRAMES)
     watched = Watched(page)
 
