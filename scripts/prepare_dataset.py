@@ -12,6 +12,11 @@ import signal
 import sys
 from typing import Any
 
+
+# Before numpy comes in. Shapes are shared out by processes; threads for the small matrix products of one shape would
+# only take time from one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from PIL import ImageColor
 
 from mrd_hf.data.mesh_folder import prepare_mesh_folder
