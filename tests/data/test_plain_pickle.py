@@ -119,6 +119,17 @@ def test_plain_arrays_are_read_without_unpickling(array):
     assert same(read_plain_npy(saved(array), "a.npy"), array)
 
 
+@pytest.mark.parametrize("write", [saved, saved_by_numpy_1], ids=["2", "1"])
+def test_long_values_are_views_of_the_file(write):
+    """From 4 KB on bytes are not copied, and are read all the same: of an array, of a scalar, and alone."""
+    value = {"xyz": np.arange(3000.0).reshape(1000, 3), "word": np.str_("chair" * 1000), "raw": b"0123" * 2000}
+    content = write(value)
+    found = read_plain_npy(content, "a.npy")
+    assert isinstance(found["raw"], memoryview) and found["raw"].obj is content
+    assert same({**found, "raw": bytes(found["raw"])}, value)
+    assert np.shares_memory(found["xyz"], np.frombuffer(content, np.uint8))
+
+
 def test_shared_values_stay_shared():
     shared = [1]
     first, second = read_plain_npy(saved({"pair": [shared, shared]}), "a.npy")["pair"]
@@ -294,6 +305,7 @@ def test_damage_anywhere_is_one_kind_of_error():
         (saved(SHAPE)[:130], "damaged"),
         (saved(np.array([[{}, {}]], dtype=object)), "shape (1, 2)"),
         (saved({"inner": np.array([[1, None]], dtype=object)}), "shape (1, 2)"),
+        (saved(np.array([{}, {}], dtype=object)).replace(b"K\x02\x85", b"K\x03\x85"), "shape (3,)"),
         (saved(np.array([{}, {}], dtype=object)).replace(b"(2,)", b"()  "), "promises an array of objects"),
         (saved({"a": 1}).replace(b"(), }  ", b"(2,), }"), "promises an array of objects"),
         (saved({"inner": np.array({}, dtype=object)}), "object"),

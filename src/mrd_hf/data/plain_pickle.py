@@ -26,7 +26,7 @@ from ..errors import UserError
 
 # An instruction of one byte makes an object of up to a hundred.
 MAX_INSTRUCTIONS = 1_000_000
-# As numpy limits the header of a .npy file.
+# Numpy parses headers of at most 10,000 characters.
 MAX_HEADER_BYTES = 2**16
 # Fewer bytes are copied: a view of them would take more memory than they do.
 MIN_VIEWED_BYTES = 4096
@@ -135,8 +135,6 @@ def _read(content: memoryview) -> Any:
     data = content[head.tell() :]
     if dtype.kind != "O":
         return _array(dtype, shape, fortran_order, data)
-    if len(shape) > 1:
-        raise _Refused(f"holds an array of objects of shape {shape}; read are those of one dimension")
     value = _Interpreter(data).run()
     if not isinstance(value, list if shape else _ObjectArray):
         raise _Refused("is damaged: its header promises an array of objects")
