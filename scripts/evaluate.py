@@ -42,7 +42,13 @@ from mrd_hf.evaluation.interval_plot import write_interval_bars, write_robustnes
 from mrd_hf.evaluation.prompt_templates import TEMPLATES
 from mrd_hf.evaluation.report import EvaluationReport, Score, format_table
 from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
-from mrd_hf.evaluation.scoring import few_shot_scores, few_shot_settings, linear_probe_scores, under_corruption
+from mrd_hf.evaluation.scoring import (
+    few_shot_scores,
+    few_shot_settings,
+    linear_probe_is_possible,
+    linear_probe_scores,
+    under_corruption,
+)
 from mrd_hf.model_card import write_results
 from mrd_hf.state_of_files import state_of_files
 from mrd_hf.training.distributed import set_cpu_threads
@@ -221,9 +227,7 @@ class Encoder:
 def open_training(arguments: argparse.Namespace, model: PreTrainedModel, shapes: Shapes) -> Shapes:
     """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
     training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), model)
-    counts = np.bincount(training.held_out.labels[training.held_out.labeled])
-    common = np.isin(np.flatnonzero(counts), shapes.held_out.labels).any()
-    if np.count_nonzero(counts) < 2 or counts.max() < 2 or not common:
+    if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.data}: --linear_probe needs shapes of two classes in the split train, two of at least one, "
             f"and shapes of them in {arguments.split}; leave it out, or give the classes by --class_texts."

@@ -7,6 +7,7 @@ from mrd_hf.evaluation.robustness import CORRUPTIONS
 from mrd_hf.evaluation.scoring import (
     few_shot_scores,
     few_shot_settings,
+    linear_probe_is_possible,
     linear_probe_scores,
     neighbor_scores,
     retrieval_scores,
@@ -71,6 +72,25 @@ def test_a_probe_is_scored_on_classes_that_it_has_seen():
     np.testing.assert_array_equal(scores["linear_probe_top1"].outcomes, [1, 1, 1, np.nan, np.nan])
     unseen = np.array([2, 2])
     assert linear_probe_scores(clusters(train), train, clusters(unseen), unseen) == []
+
+
+@pytest.mark.parametrize(
+    ("train", "labels", "possible"),
+    [
+        ([0, 0, 1], [1], True),
+        ([0, 0, 1], [2, -1], False),
+        ([0, 1, 2], [1], False),
+        ([1, 1, 1], [1], False),
+        ([1, 1, -1, -1], [1, -1], False),
+        ([0, 1, -1, -1], [1, -1], False),
+        ([-1, -1], [-1], False),
+    ],
+)
+def test_a_probe_needs_two_classes_two_shapes_of_one_and_something_to_score(train, labels, possible):
+    train, labels = np.array(train), np.array(labels)
+    assert linear_probe_is_possible(train, labels) is possible
+    if possible:
+        assert linear_probe_scores(clusters(train), train, clusters(labels), labels)
 
 
 def test_the_probes_majority_is_that_of_the_training_shapes():

@@ -150,6 +150,13 @@ def neighbor_scores(
     return [nearest, precision]
 
 
+def linear_probe_is_possible(train_labels: np.ndarray, labels: np.ndarray) -> bool:
+    """Whether a probe can learn from `train_labels` and be scored on some of `labels`; labels of -1 do not count."""
+    counts = np.bincount(train_labels[train_labels >= 0])
+    classes = np.flatnonzero(counts)
+    return bool(len(classes) >= 2 and counts.max() >= 2 and np.isin(classes, labels).any())
+
+
 def linear_probe_scores(
     train_embeds: Embeddings, train_labels: np.ndarray, embeds: Embeddings, labels: np.ndarray, seed: int = 0
 ) -> list[Score]:
