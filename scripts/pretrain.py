@@ -50,6 +50,7 @@ from mrd_hf.training.distributed import set_cpu_threads
 from mrd_hf.training.export import count_licenses, export_encoder, last_losses
 from mrd_hf.training.model_building import build_model
 from mrd_hf.training.pretraining import LOG_FILE, Pretraining
+from mrd_hf.training.tracking import start_trackers
 from mrd_hf.training.training_log import plot_log, read_log
 
 
@@ -136,13 +137,12 @@ def main() -> None:
     told = {k: v for a in (data, model_arguments, training) for k, v in dataclasses.asdict(a).items()}
     for tracker in training.report_to:
         if importlib.util.find_spec(tracker) is None:
-            raise UserError(f"report_to: {tracker} is not installed; pip install 'mrd-hf[tracking]'.")
+            package = "wandb" if tracker == "wandb" else "'mrd-hf[tracking]'"
+            raise UserError(f"report_to: {tracker} is not installed; pip install {package}.")
     if training.push_to_hub:
         check_login()
     output_dir = Path(training.output_dir)
-    accelerator = Accelerator(
-        mixed_precision=training.mixed_precision, log_with=training.report_to or None, project_dir=output_dir
-    )
+    accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
 
     if accelerator.device.type == "cpu":
         set_cpu_threads(training.cpu_threads)
@@ -198,8 +198,12 @@ def main() -> None:
         run.resume(checkpoint)
     if training.hard_negatives is not None and isinstance(triplets, TripletDataset):
         run.neighbors = find_neighbors(accelerator, triplets, num_neighbors, output_dir / NEIGHBORS_FILE)
-    if training.report_to:
-        accelerator.init_trackers("mrd", config={k: str(v) for k, v in told.items()})
+    if training.report_to and accelerator.is_main_process:
+        # In the place of init_trackers, which calls a project, a run and a folder by one name.
+        resumed_at = run.step if checkpoint is not None else None
+        names = (training.project, training.run_name)
+        log_file = output_dir / LOG_FILE
+        accelerator.trackers = start_trackers(training.report_to, output_dir, log_file, *names, resumed_at, told)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to, or its end can hang on gloo's threads.
     del run

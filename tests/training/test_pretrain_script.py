@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_teachers import save_tiny_clip
 from tiny_triplets import save_tiny_triplets, tiny_rows
 
@@ -183,18 +184,28 @@ def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_pat
     """The first step's batch is the same, so its alignment is close; batch norm and augmentation are per process."""
     output_dir = tmp_path / "two"
     launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone")
-    pretrain(recipe, output_dir, "--per_device_batch_size", "4", "--num_train_steps", "4", launcher=launcher)
+    tracked = ("--report_to", "tensorboard", "--project", "shapes", "--run_name", "two processes")
+    short = ("--per_device_batch_size", "4", "--num_train_steps", "4", "--save_steps", "2", "--eval_steps", "2")
+    pretrain(recipe, output_dir, *short, *tracked, launcher=launcher)
     ours = read_log(output_dir / "training_log.jsonl")
     expected = read_log(finished_run / "training_log.jsonl")
     assert ours[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.2)
     assert "(2 process(es))" in (output_dir / "encoder" / "README.md").read_text()
-    # Resumed on one process at the same global batch.
+    # Resumed on one process at the same global batch, from before the last steps, which are repeated.
+    shutil.rmtree(output_dir / "checkpoint-4")
     resume = ("--num_train_steps", "6", "--resume_from_checkpoint", "latest", "--report_to", "tensorboard")
-    pretrain(recipe, output_dir, *resume)
-    assert list((output_dir / "mrd").glob("events.out.tfevents.*"))
+    pretrain(recipe, output_dir, *resume, "--save_steps", "2", "--eval_steps", "2")
     assert [line["step"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line] == list(
         range(1, 7)
     )
+    # The tracker has one run, under the name that was given once, with each step once.
+    [run] = (output_dir / "shapes").iterdir()
+    assert run.name == "two processes" and len(list(run.iterdir())) == 2 and all(p.is_file() for p in run.iterdir())
+    events = EventAccumulator(str(run)).Reload()
+    losses = {line["step"]: line["loss"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line}
+    assert [event.step for event in events.Scalars("loss")] == list(range(1, 7))
+    assert {e.step: e.value for e in events.Scalars("loss")} == pytest.approx(losses, rel=1e-6)
+    assert [event.step for event in events.Scalars("eval/zero_shot_top1")] == [2, 4, 6]
 
 
 def test_a_teacher_embeds_on_the_fly(recipe, tmp_path):

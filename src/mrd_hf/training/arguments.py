@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 
 from ..errors import UserError
 from ..hub import check_target
+from .tracking import check_name
 
 
 @dataclass
@@ -145,7 +146,18 @@ class PretrainingArguments:
     )
     report_to: list[str] = field(
         default_factory=list,
-        metadata={"help": "Trackers: tensorboard, trackio.", "choices": ["tensorboard", "trackio"]},
+        metadata={"help": "Trackers: tensorboard, trackio, wandb.", "choices": ["tensorboard", "trackio", "wandb"]},
+    )
+    project: str | None = field(
+        default=None,
+        metadata={"help": "Project that the trackers put the run into; default: mrd. A resumed run keeps its own."},
+    )
+    run_name: str | None = field(
+        default=None,
+        metadata={
+            "help": "What the trackers call the run, unique in its project; default: output_dir's name and six random "
+            "characters. A resumed run continues the tracker's run, which it need not be told again."
+        },
     )
     push_to_hub: bool = field(default=False, metadata={"help": "Whether to upload the trained encoder at the end."})
     hub_model_id: str | None = field(default=None, metadata={"help": "Repository on the Hub, e.g. org/mrd-pointbert."})
@@ -165,6 +177,8 @@ class PretrainingArguments:
             raise UserError(f"hard_negatives must be at least 1, got {self.hard_negatives}; leave it out for none.")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
+        check_name(self.project, "project")
+        check_name(self.run_name, "run_name")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, e.g. --hub_model_id org/mrd-pointbert.")
         if self.hub_model_id is not None:

@@ -292,8 +292,8 @@ class Pretraining:
             scores = {f"eval/{name}": value for name, value in self.evaluate(model).items()}
             if log is not None:
                 log.write(self.step, scores)
+                self.accelerator.log(scores, step=self.step)
             tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))
-        self.accelerator.log(scores, step=self.step)
         self.accelerator.wait_for_everyone()
         return scores
 

@@ -1,0 +1,140 @@
+"""The trackers of a run, tensorboard, trackio and wandb: under which names, and as one run however often it resumes.
+
+A run's folder keeps the run's identity in `tracking.json`, so that a resumed run continues it without being told.
+Steps after the checkpoint, which are repeated, are shown once: tensorboard is told to hide the first ones; to trackio
+and wandb, which cannot forget, they are not logged a second time.
+"""
+
+import dataclasses
+import json
+import re
+import uuid
+from pathlib import Path
+from typing import Any
+
+from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
+
+from ..errors import UserError
+from .training_log import read_log
+
+
+IDENTITY_FILE = "tracking.json"
+DEFAULT_PROJECT = "mrd"
+# A folder of tensorboard's, a project of trackio, and what wandb takes.
+NAME = re.compile(r"\w[\w .-]*")
+
+
+@dataclasses.dataclass(frozen=True)
+class RunIdentity:
+    """What a run is called by its trackers.
+
+    Args:
+        project (`str`): What several runs have in common.
+        run_name (`str`): Of the run; trackio tells runs of a project apart by it.
+        run_id (`str`): Of the run, for wandb, where several may have one name.
+    """
+
+    project: str
+    run_name: str
+    run_id: str
+
+
+class LoggedOnce:
+    """A tracker to which the steps up to `logged_until` are not logged: it has them already."""
+
+    logged_until = -1
+
+    def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
+        if step is None or step > self.logged_until:
+            super().log(values, step=step, **kwargs)  # type: ignore[misc]
+
+
+class ResumableTrackio(LoggedOnce, TrackioTracker):
+    """Trackio, which keeps all that it is given."""
+
+
+class ResumableWandB(LoggedOnce, WandBTracker):
+    """wandb, which takes steps in ascending order and warns of each other one."""
+
+
+def check_name(name: str | None, field: str) -> None:
+    """Raise a [`UserError`] if a project or a run cannot be called like that."""
+    if name is not None and not NAME.fullmatch(name):
+        raise UserError(
+            f"{field} must begin with a letter, digit or _ and have only these, blanks, dots, hyphens, got '{name}'."
+        )
+
+
+def run_identity(
+    output_dir: Path, resumed: bool, project: str | None, run_name: str | None
+) -> tuple[RunIdentity, bool]:
+    """The identity of the run in a folder, and whether it continues one that was tracked there before.
+
+    Args:
+        output_dir (`Path`): The run's folder; the identity is written into it.
+        resumed (`bool`): Whether the run resumes.
+        project (`str`, *optional*), run_name (`str`, *optional*):
+            As given; default: what the run that resumes had, or `mrd` and a name made of the folder's. Another name
+            than it had begins another run of the tracker.
+    """
+    file, earlier = output_dir / IDENTITY_FILE, None
+    if resumed and file.is_file():
+        try:
+            earlier = RunIdentity(**json.loads(file.read_text(encoding="utf-8")))
+        except (ValueError, TypeError) as error:
+            raise UserError(f"{file}: cannot be read ({error}); delete it to begin a new tracker run.") from None
+        if project in (None, earlier.project) and run_name in (None, earlier.run_name):
+            return earlier, True
+    run_id = uuid.uuid4().hex
+    project = project or (earlier.project if earlier is not None else DEFAULT_PROJECT)
+    # Unique, since trackio would take another folder's run of the same name for this one.
+    identity = RunIdentity(project, run_name or f"{output_dir.resolve().name}-{run_id[:6]}", run_id)
+    file.write_text(json.dumps(dataclasses.asdict(identity), indent=2) + "\n", encoding="utf-8")
+    return identity, False
+
+
+def start_trackers(
+    report_to: list[str],
+    output_dir: Path,
+    log_file: Path,
+    project: str | None,
+    run_name: str | None,
+    resumed_at: int | None,
+    arguments: dict[str, object],
+) -> list[GeneralTracker]:
+    """Start a run's trackers, or continue them. Called by the main process alone, before the log is opened again.
+
+    Args:
+        report_to (`list[str]`): `tensorboard`, `trackio`, `wandb`.
+        output_dir (`Path`): The run's folder, where tensorboard's files go: `<project>/<run_name>/`.
+        log_file (`Path`): The run's own log, which tells what was logged before the run resumed.
+        project (`str`, *optional*), run_name (`str`, *optional*): See [`run_identity`].
+        resumed_at (`int`, *optional*): Step of the checkpoint that the run resumes from.
+        arguments (`dict`): The run's, to be shown.
+    """
+    run, continued = run_identity(output_dir, resumed_at is not None, project, run_name)
+    shown = {name: str(value) for name, value in arguments.items()}
+    logged = read_log(log_file) if continued and log_file.is_file() else []
+    logged_until = max((int(line["step"]) for line in logged), default=-1)
+    trackers: list[GeneralTracker] = []
+    for name in report_to:
+        if name == "tensorboard":
+            # Hides what was logged of the steps that are now repeated.
+            purge_step = resumed_at + 1 if resumed_at is not None else None
+            tracker = TensorBoardTracker(run.run_name, output_dir / run.project, purge_step=purge_step)
+        elif name == "trackio":
+            tracker = ResumableTrackio(run.project, name=run.run_name, resume="allow" if continued else "never")
+            tracker.logged_until = logged_until
+        else:
+            tracker = ResumableWandB(run.project, name=run.run_name, id=run.run_id, resume="allow")
+            tracker.logged_until = logged_until
+        tracker.start()
+        if name == "tensorboard":
+            # As a text: accelerate's way makes a second run of it, in a folder of its own.
+            rows = [f"| {key} | `{value}` |" for key, value in shown.items()]
+            table = "\n".join(["| argument | value |", "|---|---|", *rows])
+            tracker.writer.add_text("arguments", table, global_step=resumed_at or 0)
+        else:
+            tracker.store_init_configuration(shown)
+        trackers.append(tracker)
+    return trackers

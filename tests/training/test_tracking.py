@@ -1,0 +1,112 @@
+"""A run stays one run of its trackers, however often it resumes; each step is in it once."""
+
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+from accelerate import PartialState
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from mrd_hf.errors import UserError
+from mrd_hf.training.arguments import parse_arguments
+from mrd_hf.training.tracking import IDENTITY_FILE, run_identity, start_trackers
+from mrd_hf.training.training_log import TrainingLog
+
+
+class FakeTrackio:
+    """The part of trackio that accelerate calls: what a run of a project and name got, in a dictionary."""
+
+    def __init__(self):
+        self.runs = {}
+        self.resumes = []
+        self.config = {}
+
+    def init(self, project, name, resume):
+        self.resumes.append(resume)
+        if resume == "never":
+            assert (project, name) not in self.runs
+        logged = self.runs.setdefault((project, name), [])
+        return SimpleNamespace(log=lambda values, step: logged.append((step, values)), finish=lambda: None)
+
+
+@pytest.fixture
+def trackio(monkeypatch):
+    module = FakeTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", module)
+    return module
+
+
+def track(output_dir, report_to, steps, resumed_at=None, project=None, run_name=None):
+    """Part of a run: what pretraining does with its trackers and its log. It ends as a kill would."""
+    PartialState(cpu=True)
+    output_dir.mkdir(exist_ok=True)
+    file = output_dir / "training_log.jsonl"
+    trackers = start_trackers(report_to, output_dir, file, project, run_name, resumed_at, {"seed": 0, "config": "a|b"})
+    log = TrainingLog(file, resumed_at or 0)
+    for step in steps:
+        for tracker in trackers:
+            tracker.log({"loss": 10.0 * step}, step=step)
+        log.write(step, {"loss": 10.0 * step})
+
+
+def test_tensorboard_shows_one_run_with_each_step_once(tmp_path):
+    track(tmp_path / "out", ["tensorboard"], range(1, 8))
+    track(tmp_path / "out", ["tensorboard"], range(5, 11), resumed_at=4)
+    track(tmp_path / "out", ["tensorboard"], range(9, 13), resumed_at=8)
+    [run] = (tmp_path / "out" / "mrd").iterdir()
+    assert run.name.startswith("out-") and all(path.is_file() for path in run.iterdir())
+    events = EventAccumulator(str(run)).Reload()
+    assert [(e.step, e.value) for e in events.Scalars("loss")] == [(step, 10.0 * step) for step in range(1, 13)]
+    [arguments] = events.Tags()["tensors"]
+    assert b"| seed | `0` |" in events.Tensors(arguments)[0].tensor_proto.string_val[0]
+
+
+def test_trackio_continues_its_run_and_gets_no_step_twice(tmp_path, trackio):
+    track(tmp_path / "out", ["trackio"], range(1, 8), project="shapes", run_name="first")
+    track(tmp_path / "out", ["trackio"], range(5, 11), resumed_at=4)  # told no name again
+    assert trackio.resumes == ["never", "allow"]
+    assert trackio.runs == {("shapes", "first"): [(step, {"loss": 10.0 * step}) for step in range(1, 11)]}
+
+
+def test_wandb_continues_its_run_by_an_id_of_its_own(tmp_path, monkeypatch):
+    calls, config = [], SimpleNamespace(update=lambda values, allow_val_change: None)
+    run = SimpleNamespace(log=lambda values, step: calls[-1]["steps"].append(step))
+    module = SimpleNamespace(init=lambda **kwargs: calls.append({**kwargs, "steps": []}) or run, config=config)
+    monkeypatch.setitem(sys.modules, "wandb", module)
+    track(tmp_path / "out", ["wandb"], range(1, 8), run_name="first")
+    track(tmp_path / "out", ["wandb"], range(5, 11), resumed_at=4)
+    track(tmp_path / "other", ["wandb"], range(1, 2), run_name="first")
+    assert [(call["project"], call["name"], call["resume"]) for call in calls] == [("mrd", "first", "allow")] * 3
+    assert calls[0]["id"] == calls[1]["id"] != calls[2]["id"]
+    assert calls[1]["steps"] == [8, 9, 10]
+
+
+def test_runs_of_two_folders_of_one_name_are_two(tmp_path, trackio):
+    for parent in ("a", "b"):
+        (tmp_path / parent).mkdir()
+        track(tmp_path / parent / "out", ["trackio"], range(1, 3))
+    assert len(trackio.runs) == 2
+
+
+def test_another_name_begins_another_run(tmp_path, trackio):
+    track(tmp_path / "out", ["trackio"], range(1, 5), run_name="first")
+    track(tmp_path / "out", ["trackio"], range(3, 6), resumed_at=2, run_name="second")
+    assert [step for step, _ in trackio.runs["mrd", "second"]] == [3, 4, 5]
+    assert run_identity(tmp_path / "out", True, None, None)[0].run_name == "second"
+
+
+def test_the_identity_is_in_the_runs_folder(tmp_path):
+    made, continued = run_identity(tmp_path, False, None, "mine")
+    assert not continued and json.loads((tmp_path / IDENTITY_FILE).read_text())["run_name"] == "mine"
+    assert run_identity(tmp_path, True, None, None) == (made, True)
+    assert run_identity(tmp_path, True, "mrd", "mine") == (made, True)
+    (tmp_path / IDENTITY_FILE).write_text("{")
+    with pytest.raises(UserError, match=f"{IDENTITY_FILE}: cannot be read .*delete it"):
+        run_identity(tmp_path, True, None, None)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a\nb"])
+def test_names_that_would_be_other_folders_are_refused(name):
+    with pytest.raises(UserError, match="run_name must begin with a letter"):
+        parse_arguments(["--dataset", "d", "--output_dir", "o", "--run_name", name])
