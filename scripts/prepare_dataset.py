@@ -38,6 +38,30 @@ the same by a Slurm array of 16 tasks, each of which makes its own files of the 
   sbatch --array=0-15 --wrap 'python scripts/prepare_dataset.py sweethome3d libraries/*.sh3f \\
     --out datasets/furniture --num_shards 16 --shard_index $SLURM_ARRAY_TASK_ID'
 """
+MESHES_EXAMPLES = """\
+metadata, for example captions.csv; all columns but the first are optional:
+  file_name,name,category,license,caption
+  chairs/01.glb,armchair,chair,CC0-1.0,a green armchair with wooden legs
+  chairs/02.glb,office chair,chair,CC0-1.0,"a black office chair, on wheels"
+  x/mug.obj,mug,mug,CC-BY-4.0,
+
+  file_name                      path from the metadata file's folder, or from FOLDER if it lies outside
+  name                           what the shape is called, one of its texts; by default the words in the file's name
+  category (or label)            the class that it belongs to, for zero-shot scores, probes and neighbours; without
+                                 metadata the folder's name
+  split                          train, validation or test, of every file; else --test_share decides, or all are train
+  license, creator               an SPDX identifier, and whom to credit
+  text, texts, caption, captions further texts: one, or in JSON a list, as "[""a chair"", ""a seat""]" in CSV
+
+held-out shapes:
+  --test_share 0.2 holds out a fifth of the names, with all their shapes, so that no name is in train and in test.
+  Names are compared by their words: chair_01.glb and chair_02.glb are both called "chair", and stay together. Give
+  them names of their own in the metadata to have chairs in both splits. Whether a name is held out depends on --seed
+  and the name alone, so it stays where it is when you add shapes.
+
+example:
+  python scripts/prepare_dataset.py meshes my_models --metadata captions.csv --test_share 0.2 --out datasets/mine
+"""
 LISTED = 10
 
 
@@ -69,10 +93,11 @@ def _add_meshes(sources: Any) -> None:
     parser = sources.add_parser(
         "meshes",
         help="a folder of .glb .gltf .obj .off .ply .stl files",
-        description="Read the meshes of a folder and draw pictures of them. Texts come from metadata.csv, .jsonl or "
-        ".parquet as the meshfolder of Hugging Face datasets has them (file_name; name, category, license, creator, "
-        "text, caption, captions), else from the names of the files. Parquet files with a column of meshes are read "
-        "too.",
+        description="Read the meshes of a folder and draw pictures of them. Texts come from metadata.csv, .jsonl or\n"
+        ".parquet, in any of its folders or given by --metadata, else from the names of the files. Files that no\n"
+        "metadata names are left out. Parquet files with a column of meshes are read too.",
+        epilog=MESHES_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="the folder, or a .zip file of one")
     parser.add_argument(
@@ -82,6 +107,12 @@ def _add_meshes(sources: Any) -> None:
     )
     parser.add_argument(
         "--up_axis", choices=("y", "z"), default="y", help="which axis points up (default %(default)s, as in glTF)"
+    )
+    parser.add_argument(
+        "--test_share",
+        type=_share,
+        metavar="SHARE",
+        help="hold out this share of the names in a split test (default: none, or what the metadata says)",
     )
     pictures = parser.add_argument_group("pictures", "drawn on the CPU; they need pip install 'mrd-hf[render]'")
     pictures.add_argument("--no_images", action="store_true", help="draw none")
@@ -187,6 +218,7 @@ def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
         metadata=arguments.metadata,
         up_axis=arguments.up_axis,
         rendering=rendering,
+        test_share=arguments.test_share,
         **_common(arguments),
     )
 
@@ -249,8 +281,20 @@ def _from_zero(text: str) -> int:
     return number
 
 
+def _share(text: str) -> float:
+    number = float(text)
+    if not 0 < number < 1:
+        raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text}")
+    return number
+
+
 def print_summary(report: dict, out: str) -> None:
     print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped")
+    if list(report["splits"]) != ["train"]:
+        print("  splits: " + ", ".join(f"{split} {prepared} shapes" for split, prepared in report["splits"].items()))
+    if "names" in report:
+        held_out, count = report["names"]["test"], sum(report["names"].values())
+        print(f"  held out in test: {held_out} of {count} names, by --test_share {report['settings']['test_share']}")
     missing = report["missing"]
     if missing:
         print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")

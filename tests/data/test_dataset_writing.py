@@ -65,6 +65,7 @@ def test_every_job_is_a_row_or_a_reason(tmp_path):
         "settings": {"source": "tiny", "sizes": [1, 2]},
         "shapes": 10,
         "prepared": 8,
+        "splits": {"train": 8},
         "skipped": [{"id": "b", "why": "has no surface"}, {"id": "g", "why": "has no surface"}],
         "warnings": [{"id": "d", "why": "is odd"}],
         "missing": [],

@@ -1,10 +1,11 @@
 """The files that a dataset is prepared in: which there will be, which of them are finished, and whose they are.
 
-A dataset of n jobs has ceil(n / ROWS_PER_FILE) files, `data/train-KKKKK-of-NNNNN.parquet`. File k holds what became
-of jobs k * ROWS_PER_FILE to (k + 1) * ROWS_PER_FILE, so that its content and its name depend on the list of jobs
-alone. Beside each stands a report of the same name in `reports/`, which is there before its file is. A file counts as
-finished when both are there, belong to the same jobs and settings, and the file has the size that the report says.
-A file whose every shape was skipped has no rows; it is there nevertheless, so that a gap always means unfinished.
+A split of n jobs has ceil(n / ROWS_PER_FILE) files, `data/<split>-KKKKK-of-NNNNN.parquet`. File k holds what became of
+its jobs k * ROWS_PER_FILE to (k + 1) * ROWS_PER_FILE, so that its content and its name depend on the list of jobs and
+their splits alone. Beside each stands a report of the same name in `reports/`, which is there before its file is. A
+file counts as finished when both are there, belong to the same jobs and settings, and the file has the size that the
+report says. A file whose every shape was skipped has no rows; it is there nevertheless, so that a gap always means
+unfinished.
 """
 
 import hashlib
@@ -24,27 +25,48 @@ from ..whole_file import whole_file
 # Files of 150 MB at 10,000 points and an icon a shape, and of some 500 MB with a dozen pictures.
 ROWS_PER_FILE = 2048
 
+# In the order of their files.
+SPLITS = ("train", "validation", "test")
 FILE_NAME = re.compile(r"(?P<split>.+)-(?P<index>\d{5,})-of-(?P<count>\d{5,})\.parquet")
 REPORT_KEYS = {"fingerprint", "settings", "bytes", "prepared", "skipped", "warnings"}
 
 
 class DatasetParts:
-    """The files of a dataset's train split.
+    """The files of a dataset, those of the train split first.
 
     Args:
         folder (`Path`): Of the dataset.
         jobs (sequence): One a shape, in the order of the rows. Their `repr` tells them apart.
         settings (`dict`): What the dataset is made from, as JSON can hold it.
         features (`datasets.Features`): Of the rows.
+        splits (sequence of `str`, *optional*): The split of each job, of [`SPLITS`]; without it all are in `train`.
     """
 
-    def __init__(self, folder: Path, jobs: Sequence[Any], settings: dict[str, Any], features: Features) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        jobs: Sequence[Any],
+        settings: dict[str, Any],
+        features: Features,
+        splits: Sequence[str] | None = None,
+    ) -> None:
         self.folder = folder
         self.num_jobs = len(jobs)
-        self.count = -(-len(jobs) // ROWS_PER_FILE)
         self.settings: dict[str, Any] = json.loads(json.dumps(settings))  # as it will be read back
-        self.fingerprint = _fingerprint(jobs, self.settings, features)
-        self._names = [f"train-{index:05d}-of-{self.count:05d}" for index in range(self.count)]
+        self.fingerprint = _fingerprint(jobs, self.settings, features, splits)
+        places: dict[str, Sequence[int]] = {"train": range(len(jobs))}
+        if splits is not None:
+            places = {split: [place for place, its in enumerate(splits) if its == split] for split in SPLITS}
+        self._splits: list[str] = []  # of the parts
+        self._names: list[str] = []
+        self._jobs: list[Sequence[int]] = []
+        for split, of_split in places.items():
+            count = -(-len(of_split) // ROWS_PER_FILE)
+            for index in range(count):
+                self._splits.append(split)
+                self._names.append(f"{split}-{index:05d}-of-{count:05d}")
+                self._jobs.append(of_split[index * ROWS_PER_FILE : (index + 1) * ROWS_PER_FILE])
+        self.count = len(self._names)
 
     def file(self, index: int) -> Path:
         """The parquet file of a part."""
@@ -54,9 +76,9 @@ class DatasetParts:
         """The file that says what became of the jobs of a part."""
         return self.folder / "reports" / f"{self._names[index]}.json"
 
-    def jobs(self, index: int) -> range:
+    def jobs(self, index: int) -> Sequence[int]:
         """The places, in the list of jobs, of those of a part."""
-        return range(index * ROWS_PER_FILE, min((index + 1) * ROWS_PER_FILE, self.num_jobs))
+        return self._jobs[index]
 
     def finished(self, index: int) -> dict[str, Any] | None:
         """The report of a part that is finished; None if it is not."""
@@ -83,22 +105,26 @@ class DatasetParts:
             with suppress(OSError):  # which is what becomes of a folder that is not empty, or not there
                 folder.rmdir()
 
-    def assemble(self) -> dict[str, Any]:
+    def assemble(self, facts: dict[str, Any]) -> dict[str, Any]:
         """The report of the whole dataset, also written to `report.json` if every part is finished.
 
         Any number of runs may come to this at the same time: they write the same.
+
+        Args:
+            facts (`dict`): Further fields of the report.
 
         Returns:
             `dict`: See [`prepare_dataset`][mrd_hf.data.dataset_writing.prepare_dataset].
         """
         report: dict[str, Any] = {"settings": self.settings, "shapes": self.num_jobs, "prepared": 0}
-        report |= {"skipped": [], "warnings": [], "missing": []}
+        report |= {"splits": dict.fromkeys(self._splits, 0), **facts, "skipped": [], "warnings": [], "missing": []}
         for index in range(self.count):
             part = self.finished(index)
             if part is None:
                 report["missing"].append(self.file(index).name)
             else:
                 report["prepared"] += len(part["prepared"])
+                report["splits"][self._splits[index]] += len(part["prepared"])
                 report["skipped"] += part["skipped"]
                 report["warnings"] += part["warnings"]
         if not report["missing"]:
@@ -173,8 +199,12 @@ def write_json(file: Path, content: dict[str, Any]) -> None:
         sink.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 
 
-def _fingerprint(jobs: Sequence[Any], settings: dict[str, Any], features: Features) -> str:
+def _fingerprint(
+    jobs: Sequence[Any], settings: dict[str, Any], features: Features, splits: Sequence[str] | None
+) -> str:
     digest = hashlib.sha256(json.dumps([settings, repr(features), ROWS_PER_FILE], sort_keys=True).encode())
     for job in jobs:
         digest.update(f"\n{job!r}".encode(errors="backslashreplace"))
+    for split in splits or ():
+        digest.update(f"\n{split}".encode())
     return digest.hexdigest()

@@ -70,8 +70,10 @@ def prepare_dataset(
     overwrite: bool = False,
     num_shards: int = 1,
     shard_index: int = 0,
+    splits: Sequence[str] | None = None,
+    facts: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Run `prepare` over `jobs` and write the rows as the train split of a dataset, with a `report.json` beside it.
+    """Run `prepare` over `jobs` and write the rows as a dataset, with a `report.json` beside it.
 
     A run leaves alone the files that an earlier one, with the same jobs and settings, has finished. Of several runs
     with the same `num_shards`, each makes the files that fall to its `shard_index`, in one shared folder or in
@@ -91,14 +93,18 @@ def prepare_dataset(
             Whether to remove what is in `out`: of another dataset everything, of this one the files of this run.
         num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0):
             This run makes the files k with `k % num_shards == shard_index`.
+        splits (sequence of `str`, *optional*):
+            The split of each job: `train`, `validation` or `test`. Without it all are in `train`.
+        facts (`dict`, *optional*): Further fields of the report.
 
     Returns:
         `dict`: The report on the files that are finished by now: `settings`, `shapes` (the number of jobs), `prepared`
-        (a count), `skipped` and `warnings` (each a list of `id` and `why`), and `missing`, the names of the files
-        that other runs have yet to make. Without missing ones, `prepared` and those skipped add up to `shapes`.
+        (a count), `splits` (the count of each split), `facts`, `skipped` and `warnings` (each a list of `id` and
+        `why`), and `missing`, the names of the files that other runs have yet to make. Without missing ones,
+        `prepared` and those skipped add up to `shapes`.
 
     Raises:
-        UserError: `out` has another dataset already, a file cannot be written, or every shape was skipped.
+        UserError: `out` has another dataset already, a file cannot be written, or every shape of a split was skipped.
     """
     out = Path(out)
     if not jobs:
@@ -106,7 +112,7 @@ def prepare_dataset(
     if not 0 <= shard_index < num_shards:
         raise UserError(f"--shard_index must be from 0 to {num_shards - 1}, below --num_shards, not {shard_index}.")
     _check_folder(out)
-    parts = DatasetParts(out, jobs, settings, features)
+    parts = DatasetParts(out, jobs, settings, features, splits)
     mine = range(shard_index, parts.count, num_shards)
     if overwrite:
         (out / "report.json").unlink(missing_ok=True)
@@ -126,13 +132,20 @@ def prepare_dataset(
         for index in todo:
             its_jobs = [jobs[place] for place in parts.jobs(index)]
             _write_part(parts, index, its_jobs, outcomes, features, progress)
-    report = parts.assemble()
+    report = parts.assemble(facts or {})
     if not report["missing"] and not report["prepared"]:
         first = report["skipped"][0]
         parts.remove(range(parts.count))
         raise UserError(
             f"{out}: every shape was skipped, so there is no dataset; report.json says why, beginning with "
             f"{first['id']}: {first['why']}",
+            exit_code=1,
+        )
+    empty = [split for split, prepared in report["splits"].items() if not prepared]
+    if not report["missing"] and empty:
+        raise UserError(
+            f"{out}: every shape of the split '{empty[0]}' was skipped; report.json says why. Mend them, or choose "
+            "other shapes for it, and prepare again with --overwrite.",
             exit_code=1,
         )
     return report

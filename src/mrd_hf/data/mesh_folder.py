@@ -5,6 +5,10 @@ A collection is a folder, its sub-folders included, or a .zip file of one. Where
 mesh that they do not name is left out, and listed as skipped. Without them every mesh counts, its name is the words
 in the file's name, and its category the folder's. Parquet files with a column of meshes, as `datasets` writes
 `meshfolder` datasets, count row by row.
+
+Shapes are held out by name (see [`mrd_hf.data.held_out_names`]), or as the metadata's column `split` says. Where names
+come from files, chair_01.glb and chair_02.glb are both called "chair", the only text that they have, and so stay
+together.
 """
 
 import posixpath
@@ -23,6 +27,7 @@ from ..errors import UserError
 from ..models.mesh_loading import MeshError
 from ..models.surface_sampling import normalize_points, sample_surface
 from .dataset_writing import PreparedShape, prepare_dataset
+from .held_out_names import hold_out, name_key
 from .mesh_files import MeshFiles, open_mesh_files
 from .mesh_metadata import METADATA_SUFFIXES, Description, read_metadata
 from .mesh_names import folder_categories, shape_ids, words_of_name
@@ -59,6 +64,36 @@ class MeshJob:
     row: int | None = None
     skipped: str | None = None
 
+    @property
+    def words(self) -> str:
+        """The words in the file's name; may be empty."""
+        return words_of_name(PurePosixPath(self.name).stem)
+
+    @property
+    def shape_name(self) -> str:
+        """What the shape is called."""
+        return self.description.name or self.words or PurePosixPath(self.name).stem
+
+    @property
+    def texts(self) -> tuple[tuple[str, str], ...]:
+        """The shape's texts and their sources; may be none."""
+        if self.description.texts:
+            return self.description.texts
+        if self.words:
+            return ((self.words, "file_name"),)
+        return ((self.description.category, "category"),) if self.description.category else ()
+
+    @property
+    def why_skipped(self) -> str | None:
+        """Why there is nothing to prepare, as far as that shows without reading the mesh."""
+        if self.skipped is not None:
+            return self.skipped
+        if PurePosixPath(self.name).suffix.lower() not in MESH_SUFFIXES:
+            return f"{self.name}: expected a mesh, {', '.join(MESH_SUFFIXES)}."
+        if not self.texts:
+            return f"{self.name}: no text; its name has no words, so caption it in metadata."
+        return None
+
 
 def mesh_folder_features() -> Features:
     """The triplet schema, and `model`: the mesh's path in its folder."""
@@ -77,10 +112,13 @@ def prepare_mesh_folder(
     overwrite: bool = False,
     num_shards: int = 1,
     shard_index: int = 0,
+    test_share: float | None = None,
 ) -> dict:
     """Make a triplet dataset from a folder of meshes.
 
-    The result does not depend on `num_workers`: a shape's randomness comes from `seed` and its id alone.
+    The result does not depend on `num_workers`: a shape's randomness comes from `seed` and its id alone. The shapes
+    are in the splits that the metadata's column `split` says or, with `test_share`, in `train` and `test`; else all
+    are in `train`.
 
     Args:
         source (`str` or `Path`): The folder, or a .zip file of one.
@@ -95,18 +133,22 @@ def prepare_mesh_folder(
         num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
         overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
         num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
+        test_share (`float`, *optional*): The share of the names to hold out in `test`, see [`hold_out`].
 
     Returns:
-        `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
+        `dict`: The report that is also written to `report.json`, see [`prepare_dataset`]. With `test_share` it has
+        `names`: how many there are in each split.
 
     Raises:
-        UserError: There is no such folder or no mesh in it, a metadata file cannot be used, embreex is missing, or
-            `out` has another dataset already.
+        UserError: There is no such folder or no mesh in it, a metadata file cannot be used, names cannot be held out,
+            embreex is missing, or `out` has another dataset already.
     """
     if rendering is not None:
         check_can_render()
+    jobs = mesh_jobs(source, metadata)
+    splits, names = _splits(jobs, test_share, seed, str(source))
     return prepare_dataset(
-        mesh_jobs(source, metadata),
+        jobs,
         partial(prepare_mesh, num_points=num_points, seed=seed, up_axis=up_axis, rendering=rendering),
         mesh_folder_features(),
         out,
@@ -118,11 +160,14 @@ def prepare_mesh_folder(
             "rendering": None if rendering is None else asdict(rendering),
             "num_points": num_points,
             "seed": seed,
+            "test_share": test_share,
         },
         num_workers=num_workers,
         overwrite=overwrite,
         num_shards=num_shards,
         shard_index=shard_index,
+        splits=splits,
+        facts={} if names is None else {"names": names},
     )
 
 
@@ -156,19 +201,8 @@ def prepare_mesh(
     job: MeshJob, num_points: int, seed: int, up_axis: str, rendering: RenderSettings | None
 ) -> PreparedShape:
     """Make one row of the dataset."""
-    if job.skipped is not None:
-        return PreparedShape(job.id, skipped=job.skipped)
-    suffix = PurePosixPath(job.name).suffix
-    if suffix.lower() not in MESH_SUFFIXES:
-        return PreparedShape(job.id, skipped=f"{job.name}: expected a mesh, {', '.join(MESH_SUFFIXES)}.")
-    words = words_of_name(PurePosixPath(job.name).stem)
-    texts = job.description.texts
-    if not texts and words:
-        texts = ((words, "file_name"),)
-    elif not texts and job.description.category:
-        texts = ((job.description.category, "category"),)
-    if not texts:
-        return PreparedShape(job.id, skipped=f"{job.name}: no text; its name has no words, so caption it in metadata.")
+    if job.why_skipped is not None:
+        return PreparedShape(job.id, skipped=job.why_skipped)
     try:
         if job.row is None:
             mesh = open_mesh_files(job.source).load_mesh(job.name)
@@ -189,17 +223,44 @@ def prepare_mesh(
     row = {
         "id": job.id,
         "source": "meshes",
-        "name": job.description.name or words or PurePosixPath(job.name).stem,
+        "name": job.shape_name,
         "category": job.description.category,
         "license": job.description.license or "NOASSERTION",
         "creator": job.description.creator,
         "points": points,
         "colors": colors,
         "images": [{"bytes": image, "path": None} for image in images],
-        "texts": [{"text": text, "source": text_source} for text, text_source in texts],
+        "texts": [{"text": text, "source": text_source} for text, text_source in job.texts],
         "model": job.name,
     }
     return PreparedShape(job.id, row, warnings=mesh.warnings)
+
+
+def _splits(
+    jobs: Sequence[MeshJob], test_share: float | None, seed: int, source: str
+) -> tuple[list[str] | None, dict[str, int] | None]:
+    """The split of each job and, if names are held out, how many of them there are in each split; None for neither."""
+    told = next((job for job in jobs if job.description.split is not None), None)
+    if told is not None and test_share is not None:
+        raise UserError(
+            f"{source}: the metadata has a column 'split' ({told.name} is in '{told.description.split}'), which says "
+            "what is held out; leave out --test_share, or that column."
+        )
+    if told is not None:
+        lacking = next((job for job in jobs if job.skipped is None and job.description.split is None), None)
+        if lacking is not None:
+            raise UserError(
+                f"{source}: {lacking.name} has no 'split' in the metadata, and {told.name} has; give both."
+            )
+        # Those that are skipped anyway must not make a split of their own.
+        return [job.description.split or told.description.split or "" for job in jobs], None
+    if test_share is None:
+        return None, None
+    keys = [name_key(job.shape_name) if job.why_skipped is None else None for job in jobs]
+    known = {key for key in keys if key is not None}
+    held_out = hold_out(sorted(known), test_share, seed, source)
+    splits = ["test" if key in held_out else "train" for key in keys]
+    return splits, {"train": len(known - held_out), "test": len(held_out)}
 
 
 def _described(files: MeshFiles, names: Sequence[str], metadata: str | Path | None) -> dict[str, Description] | None:
@@ -227,7 +288,8 @@ def _described(files: MeshFiles, names: Sequence[str], metadata: str | Path | No
     for within, name, data in found:
         for file_name, description in read_metadata(data, name).items():
             path_name = posixpath.normpath(posixpath.join(within, file_name))
-            described[path_name] = described.get(path_name, Description()).joined(description)
+            place = f"{name}: {file_name}"
+            described[path_name] = described.get(path_name, Description()).joined(description, place)
     return described
 
 

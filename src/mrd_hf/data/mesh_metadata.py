@@ -1,8 +1,16 @@
 """Metadata files of mesh folders, as `datasets`' `meshfolder` has them: what is known of each file.
 
 A `metadata.csv`, `.jsonl` or `.parquet` has a column `file_name`, the mesh's path from the metadata file's folder. Of
-its other columns these are read, all optional: `name`, `category`, `license` (an SPDX identifier), `creator`, and the
-texts `text`, `texts`, `caption`, `captions`, each a string or a list of strings (in CSV, a list is written as JSON).
+its other columns these are read, all optional:
+
+| column | meaning |
+|---|---|
+| `name` | what the shape is called; also one of its texts |
+| `category` | the class that it belongs to; `label`, as `datasets`' `imagefolder` has it, is the same |
+| `split` | `train`, `validation` or `test`; if any row has one, each file needs one |
+| `license`, `creator` | an SPDX identifier, and whom to credit |
+| `text`, `texts`, `caption`, `captions` | a text, or a list of texts (in CSV, written as JSON) |
+
 Several rows may name the same file: their texts add up.
 """
 
@@ -18,6 +26,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
+from .dataset_parts import SPLITS
 
 
 METADATA_SUFFIXES = (".csv", ".jsonl", ".parquet")
@@ -30,6 +39,7 @@ class Description:
 
     Args:
         name, category, license, creator (`str`, *optional*): As the triplet schema has them.
+        split (`str`, *optional*): Of [`SPLITS`][mrd_hf.data.dataset_parts.SPLITS].
         texts (`tuple[tuple[str, str], ...]`): Each text and its source, e.g. `("a red chair", "caption")`.
     """
 
@@ -38,15 +48,24 @@ class Description:
     license: str | None = None
     creator: str | None = None
     texts: tuple[tuple[str, str], ...] = ()
+    split: str | None = None
 
-    def joined(self, other: "Description") -> "Description":
-        """With what `other` adds: its texts, and what is not known here."""
+    def joined(self, other: "Description", place: str) -> "Description":
+        """With what `other` adds: its texts, and what is not known here.
+
+        Raises:
+            UserError: The two are of several categories or splits; `place` says where `other` is, for the message.
+        """
+        for column, mine, its in (("category", self.category, other.category), ("split", self.split, other.split)):
+            if mine and its and mine != its:
+                raise UserError(f"{place}: the '{column}' is '{its}', and an earlier row of this file says '{mine}'.")
         return Description(
             self.name or other.name,
             self.category or other.category,
             self.license or other.license,
             self.creator or other.creator,
             tuple(dict.fromkeys(self.texts + other.texts)),
+            self.split or other.split,
         )
 
 
@@ -61,18 +80,24 @@ def read_metadata(data: bytes, name: str) -> dict[str, Description]:
         `dict[str, Description]`: By the file names, as they stand in the file, in its order.
 
     Raises:
-        UserError: It cannot be read, has no column `file_name`, or a value of another type than expected.
+        UserError: It cannot be read, has no column `file_name`, or a value of another type than expected; two columns
+            or rows contradict each other; or some files have a split and others have none.
     """
     described: dict[str, Description] = {}
+    places: dict[str, str] = {}
     for place, row in _rows(data, name):
         file_name = row.get("file_name")
         if not isinstance(file_name, str) or not file_name:
             columns = ", ".join(str(column) for column in row) or "none"
             raise UserError(f"{name}: {place} has no 'file_name' (its columns: {columns}); expected a mesh's path.")
+        places.setdefault(file_name, f"{name}: {place}")
         description = describe(row, f"{name}: {place}")
-        described[file_name] = described.get(file_name, Description()).joined(description)
+        described[file_name] = described.get(file_name, Description()).joined(description, f"{name}: {place}")
     if not described:
         raise UserError(f"{name}: has no rows; expected one a mesh, with a column 'file_name'.")
+    lacking = [places[file_name] for file_name, description in described.items() if description.split is None]
+    if 0 < len(lacking) < len(described):
+        raise UserError(f"{lacking[0]} has no 'split', and others have; give each file one of {', '.join(SPLITS)}.")
     return described
 
 
@@ -80,9 +105,20 @@ def describe(row: dict[str, Any], place: str) -> Description:
     """The description in one row of metadata; `place` says where that is, for messages.
 
     Raises:
-        UserError: A value is of another type than expected.
+        UserError: A value is of another type than expected, `category` and `label` differ, or there is no such split.
     """
-    known = {column: _text(row.get(column), place, column) for column in ("name", "category", "license", "creator")}
+    known = {
+        column: _text(row.get(column), place, column)
+        for column in ("name", "category", "license", "creator", "split", "label")
+    }
+    label = known.pop("label")
+    if label is not None and known["category"] not in (None, label):
+        raise UserError(
+            f"{place}: 'category' is '{known['category']}' and 'label' is '{label}', which mean the same; keep one."
+        )
+    known["category"] = known["category"] or label
+    if known["split"] not in (None, *SPLITS):
+        raise UserError(f"{place}: 'split' is '{known['split']}'; expected {', '.join(SPLITS)}.")
     texts = [(known["name"], "name")] if known["name"] else []
     for column, source in TEXT_COLUMNS.items():
         value = row.get(column)

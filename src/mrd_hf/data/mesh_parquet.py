@@ -17,25 +17,25 @@ from .mesh_metadata import TEXT_COLUMNS, Description, describe
 def mesh_rows(path: Path) -> list[tuple[str, Description]]:
     """The name of each row's mesh file and what the row's other columns say; none if there is no column of meshes.
 
-    The columns are those of a metadata file; a `label` of classes is the category where there is no other.
+    The columns are those of a metadata file; a `label` may be of classes.
 
     Raises:
-        UserError: The file cannot be read, or a column is of another type than expected.
+        UserError: The file cannot be read, or a column is of another type than expected, or contradicts another.
     """
     try:
         features = _features(path)
         column = _mesh_column(features)
         if column is None:
             return []
-        wanted = {"name", "category", "license", "creator", "label", *TEXT_COLUMNS} & set(features)
+        wanted = {"name", "category", "license", "creator", "label", "split", *TEXT_COLUMNS} & set(features)
         rows = pq.ParquetFile(path).read(columns=[f"{column}.path", *sorted(wanted)]).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as PARQUET ({error}).") from error
     classes = features["label"].get("names") if "label" in wanted else None
     named = []
     for number, row in enumerate(rows, start=1):
-        if row.get("category") is None and classes and row["label"] is not None:
-            row["category"] = classes[row["label"]]
+        if classes and row["label"] is not None:
+            row["label"] = classes[row["label"]] if row["label"] >= 0 else None  # `datasets` has -1 for unknown
         mesh_path = (row[column] or {}).get("path") or "mesh.glb"
         named.append((PurePosixPath(mesh_path).name, describe(row, f"{path}: row {number}")))
     return named
