@@ -19,6 +19,7 @@ from .shape_files import READING_ERRORS, UpAxis, check_size
 
 
 MODEL_VARIABLE = "MRD_HF_MODEL"
+CONVERT = "python scripts/convert_checkpoint.py OpenShape/openshape-pointbert-vitg14-rgb --to models/openshape"
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,10 @@ class Encoder:
         name = name or os.environ.get(MODEL_VARIABLE)
         if not name:
             raise UserError(
-                f"which encoder? Give --model or set {MODEL_VARIABLE}, to a folder (`make demo` trains one into "
-                "outputs/demo/encoder, scripts/convert_checkpoint.py makes one of a peer's) or an id on the Hub. "
-                "There is no default: none has been published yet."
+                f"which encoder? Give --model or set {MODEL_VARIABLE}, to a folder or an id on the Hub. There is no "
+                "default: no weights trained on Objaverse have been published with this package yet. For a strong "
+                f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
+                "README: Which weights?"
             )
         try:
             # Weights that are pickled are not loaded.
