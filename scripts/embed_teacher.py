@@ -3,7 +3,8 @@ r"""Cache a frozen teacher's image and text embeddings in a prepared triplet dat
     python scripts/embed_teacher.py data/furniture --teacher openai/clip-vit-base-patch32
 
 writes data/furniture-clip-vit-base-patch32, with the columns image_embeds, text_embeds, teacher, teacher_revision and
-image_backend, and a report.json with the settings and what was left out. A run that was killed goes on when the same
+image_backend, and a report.json with the settings and what was left out; with --class_texts also class_texts.parquet,
+which scripts/evaluate.py and scripts/pretrain.py take as --class_texts. A run that was killed goes on when the same
 command is given again: files that are finished stay.
 """
 
@@ -13,9 +14,10 @@ import signal
 import sys
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
 
-from mrd_hf.data.teacher_embedding import check_folders, embed_dataset_folder
+from mrd_hf.data.teacher_embedding import CLASS_TEXTS_FILE, categories_of, check_folders, embed_dataset_folder
 from mrd_hf.errors import run_script
 from mrd_hf.evaluation.prompt_templates import TEMPLATES
 from mrd_hf.teacher import Teacher
@@ -51,10 +53,16 @@ def parse_arguments() -> argparse.Namespace:
         "averages (default %(default)s)",
     )
     parser.add_argument(
+        "--class_texts",
+        action="store_true",
+        help="also make class_texts.parquet, of the categories of all splits, for zero-shot scores; a dataset's own "
+        "class_texts.parquet is embedded without being told",
+    )
+    parser.add_argument(
         "--class_templates",
         choices=TEMPLATES,
         default="simple",
-        help="those for the names of classes, in class_texts.parquet (default %(default)s)",
+        help="prompts for the names of classes, in class_texts.parquet (default %(default)s)",
     )
     parser.add_argument(
         "--batch_size", type=int, default=64, metavar="N", help="images, or texts, at a time (default %(default)s)"
@@ -99,6 +107,9 @@ def print_summary(out: Path, report: dict, teacher: Teacher, throughput: str) ->
         f"{out}: {counts or 'nothing yet'}; embeddings of width {teacher.embedding_dim} by {teacher.identifier}",
         f"  this run: {throughput}",
     ]
+    class_texts = out / CLASS_TEXTS_FILE
+    if class_texts.is_file():
+        lines.append(f"  class texts: {pq.read_metadata(class_texts).num_rows} classes in {class_texts}")
     if report["missing"]:
         missing = report["missing"]
         lines.append(f"  unfinished: files that other runs have to make: {len(missing)}, the first {missing[0]}")
@@ -120,7 +131,9 @@ def main() -> None:
     folder: Path = arguments.dataset
     short_name = arguments.teacher.rstrip("/").split("/")[-1]
     out = arguments.out or folder.with_name(f"{folder.resolve().name}-{short_name}")
-    check_folders(folder, out, arguments.overwrite)  # before the teacher's download
+    # Before the teacher's download.
+    check_folders(folder, out, arguments.overwrite)
+    class_names = categories_of(folder) if arguments.class_texts else None
     device: torch.device = arguments.device
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
@@ -139,6 +152,7 @@ def main() -> None:
         overwrite=arguments.overwrite,
         num_shards=arguments.num_shards * world_size,
         shard_index=arguments.shard_index * world_size + rank,
+        class_names=class_names,
     )
     print_summary(out, report, teacher, str(throughput))
 

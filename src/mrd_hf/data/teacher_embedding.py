@@ -1,5 +1,7 @@
 """Cache a frozen teacher's embeddings of a triplet dataset's images and texts as columns of it."""
 
+import hashlib
+import json
 import shutil
 import uuid
 import warnings
@@ -75,6 +77,7 @@ def embed_dataset_folder(
     overwrite: bool = False,
     num_shards: int = 1,
     shard_index: int = 0,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], Throughput]:
     """Embed a prepared dataset's folder and write the result as a folder of the same layout, file by file.
 
@@ -82,8 +85,9 @@ def embed_dataset_folder(
     with the same `num_shards`, each makes the files that fall to its `shard_index`, in one shared folder; the run that
     finds every file finished writes `report.json`. No more than a few hundred rows are in memory.
 
-    `class_texts.parquet` (columns `label`, `text_embed`), where the folder has one, is made anew with the teacher's
-    embeddings; `README.md` and `ATTRIBUTION.md` come along. These fall to shard 0.
+    `class_texts.parquet` (columns `label`, `text_embed`) has the teacher's embeddings of `class_names` or, without
+    them, of those in the folder's file of that name, if it has one; `README.md` and `ATTRIBUTION.md` come along. These
+    fall to shard 0.
 
     Args:
         folder (`Path`): The prepared dataset: `data/<split>-*.parquet`.
@@ -95,6 +99,7 @@ def embed_dataset_folder(
         overwrite (`bool`, defaults to `False`): Whether to replace the files of this run, and remove those of others.
         num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0):
             This run makes the files k with `k % num_shards == shard_index`.
+        class_names (sequence of `str`, *optional*): For the class texts, as [`categories_of`] gives them.
 
     Returns:
         The report, see [`EmbeddedFiles.assemble`], and the [`Throughput`] of this run.
@@ -137,11 +142,52 @@ def embed_dataset_folder(
         for index in todo:
             _embed_file(files, index, embedder, progress)
     if shard_index == 0:
-        if (folder / CLASS_TEXTS_FILE).is_file():
-            class_settings = settings | {"class_templates": list(class_templates)}
-            _write_class_texts(folder / CLASS_TEXTS_FILE, out / CLASS_TEXTS_FILE, teacher, class_settings, batch_size)
+        class_settings = settings | {"class_templates": list(class_templates)}
+        if class_names is not None:
+            digest = hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()
+            record = {"source": digest, "settings": class_settings, "left_out": []}
+            _write_class_texts(class_names, record, out / CLASS_TEXTS_FILE, teacher, class_templates, batch_size)
+        elif (folder / CLASS_TEXTS_FILE).is_file():
+            record = new_record(folder / CLASS_TEXTS_FILE, class_settings, left_out=[])
+            labels = _read_class_names(folder / CLASS_TEXTS_FILE)
+            _write_class_texts(labels, record, out / CLASS_TEXTS_FILE, teacher, class_templates, batch_size)
         _copy_documents(folder, out)
     return files.assemble(), embedder.throughput
+
+
+def categories_of(folder: Path) -> list[str]:
+    """The categories of a prepared dataset's shapes, of all its splits, sorted: its classes.
+
+    Raises:
+        UserError: The dataset is unfinished or has no categories, or two of them differ in spelling alone; or it has
+            class texts of its own, which then say what the classes are.
+    """
+    check_whole(folder)
+    if (folder / CLASS_TEXTS_FILE).is_file():
+        raise UserError(
+            f"{folder / CLASS_TEXTS_FILE}: says already which classes there are, and is embedded as it is; leave out "
+            "--class_texts, or delete the file."
+        )
+    categories: set[str] = set()
+    for source in sorted((folder / "data").glob("*.parquet")):
+        with reading(source):
+            if "category" in pq.read_schema(source).names:
+                column = pq.read_table(source, columns=["category"])["category"]
+                categories |= {str(category) for category in column.unique().to_pylist() if category is not None}
+    if not categories:
+        raise UserError(
+            f"{folder}: no shape has a 'category' to make --class_texts of; give the classes in the column 'category' "
+            "of the metadata, and prepare it again with scripts/prepare_dataset.py, or leave out --class_texts."
+        )
+    spellings: dict[str, str] = {}
+    for category in sorted(categories):
+        other = spellings.setdefault(" ".join(category.replace("_", " ").split()).casefold(), category)
+        if other != category:
+            raise UserError(
+                f"{folder}: the categories '{other}' and '{category}' differ in spelling alone; make them one, and "
+                "prepare it again with scripts/prepare_dataset.py."
+            )
+    return sorted(categories)
 
 
 def check_folders(folder: Path, out: Path, overwrite: bool) -> None:
@@ -195,23 +241,32 @@ def _read(source: Path, num_rows: int) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _write_class_texts(
-    source: Path, target: Path, teacher: Teacher, settings: dict[str, Any], batch_size: int
-) -> None:
+def _read_class_names(source: Path) -> list[str]:
     table = pq.read_table(source)
     if "label" not in table.column_names:
         raise UserError(
             f"{source}: no column 'label' (it has {', '.join(table.column_names)}); the class names go there."
         )
-    record = new_record(source, settings, left_out=[])
+    return list(table["label"].to_pylist())
+
+
+def _write_class_texts(
+    labels: Sequence[str],
+    record: dict[str, Any],
+    target: Path,
+    teacher: Teacher,
+    templates: Sequence[str],
+    batch_size: int,
+) -> None:
+    """Write the file of class texts, unless it is there; `record` says what it is made of."""
     if read_record(target) == record:
         return
-    labels = table["label"].to_pylist()
-    embeds = mean_over_prompts(labels, teacher, settings["class_templates"], batch_size).astype(np.float16)
+    embeds = mean_over_prompts(labels, teacher, templates, batch_size).astype(np.float16)
     text_embed = pa.FixedSizeListArray.from_arrays(pa.array(embeds.reshape(-1)), embeds.shape[1])
     with whole_file(target) as sink:
         pq.write_table(
-            pa.table({"label": labels, "text_embed": text_embed}).replace_schema_metadata(to_footer(record)), sink
+            pa.table({"label": list(labels), "text_embed": text_embed}).replace_schema_metadata(to_footer(record)),
+            sink,
         )
 
 
