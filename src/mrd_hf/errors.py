@@ -1,7 +1,27 @@
 """Errors meant for the person at the keyboard: one message, no traceback, a defined exit code."""
 
+import errno
+import os
 import sys
+import time
 from collections.abc import Callable
+
+from mrd_hf_cli.ending import without_traceback
+
+
+# What the system says of a file or folder that cannot be used, and what helps.
+REMEDIES = {
+    errno.EACCES: "see to its permissions, or name another place",
+    errno.EPERM: "see to its permissions, or name another place",
+    errno.EROFS: "name another place",
+    errno.ENOSPC: "free some space, or name another place",
+    errno.EDQUOT: "free some space, or name another place",
+    errno.ENOTDIR: "a part of this path is a file; name another place",
+    errno.EISDIR: "name a file",
+    errno.ENAMETOOLONG: "shorten it",
+}
+# In which a launcher, once the first process has failed, ends the others.
+SECONDS_BEHIND_THE_FIRST = 5.0
 
 
 class UserError(Exception):
@@ -17,13 +37,30 @@ class UserError(Exception):
         self.exit_code = exit_code
 
 
+def as_user_error(error: OSError) -> Exception:
+    """A [`UserError`] in place of the system's refusal of a file or folder, as one without permission or space.
+
+    Other errors are returned as they are, since they may be a mistake of ours.
+    """
+    if error.filename is None or error.errno not in REMEDIES:
+        return error
+    return UserError(f"{error.filename}: {error.strerror}; {REMEDIES[error.errno]}.", exit_code=1)
+
+
 def run_script(main: Callable[[], None]) -> None:
-    """Run a script's `main`; a [`UserError`] ends it with its message on stderr and its exit code."""
-    try:
-        main()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(error.exit_code) from None
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+    """Run a script's `main`; a [`UserError`] ends it with its message on stderr and its exit code.
+
+    Of several processes that a launcher started, each finds the same mistake; only the first one says so, as the
+    launcher then ends the others. An error that only another one has is said after a while.
+    """
+    with without_traceback():
+        try:
+            try:
+                main()
+            except OSError as error:
+                raise as_user_error(error) from error
+        except UserError as error:
+            if int(os.environ.get("RANK", "0")) > 0:
+                time.sleep(SECONDS_BEHIND_THE_FIRST)
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(error.exit_code) from None

@@ -1,6 +1,10 @@
 """What `mrd-hf` understands. Imports nothing of `mrd_hf`, so that `--help` need not wait for torch."""
 
 import argparse
+import difflib
+import itertools
+from collections.abc import Sequence
+from importlib.metadata import version
 
 
 DESCRIPTION = """\
@@ -53,8 +57,55 @@ Draw a mesh or a point cloud on the CPU into a PNG; several views around it beco
 """
 
 
-def make_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; `command` of its result names the sub-command."""
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Read a command line, whose options and other arguments may come in any order; exits on `--help` and mistakes.
+
+    Args:
+        arguments (sequence of `str`): Without the program's name. Options may have underscores for hyphens.
+
+    Returns:
+        `argparse.Namespace`: The options, and in `command` the sub-command's name.
+    """
+    parser, commands = make_parser()
+    command = commands.get(arguments[0]) if arguments else None
+    if command is None:
+        return parser.parse_args(arguments)
+    options = command.parse_args(_options_first(arguments[1:], command))
+    options.command = arguments[0]
+    return options
+
+
+def _options_first(arguments: Sequence[str], parser: argparse.ArgumentParser) -> list[str]:
+    """The arguments with all options, spelled as the parser has them, before the others.
+
+    argparse itself gives up on `INDEX -k 5 TEXT`, as it takes INDEX and a TEXT that is not there at once; its remedy,
+    `parse_intermixed_args`, loses a `--`. Exits on an option that there is not.
+    """
+    actions = {name: action for action in parser._actions for name in action.option_strings}
+    options: list[str] = []
+    others: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            others += words
+        elif not word.startswith("-") or word == "-":
+            others.append(word)
+        elif not word.startswith("--") and word[:2] in actions and word != word[:2]:
+            options.append(word)  # -k5
+        else:
+            name, equals, value = word.partition("=")
+            spelled = name.replace("_", "-")  # --batch_size=3 is --batch-size=3
+            if spelled not in actions:
+                close = difflib.get_close_matches(spelled, actions, n=1)
+                parser.error(f"unrecognized argument: {word}" + (f"; did you mean {close[0]}?" if close else ""))
+            options.append(f"{spelled}{equals}{value}")
+            if not equals and actions[spelled].nargs is None:
+                options += itertools.islice(words, 1)
+    return [*options, "--", *others] if others else options
+
+
+def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
+    """The parser of the whole command line, and those of the sub-commands by their names."""
     parser = argparse.ArgumentParser(
         prog="mrd-hf",
         description=DESCRIPTION,
@@ -62,13 +113,14 @@ def make_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"mrd-hf {version('mrd-hf')}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
     _add_classify(_command(commands, "classify", "say what shapes are, among labels of your own", CLASSIFY))
     _add_embed(_command(commands, "embed", "embed shapes into a parquet file", EMBED))
     _add_index(_command(commands, "index", "make an index to search", INDEX))
     _add_search(_command(commands, "search", "find shapes by a text, a picture or a shape", SEARCH))
     _add_render(_command(commands, "render", "draw a mesh or a point cloud", RENDER))
-    return parser
+    return parser, commands.choices
 
 
 def _command(commands, name: str, summary: str, description: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
@@ -97,6 +149,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="labels to show (default: 5)")
     _add_model(parser)
     _add_teacher(parser)
+    _add_batch_size(parser)
     _add_up_axis(parser)
     _add_json(parser)
 
@@ -104,6 +157,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
 def _add_embed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="shapes, or folders of them")
     parser.add_argument("-o", "--output", required=True, metavar="FILE", help="parquet file to write")
+    _add_overwrite(parser)
     _add_model(parser)
     _add_batch_size(parser)
     _add_up_axis(parser)
@@ -113,6 +167,7 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
 def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help="folder of shapes, or parquet file of `mrd-hf embed`")
     parser.add_argument("-o", "--output", metavar="INDEX", help="folder to write (default: SOURCE-index)")
+    _add_overwrite(parser)
     parser.add_argument("--dataset", action="store_true", help="SOURCE is a triplet dataset: a folder or a Hub id")
     parser.add_argument("--split", help="split of the dataset (default: all)")
     _add_model(parser)
@@ -136,10 +191,15 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
 def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="the shape")
     parser.add_argument("-o", "--output", metavar="FILE", help="PNG to write (default: NAME-views.png, here)")
+    _add_overwrite(parser)
     parser.add_argument("--views", type=_positive, default=4, metavar="N", help="views around it (default: 4)")
     parser.add_argument("--size", type=_positive, default=384, help="pixels a side of a view (default: 384)")
     _add_up_axis(parser)
     _add_json(parser)
+
+
+def _add_overwrite(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--overwrite", action="store_true", help="replace what --output already is")
 
 
 def _add_model(parser: argparse.ArgumentParser, purpose: str = "the encoder") -> None:

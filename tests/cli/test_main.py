@@ -2,21 +2,30 @@
 
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
+import tomllib
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from tiny_commands import save_tiny_encoder, write_shapes
 
+import mrd_hf
 from mrd_hf.cli import classify, output
 from mrd_hf.cli.output import one_line, printable
+from mrd_hf.errors import run_script
 from mrd_hf_cli import parser
-from mrd_hf_cli.main import main, run
-from mrd_hf_cli.parser import make_parser
+from mrd_hf_cli.main import main
+from mrd_hf_cli.parser import make_parser, parse
 
 
+ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("classify", "embed", "index", "search", "render")
 
 
@@ -38,7 +47,7 @@ command.load()()
 
 def test_help_begins_with_examples(capsys):
     with pytest.raises(SystemExit):
-        make_parser().parse_args(["--help"])
+        parse(["--help"])
     shown = capsys.readouterr().out
     for command in COMMANDS:
         assert f"  mrd-hf {command} " in shown
@@ -48,7 +57,7 @@ def test_help_begins_with_examples(capsys):
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as ended:
-        make_parser().parse_args([command, "--help"])
+        parse([command, "--help"])
     assert ended.value.code == 0
     shown = capsys.readouterr().out
     assert f"\n  mrd-hf {command} " in shown and "--json" in shown
@@ -58,16 +67,76 @@ def test_examples_are_understood():
     for text in (parser.DESCRIPTION, parser.CLASSIFY, parser.EMBED, parser.INDEX, parser.SEARCH, parser.RENDER):
         for line in re.findall(r"^  mrd-hf (.*)$", text, re.MULTILINE):
             words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
-            assert make_parser().parse_args(words).command == words[0]
+            assert parse(words).command == words[0]
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["embed", "a"], ["classify", "a"], ["render", "a", "--views", "0"], ["fly"]]
+    "arguments", [[], ["embed", "a"], ["classify", "a"], ["render", "a", "--views", "0"], ["fly"], ["index", "a", "b"]]
 )
 def test_wrong_usage_ends_with_2(arguments, capsys):
     with pytest.raises(SystemExit) as ended:
-        make_parser().parse_args(arguments)
+        parse(arguments)
     assert ended.value.code == 2 and "usage: mrd-hf" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["classify", "a.glb", "--lables", "x,y"], "unrecognized argument: --lables; did you mean --labels?"),
+        (["embed", "a", "-o", "b.parquet", "--batchsize=3"], "--batchsize=3; did you mean --batch-size?"),
+        (["search", "i", "-x", "t"], "unrecognized argument: -x\n"),
+    ],
+)
+def test_a_mistyped_option_is_told_what_it_is_like(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(arguments)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+# For each command: the arguments that are no options and keep their order, and options, each with its value.
+IN_ANY_ORDER = {
+    "classify": (
+        ["a.glb", "folder", "-"],
+        [["--labels", "x,y"], ["--top-k", "3"], ["--template", "a {}"], ["--batch_size=4"], ["--json"]],
+    ),
+    "embed": (["a.glb", "folder"], [["-o", "e.parquet"], ["--model", "m"], ["--overwrite"], ["--up-axis", "z"]]),
+    "index": (["models"], [["-oi"], ["--split", "test"], ["--dataset"], ["--batch-size", "4"]]),
+    "search": (["index", "a red chair"], [["-k", "5"], ["--teacher", "t"], ["--json"], ["--device", "cpu"]]),
+    "render": (["a.glb"], [["--output=a.png"], ["--views", "2"], ["--size", "64"], ["--json"]]),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@given(data=st.data())
+@hypothesis_settings(max_examples=40)
+def test_options_and_other_arguments_come_in_any_order(command, data):
+    others, options = IN_ANY_ORDER[command]
+    parser = make_parser()[1][command]
+    in_order = parser.parse_args([*others, *(word.replace("_", "-") for option in options for word in option)])
+    pieces = data.draw(st.permutations([*options, *([None] * len(others))]))
+    left = iter(others)
+    words = [word for piece in pieces for word in ([next(left)] if piece is None else piece)]
+    assert vars(parse([command, *words])) == vars(in_order) | {"command": command}
+
+
+def test_what_follows_two_hyphens_is_no_option():
+    assert parse(["search", "i", "-k", "2", "--", "-k"]).text == "-k"
+    assert parse(["search", "--", "-i", "--json"]).index == "-i"
+    assert parse(["classify", "--labels", "a_b", "--", "--x_y"]).files == ["--x_y"]
+
+
+def test_the_version_is_one_everywhere(capsys):
+    with pytest.raises(SystemExit) as ended:
+        parse(["--version"])
+    assert ended.value.code == 0 and capsys.readouterr().out == f"mrd-hf {mrd_hf.__version__}\n"
+    assert tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"] == mrd_hf.__version__
+
+
+def test_the_package_runs_as_the_command_does(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["-m", "--help"])
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module("mrd_hf", run_name="__main__", alter_sys=True)
+    assert ended.value.code == 0 and capsys.readouterr().out.startswith("usage: mrd-hf ")
 
 
 def test_an_interruption_ends_with_130(monkeypatch, capsys):
@@ -82,13 +151,20 @@ def test_an_interruption_ends_with_130(monkeypatch, capsys):
     assert capsys.readouterr().err == "interrupted\n"
 
 
+# As a script that imports no torch.
+PRINTING = """
+from mrd_hf_cli.ending import without_traceback
+with without_traceback():
+    for number in range(100_000):
+        print(number)
+"""
 # The command, in which the second file takes forever.
 WAITING = """
 import time
-from mrd_hf.cli import classify
+from mrd_hf.cli import encoder
 from mrd_hf_cli.main import main
-check_size = classify.check_size
-classify.check_size = lambda path: time.sleep(600) if path.endswith("cloud.npy") else check_size(path)
+check_size = encoder.check_size
+encoder.check_size = lambda path: time.sleep(600) if path.endswith("cloud.npy") else check_size(path)
 main()
 """
 
@@ -108,19 +184,62 @@ def test_a_real_interruption_ends_with_130(tmp_path):
     assert process.returncode == 130 and stderr == "interrupted\n"
 
 
+@contextmanager
+def unread_stdout(monkeypatch, **options):
+    """A stdout that nobody reads, as `| head` leaves it when it has seen enough; closing it must raise nothing."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w", **options) as stdout:
+        monkeypatch.setattr(sys, "stdout", stdout)
+        yield
+        monkeypatch.undo()
+
+
 def test_a_closed_pipe_is_no_accident(monkeypatch):
     def prints(options):
         print("a line")
         return 0
 
     monkeypatch.setattr(classify, "run", prints)
-    reading, writing = os.pipe()
-    os.close(reading)  # as `| head` does when it has seen enough
-    with open(writing, "w", buffering=1) as stdout:
-        monkeypatch.setattr(sys, "stdout", stdout)
-        assert run(make_parser().parse_args(["classify", "a", "--labels", "b"])) == 141
-        monkeypatch.undo()
-    # and closing it, as Python does at its end, raised nothing
+    monkeypatch.setattr(output, "set_up_logging", lambda: None)
+    with unread_stdout(monkeypatch), pytest.raises(SystemExit) as ended:
+        main(["classify", "a", "--labels", "b"])
+    assert ended.value.code == 141
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["search", "--help"], ["--version"]])
+def test_help_into_a_closed_pipe_is_none_either(arguments, monkeypatch):
+    with unread_stdout(monkeypatch), pytest.raises(SystemExit) as ended:
+        main(arguments)
+    assert ended.value.code == 141
+
+
+@pytest.mark.parametrize("buffering", [-1, 1])
+def test_nor_is_it_one_of_a_script(buffering, monkeypatch):
+    with unread_stdout(monkeypatch, buffering=buffering), pytest.raises(SystemExit) as ended:
+        run_script(lambda: print("a line"))
+    assert ended.value.code == 141
+
+
+def test_another_closed_pipe_is_not_taken_for_that_of_the_output():
+    def uploads():
+        raise BrokenPipeError("the Hub's end")
+
+    with pytest.raises(BrokenPipeError, match="the Hub's end"):
+        run_script(uploads)
+
+
+@pytest.mark.parametrize(
+    ("program", "unbuffered"),
+    [(["-m", "mrd_hf_cli.main", "--help"], ""), (["-c", PRINTING], ""), (["-c", PRINTING], "1")],
+)
+def test_a_real_closed_pipe_leaves_stderr_clean(program, unbuffered):
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    process = subprocess.Popen(
+        [sys.executable, *program], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
 
 
 @pytest.mark.parametrize(

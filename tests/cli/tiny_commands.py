@@ -10,7 +10,7 @@ from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf_cli.main import run
-from mrd_hf_cli.parser import make_parser
+from mrd_hf_cli.parser import parse
 
 
 def save_tiny_encoder(folder: Path, seed: int = 0) -> Path:
@@ -38,4 +38,4 @@ def write_shapes(folder: Path) -> list[Path]:
 
 def mrd_hf(*arguments: object) -> int:
     """Run the command line in this process; returns its exit code."""
-    return run(make_parser().parse_args([str(argument) for argument in arguments]))
+    return run(parse([str(argument) for argument in arguments]))
