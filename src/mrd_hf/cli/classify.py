@@ -2,14 +2,16 @@
 
 import argparse
 import sys
-from pathlib import Path
+from typing import Any
 
-from transformers import pipeline
+import torch
 
+from ..errors import UserError
+from ..models.pipeline_zero_shot_point_cloud_classification import normalized_class_embeds, rank_labels
 from .encoder import Encoder
 from .labels import chosen_templates, embed_labels, read_class_embeds, read_labels, split_labels
-from .output import print_json, printable, progress, report_failure
-from .shape_files import READING_ERRORS, check_size, find_shapes
+from .output import print_json, printable
+from .shape_files import find_shapes
 
 
 def run(options: argparse.Namespace) -> int:
@@ -26,33 +28,28 @@ def run(options: argparse.Namespace) -> int:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
     else:
         read_class_embeds(options.class_embeds, encoder.width)
-    classifier = pipeline(
-        "zero-shot-point-cloud-classification", model=encoder.model, feature_extractor=encoder.extractor
-    )
+    try:
+        class_embeds = normalized_class_embeds(class_embeds, encoder.width)
+    except ValueError as error:
+        raise UserError(f"{options.class_embeds}: {error}") from None
 
-    results: list[dict] = []
-    num_failed = 0
-    for file in progress(files, "Classifying shapes", quiet=not options.json and sys.stdout.isatty()):
-        try:
-            check_size(file)
-            found = classifier(
-                Path(file),  # a string could be a URL, which the pipeline would fetch
-                candidate_labels=labels,
-                class_embeds=class_embeds,
-                top_k=options.top_k,
-                up_axis=options.up_axis,
-            )
-        except READING_ERRORS as error:
-            results.append({"file": file, "error": report_failure(file, error)})
-            num_failed += 1
-            continue
-        results.append({"file": file, "labels": found})
-        if not options.json:
-            print(printable(file))
-            for label in found:
-                print(f"  {label['score']:7.2%}  {printable(label['label'])}")
+    found: dict[str, list[dict[str, Any]]] = {}
+    failures: list[dict[str, str]] = []
+    # Results that scroll by on a terminal are progress enough.
+    quiet = not options.json and sys.stdout.isatty()
+    batches = encoder.embed_files(
+        files, options.up_axis, options.batch_size, failures, "Classifying shapes", quiet=quiet
+    )
+    for names, embeds in batches:
+        for file, embed in zip(names, torch.from_numpy(embeds), strict=True):
+            found[file] = rank_labels(embed, labels, class_embeds, encoder.config.logit_scale, options.top_k)
+            if not options.json:
+                print(printable(file))
+                for label in found[file]:
+                    print(f"  {label['score']:7.2%}  {printable(label['label'])}")
     if options.json:
-        print_json(results)
-    if num_failed:
-        print(f"{num_failed} of {len(files)} files failed.", file=sys.stderr)
-    return 1 if num_failed else 0
+        failed = {failure["file"]: failure for failure in failures}
+        print_json([{"file": file, "labels": found[file]} if file in found else failed[file] for file in files])
+    if failures:
+        print(f"{len(failures)} of {len(files)} files failed.", file=sys.stderr)
+    return 1 if failures else 0

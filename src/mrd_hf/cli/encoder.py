@@ -94,35 +94,52 @@ class Encoder:
         return self.extractor(path, up_axis=up_axis)["point_values"]
 
     def embed_files(
-        self, files: Sequence[str], up_axis: UpAxis, batch_size: int, failures: list[dict[str, str]]
+        self,
+        files: Sequence[str],
+        up_axis: UpAxis,
+        batch_size: int,
+        failures: list[dict[str, str]],
+        what: str = "Embedding shapes",
+        quiet: bool = False,
     ) -> Iterator[tuple[list[str], np.ndarray]]:
-        """Embed files, with a progress bar; what cannot be read is reported and left out.
+        """Embed files, with a progress bar; what cannot be read or embedded is reported and left out.
 
         Args:
             files (sequence of `str`)
             up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them.
-            batch_size (`int`): Shapes to encode at once.
+            batch_size (`int`):
+                Shapes to encode at once, at most: the first batches are of 1, 2, 4 ... shapes, so that something is
+                seen at once.
             failures (`list[dict]`): Gets `file` and `error` of each file that is left out.
+            what (`str`), quiet (`bool`): See [`progress`].
 
         Yields:
             `tuple(list[str], np.ndarray)`: files, and their embeddings, float32 of shape `(len(files), width)`.
         """
         names: list[str] = []
         values: list[torch.Tensor] = []
-        for file in progress(files, "Embedding shapes"):
+        size = 1
+        for file in progress(files, what, quiet):
             try:
                 values.append(self.read(file, up_axis))
                 names.append(file)
             except READING_ERRORS as error:
                 failures.append({"file": file, "error": report_failure(file, error)})
-            if len(names) == batch_size:
-                yield names, self._encode(values)
-                names, values = [], []
+            if len(names) == min(size, batch_size):
+                yield self._encode(names, values, failures)
+                names, values, size = [], [], 2 * size
         if names:
-            yield names, self._encode(values)
+            yield self._encode(names, values, failures)
 
-    def _encode(self, values: list[torch.Tensor]) -> np.ndarray:
-        return encode_shapes(self.model, [torch.cat(values)]).numpy()
+    def _encode(
+        self, names: list[str], values: list[torch.Tensor], failures: list[dict[str, str]]
+    ) -> tuple[list[str], np.ndarray]:
+        embeds = encode_shapes(self.model, [torch.cat(values)]).numpy()
+        finite = np.isfinite(embeds).all(axis=1)
+        for place in np.flatnonzero(~finite).tolist():
+            error = ValueError("its embedding is not finite; look for coordinates that are out of bounds.")
+            failures.append({"file": names[place], "error": report_failure(names[place], error)})
+        return [name for name, good in zip(names, finite, strict=True) if good], embeds[finite]
 
 
 def _weights_digest(folder: Path) -> str:

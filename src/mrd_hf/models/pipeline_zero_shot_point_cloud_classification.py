@@ -123,7 +123,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             postprocess["templates"] = (template,) if isinstance(template, str) else tuple(template)
             check_templates(postprocess["templates"])
         if (class_embeds := parameters.pop("class_embeds", None)) is not None:
-            postprocess["class_embeds"] = _checked_embeds(class_embeds, self.encoder_config.embedding_size)
+            postprocess["class_embeds"] = normalized_class_embeds(class_embeds, self.encoder_config.embedding_size)
         if (top_k := parameters.pop("top_k", None)) is not None:
             if operator.index(top_k) < 1:
                 raise ValueError(f"top_k must be at least 1, got {top_k}.")
@@ -148,14 +148,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
                 "give one row for each."
             )
         scale = self.encoder_config.logit_scale
-        shape_embed = normalize(model_outputs["point_embeds"][0], dim=-1)
-        cosines = class_embeds @ shape_embed
-        scores = ((DEFAULT_LOGIT_SCALE if scale is None else scale) * cosines).softmax(dim=0)
-        order = cosines.argsort(descending=True, stable=True)[:top_k].tolist()
-        return [
-            {"label": candidate_labels[i], "score": score}
-            for i, score in zip(order, scores[order].tolist(), strict=True)
-        ]
+        return rank_labels(model_outputs["point_embeds"][0], candidate_labels, class_embeds, scale, top_k)
 
     def _embed_labels(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
         """Normalised embeddings, `(len(labels), width)`, of which only those not yet known are computed."""
@@ -176,6 +169,31 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
         return embeds
 
 
+def rank_labels(
+    point_embed: torch.Tensor,
+    labels: Sequence[str],
+    class_embeds: torch.Tensor,
+    logit_scale: float | None,
+    top_k: int | None = None,
+) -> list[dict[str, str | float]]:
+    """What a shape may be, the likeliest label first; in the order of the labels where equal.
+
+    Args:
+        point_embed (`torch.Tensor` of shape `(width,)`): The shape's embedding.
+        labels (sequence of `str`)
+        class_embeds (`torch.Tensor` of shape `(num_labels, width)`): Of the labels, L2-normalised.
+        logit_scale (`float`, *optional*): The encoder's scale of cosines; default: CLIP's.
+        top_k (`int`, *optional*): How many labels to return; default: all.
+
+    Returns:
+        `list` of `{"label": str, "score": float}`, whose scores add up to 1 over all labels.
+    """
+    cosines = class_embeds @ normalize(point_embed, dim=-1)
+    scores = ((DEFAULT_LOGIT_SCALE if logit_scale is None else logit_scale) * cosines).softmax(dim=0)
+    order = cosines.argsort(descending=True, stable=True)[:top_k].tolist()
+    return [{"label": labels[i], "score": score} for i, score in zip(order, scores[order].tolist(), strict=True)]
+
+
 def _checked_labels(labels: Any) -> tuple[str, ...]:
     if not isinstance(labels, (Sequence, np.ndarray)) or isinstance(labels, (str, bytes)):
         raise ValueError(f"candidate_labels must be a list of strings, got {labels!r}.")
@@ -187,8 +205,12 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _checked_embeds(embeds: Any, width: int) -> torch.Tensor:
-    """Embeddings of classes, normalised, in float32 on the CPU."""
+def normalized_class_embeds(embeds: Any, width: int) -> torch.Tensor:
+    """Embeddings of classes, normalised, in float32 on the CPU.
+
+    Raises:
+        ValueError: They are of another shape or width, or one is zero or not finite.
+    """
     embeds = embeds if isinstance(embeds, torch.Tensor) else torch.as_tensor(np.asarray(embeds))
     embeds = embeds.detach().float().cpu()
     if embeds.ndim != 2:
