@@ -47,6 +47,13 @@ def whole_file(file: Path) -> Iterator[BinaryIO]:
         raise UserError(message, exit_code=1) from error
 
 
+def check_vacant(file: Path, overwrite: bool) -> None:
+    """Raise a [`UserError`] if a file, or a folder with something in it, would be replaced that may not be."""
+    if overwrite or not (file.exists() or file.is_symlink()) or (file.is_dir() and not any(file.iterdir())):
+        return
+    raise UserError(f"{file} exists; replace it with --overwrite, or name another place.")
+
+
 def remove_partial(file: Path) -> None:
     """Remove what runs that were killed while they wrote `file` left beside it."""
     for partial in file.parent.glob(f"{partial_prefix(file)}*"):

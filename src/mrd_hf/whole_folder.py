@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import UserError
+
 
 @contextmanager
 def whole_folder(folder: Path) -> Iterator[Path]:
@@ -27,6 +29,21 @@ def whole_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise a [`UserError`] if a folder that is there cannot be written to, or one that is not cannot be made.
+
+    For work that takes long before it writes anything.
+    """
+    place = folder.absolute()
+    while not place.exists() and place != place.parent:
+        place = place.parent
+    what = f"cannot write to {folder}" if place == folder.absolute() else f"cannot make the folder {folder}"
+    if not place.is_dir():
+        raise UserError(f"{what}: {place} is a file; name another place.")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise UserError(f"{what}: no permission to write to {place}; see to that, or name another place.")
 
 
 def flush_to_disk(folder: Path) -> None:

@@ -1,5 +1,6 @@
 """What the sub-commands print, write and refuse."""
 
+import errno
 import json
 import os
 import shutil
@@ -14,9 +15,11 @@ from PIL import Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
 from tiny_triplets import save_tiny_triplets, tiny_rows
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.cli import encoder, render
+from mrd_hf.evaluation.encoding import encode_shapes
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.search import ShapeIndex
 from mrd_hf.teacher import Teacher
@@ -108,12 +111,64 @@ def test_classify_reports_a_bad_file_and_goes_on(work, tmp_path, capsys):
     assert err.count("bad.ply: cannot be read") == 1 and "1 of 2 files failed" in err
 
 
-def test_up_axis_is_passed_on(work, capsys):
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_classify_in_batches_is_the_pipeline_on_one_shape_after_another(work, tmp_path, capsys, batch_size):
+    """With a bad file among them, which fails alone; the results are in the order of the files."""
+    rng = np.random.default_rng(1)
+    for number in range(9):
+        np.save(tmp_path / f"{number}.npy", rng.standard_normal((300, 3)))
+    (tmp_path / "4.npy").write_bytes(b"nonsense")
+    arguments = ["--labels", "mug,a,zebra", "--model", work / "encoder", "--batch-size", batch_size]
+    assert mrd_hf("classify", tmp_path, *arguments, "--json") == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [result["file"] for result in found] == [str(tmp_path / f"{number}.npy") for number in range(9)]
+    classifier = pipeline("zero-shot-point-cloud-classification", model=str(work / "encoder"))
+    for number, result in enumerate(found):
+        if number == 4:
+            assert result.keys() == {"file", "error"}
+            continue
+        expected = classifier(result["file"], candidate_labels=["mug", "a", "zebra"])
+        # As texts and shapes of chance are all alike, rounding may change the labels' order.
+        scores = {label["label"]: label["score"] for label in expected}
+        assert {label["label"]: label["score"] for label in result["labels"]} == pytest.approx(scores, abs=1e-6)
+
+
+def test_classify_encodes_in_batches_and_shows_the_first_results_at_once(work, tmp_path, capsys, monkeypatch):
+    for number in range(12):
+        np.save(tmp_path / f"{number:02}.npy", np.random.default_rng(number).standard_normal((300, 3)))
+    sizes, shown = [], []
+
+    def encode(model, batches):
+        sizes.extend(len(batch) for batch in batches)
+        shown.append(capsys.readouterr().out.count(".npy"))
+        return encode_shapes(model, batches)
+
+    monkeypatch.setattr(encoder, "encode_shapes", encode)
+    arguments = ["--labels", "mug,a", "--model", work / "encoder", "--batch_size", 4]
+    assert mrd_hf("classify", tmp_path, *arguments) == 0
+    assert sizes == [1, 2, 4, 4, 1] and shown == [0, 1, 2, 4, 4]
+
+
+def test_an_embedding_that_is_not_finite_is_a_failure(work, tmp_path, capsys, monkeypatch):
+    def encode(model, batches):
+        embeds = encode_shapes(model, batches)
+        embeds[0] = torch.nan
+        return embeds
+
+    monkeypatch.setattr(encoder, "encode_shapes", encode)
+    out = tmp_path / "e.parquet"
+    assert mrd_hf("embed", work / "shapes", "-o", out, "--model", work / "encoder") == 1
+    assert len(pq.read_table(out)) == 4 - 3  # the first of batches of 1, 2 and 1
+    assert "ball.ply: its embedding is not finite" in capsys.readouterr().err
+
+
+def test_up_axis_is_passed_on(work, tmp_path, capsys):
     file = work / "shapes" / "box.glb"
     found = {}
     for axis in ("y", "z"):
-        mrd_hf("embed", file, "-o", work / f"{axis}.parquet", "--model", work / "encoder", "--up-axis", axis)
-        found[axis] = np.stack(pq.read_table(work / f"{axis}.parquet")["embedding"].to_pylist())
+        out = tmp_path / f"{axis}.parquet"
+        assert mrd_hf("embed", file, "-o", out, "--model", work / "encoder", "--up-axis", axis) == 0
+        found[axis] = np.stack(pq.read_table(out)["embedding"].to_pylist())
         np.testing.assert_allclose(found[axis], embeds_of(work, [file], up_axis=axis), atol=1e-6)
     assert np.abs(found["y"] - found["z"]).max() > 1e-4
 
@@ -151,7 +206,7 @@ def test_embed_leaves_bad_files_out_and_all_bad_writes_nothing(work, tmp_path, c
     ]
     assert "2 of 3 files failed" in err
     before = (tmp_path / "out.parquet").read_bytes()
-    assert mrd_hf("embed", tmp_path / "a.ply", *common) == 1
+    assert mrd_hf("embed", tmp_path / "a.ply", *common, "--overwrite") == 1
     assert "none of 1 files could be embedded" in capsys.readouterr().err
     assert (tmp_path / "out.parquet").read_bytes() == before
     assert sorted(file.name for file in tmp_path.iterdir()) == ["a.ply", "b.npy", "out.parquet"]
@@ -212,7 +267,7 @@ def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, c
     rows = [*tiny_rows(3, seed=0), *tiny_rows(2, seed=1)]
     assert {row: item["id"] for row, item in items.items()} == dict(enumerate(row["id"] for row in rows))
     assert items[0].keys() == {"id", "source", "name", "category", "license", "creator", "label"}
-    assert mrd_hf(*common, "--split", "test") == 0
+    assert mrd_hf(*common, "--split", "test", "--overwrite") == 0
     assert len(ShapeIndex.open(tmp_path / "i")) == 2
     capsys.readouterr()
     assert mrd_hf("search", tmp_path / "i", "a", "-k", 1) == 0
@@ -268,7 +323,8 @@ def test_render_draws_a_strip_of_views(work, tmp_path, capsys, name, views, size
     assert min(shares[:views]) > 0.05 and max(shares[views:], default=0) == 0
     assert len({cell.tobytes() for cell in cells[:views]}) == views
     first = out.read_bytes()
-    mrd_hf("render", work / "shapes" / name, "-o", out, "--views", views, "--size", size)
+    again = ["-o", out, "--views", views, "--size", size, "--overwrite"]
+    assert mrd_hf("render", work / "shapes" / name, *again) == 0
     assert out.read_bytes() == first
 
 
@@ -290,13 +346,71 @@ def test_render_shows_colors_and_the_right_way_up(tmp_path):
         assert is_blue[44:].sum() > 200 and not is_blue[:36].any()
 
 
+def test_nothing_is_replaced_in_silence(work, tmp_path, capsys):
+    out = {"embed": tmp_path / "e.parquet", "index": tmp_path / "i", "render": tmp_path / "r.png"}
+    model = ["--model", work / "encoder"]
+    commands = {
+        "embed": [work / "shapes", *model],
+        "index": [work / "shapes", *model],
+        "render": [work / "shapes" / "cloud.npy", "--views", 1, "--size", 32],
+    }
+    for command, arguments in commands.items():
+        words = [command, *arguments, "-o", out[command]]
+        assert mrd_hf(*words) == 0
+        before = {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()}
+        capsys.readouterr()
+        assert mrd_hf(*words) == 2
+        message = f"error: {out[command]} exists; replace it with --overwrite, or name another place.\n"
+        assert capsys.readouterr().err == message
+        assert {file: file.read_bytes() for file in sorted(tmp_path.rglob("*")) if file.is_file()} == before
+        if command != "render":  # a folder that is empty is nothing to lose
+            changed = [command, work / "shapes" / "cloud.npy" if command == "embed" else work / "one", *model]
+            shutil.copytree(work / "shapes" / "more", work / "one", dirs_exist_ok=True)
+            assert mrd_hf(*changed, "-o", out[command], "--overwrite") == 0
+            after = out[command] if command == "embed" else out[command] / "embeds.npy"
+            assert after.read_bytes() != before.get(after)
+
+
+def test_a_place_that_cannot_be_written_is_said_in_a_line(work, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    inside = tmp_path / "file" / "inside"
+    model = ["--model", work / "encoder"]
+    for words in (
+        ["embed", work / "shapes", *model, "-o", f"{inside}.parquet"],
+        ["index", work / "shapes", *model, "-o", inside],
+        ["render", work / "shapes" / "cloud.npy", "--views", 1, "--size", 32, "-o", f"{inside}.png"],
+    ):
+        assert mrd_hf(*words) in (1, 2)
+        err = capsys.readouterr().err.removesuffix("\n").rpartition("\n")[2]
+        assert err.startswith("error: cannot ") and str(tmp_path / "file") in err
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]
+
+
+def test_the_systems_refusals_are_errors_of_one_line(monkeypatch, capsys):
+    def refused(options):
+        raise PermissionError(errno.EACCES, "Permission denied", "/somewhere/secret")
+
+    monkeypatch.setattr(render, "run", refused)
+    assert mrd_hf("render", "a.glb") == 1
+    assert capsys.readouterr().err == (
+        "error: /somewhere/secret: Permission denied; see to its permissions, or name another place.\n"
+    )
+
+    def mistaken(options):
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "ours")
+
+    monkeypatch.setattr(render, "run", mistaken)
+    with pytest.raises(FileNotFoundError):
+        mrd_hf("render", "a.glb")
+
+
 def test_render_does_not_replace_what_nobody_named(work, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     file = work / "shapes" / "cloud.npy"
     assert mrd_hf("render", file, "--views", 1, "--size", 32, "--json") == 0
     assert json.loads(capsys.readouterr().out) == {"output": "cloud-views.png", "views": 1}
     assert mrd_hf("render", file) == 2
-    assert "cloud-views.png exists; say with --output" in capsys.readouterr().err
+    assert "cloud-views.png exists; replace it with --overwrite" in capsys.readouterr().err
 
 
 # What is wrong with the input

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
-from ..whole_file import whole_file
+from ..whole_file import check_vacant, whole_file
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
 from .encoder import Encoder
 from .output import print_json, printable
@@ -17,6 +17,7 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output)
     if output.suffix.lower() != ".parquet" or output.is_dir():
         raise UserError(f"--output {output}: expected a file with the suffix .parquet.")
+    check_vacant(output, options.overwrite)
     files = find_shapes(options.files)
     encoder = Encoder.load(options.model, options.revision, options.device)
     failures: list[dict[str, str]] = []

@@ -15,6 +15,9 @@ from ..data.triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS
 from ..errors import UserError
 from ..evaluation.encoding import encode_dataset
 from ..search import ShapeIndex
+from ..search.shape_index import check_replaceable
+from ..whole_file import check_vacant
+from ..whole_folder import check_writable
 from .embedding_table import EmbeddingFacts, open_embeddings
 from .encoder import Encoder
 from .output import print_json, printable
@@ -32,6 +35,9 @@ def run(options: argparse.Namespace) -> int:
     failures: list[dict[str, str]] = []
     if options.split is not None and not options.dataset:
         raise UserError("--split is for a --dataset.")
+    check_replaceable(output)
+    check_vacant(output, options.overwrite)
+    check_writable(output.parent)
     if options.dataset:
         index = _index_dataset(source, output, options)
     elif source.lower().endswith(".parquet"):

@@ -15,7 +15,7 @@ from ..errors import UserError
 from ..evaluation.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
 from ..models.mesh_loading import TexturedMesh, load_shape
-from ..whole_file import whole_file
+from ..whole_file import check_vacant, whole_file
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis, check_size
 
@@ -38,8 +38,7 @@ def run(options: argparse.Namespace) -> int:
     output = Path(options.output or f"{path.stem}-views.png")
     if output.suffix.lower() != ".png" or output.is_dir():
         raise UserError(f"--output {output}: expected a file with the suffix .png.")
-    if options.output is None and output.exists():
-        raise UserError(f"{output} exists; say with --output where to write.")
+    check_vacant(output, options.overwrite)
     if options.views * options.size**2 > MAX_PIXELS:
         raise UserError(
             f"--views {options.views} of --size {options.size} are over {MAX_PIXELS:,} pixels; ask for less."

@@ -123,7 +123,7 @@ class ShapeIndex:
                 f"embeddings of shape {embeds.shape}, {embeds.dtype}, for {len(items)} items; expected floats of "
                 f"shape ({len(items)}, width) and at least one."
             )
-        _check_replaceable(folder)
+        check_replaceable(folder)
         facts = {
             "version": VERSION,
             "model": model,
@@ -211,7 +211,7 @@ class ShapeIndex:
         return found
 
 
-def _check_replaceable(folder: Path) -> None:
+def check_replaceable(folder: Path) -> None:
     """Raise a [`UserError`] if something else than an index would be lost."""
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file()):
         raise UserError(f"{folder} exists and is no index; it is left as it is. Give another folder.")
