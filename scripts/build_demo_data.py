@@ -55,8 +55,7 @@ def read_teacher(folder: Path, name: str) -> list[dict]:
 
 
 def demo_features(width: int) -> Features:
-    extra = {"model": sweethome3d_features()["model"], "label": Value("string"), "split": Value("string")}
-    return Features({**triplet_features(embedding_dim=width), **extra})
+    return Features({**triplet_features(embedding_dim=width), **sweethome3d_features(), "split": Value("string")})
 
 
 def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) -> list[dict]:
@@ -80,7 +79,7 @@ def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) ->
                 "teacher": TEACHER,
                 "teacher_revision": None,
                 "image_backend": None,
-                "label": embedded["label"],
+                "category": embedded["label"],
                 "split": embedded["split"],
             }
         )

@@ -15,7 +15,7 @@ NAMES = ("chair", "mug", "lamp", "table")
 
 
 def tiny_rows(count: int, num_points: int = 96, seed: int = 0) -> list[dict]:
-    """Rows of the triplet schema with an image, two texts and cached embeddings, and a label."""
+    """Rows of the triplet schema with an image, two texts and cached embeddings, and a column of its own, `shelf`."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(count):
@@ -32,7 +32,7 @@ def tiny_rows(count: int, num_points: int = 96, seed: int = 0) -> list[dict]:
                 "id": f"tiny/{name}-{i}",
                 "source": "test",
                 "name": name,
-                "category": "things" if i % 2 else "stuff",
+                "category": name,
                 "license": "CC0-1.0",
                 "creator": "nobody",
                 "points": (points / np.linalg.norm(points, axis=1).max()).astype(np.float16),
@@ -44,7 +44,7 @@ def tiny_rows(count: int, num_points: int = 96, seed: int = 0) -> list[dict]:
                 "teacher": "a-teacher",
                 "teacher_revision": None,
                 "image_backend": "AnImageProcessor",
-                "label": name,
+                "shelf": "A",
             }
         )
     return rows
@@ -57,7 +57,7 @@ def save_tiny_triplets(
 
     `without` names columns to leave out; `broken` is a row of train whose cached image embedding is not finite.
     """
-    features = {**triplet_features(embedding_dim=WIDTH), "label": Value("string")}
+    features = {**triplet_features(embedding_dim=WIDTH), "shelf": Value("string")}
     features = Features({name: feature for name, feature in features.items() if name not in without})
     (folder / "data").mkdir(parents=True, exist_ok=True)
     for split, count, seed in (("train", train, 0), ("test", test, 1)):

@@ -46,7 +46,9 @@ class Collection:
         names = table["name"][:] if "name" in table.column_names else self.ids
         self.names: list[str] = [found or shape_id for found, shape_id in zip(names, self.ids, strict=True)]
         self.credits = _credits(table)
-        self.labels: list[str | None] = table["label"][:] if "label" in table.column_names else [None] * len(table)
+        self.categories: list[str | None] = [None] * len(table)
+        if "category" in table.column_names:
+            self.categories = table["category"][:]
         self.shapes = table.select_columns(["points", "colors"]).with_format("numpy")
         self._images = table.select_columns(["images"])
         has_embeds = "image_embeds" in table.column_names
@@ -77,14 +79,16 @@ class Collection:
         return Shape(np.concatenate([points, colors], axis=1), cloud_view(points, colors, up_axis), [])
 
     def spread(self, count: int) -> list[int]:
-        """Rows to offer: of each label in turn the first, those of the last split before the others."""
-        by_label: dict[str, list[int]] = {}
+        """Rows to offer: of each category in turn the first, those of the last split before the others."""
+        by_category: dict[str, list[int]] = {}
         for row in range(len(self) - 1, -1, -1):
-            label = self.labels[row]
-            if label is not None:
-                by_label.setdefault(label, []).append(row)
+            category = self.categories[row]
+            if category is not None:
+                by_category.setdefault(category, []).append(row)
         turns = sorted(
-            (turn, label, row) for label, rows in by_label.items() for turn, row in enumerate(reversed(rows[-200:]))
+            (turn, category, row)
+            for category, rows in by_category.items()
+            for turn, row in enumerate(reversed(rows[-200:]))
         )
         return [row for _, _, row in turns[:count]]
 

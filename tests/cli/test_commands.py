@@ -266,7 +266,7 @@ def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, c
     items = {hit.row: hit.item for hit in index.search(np.ones((1, CLIP_WIDTH)), 5)[0]}
     rows = [*tiny_rows(3, seed=0), *tiny_rows(2, seed=1)]
     assert {row: item["id"] for row, item in items.items()} == dict(enumerate(row["id"] for row in rows))
-    assert items[0].keys() == {"id", "source", "name", "category", "license", "creator", "label"}
+    assert items[0].keys() == {"id", "source", "name", "category", "license", "creator", "shelf"}
     assert mrd_hf(*common, "--split", "test", "--overwrite") == 0
     assert len(ShapeIndex.open(tmp_path / "i")) == 2
     capsys.readouterr()

@@ -47,7 +47,7 @@ def test_schema(demo):
     check_columns(features, SHAPE_COLUMNS + SOURCE_COLUMNS + EMBEDDING_COLUMNS, "demo data")
     # It was made before these columns were.
     later = {"schema_version", *TEACHER_COLUMNS}
-    assert set(features) == {*triplet_features(embedding_dim=384), "model", "label", "split"} - later
+    assert set(features) == {*triplet_features(embedding_dim=384), "model", "catalog_category", "split"} - later
     assert len(set(every(demo, "teacher"))) == 1
 
 
@@ -96,9 +96,10 @@ def test_images_and_texts(demo):
         assert len(row) == 1 and max(row[0].size) <= 256
 
 
-def test_class_texts_are_the_labels_and_not_mixed_in(demo, class_texts):
-    labels = [label for label in every(demo, "label") if label is not None]
-    assert len(labels) == 389 and set(labels) <= set(class_texts["label"])
+def test_class_texts_are_the_categories_and_not_mixed_in(demo, class_texts):
+    categories = [category for category in every(demo, "category") if category is not None]
+    assert len(categories) == 389 and set(categories) <= set(class_texts["label"])
+    assert len(set(every(demo, "catalog_category"))) == 12 and None not in every(demo, "catalog_category")
     embeds = np.array(class_texts["text_embed"])
     assert embeds.shape == (34, 384) and np.linalg.norm(embeds, axis=1) == pytest.approx(1, abs=2e-3)
 

@@ -33,7 +33,8 @@ def test_rows_follow_the_schema(library, tmp_path):
     assert data["id"][:] == ["Tiny/box", "Tiny/turned", "Tiny/bare"]
     assert set(data["source"]) == {"sweethome3d"} and set(data["license"]) == {"CC-BY-3.0-US"}
     row = data[0]
-    assert (row["name"], row["category"], row["model"]) == ("Boîte 5€", "Kitchen", "/tiny/box/box.obj")
+    assert (row["name"], row["model"]) == ("Boîte 5€", "/tiny/box/box.obj")
+    assert (row["category"], row["catalog_category"]) == (None, "Kitchen")  # which says where, not what
     assert row["texts"] == [
         {"text": "Boîte 5€", "source": "name"},
         {"text": "boîte 5€, crate, storage", "source": "caption"},

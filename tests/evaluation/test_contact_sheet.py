@@ -121,7 +121,7 @@ def test_height_follows_the_number_of_shapes(tmp_path, held_out, dataset, point_
 
 
 def test_nothing_labeled(tmp_path, held_out, dataset, point_embeds):
-    with pytest.raises(ValueError, match="no held-out shape has a label"):
+    with pytest.raises(ValueError, match="no held-out shape has a category"):
         write_contact_sheet(tmp_path / "sheet.png", dataset, point_embeds, replace(held_out, labels=np.full(7, -1)))
 
 

@@ -161,7 +161,7 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
     [("--few_shot", "too few shapes a class for --few_shot"), ("--linear_probe", "needs shapes of two classes")],
 )
 def test_what_the_labels_do_not_allow_is_said_before_the_encoding(tmp_path, flag, message):
-    data = save_tiny_triplets(tmp_path / "unlabeled", without=("label",))
+    data = save_tiny_triplets(tmp_path / "unlabeled", without=("category",))
     finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH), data, tmp_path / "out", flag)
     assert finished.returncode == 2
     assert message in finished.stderr and "Encoding" not in finished.stderr

@@ -64,6 +64,18 @@ def test_neighbors_are_of_shapes_with_a_category():
     assert neighbor_scores(embeds, ["seat", None, None, None, None]) == []
 
 
+def test_a_shape_alone_in_its_category_is_no_query_but_is_met_by_others():
+    embeds = np.array([[1, 0], [0, 1], [0.9, 0.1], [0.1, 0.9]])
+    scores = by_key(neighbor_scores(embeds, ["seat", "seat", "light", None], embeds))
+    nearest, precision = scores["same_category_neighbor"], scores["shape_to_shape_map"]
+    # The first seat meets the light before the other one, which meets the light first as well.
+    np.testing.assert_array_equal(nearest.outcomes, [0, 0, np.nan, np.nan])
+    np.testing.assert_array_equal(precision.outcomes, [1 / 2, 1 / 2, np.nan, np.nan])
+    assert (nearest.num_shapes, nearest.chance, nearest.teacher) == (2, 1 / 2, 0)
+    assert (precision.chance, precision.teacher) == (pytest.approx((1 + 1 / 2) / 2), 1 / 2)
+    assert neighbor_scores(embeds, ["seat", "light", "bed", None]) == []
+
+
 def test_a_probe_is_scored_on_classes_that_it_has_seen():
     train = np.repeat([0, 1, -1], 10)
     test = np.array([0, 0, 1, 2, -1])

@@ -264,8 +264,11 @@ def find_license(text: str) -> str | None:
 
 
 def sweethome3d_features() -> Features:
-    """The triplet schema, and `model`: the model's path inside its library, as in the catalogue."""
-    return Features({**triplet_features(), "model": Value("string")})
+    """The triplet schema, and from the catalogue `model`, the model's path inside its library, and `catalog_category`.
+
+    The latter says where a thing is used (Kitchen, Bedroom), not what it is, so `category` stays null.
+    """
+    return Features({**triplet_features(), "model": Value("string"), "catalog_category": Value("string")})
 
 
 def prepare_sweethome3d(
@@ -346,7 +349,7 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
         "id": shape_id,
         "source": "sweethome3d",
         "name": entry.name,
-        "category": entry.category or None,
+        "category": None,
         "license": library.license_of(entry),
         "creator": library.creator_of(entry),
         "points": normalize_points(points).astype(np.float16),
@@ -354,6 +357,7 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
         "images": [{"bytes": icon, "path": None}],
         "texts": [{"text": entry.name, "source": "name"}, {"text": entry.caption, "source": "caption"}],
         "model": entry.model,
+        "catalog_category": entry.category or None,
     }
     return PreparedShape(shape_id, row, warnings=mesh.warnings)
 

@@ -6,7 +6,7 @@
 | `id` | string | unique within the dataset, e.g. `BlendSwap-CC-0/armchair` |
 | `source` | string | where the shape comes from, e.g. `sweethome3d` |
 | `name` | string | the object's name as its source gives it |
-| `category` | string | the source's category, or null |
+| `category` | string | the class that the shape belongs to, or null where it is unknown |
 | `license`, `creator` | string | SPDX identifier of the licence, and whom to credit |
 | `points` | float16 or float32 (num_points, 3) | surface points, centred, in the unit sphere, y up, in random order |
 | `colors` | uint8 (num_points, 3) | sRGB colour of each point |
@@ -26,7 +26,9 @@ Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
 Datasets from before the last two columns load all the same. Where a source publishes embeddings of pictures and not
 the pictures (OpenShape), `images` is empty.
 
-Further columns (a dataset's own labels, say) are kept and ignored.
+`category` is what zero-shot evaluation, linear probe, few-shot and same-category neighbours go by.
+
+Further columns are kept and ignored.
 """
 
 from collections.abc import Iterable

@@ -37,7 +37,7 @@ RIGHT_BAR, WRONG_BAR = "#bfe3d6", "#e6e8ec"
 def write_contact_sheet(
     path: str | Path, dataset: Dataset, point_embeds: Embeddings, held_out: HeldOutSet, count: int = 24
 ) -> None:
-    """Write a PNG of labelled held-out shapes, each with its name and the three nearest classes.
+    """Write a PNG of held-out shapes that have a category, each with its name and the three nearest classes.
 
     Beside each class stands its cosine, also as a bar; the right class is green and has a check mark. Where it is not
     among the three, a fourth line says at which place it came. The same input gives the same bytes.
@@ -50,16 +50,16 @@ def write_contact_sheet(
         point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
             In the order of the dataset.
         held_out ([`HeldOutSet`]):
-            Names, labels and classes.
+            Names, categories and classes.
         count (`int`, defaults to 24):
-            How many shapes to show, if there are as many with a label.
+            How many shapes to show, if there are as many with a category.
 
     Raises:
-        ValueError: If no shape has a label.
+        ValueError: If no shape has a category.
     """
     rows = choose_shapes(held_out.labels, count)
     if len(rows) == 0:
-        raise ValueError("no held-out shape has a label, so there is nothing to show on a contact sheet")
+        raise ValueError("no held-out shape has a category, so there is nothing to show on a contact sheet")
     result = classify_labeled(point_embeds, held_out)
     row_in_result = {row: index for index, row in enumerate(held_out.labeled)}
     clouds = dataset.select_columns(["points", "colors"]).with_format("numpy")

@@ -22,14 +22,14 @@ NO_LABEL = -1
 
 @dataclass(frozen=True)
 class HeldOutSet:
-    """What shape embeddings are scored against: labels, and the teacher's embeddings.
+    """What shape embeddings are scored against: categories, and the teacher's embeddings.
 
     Args:
         ids (`list[str]`): One a shape, unique.
         names (`list[str]`): A name for each shape, which may repeat: the text of source `name`, or the class.
-        categories (`list[str | None]`): The source's category of each shape.
-        labels (`np.ndarray` of shape `(num_shapes,)`): Index into `class_names`; -1 where a shape has no label.
-        class_names (`list[str]`): The classes of zero-shot classification; empty without labels.
+        categories (`list[str | None]`): The class that each shape belongs to; None where it is unknown.
+        labels (`np.ndarray` of shape `(num_shapes,)`): Each category's place in `class_names`; -1 where there is none.
+        class_names (`list[str]`): The classes of zero-shot classification; empty without class texts.
         class_embeds (`np.ndarray` of shape `(num_classes, width)`): The teacher's embedding of each class.
         image_embeds (`np.ndarray` of shape `(num_shapes, width)`, *optional*):
             The teacher's embedding of each first image.
@@ -53,8 +53,8 @@ class HeldOutSet:
 
         Args:
             dataset (`datasets.Dataset`):
-                With the teacher's embeddings, and optionally a column `label` of class names (null where a shape has
-                none).
+                With the teacher's embeddings, and optionally a column `category` of class names (null where it is
+                unknown).
             class_texts (`str` or `Path`, *optional*):
                 Parquet file with the columns `label` and `text_embed`, one row a class. Without it there is no
                 zero-shot classification.
@@ -62,7 +62,7 @@ class HeldOutSet:
                 What messages call the dataset.
 
         Raises:
-            UserError: If a column is missing, or a shape lacks an image, a name or a known label.
+            UserError: If a column is missing, or a shape lacks an image or a name, or has a category that is no class.
         """
         check_columns(dataset.features, ["id", "texts", *EMBEDDING_COLUMNS], name)
         ids = list(dataset["id"])
@@ -80,21 +80,26 @@ class HeldOutSet:
 
         class_names: list[str] = []
         class_embeds = np.zeros((0, width), dtype=np.float32)
+        categories: list[str | None] = [None] * len(ids)
+        if "category" in dataset.features:
+            categories = list(dataset["category"])
         labels = np.full(len(ids), NO_LABEL)
-        if class_texts is not None and "label" in dataset.features:
+        if class_texts is not None and any(category is not None for category in categories):
             class_names = read_labels(Path(class_texts))
             class_embeds = load_class_embeddings(class_texts, class_names)
             _check_width(class_embeds, width, class_texts, name)
-            index_of: dict[str | None, int] = {label: index for index, label in enumerate(class_names)}
+            index_of: dict[str | None, int] = {of_class: index for index, of_class in enumerate(class_names)}
             index_of[None] = NO_LABEL
-            for row_index, label in enumerate(dataset["label"]):
-                if label not in index_of:
-                    raise UserError(f"{name}: shape '{ids[row_index]}' has the label '{label}', not in {class_texts}.")
-                labels[row_index] = index_of[label]
+            for row_index, category in enumerate(categories):
+                if category not in index_of:
+                    raise UserError(
+                        f"{name}: shape '{ids[row_index]}' has the category '{category}', not in {class_texts}."
+                    )
+                labels[row_index] = index_of[category]
         return cls(
             ids=ids,
             names=names,
-            categories=list(dataset["category"]) if "category" in dataset.features else [None] * len(ids),
+            categories=categories,
             labels=labels,
             image_embeds=np.asarray(image_rows, dtype=np.float32),
             name_embeds=np.asarray(name_rows, dtype=np.float32),
@@ -104,16 +109,17 @@ class HeldOutSet:
 
     @classmethod
     def from_benchmark(cls, benchmark: Benchmark, class_embeds: np.ndarray) -> "HeldOutSet":
-        """The set of a benchmark, which has labels and neither images nor names.
+        """The set of a benchmark, which has categories and neither images nor names.
 
         Args:
             benchmark ([`Benchmark`])
             class_embeds (`np.ndarray` of shape `(num_classes, width)`): In the order of its classes.
         """
+        names = [benchmark.class_names[label] for label in benchmark.labels]
         return cls(
             ids=benchmark.ids,
-            names=[benchmark.class_names[label] for label in benchmark.labels],
-            categories=[None] * len(benchmark),
+            names=names,
+            categories=list(names),
             labels=benchmark.labels,
             class_names=benchmark.class_names,
             class_embeds=class_embeds,
@@ -131,21 +137,21 @@ class HeldOutSet:
 
     @property
     def labeled(self) -> np.ndarray:
-        """Row indices of the shapes that have a label."""
+        """Row indices of the shapes that have a category among the classes."""
         return np.flatnonzero(self.labels != NO_LABEL)
 
 
 def evaluate_held_out(point_embeds: Embeddings, held_out: HeldOutSet, seed: int = 0) -> list[Score]:
     """Score shape embeddings on held-out shapes.
 
-    - Zero-shot top-1, 3, 5 and class-mean accuracy, over the shapes with a label.
+    - Zero-shot top-1, 3, 5 and class-mean accuracy, over the shapes with a category.
     - Recall at 1, 5, 10 and median rank from shapes to images and back (only the shape's own image is a match), and
       from shapes to names and back (every shape's name is in the gallery, repeated ones too, and any of the same
       wording is a match).
-    - Nearest other shape of the same category, and mean average precision of all others, over the shapes with a
-      category (or, where there are no categories, with a label).
+    - Nearest other shape of the same category, and mean average precision of all others, among the shapes with a
+      category, over those that share theirs with another.
 
-    Scores without the data they need (labels, categories, images, names) are left out.
+    Scores without the data they need (categories, class texts, images, names) are left out.
 
     Args:
         point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
@@ -173,14 +179,11 @@ def evaluate_held_out(point_embeds: Embeddings, held_out: HeldOutSet, seed: int 
             ("text_to_shape", "text to shape", texts, point_embeds, texts, images),
         ):
             scores += retrieval_scores(name, title, query, gallery, names, names, teachers, teachers_gallery, seed)
-    keys: list[str | int | None] = list(held_out.categories)
-    if not any(key is not None for key in keys):
-        keys = [int(label) if label != NO_LABEL else None for label in held_out.labels]
-    return scores + neighbor_scores(point_embeds, keys, images, seed)
+    return scores + neighbor_scores(point_embeds, held_out.categories, images, seed)
 
 
 def classify_labeled(point_embeds: Embeddings, held_out: HeldOutSet) -> ZeroShotResult:
-    """Zero-shot classification of the shapes with a label; row i of the result is shape `held_out.labeled[i]`."""
+    """Zero-shot classification of the shapes with a category; row i of the result is shape `held_out.labeled[i]`."""
     labeled = held_out.labeled
     return zero_shot_classification(point_embeds[labeled], held_out.class_embeds, held_out.labels[labeled])
 

@@ -9,7 +9,7 @@ from .bootstrap import Interval, class_mean_interval, mean_interval, median_inte
 from .few_shot import few_shot
 from .linear_probe import linear_probe
 from .report import Score, Statistic
-from .retrieval import RetrievalResult, retrieval_recall
+from .retrieval import RetrievalResult, chance_of_average_precision, chance_of_recall, retrieval_recall
 from .robustness import Corruption
 from .similarity import Embeddings
 from .zero_shot import zero_shot_classification
@@ -112,20 +112,27 @@ def neighbor_scores(
 ) -> list[Score]:
     """How near to each other shapes of one category are: the nearest's, and mean average precision of all others.
 
+    A shape without a category may be of any, so it is neither a query nor among the shapes to find. A shape that is
+    the only one of its category has nothing to find: it is no query, and others meet it.
+
     Args:
         embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`)
-        keys (sequence of `str` or `int`, or None): Each shape's category; those without are left out.
+        keys (sequence of `str` or `int`, or None): Each shape's category.
         teacher_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`, *optional*): To compare with.
         seed (`int`, defaults to 0): Of the bootstrap.
 
     Returns:
-        `list[Score]`: none where fewer than two shapes have a category.
+        `list[Score]`: none where no two shapes have the same category.
     """
     rows = np.array([row for row, key in enumerate(keys) if key is not None], dtype=np.int64)
     if len(rows) < 2:
         return []
     with_key = [keys[row] for row in rows]
     ours = retrieval_recall(embeds[rows], embeds[rows], with_key, with_key, (1,), exclude_self=True)
+    queries = ours.num_matches > 0
+    if not queries.any():
+        return []
+    num_matches, num_items = ours.num_matches[queries], len(rows) - 1
     teachers = None
     if teacher_embeds is not None:
         teachers = retrieval_recall(
@@ -134,18 +141,18 @@ def neighbor_scores(
     nearest = _score(
         "same_category_neighbor",
         "nearest shape of the same category",
-        _spread(ours.ranks < 1, rows, len(keys)),
+        _spread(ours.ranks[queries] < 1, rows[queries], len(keys)),
         seed,
-        chance=ours.chance[1],
-        teacher=None if teachers is None else teachers.recall[1],
+        chance=chance_of_recall(num_matches, num_items, 1),
+        teacher=None if teachers is None else float(np.mean(teachers.ranks[queries] < 1)),
     )
     precision = _score(
         "shape_to_shape_map",
         "shapes of the same category, mAP",
-        _spread(ours.average_precisions, rows, len(keys)),
+        _spread(ours.average_precisions[queries], rows[queries], len(keys)),
         seed,
-        chance=ours.chance_mean_average_precision,
-        teacher=None if teachers is None else teachers.mean_average_precision,
+        chance=chance_of_average_precision(num_matches, num_items),
+        teacher=None if teachers is None else float(teachers.average_precisions[queries].mean()),
     )
     return [nearest, precision]
 

@@ -11,7 +11,7 @@ from mrd_hf.evaluation.benchmarks.opening import open_benchmark
 from mrd_hf.evaluation.held_out import HeldOutSet
 
 
-def test_labels_are_those_of_held_out_evaluation(tmp_path):
+def test_classes_are_those_of_held_out_evaluation(tmp_path):
     folder = save_tiny_triplets(tmp_path / "tiny")
     benchmark = open_benchmark("triplets", folder)
     held_out = HeldOutSet.from_dataset(load_triplets(folder, "test"), folder / "class_texts.parquet")
@@ -25,12 +25,12 @@ def test_labels_are_those_of_held_out_evaluation(tmp_path):
         assert np.array_equal(colors, rows[row]["colors"]) and colors.dtype == np.uint8
 
 
-def test_shapes_without_a_class_are_left_out(tmp_path):
+def test_shapes_without_a_category_are_left_out(tmp_path):
     save_tiny_triplets(tmp_path)
     file = next(tmp_path.glob("data/test-*"))
     data = load_dataset("parquet", data_files=str(file), split="train", cache_dir=str(tmp_path / "cache"))
-    labels = [None if row % 3 else "lamp" for row in range(12)]
-    data = data.remove_columns("label").add_column("label", labels)
+    categories = [None if row % 3 else "lamp" for row in range(12)]
+    data = data.remove_columns("category").add_column("category", categories)
     expected = [data["id"][row] for row in range(0, 12, 3)]
     points = np.asarray(data[9]["points"], dtype=np.float32)
     data.to_parquet(file)
@@ -39,18 +39,18 @@ def test_shapes_without_a_class_are_left_out(tmp_path):
     assert np.array_equal(benchmark.shapes([3])[0][0], points)
 
 
-def test_categories_serve_where_there_are_no_labels(tmp_path):
-    # Class texts of labels, which are there, say nothing of categories.
-    save_tiny_triplets(tmp_path, without=("label",))
+def test_without_class_texts_the_classes_are_those_of_all_splits(tmp_path):
+    save_tiny_triplets(tmp_path, test=3)
+    (tmp_path / "class_texts.parquet").unlink()
     train, test = (open_benchmark("triplets", tmp_path, split=split) for split in ("train", "test"))
-    assert train.class_names == test.class_names == ["stuff", "things"]
-    assert test.labels.tolist() == [0, 1] * 6 and len(train) == 40
+    assert train.class_names == test.class_names == ["chair", "lamp", "mug", "table"]
+    assert test.labels.tolist() == [0, 2, 1] and len(train) == 40
     assert test.class_embeddings is None
 
 
 def test_what_cannot_be_a_benchmark(tmp_path):
-    save_tiny_triplets(tmp_path / "a", without=("label", "category"))
-    with pytest.raises(UserError, match="a: the split 'test' has neither a column 'label' nor 'category'"):
+    save_tiny_triplets(tmp_path / "a", without=("category",))
+    with pytest.raises(UserError, match="a: the split 'test' has no column 'category' with values"):
         open_benchmark("triplets", tmp_path / "a")
     with pytest.raises(UserError, match="no split 'val'; it has train, test"):
         open_benchmark("triplets", tmp_path / "a", split="val")
@@ -60,7 +60,7 @@ def test_what_cannot_be_a_benchmark(tmp_path):
     Dataset.from_dict({"label": list(NAMES[1:]), "text_embed": [[1.0]] * 3}).to_parquet(
         tmp_path / "b/class_texts.parquet"
     )
-    with pytest.raises(UserError, match=r"shape 'tiny/chair-0' has the label 'chair', not in .*class_texts\.parquet"):
+    with pytest.raises(UserError, match=r"'tiny/chair-0' has the category 'chair', not in .*class_texts\.parquet"):
         open_benchmark("triplets", tmp_path / "b")
     Dataset.from_dict({"label": ["chair", "chair"]}).to_parquet(tmp_path / "b/class_texts.parquet")
     with pytest.raises(UserError, match=r"class_texts\.parquet: expected text in the column 'label', each class once"):

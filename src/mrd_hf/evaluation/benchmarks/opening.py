@@ -16,7 +16,7 @@ BENCHMARKS = {
     "scanobjectnn": scanobjectnn.LAYOUTS,
     "objaverse-lvis": objaverse_lvis.LAYOUTS,
     "shape-folder": "a folder of meshes or point clouds with a sub-folder a class",
-    "triplets": "a triplet dataset with a column label or category, a folder or an id on the Hub",
+    "triplets": "a triplet dataset with a column category, a folder or an id on the Hub",
 }
 
 

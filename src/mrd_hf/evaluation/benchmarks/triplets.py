@@ -1,8 +1,8 @@
-"""Any triplet dataset whose shapes have a class: a column `label`, or else the source's `category`.
+"""Any triplet dataset whose shapes have a class, in the column `category`.
 
-A file `class_texts.parquet` beside the data, as the demo data has it, says which labels there are and in which order,
-and has their text embeddings. Without it the classes are those of all splits, sorted. Shapes without a class are left
-out.
+A file `class_texts.parquet` beside the data, as the demo data has it, says which classes there are and in which order,
+and has their text embeddings. Without it the classes are those of all splits, sorted. Shapes without a category are
+left out.
 """
 
 from pathlib import Path
@@ -30,30 +30,31 @@ def open_triplets(name: str, split: str) -> Benchmark:
         split (`str`): Of its splits.
 
     Raises:
-        UserError: There is no such dataset or split, its shapes have no classes, or one is not in the class texts.
+        UserError: There is no such dataset or split, its shapes have no categories, or one is not in the class texts.
     """
     splits = load_all_splits(name)
     if split not in splits:
         raise UserError(f"{name} has no split '{split}'; it has {', '.join(splits)}.")
     dataset = splits[split]
     check_columns(dataset.features, SHAPE_COLUMNS, name)
-    column = next((column for column in ("label", "category") if _has_values(dataset, column)), None)
-    if column is None:
-        raise UserError(f"{name}: the split '{split}' has neither a column 'label' nor 'category' with values.")
+    if not _has_categories(dataset):
+        raise UserError(
+            f"{name}: the split '{split}' has no column 'category' with values, the class of each shape (null where "
+            "it is unknown)."
+        )
     texts = Path(name) / CLASS_TEXTS
-    has_texts = column == "label" and texts.is_file()
-    if has_texts:
+    if texts.is_file():
         class_names = read_labels(texts)
     else:
-        found = {label for part in splits.values() if column in part.features for label in part.unique(column)}
+        found = {of_class for part in splits.values() if _has_categories(part) for of_class in part.unique("category")}
         class_names = sorted(found - {None})
-    places = {label: place for place, label in enumerate(class_names)}
-    of_shapes = dataset[column][:]
-    kept = [row for row, label in enumerate(of_shapes) if label is not None]
+    places = {of_class: place for place, of_class in enumerate(class_names)}
+    of_shapes = dataset["category"][:]
+    kept = [row for row, category in enumerate(of_shapes) if category is not None]
     ids = dataset["id"][:]
     for row in kept:
         if of_shapes[row] not in places:
-            raise UserError(f"{name}: shape '{ids[row]}' has the {column} '{of_shapes[row]}', not in {texts}.")
+            raise UserError(f"{name}: shape '{ids[row]}' has the category '{of_shapes[row]}', not in {texts}.")
     try:
         points, colors = (ArrayRows(dataset.data.column(name_of), 3) for name_of in ("points", "colors"))
     except pa.ArrowInvalid as error:
@@ -71,12 +72,12 @@ def open_triplets(name: str, split: str) -> Benchmark:
         ids=[ids[row] for row in kept],
         up_axis="y",
         read=read,
-        class_embeddings=texts if has_texts else None,
+        class_embeddings=texts if texts.is_file() else None,
     )
 
 
-def _has_values(dataset: Dataset, column: str) -> bool:
-    return column in dataset.features and dataset.data.column(column).null_count < len(dataset)
+def _has_categories(dataset: Dataset) -> bool:
+    return "category" in dataset.features and dataset.data.column("category").null_count < len(dataset)
 
 
 def read_labels(texts: Path) -> list[str]:
