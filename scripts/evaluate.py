@@ -50,6 +50,7 @@ from mrd_hf.evaluation.scoring import (
     under_corruption,
 )
 from mrd_hf.model_card import write_results
+from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.state_of_files import state_of_files
 from mrd_hf.training.distributed import set_cpu_threads
 
@@ -128,6 +129,12 @@ def teacher_of(arguments: argparse.Namespace, model: PreTrainedModel) -> str:
     return teacher
 
 
+def text_tower(arguments: argparse.Namespace, model: PreTrainedModel) -> tuple[str, str | None]:
+    """Name and revision of what embeds the class names."""
+    name, revision = text_tower_of(model.config) if arguments.teacher is None else split_identifier(arguments.teacher)
+    return name or teacher_of(arguments, model), revision
+
+
 def check_teacher(arguments: argparse.Namespace, model: PreTrainedModel, dataset: Dataset) -> None:
     """Raise a [`UserError`] if a dataset's embeddings are of another teacher than the encoder's."""
     found, expected = the_teacher([origins_in_dataset(dataset)], arguments.data), teacher_of(arguments, model)
@@ -164,7 +171,7 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
         embeds = load_class_embeddings(texts, benchmark.class_names)
     else:
         templates = arguments.templates
-        teacher, revision = split_identifier(teacher_of(arguments, model))
+        teacher, revision = text_tower(arguments, model)
         embeds = class_embeddings(
             benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
         )

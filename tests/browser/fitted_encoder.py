@@ -24,16 +24,19 @@ LAYERS = {
 RIDGE = 1e-3
 
 
-def save_fitted_encoder(folder: Path, shapes: Dataset, teacher: str) -> None:
+def save_fitted_encoder(folder: Path, shapes: Dataset, teacher: str, text_tower: str) -> None:
     """Save an encoder whose embeddings are near the texts of these shapes.
 
     Args:
         folder (`Path`)
         shapes (`datasets.Dataset`): With `points`, `colors` and `text_embeds`, of width 384.
         teacher (`str`): The id to record.
+        text_tower (`str`): That of what embeds texts.
     """
     torch.manual_seed(0)
-    model = PointBertModel(PointBertConfig(**LAYERS, teacher_id=teacher, logit_scale=20.0)).eval()
+    model = PointBertModel(
+        PointBertConfig(**LAYERS, teacher_id=teacher, text_tower_id=text_tower, logit_scale=20.0)
+    ).eval()
     extractor = PointCloudFeatureExtractor(num_points=NUM_POINTS)
     rows = shapes.select_columns(["points", "colors", "text_embeds"]).with_format("numpy")
     pooled, texts = [], []

@@ -22,10 +22,7 @@ LABELS = ["chair", "sofa", "bookcase", "car"]
 @pytest.fixture(scope="module")
 def classify(encoder):
     """The pipeline by itself, to compare what the page says with."""
-    from engine import _default_text_tower
-
-    tower = _default_text_tower(str(encoder), "demo-teacher-minilm-l6-efficientnet-lite2")
-    return pipeline("zero-shot-point-cloud-classification", str(encoder), text_tower=tower)
+    return pipeline("zero-shot-point-cloud-classification", str(encoder))
 
 
 def bars(page):

@@ -13,6 +13,8 @@ import torch
 from datasets import Dataset
 from PIL import Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
+from tiny_encoders import tiny_encoder
+from tiny_packages import install
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
 from tiny_triplets import save_tiny_triplets, tiny_rows
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
@@ -242,6 +244,46 @@ def test_search_by_text_and_picture_is_by_the_teachers_cosine(work, tmp_path, ca
     assert mrd_hf("search", work / "index", "my mug", "-k", 1) == 0
     line = capsys.readouterr().out
     assert line.startswith("   1  ") and line.count("\n") == 1 and str(work / "shapes") in line
+
+
+def test_words_are_embedded_by_the_text_tower_that_the_encoder_names(work, tmp_path, monkeypatch, capsys):
+    """Typed labels and texts to search for, also in an index of embeddings; its teacher as a whole is nowhere."""
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    words = save_tiny_siglip(tmp_path / "site" / "tiny_words" / "model")
+    install(tmp_path / "site", "tiny-words")
+    tower = TextTower.from_pretrained(words)
+    encoder = tiny_encoder(
+        "openshape", projection_dim=tower.width, teacher_id="nowhere", text_tower_id="package:tiny-words/model"
+    )
+    encoder.save_pretrained(tmp_path / "encoder")
+    shutil.copy(work / "encoder" / "preprocessor_config.json", tmp_path / "encoder")
+    shapes, model = work / "shapes", ("--model", tmp_path / "encoder")
+    assert mrd_hf("classify", shapes, "--labels", "mug,a", *model, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    labels = tower.embed_classes(["mug", "a"], ["a point cloud model of {}."])
+    embeds = embeds_of(tmp_path, [entry["file"] for entry in found])
+    expected = (100 * cosines(embeds, labels)).softmax(dim=-1)
+    for entry, row in zip(found, expected, strict=True):
+        scores = {score["label"]: score["score"] for score in entry["labels"]}
+        assert [scores["mug"], scores["a"]] == pytest.approx(row.tolist(), abs=1e-4)
+
+    assert mrd_hf("embed", shapes, "-o", tmp_path / "e.parquet", *model) == 0
+    assert mrd_hf("index", tmp_path / "e.parquet", "-o", tmp_path / "of-embeddings") == 0
+    assert mrd_hf("index", shapes, "-o", tmp_path / "of-shapes", *model) == 0
+    query = tower.embed(["my mug"])
+    expected = cosines(query, embeds_of(tmp_path, shapes_of(work)))[0].tolist()
+    for index in ("of-embeddings", "of-shapes"):
+        capsys.readouterr()
+        assert mrd_hf("search", tmp_path / index, "my mug", "--json") == 0
+        hits = json.loads(capsys.readouterr().out)["hits"]
+        assert [hit["score"] for hit in hits] == pytest.approx(sorted(expected, reverse=True), abs=1e-5)
+        assert ShapeIndex.open(tmp_path / index).text_tower == "package:tiny-words/model"
+    # Named again it needs no note; a picture needs the teacher itself.
+    assert mrd_hf("search", tmp_path / "of-shapes", "my mug", "--text-tower", "package:tiny-words/model") == 0
+    assert capsys.readouterr().err.count("note") == 0
+    Image.new("RGB", (9, 9)).save(tmp_path / "p.png")
+    assert mrd_hf("search", tmp_path / "of-shapes", "--image", tmp_path / "p.png") == 2
+    assert "teacher 'nowhere': no such folder" in capsys.readouterr().err
 
 
 def test_an_index_of_embeddings_is_that_of_the_folder(work, tmp_path, capsys):

@@ -1,7 +1,9 @@
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from datasets import load_dataset
 
 from mrd_hf.data.triplet_schema import (
@@ -49,6 +51,16 @@ def test_schema(demo):
     later = {"schema_version", *TEACHER_COLUMNS}
     assert set(features) == {*triplet_features(embedding_dim=384), "model", "catalog_category", "split"} - later
     assert len(set(every(demo, "teacher"))) == 1
+
+
+def test_the_demo_recipe_names_this_teachers_text_tower(demo):
+    """And none for embeddings of another, as with `make demo TEACHER=...`."""
+    recipe = yaml.safe_load((FOLDER.parent / "recipes" / "demo.yaml").read_text())
+    assert recipe["text_towers"].keys() == set(every(demo, "teacher"))
+    (tower,) = recipe["text_towers"].values()
+    package = re.fullmatch(r"package:([\w-]+)/model", tower)[1]
+    for file in ("Makefile", "constraints.txt", "scripts/app/requirements.txt"):
+        assert package in (FOLDER.parents[1] / file).read_text(), file
 
 
 def test_shapes_are_normalized_and_varied(demo):

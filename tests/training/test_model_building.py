@@ -1,5 +1,7 @@
 """Which teacher a run's model is trained towards: recorded, and refused where it is not the one that is meant."""
 
+import json
+
 import pytest
 
 from mrd_hf import PointBertConfig, PointBertModel
@@ -22,6 +24,35 @@ def test_the_embeddings_origin_goes_into_the_encoders_configuration():
     assert (config.teacher_id, config.teacher_revision) == ("org/clip", COMMIT)
     config = build_model(ModelArguments(), 12, "my-clip").point_bert.config
     assert (config.teacher_id, config.teacher_revision) == ("my-clip", None)
+
+
+def test_a_teachers_text_tower_goes_with_it():
+    towers = json.dumps({"my-teacher": "package:words/model", f"org/clip@{COMMIT}": "org/words"})
+    for teacher, expected in (
+        ("my-teacher", "package:words/model"),
+        ("org/clip", "org/words"),
+        (f"org/clip@{COMMIT}", "org/words"),
+        ("org/clip@fffffff", None),
+        ("org/siglip", None),
+    ):
+        config = build_model(ModelArguments(text_towers=towers), 12, teacher).point_bert.config
+        assert config.text_tower_id == expected, teacher
+    for tower in ("/home/me/words", 3, ["a"]):
+        with pytest.raises(UserError, match=r"text_towers, of t: text_tower_id must be|text_towers, of t: .* string"):
+            build_model(ModelArguments(text_towers=json.dumps({"t": tower})), 12, "org/siglip")
+    with pytest.raises(UserError, match="text_towers is not valid JSON"):
+        build_model(ModelArguments(text_towers="words"), 12, "org/siglip")
+
+
+def test_an_encoder_keeps_its_text_tower_with_its_teacher(tmp_path):
+    mine = save_encoder(tmp_path / "mine", teacher_id="org/clip", text_tower_id="org/words")
+    change = '{"teacher_id": null, "teacher_revision": null}'
+    for arguments, teacher, expected in (
+        (ModelArguments(encoder=mine), "org/clip", "org/words"),
+        (ModelArguments(encoder=mine, text_towers='{"org/clip": "org/others"}'), "org/clip", "org/others"),
+        (ModelArguments(encoder=mine, point_config=change), "org/siglip", None),
+    ):
+        assert build_model(arguments, 12, teacher).point_bert.config.text_tower_id == expected
 
 
 def test_embeddings_of_another_teacher_than_asked_for():

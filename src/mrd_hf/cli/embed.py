@@ -22,7 +22,8 @@ def run(options: argparse.Namespace) -> int:
     encoder = Encoder.load(options.model, options.revision, options.device)
     failures: list[dict[str, str]] = []
     with whole_file(output) as sink:
-        writer = EmbeddingWriter(sink, EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width))
+        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width, encoder.text_tower)
+        writer = EmbeddingWriter(sink, facts)
         for names, embeds in encoder.embed_files(files, options.up_axis, options.batch_size, failures):
             writer.write([as_text(name) for name in names], embeds)
         writer.close()

@@ -26,12 +26,14 @@ class EmbeddingFacts:
         model_sha256 (`str`): Digest of its weights.
         teacher (`str`, *optional*): The image-text model whose space they are in.
         width (`int`): Of the embeddings.
+        text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
     """
 
     model: str
     model_sha256: str
     teacher: str | None
     width: int
+    text_tower: str | None = None
 
 
 class EmbeddingWriter:

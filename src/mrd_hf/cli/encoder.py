@@ -84,6 +84,11 @@ class Encoder:
         return f"{id_}@{revision}" if id_ and revision else id_
 
     @property
+    def text_tower(self) -> str | None:
+        """What embeds texts into the same space, where that is not the teacher as a whole."""
+        return self.config.text_tower_id
+
+    @property
     def width(self) -> int:
         """Of the embeddings."""
         return self.config.embedding_size

@@ -46,7 +46,7 @@ def run(options: argparse.Namespace) -> int:
     elif Path(source).is_dir():
         files = find_shapes([source])
         encoder = _load(options)
-        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width)
+        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width, encoder.text_tower)
         rows = encoder.embed_files(files, options.up_axis, options.batch_size, failures)
         index = _index_rows(rows, len(files), Path(source), output, facts)
     else:
@@ -77,7 +77,7 @@ def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> Sh
         encoder.model, encoder.extractor, dataset, options.batch_size, progress=sys.stderr.isatty()
     ).numpy()
     items: Dataset = dataset.remove_columns([column for column in LEFT_OUT if column in dataset.column_names])
-    return ShapeIndex.build(output, embeds, items, encoder.name, encoder.teacher, encoder.sha256)
+    return ShapeIndex.build(output, embeds, items, encoder.name, encoder.teacher, encoder.sha256, encoder.text_tower)
 
 
 def _index_rows(
@@ -97,4 +97,6 @@ def _index_rows(
             raise UserError(f"none of {most} shapes could be embedded, so {output} is not made.", exit_code=1)
         file.flush()
         stored = np.memmap(file, dtype=np.float32, mode="r", shape=(len(items), facts.width))
-        return ShapeIndex.build(output, stored, items, facts.model, facts.teacher, facts.model_sha256)
+        return ShapeIndex.build(
+            output, stored, items, facts.model, facts.teacher, facts.model_sha256, facts.text_tower
+        )

@@ -9,6 +9,7 @@ import torch
 
 from ..errors import UserError
 from ..evaluation.prompt_templates import TEMPLATES
+from ..models.model_sources import text_tower_of
 from ..models.text_tower import TextTower
 from .encoder import Encoder
 from .output import progress
@@ -87,7 +88,7 @@ def chosen_templates(given: list[str] | None) -> tuple[str, ...]:
 def embed_labels(
     labels: list[str], templates: tuple[str, ...], encoder: Encoder, tower_name: str | None, device: str
 ) -> torch.Tensor:
-    """Embed labels with the text side of the encoder's teacher, or with another text tower that is given.
+    """Embed labels with the text tower that the encoder names, its teacher's, or with another that is given.
 
     Returns:
         `torch.Tensor` of shape `(len(labels), width)`: float32, L2-normalised.
@@ -95,15 +96,13 @@ def embed_labels(
     Raises:
         UserError: The encoder names no teacher, the text tower does not load, or is of another width.
     """
-    config = encoder.config
-    if tower_name is None and config.teacher_id is None:
+    name, revision = text_tower_of(encoder.config) if tower_name is None else (tower_name, None)
+    if name is None:
         raise UserError(
             f"the encoder {encoder.name} does not say in whose space its embeddings are; give --text-tower, the "
             "image-text model that it was trained with, or --class-embeds."
         )
-    tower = load_text_tower(
-        tower_name or config.teacher_id, None if tower_name else config.teacher_revision, encoder.width, device
-    )
+    tower = load_text_tower(name, revision, encoder.width, device)
     starts = range(0, len(labels), LABELS_AT_ONCE)
     parts = [
         tower.embed_classes(labels[start : start + LABELS_AT_ONCE], templates)

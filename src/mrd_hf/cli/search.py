@@ -10,6 +10,7 @@ from PIL import Image
 
 from ..errors import UserError
 from ..models.mesh_limits import check_image
+from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher
 from .encoder import Encoder
@@ -52,7 +53,10 @@ def _describe(hit: Hit) -> str:
 def _embed_text(text: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
     if not text.strip():
         raise UserError("the text to search for is empty.")
-    name, revision = _teacher(index, options)
+    if options.teacher is None and index.text_tower is not None:
+        name, revision = split_reference(index.text_tower)
+    else:
+        name, revision = _teacher(index, options)
     return load_text_tower(name, revision, index.width, options.device).embed([text]).cpu().numpy()
 
 
@@ -105,9 +109,10 @@ def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str |
             f"encoder {index.model} was trained with."
         )
     if options.teacher is not None:
-        if index.teacher is not None and options.teacher != index.teacher.partition("@")[0]:
+        known = [name.partition("@")[0] for name in (index.teacher, index.text_tower) if name is not None]
+        if known and options.teacher not in known:
             print(
-                f"note: the index's embeddings are in the space of {printable(index.teacher)}; make sure that "
+                f"note: the index's embeddings are in the space of {printable(str(index.teacher))}; make sure that "
                 f"{printable(options.teacher)} is the same model.",
                 file=sys.stderr,
             )

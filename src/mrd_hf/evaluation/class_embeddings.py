@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..data.plain_pickle import map_plain_npy
 from ..errors import UserError
+from ..models.model_sources import PACKAGE, find_model
 from ..models.text_tower import TextTower
 from ..state_of_files import state_of_files
 from ..whole_file import whole_file
@@ -65,6 +66,11 @@ def class_embeddings(
         raise UserError(f"no prompt templates '{templates}'; known are {', '.join(TEMPLATES)}.")
     if not class_names:
         raise UserError("there is no class to embed; give at least one name.")
+    if teacher.startswith(PACKAGE):
+        try:
+            teacher = find_model(teacher).path
+        except ValueError as error:
+            raise UserError(str(error)) from None
     folder = Path(constants.HF_HOME) / "mrd_hf" / "class_embeddings" if cache_dir is None else Path(cache_dir)
     commit = _commit(teacher, revision)
     if commit is not None:

@@ -5,6 +5,7 @@ from typing import Any, Literal, Self
 from huggingface_hub.dataclasses import strict
 
 from .custom_pipelines import CarriesPipelines
+from .model_sources import check_text_tower_id
 
 
 # Fields that differ from the defaults of [`PointBertConfig`]. OpenShape's scalings are all projected into the space of
@@ -128,6 +129,10 @@ class PointBertConfig(CarriesPipelines):
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
         teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        text_tower_id (`str`, *optional*):
+            What embeds texts into the same space, where that is not the teacher as a whole: a Hub id, `id@commit`, or
+            `package:NAME/FOLDER`, a folder in the Python package of that name. Never a path, which other machines do
+            not have.
         logit_scale (`float`, *optional*):
             What similarities were multiplied with in training, the inverse of the temperature, as it was at its end.
             Scores of zero-shot classification are softmaxes of that; where it is unknown, 100, CLIP's, is taken.
@@ -172,6 +177,7 @@ class PointBertConfig(CarriesPipelines):
     projection_bias: bool = True
     teacher_id: str | None = None
     teacher_revision: str | None = None
+    text_tower_id: str | None = None
     logit_scale: float | int | None = None
     initializer_range: float = 0.02
     classifier_dropout: float | int = 0.0
@@ -215,6 +221,7 @@ class PointBertConfig(CarriesPipelines):
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
+        check_text_tower_id(self.text_tower_id)
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "

@@ -5,6 +5,7 @@ from typing import Any, Self
 from huggingface_hub.dataclasses import strict
 
 from .custom_pipelines import CarriesPipelines
+from .model_sources import check_text_tower_id
 
 
 # The published figures (6.4M, 22.8M, 89M, 307M, 1.02B) also count what the trunk has for images, which Uni3D leaves
@@ -91,6 +92,8 @@ class Uni3DConfig(CarriesPipelines):
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
         teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        text_tower_id (`str`, *optional*):
+            What embeds texts into the same space, if not the teacher as a whole, see [`PointBertConfig`].
         logit_scale (`float`, *optional*): What similarities were multiplied with in training, see [`PointBertConfig`].
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
 
@@ -124,6 +127,7 @@ class Uni3DConfig(CarriesPipelines):
     projection_dim: int | None = 1024
     teacher_id: str | None = None
     teacher_revision: str | None = None
+    text_tower_id: str | None = None
     logit_scale: float | int | None = None
     initializer_range: float = 0.02
 
@@ -149,6 +153,7 @@ class Uni3DConfig(CarriesPipelines):
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
+        check_text_tower_id(self.text_tower_id)
         if self.hidden_size % self.num_attention_heads != 0:
             raise ValueError(
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.nn.functional import normalize
 
+from .model_sources import text_tower_of
 from .pipeline_point_cloud import PointCloudPipeline
 from .text_tower import TextTower, check_templates
 
@@ -28,8 +29,9 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
 
     Args:
         text_tower ([`TextTower`], `str` or `Path`, *optional*):
-            What embeds the labels: one that is loaded, or a folder or Hub id. Default: the teacher that the encoder's
-            configuration names. It is loaded once, when first needed, on the pipeline's device in its dtype.
+            What embeds the labels: one that is loaded, or what [`TextTower.from_pretrained`] takes. Default: the text
+            tower that the encoder's configuration names, or else its teacher. It is loaded once, when first needed, on
+            the pipeline's device in its dtype.
 
     Example:
 
@@ -63,7 +65,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             config = self.encoder_config
             name, revision = self._text_tower, None
             if name is None:
-                name, revision = config.teacher_id, config.teacher_revision
+                name, revision = text_tower_of(config)
             if name is None:
                 raise ValueError(f"the encoder's configuration has no teacher_id to embed labels by: {remedy}.")
             try:

@@ -14,6 +14,7 @@ from transformers import (
 )
 from transformers.image_processing_base import ImageProcessingMixin
 
+from .model_sources import find_model
 from .text_tower import tells_no_words_apart, text_limits
 
 
@@ -67,15 +68,18 @@ class MRDProcessor(ProcessorMixin):
             revision (`str`, *optional*): Branch, tag or commit on the Hub.
 
         Raises:
-            ValueError: If there is no such teacher, or it lacks its tokenizer or its image processor.
+            ValueError: If there is no such teacher, its package is not installed, or it lacks its tokenizer or its
+                image processor.
         """
         name = str(name_or_path)
+        source = find_model(name, revision)
         try:
             # The PIL backend always, as for training: that of torchvision resizes differently.
-            processor = AutoProcessor.from_pretrained(name, revision=revision, backend="pil")
-            config = AutoConfig.from_pretrained(name, revision=revision)
+            processor = AutoProcessor.from_pretrained(source.path, backend="pil", **source.arguments)
+            config = AutoConfig.from_pretrained(source.path, **source.arguments)
         except (OSError, ValueError, ImportError) as error:
-            raise ValueError(f"teacher '{name}': its processor or configuration does not load. {error}") from error
+            problem = source.problem(error) if source.not_asked is not None else str(error)
+            raise ValueError(f"teacher '{name}': its processor or configuration does not load. {problem}") from error
         if not isinstance(processor, ProcessorMixin) or tells_no_words_apart(processor.tokenizer):
             raise ValueError(f"teacher '{name}' lacks its image processor or its tokenizer's vocabulary.")
         with torch.device("meta"):

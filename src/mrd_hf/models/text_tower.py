@@ -13,6 +13,8 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
+from .model_sources import ModelSource, find_model
+
 
 # These were trained on texts padded to one length, with the padding attended to or pooled over.
 MODELS_WITH_PADDED_TEXTS = ("siglip", "siglip2")
@@ -69,14 +71,16 @@ class TextTower:
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
     ) -> "TextTower":
-        """Load a text tower from a folder written by `save_pretrained`, or from the Hub.
+        """Load a text tower from a folder written by `save_pretrained`, from an installed package, or from the Hub.
 
         Of a dual encoder the image half is dropped once loaded. For a plain text encoder the files that
         sentence-transformers saves beside it say how its states are pooled; without them, their mean is taken.
+        Where the Hub does not answer, what is in its cache is taken.
 
         Args:
             name_or_path (`str` or `Path`):
-                The folder, or a Hub id such as `openai/clip-vit-base-patch32`.
+                The folder, a Hub id such as `openai/clip-vit-base-patch32`, or `package:NAME/FOLDER`: a folder in the
+                Python package of that name, of which nothing is imported.
             revision (`str`, *optional*):
                 Branch, tag or commit on the Hub.
             device (`str` or `torch.device`, defaults to `"cpu"`):
@@ -89,8 +93,9 @@ class TextTower:
             ValueError: If there is no such model, it does not embed texts, its tokenizer lacks its vocabulary, or
                 sentence-transformers would do more with it than pool.
         """
-        name = str(name_or_path)
-        model = load_teacher_model(name, revision, dtype)
+        source = find_model(name_or_path, revision)
+        name = source.reference
+        model = load_teacher_model(source, dtype)
         pooling: _SentencePooling | None = None
         if not embeds_texts(model):
             if model.main_input_name != "input_ids" or model.config.is_encoder_decoder:
@@ -99,11 +104,11 @@ class TextTower:
                     "dual encoder such as openai/clip-vit-base-patch32, or a text encoder such as "
                     "sentence-transformers/all-MiniLM-L6-v2."
                 )
-            pooling = _read_sentence_pooling(name, revision)
+            pooling = _read_sentence_pooling(source)
         elif "vision_model" in dict(model.named_children()):
             model.vision_model = None
         try:
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision)
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
         except (OSError, ValueError, ImportError) as error:
             raise ValueError(f"teacher '{name}': its tokenizer does not load. {error}") from error
         if tells_no_words_apart(tokenizer):
@@ -182,26 +187,16 @@ def embed_features(model: PreTrainedModel, compute: Callable[..., torch.Tensor],
     return normalize(features.float(), dim=-1)
 
 
-def load_teacher_model(name: str, revision: str | None, dtype: torch.dtype) -> PreTrainedModel:
+def load_teacher_model(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
     """Load the whole model of a teacher.
 
     Raises:
         ValueError: If there is none; the message says where it was looked for.
     """
     try:
-        return AutoModel.from_pretrained(name, revision=revision, dtype=dtype)
+        return AutoModel.from_pretrained(source.path, dtype=dtype, **source.arguments)
     except (OSError, ValueError) as error:
-        if Path(name).is_dir():
-            problem = (
-                "the folder holds no model that transformers can load; it needs the config.json and "
-                "model.safetensors that save_pretrained writes"
-            )
-        else:
-            problem = (
-                "no such folder, and not reachable on the Hub; give a local folder saved by save_pretrained or a Hub "
-                "id like openai/clip-vit-base-patch32"
-            )
-        raise ValueError(f"teacher '{name}': {problem}. {error}") from error
+        raise ValueError(f"teacher '{source.reference}': {source.problem(error)}") from error
 
 
 def embeds_texts(model: PreTrainedModel) -> bool:
@@ -266,13 +261,14 @@ _KNOWN_MODULES = ("Transformer", "Pooling", "Normalize")
 _POOLING_MODES: dict[str, Pooling] = {"pooling_mode_mean_tokens": "mean", "pooling_mode_cls_token": "cls"}
 
 
-def _read_sentence_pooling(name: str, revision: str | None) -> _SentencePooling:
+def _read_sentence_pooling(source: ModelSource) -> _SentencePooling:
     """Read the files of sentence-transformers, those that are there.
 
     Raises:
         ValueError: If they ask for more than pooling by mean or first token; or the Hub cannot say if there are any.
     """
-    modules = _read_json(name, "modules.json", revision)
+    name = source.reference
+    modules = _read_json(source, "modules.json")
     pooling_folder = "1_Pooling"
     for module in modules or []:
         kind = module["type"].rpartition(".")[2]
@@ -282,13 +278,13 @@ def _read_sentence_pooling(name: str, revision: str | None) -> _SentencePooling:
                 "Pooling and Normalize are known here."
             )
         pooling_folder = module["path"] if kind == "Pooling" else pooling_folder
-    prompts = _read_json(name, "config_sentence_transformers.json", revision) or {}
+    prompts = _read_json(source, "config_sentence_transformers.json") or {}
     if prompts.get("default_prompt_name") is not None:
         raise ValueError(
             f"teacher '{name}': config_sentence_transformers.json puts the prompt "
             f"'{prompts['default_prompt_name']}' before each text, which is not known here."
         )
-    settings = _read_json(name, f"{pooling_folder}/config.json", revision) or {}
+    settings = _read_json(source, f"{pooling_folder}/config.json") or {}
     modes = [key for key, value in settings.items() if key.startswith("pooling_mode") and value is True]
     modes += [settings[key] for key in ("pooling_mode",) if isinstance(settings.get(key), str)]
     names = _POOLING_MODES | {"mean": "mean", "cls": "cls"}
@@ -297,19 +293,21 @@ def _read_sentence_pooling(name: str, revision: str | None) -> _SentencePooling:
             f"teacher '{name}': {pooling_folder}/config.json asks for {' and '.join(modes) or 'no pooling'}; only "
             f"{' or '.join(_POOLING_MODES)} is known here."
         )
-    encoder = _read_json(name, "sentence_bert_config.json", revision) or {}
+    encoder = _read_json(source, "sentence_bert_config.json") or {}
     return _SentencePooling(
         names[modes[0]] if modes else "mean", encoder.get("max_seq_length"), bool(encoder.get("do_lower_case"))
     )
 
 
-def _read_json(name: str, file: str, revision: str | None) -> Any:
+def _read_json(source: ModelSource, file: str) -> Any:
     """The content of a file in a folder or repository; None if there is no such file."""
     try:
-        path = cached_file(name, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        path = cached_file(source.path, file, _raise_exceptions_for_missing_entries=False, **source.arguments)
         return None if path is None else json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise ValueError(f"teacher '{name}': {file} cannot be read, or looked for on the Hub. {error}") from error
+        raise ValueError(
+            f"teacher '{source.reference}': {file} cannot be read, or looked for on the Hub. {error}"
+        ) from error
 
 
 __all__ = ["TextTower"]

@@ -2,7 +2,7 @@
 
 | file | holds |
 |---|---|
-| `index.json` | facts: the model, the teacher, width and count, and a fingerprint of each other file |
+| `index.json` | facts: the model, the teacher, its text tower, width and count, and a fingerprint of each other file |
 | `items.parquet` | a row a shape: its id, its path and whatever else is known of it |
 | `embeds.npy` | of a small collection: the embeddings, float32, L2-normalised, in the order of the items |
 | `embeds.faiss` | of a large one: the same in float16, sorted into cells by faiss |
@@ -63,6 +63,7 @@ class ShapeIndex:
         model (`str`): The encoder that made the embeddings.
         model_sha256 (`str`, *optional*): Digest of its weights.
         teacher (`str`, *optional*): The image-text model whose space they are in.
+        text_tower (`str`, *optional*): What embeds texts into it, where that is not the teacher as a whole.
         width (`int`): Of the embeddings.
 
     Example:
@@ -78,6 +79,7 @@ class ShapeIndex:
         self.model: str = facts["model"]
         self.model_sha256: str | None = facts["model_sha256"]
         self.teacher: str | None = facts["teacher"]
+        self.text_tower: str | None = facts.get("text_tower")  # of earlier versions there is none
         self.width: int = facts["width"]
         self._items = items
         self._embeds = embeds  # an array of shape (count, width), or a faiss index
@@ -99,6 +101,7 @@ class ShapeIndex:
         model: str,
         teacher: str | None = None,
         model_sha256: str | None = None,
+        text_tower: str | None = None,
     ) -> Self:
         """Write an index and open it. The same arguments give the same index.
 
@@ -112,6 +115,9 @@ class ShapeIndex:
             model (`str`): The encoder that made the embeddings.
             teacher (`str`, *optional*): The image-text model whose space they are in.
             model_sha256 (`str`, *optional*): Digest of the encoder's weights.
+            text_tower (`str`, *optional*):
+                What embeds texts into that space, where that is not the teacher as a whole: the `text_tower_id` of the
+                encoder's configuration.
 
         Raises:
             UserError: The embeddings do not fit the items, or one is zero or not finite, or the folder holds
@@ -129,6 +135,7 @@ class ShapeIndex:
             "model": model,
             "model_sha256": model_sha256,
             "teacher": teacher,
+            "text_tower": text_tower,
             "width": embeds.shape[1],
             "count": embeds.shape[0],
         }

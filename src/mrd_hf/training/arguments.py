@@ -88,6 +88,14 @@ class ModelArguments:
             "name@commit; default: whichever it is."
         },
     )
+    text_towers: str = field(
+        default="{}",
+        metadata={
+            "help": "Teacher -> what embeds texts into its space, a Hub id or package:NAME/FOLDER, as JSON (in a "
+            "recipe: a mapping), for teachers that cannot be loaded as a whole. Recorded in the encoder if its "
+            "teacher is among them; default: the teacher itself embeds texts."
+        },
+    )
 
 
 @dataclass

@@ -51,6 +51,7 @@ def export_encoder(
             temporary,
             card_template,
             teacher=encoder.config.teacher_id,
+            text_tower=encoder.config.text_tower_id,
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
             num_points=extractor.num_points,
             num_patches=encoder.config.num_patches,

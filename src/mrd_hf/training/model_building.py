@@ -6,9 +6,10 @@ from ..data.cached_teacher import are_one, split_identifier
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig
+from ..models.model_sources import check_text_tower_id
 from ..models.modeling_mrd import MRDForPretraining
 from ..models.modeling_point_bert import PointBertModel
-from .arguments import ModelArguments, parse_config
+from .arguments import ModelArguments, parse_config, parse_mapping
 
 
 def build_model(
@@ -34,6 +35,7 @@ def build_model(
             "give the dataset that scripts/embed_teacher.py made with it."
         )
     changes = parse_config(arguments.point_config, "point_config", PointBertConfig)
+    text_tower = _text_tower(arguments.text_towers, teacher_id)
     mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
     if teacher_logit_scale is not None:
         mrd_changes.setdefault("teacher_logit_scale", teacher_logit_scale)
@@ -45,6 +47,10 @@ def build_model(
         else:
             encoder = None
             point_config = PointBertConfig(**{"projection_dim": width, **changes})
+        if text_tower is not None:
+            point_config.text_tower_id = text_tower
+        elif point_config.teacher_id is None and "text_tower_id" not in changes:
+            point_config.text_tower_id = None  # an encoder's that changes its teacher
         point_config.teacher_id, point_config.teacher_revision = split_identifier(teacher_id)
         model_width = point_config.embedding_size
         if model_width != width:
@@ -58,6 +64,19 @@ def build_model(
     if encoder is not None:
         model.point_bert.load_state_dict(encoder.state_dict())
     return model
+
+
+def _text_tower(text_towers: str, teacher_id: str) -> str | None:
+    """What embeds texts into a teacher's space, if it is among `text_towers`, a JSON mapping."""
+    found = None
+    for teacher, text_tower in parse_mapping(text_towers, "text_towers").items():
+        try:
+            check_text_tower_id(text_tower)
+        except ValueError as error:
+            raise UserError(f"text_towers, of {teacher}: {error}") from None
+        if are_one(teacher, teacher_id):
+            found = text_tower
+    return found
 
 
 def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:
