@@ -332,7 +332,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     draw(arguments, shapes, embeds, report)
     print(format_table(report.as_dict()["metrics"]))
     if arguments.write_card:
-        write_results(Path(arguments.model) / "README.md", report.as_dict())
+        write_results(Path(arguments.model) / "README.md", report.as_dict(), arguments.out / "scores.png")
         print(f"the card has the results now: {Path(arguments.model) / 'README.md'}")
     print(f"report, pictures and embeddings: {arguments.out}")
     took = time.perf_counter() - started

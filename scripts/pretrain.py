@@ -41,10 +41,19 @@ from mrd_hf.data.triplet_shards import TripletShards, parquet_files
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_dataset, weights_sha256
 from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
+from mrd_hf.evaluation.interval_plot import write_interval_bars
 from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table
 from mrd_hf.hub import check_login, push_folder
+from mrd_hf.model_card import card_title
 from mrd_hf.teacher import Teacher
-from mrd_hf.training.arguments import DataArguments, PretrainingArguments, parse_arguments, parse_config, parse_mapping
+from mrd_hf.training.arguments import (
+    DataArguments,
+    PretrainingArguments,
+    as_recipe,
+    parse_arguments,
+    parse_config,
+    parse_mapping,
+)
 from mrd_hf.training.checkpoints import ARGUMENTS_FILE, find_checkpoint, prepare_output_dir
 from mrd_hf.training.distributed import set_cpu_threads
 from mrd_hf.training.export import count_licenses, export_encoder, last_losses
@@ -134,7 +143,8 @@ def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: in
 
 def main() -> None:
     data, model_arguments, training = parse_arguments(sys.argv[1:])
-    told = {k: v for a in (data, model_arguments, training) for k, v in dataclasses.asdict(a).items()}
+    groups = (data, model_arguments, training)
+    told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
     for tracker in training.report_to:
         if importlib.util.find_spec(tracker) is None:
             package = "wandb" if tracker == "wandb" else "'mrd-hf[tracking]'"
@@ -212,14 +222,18 @@ def main() -> None:
     if not accelerator.is_main_process:
         return
 
-    report = None
+    # As it will be typed; the repository, where it goes to one.
+    name = training.hub_model_id or str(output_dir / "encoder")
+    title = training.hub_model_id or card_title(name)
+    report, picture = None, None
     if evaluation is not None and evaluation.embeds is not None and data.eval_split is not None:
         (output_dir / "evaluation").mkdir(exist_ok=True)
         save_file({"point_embeds": evaluation.embeds}, output_dir / "evaluation" / "point_embeds.safetensors")
-        name, benchmark = training.hub_model_id or "encoder", Path(data.dataset).name
-        evaluated = evaluation.report(result.model, name, benchmark, data.eval_split)
+        benchmark = Path(data.dataset).name
+        evaluated = evaluation.report(result.model, title, benchmark, data.eval_split)
         evaluated.save(output_dir / "evaluation")
-        report = evaluated.as_dict()
+        report, picture = evaluated.as_dict(), output_dir / "evaluation" / "scores.png"
+        write_interval_bars(picture, [report])
     log = read_log(output_dir / LOG_FILE)
     plot_log(log, output_dir / "training_curves.png")
     export_encoder(
@@ -228,8 +242,10 @@ def main() -> None:
         output_dir / "encoder",
         CARD_TEMPLATE,
         facts={
-            "name": training.hub_model_id or "encoder",
+            "name": name,
+            "title": title,
             "dataset": data.dataset,
+            "encoder": model_arguments.encoder,
             "train_split": data.train_split,
             "num_shapes": len(triplets),
             "steps": training.num_train_steps,
@@ -241,9 +257,11 @@ def main() -> None:
             "losses": last_losses(log),
             # A stream's are known only to those who have read all of it.
             "licenses": {} if data.streaming else count_licenses(load_triplets(data.dataset, data.train_split)),
-            "arguments": json.dumps(told, indent=2),
+            "changed_arguments": as_recipe(groups, only_changed=True),
+            "arguments": as_recipe(groups),
         },
         report=report,
+        picture=picture,
         teacher=teacher,
     )
     if report is not None:

@@ -60,7 +60,7 @@ def test_a_checkpoint_is_uploaded_whole_and_its_card_names_the_repository(hub, c
     }
     card = files["README.md"].decode()
     assert 'from_pretrained("org/model")' in card and "# org/model" in card
-    assert 'from_pretrained("encoder")' in here["README.md"].decode()  # the folder is as it was
+    assert 'from_pretrained("outputs/run/encoder")' in here["README.md"].decode()  # the folder is as it was
     assert not hub.repository("org/model").private
 
 

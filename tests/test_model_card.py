@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard, metadata_load
 
 from mrd_hf.errors import UserError
 from mrd_hf.model_card import (
+    card_title,
     evaluation_results,
     format_results,
     retarget_card,
@@ -19,11 +20,12 @@ from mrd_hf.model_card import (
 
 TEMPLATE = Path(__file__).parent.parent / "model_cards" / "template.md"
 FACTS = {
-    "name": "encoder",
+    "name": "outputs/run/encoder",
     "dataset": "org/data",
     "train_split": "train",
     "num_shapes": 5,
     "parameters": "1.0M",
+    "width": 12,
     "num_points": 64,
     "num_patches": 8,
     "steps": 3,
@@ -34,7 +36,8 @@ FACTS = {
     "minutes": "0.1",
     "train_loss": "1.0",
     "software": "torch",
-    "arguments": '{"encoder": null}',
+    "changed_arguments": "dataset: org/data",
+    "arguments": 'dataset: org/data\nencoder: "outputs/run/encoder"',
 }
 REPORT = {
     "version": 1,
@@ -98,7 +101,8 @@ def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
     assert card.data.base_model == base_model
-    assert f"embedding space of `{teacher}`" in card.text
+    shown = f"[{base_model}](https://huggingface.co/{base_model})" if base_model else f"`{teacher}`"
+    assert f"embedding space of {shown}" in card.text and f"| teacher | `{teacher}` |" in card.text
     for line in ("| alignment loss | 0.3 |", "| CC0-1.0 | 4 |", "| hardware | a CPU |"):
         assert line in card.text
     for section in ("Use", "Evaluation", "Training", "Intended use", "Limits", "Licence", "Citation"):
@@ -114,6 +118,61 @@ def test_a_card_says_where_a_text_tower_in_a_package_comes_from(tmp_path):
     write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="org/words", **FACTS)
     text = (tmp_path / "README.md").read_text()
     assert "pip install --no-deps" not in text and "text_tower=" not in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"),
+    [
+        ("outputs/run/encoder", "run"),
+        ("models/openshape", "openshape"),
+        ("/tmp/my run/encoder", "my run"),
+        ("../encoder", "../encoder"),
+    ],
+)
+def test_a_model_in_a_folder_is_called_by_it(tmp_path, folder, title):
+    assert card_title(folder) == title
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", **{**FACTS, "name": folder})
+    text = (tmp_path / "README.md").read_text()
+    assert f"\n# {title}\n" in text and text.count(f'from_pretrained("{folder}")') == 2
+    moved = retarget_card(text, "org/model")
+    assert "\n# org/model\n" in moved and f'("{folder}"' not in moved and f'="{folder}"' not in moved
+
+
+def test_only_what_is_on_the_hub_is_in_the_metadata(tmp_path, monkeypatch):
+    """Names of folders would be links to repositories of others."""
+    monkeypatch.chdir(tmp_path)
+    facts = {name: value for name, value in FACTS.items() if name != "dataset"}
+    data = tmp_path / "datasets" / "mine"
+    data.mkdir(parents=True)
+    (data / "README.md").write_text("---\nlanguage: [de, en]\n---\n# Mine\n")
+
+    def metadata(dataset: str, **more: str) -> dict:
+        write_model_card(tmp_path, TEMPLATE, teacher="org/clip", dataset=dataset, **more, **facts)
+        assert dataset in (tmp_path / "README.md").read_text()
+        found = metadata_load(tmp_path / "README.md")
+        assert found == ModelCard.load(tmp_path / "README.md").data.to_dict()
+        return found
+
+    published = metadata("org/data")
+    assert (published["datasets"], published["base_model"], published["language"]) == (
+        ["org/data"],
+        "org/clip",
+        ["en"],
+    )
+    local = metadata("datasets/mine", encoder="org/encoder")
+    assert "datasets" not in local and (local["base_model"], local["language"]) == ("org/encoder", ["de", "en"])
+    assert metadata("datasets/mine", encoder="datasets/mine")["base_model"] == "org/clip"
+    (data / "README.md").write_text("---\nlanguage: [\n---\n")
+    assert metadata("datasets/mine")["language"] == ["en"]
+
+
+def test_a_picture_of_the_scores_lies_beside_the_card(card, tmp_path):
+    picture = tmp_path / "scores.png"
+    picture.write_bytes(b"a picture")
+    write_results(card, changed(name="ScanObjectNN (PB)"), picture)
+    write_results(card, changed(name="ScanObjectNN (PB)"), picture)
+    [link] = re.findall(r"!\[[^\]]+\]\((.+)\)", card.read_text())
+    assert link == "images/scores-scanobjectnn-pb-test.png" and (tmp_path / link).read_bytes() == b"a picture"
 
 
 def test_a_card_without_evaluation_says_so(card):
@@ -222,9 +281,11 @@ def test_a_card_follows_its_model_to_its_repository(card):
     write_results(card, REPORT)
     text = retarget_card(card.read_text(), "org/model")
     assert "# org/model\n" in text and text.count('from_pretrained("org/model")') == 2
-    assert 'model="org/model"' in text and text.count('"encoder"') == 1  # the recipe's argument
+    assert 'model="org/model"' in text
+    assert text.count("outputs/run/encoder") == 1  # the recipe's argument
     assert ModelCard(text).data.model_name == "org/model"
     assert retarget_card(text, "org/model") == text
+    assert retarget_card(retarget_card(card.read_text(), "a/first"), "org/model") == text
     other = '# My encoder\n\nSay "encoder".\n'
     assert retarget_card(other, "org/model") == other
 

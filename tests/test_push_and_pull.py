@@ -1,6 +1,7 @@
 """What was pushed loads by its name, where the package is not installed: model, processor, pipelines, card, data."""
 
 import json
+import re
 import runpy
 import shutil
 import subprocess
@@ -138,6 +139,24 @@ def test_a_stranger_loads_it_by_its_name(hub, folders, tmp_path):
     assert found["ids"] == shapes["id"][:] and found["points"] == np.asarray(shapes[0]["points"]).tolist()
 
 
+def test_a_cards_snippets_run_as_they_are_pasted(hub, folders, tmp_path):
+    """By one who has the package and nothing else, from the card as it is on the Hub."""
+    push_folder(folders / "clip", "org/clip")
+    push_folder(folders / "encoder", "org/carded")
+    card = hub.repository("org/carded").files()["README.md"].decode()
+    snippets = re.findall(r"^```python\n(.*?)^```", card, flags=re.DOTALL | re.MULTILINE)
+    assert len(snippets) == 2 and "# org/carded\n" in card
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join([*snippets, "print(tuple(embeds.shape))"])],
+        capture_output=True,
+        text=True,
+        env=environment(constants.ENDPOINT, tmp_path / "home"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "'label': 'table top'" in done.stdout and f"(1, {CLIP_WIDTH})" in done.stdout
+
+
 def test_pretraining_pushes_what_it_made(hub, folders, tmp_path):
     """The script as a user runs it, with a teacher on the fly, to a pull request."""
     data = save_tiny_triplets(tmp_path / "shapes", train=8, test=4)
@@ -181,6 +200,8 @@ def test_pretraining_pushes_what_it_made(hub, folders, tmp_path):
     for line in ("| CC0-1.0 | 8 |", "| logit scale |", 'from_pretrained("org/trained")', "| final training loss |"):
         assert line in card.text
     assert "Not evaluated" not in card.text
+    assert "images/scores-shapes-test.png" in files and "](images/scores-shapes-test.png)" in card.text
+    assert card.data.language == ["en"] and card.data.datasets is None
 
 
 def test_pretraining_that_could_not_push_does_not_begin(hub, monkeypatch, tmp_path, capsys):

@@ -1,10 +1,15 @@
 """Model cards: written from what really ran, with evaluations as a table to read and as metadata for the Hub."""
 
+import contextlib
 import re
-from pathlib import Path
+import shutil
+from pathlib import Path, PurePath
 from typing import Any, cast
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+import yaml
+from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
+from huggingface_hub.errors import HFValidationError
+from huggingface_hub.utils import validate_repo_id
 
 from .errors import UserError
 from .models.model_sources import package_of
@@ -20,36 +25,63 @@ EMBEDDING = ("feature-extraction", "point cloud embedding")
 
 
 def write_model_card(
-    folder: Path, template: Path, teacher: str | None, text_tower: str | None = None, **facts: Any
+    folder: Path,
+    template: Path,
+    name: str,
+    teacher: str | None,
+    text_tower: str | None = None,
+    dataset: str | None = None,
+    encoder: str | None = None,
+    title: str | None = None,
+    **facts: Any,
 ) -> None:
     """Write a checkpoint's README.md from what really ran.
 
     Args:
         folder (`Path`): The checkpoint's folder.
         template (`Path`): Jinja template, `model_cards/template.md`.
+        name (`str`): What to load it by: its repository on the Hub, or its folder as it will be typed.
         teacher (`str`, *optional*): The teacher's name, or `name@commit`.
         text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
+        dataset (`str`, *optional*): What it was trained on: a dataset on the Hub, or a local folder.
+        encoder (`str`, *optional*): What it started from: an encoder on the Hub, or a local folder.
+        title (`str`, *optional*): The heading, a repository's id; default: made of the folder that `name` is.
         **facts: The template's variables.
     """
     teacher_name = teacher.partition("@")[0] if teacher is not None else None
-    on_hub = teacher_name is not None and teacher_name.count("/") == 1
+    teacher_on_hub = teacher_name if _on_hub(teacher_name) else None
     data = ModelCardData(
+        language=_language(dataset),
         license="apache-2.0",
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["point-cloud", "3d", "zero-shot", "mrd-hf"],
-        base_model=teacher_name if on_hub else None,
+        # Without base_model_relation: the Hub knows no relation such as a student's to its teacher.
+        base_model=encoder if _on_hub(encoder) else teacher_on_hub,
+        datasets=[dataset] if dataset is not None and _on_hub(dataset) else None,
     )
     card = ModelCard.from_template(
         data,
         template_str=template.read_text(encoding="utf-8"),
+        name=name,
+        title=title or card_title(name),
         teacher=teacher,
-        teacher_on_hub=teacher_name if on_hub else None,
+        teacher_name=teacher_name,
+        teacher_on_hub=teacher_on_hub,
         text_tower=text_tower,
         text_package=package_of(text_tower) if text_tower is not None else None,
+        dataset=dataset,
+        dataset_on_hub=dataset if _on_hub(dataset) else None,
+        encoder=encoder,
         **facts,
     )
     card.save(folder / "README.md")
+
+
+def card_title(folder: str) -> str:
+    """What a card calls a model that lies in a folder: the last part of its path that says something."""
+    parts = [part for part in PurePath(folder).parts if part not in ("encoder", "..", PurePath(folder).anchor)]
+    return parts[-1] if parts else folder
 
 
 def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
@@ -81,7 +113,7 @@ def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
     return results
 
 
-def write_results(card_path: Path, report: dict[str, Any]) -> None:
+def write_results(card_path: Path, report: dict[str, Any], picture: Path | None = None) -> None:
     """Write an evaluation into a model card: into its metadata, and as a table under "Evaluation".
 
     What the card says of the same metric on the same split of the same benchmark is replaced, the rest stays: to write
@@ -90,6 +122,7 @@ def write_results(card_path: Path, report: dict[str, Any]) -> None:
     Args:
         card_path (`Path`): The card, a README.md that is there.
         report (`dict`): An evaluation's `report.json`.
+        picture (`Path`, *optional*): Its `scores.png`, of which a copy goes into the folder `images` beside the card.
 
     Raises:
         UserError: when there is no such card, its metadata cannot be read, or the report is of another form.
@@ -106,7 +139,13 @@ def write_results(card_path: Path, report: dict[str, Any]) -> None:
     data.eval_results = list(replaced.values())
     if data.model_name is None:
         data.model_name = report["model"]["name"]
-    card.text = _with_table(card.text, report)
+    shown = None
+    if picture is not None:
+        benchmark = report["benchmark"]
+        shown = f"images/scores-{re.sub(r'[^a-z0-9]+', '-', _slug(benchmark['name'] + ' ' + benchmark['split']))}.png"
+        (card_path.parent / "images").mkdir(exist_ok=True)
+        shutil.copyfile(picture, card_path.parent / shown)
+    card.text = _with_table(card.text, report, shown)
     card.save(card_path)
 
 
@@ -118,19 +157,17 @@ def format_results(report: dict[str, Any]) -> str:
 def retarget_card(text: str, repo_id: str) -> str:
     """The card with its examples and its heading naming the repository that it goes to.
 
-    Cards call a model what its folder was called when they were written. One that does not call it by its heading is
-    left as it is.
+    Cards call a model what its folder was called when they were written. One whose heading is not that, or the end of
+    it, is by another hand and left as it is.
     """
-    heading = re.search(r"^# (\S+)$", text, flags=re.MULTILINE)
-    if heading is None:
-        return text
-    # Not everywhere: the recipe's arguments have an "encoder" as well.
-    loading = re.compile(rf'(from_pretrained\(|model=)"{re.escape(heading[1])}"')
-    if loading.search(text) is None:
+    heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
+    loaded = re.search(r'AutoModel\.from_pretrained\("([^"\n]+)"', text)
+    if heading is None or loaded is None or heading[1] not in {loaded[1], card_title(loaded[1])}:
         return text
     text = text[: heading.start()] + f"# {repo_id}" + text[heading.end() :]
-    text = re.sub(rf"^(model-index:\n- name: ){re.escape(heading[1])}$", rf"\g<1>{repo_id}", text, flags=re.MULTILINE)
-    return loading.sub(rf'\g<1>"{repo_id}"', text)
+    text = re.sub(r"^(model-index:\n- name: ).+$", rf"\g<1>{repo_id}", text, flags=re.MULTILINE)
+    # Not everywhere: the recipe's arguments have an "encoder" as well.
+    return re.sub(rf'(from_pretrained\(|model=)"{re.escape(loaded[1])}"', rf'\g<1>"{repo_id}"', text)
 
 
 def check_report(report: dict[str, Any]) -> None:
@@ -149,12 +186,34 @@ def check_report(report: dict[str, Any]) -> None:
                 raise UserError(f"the evaluation's report lacks {place}.{key}.")
 
 
+def _on_hub(name: str | None) -> bool:
+    """Whether a name is that of a repository on the Hub: `owner/name`, and no folder here."""
+    if name is None or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or Path(name).exists():
+        return False
+    try:
+        validate_repo_id(name)
+    except HFValidationError:
+        return False
+    return True
+
+
+def _language(dataset: str | None) -> list[str]:
+    """Of the texts: as the dataset's own card says, if it lies here; or else English, as the teachers' texts are."""
+    card = Path(dataset or "") / "README.md"
+    found = None
+    if dataset is not None and card.is_file():
+        # It may be by another hand, and a trained model must not be lost for it.
+        with contextlib.suppress(yaml.YAMLError, ValueError):
+            found = (metadata_load(card) or {}).get("language")
+    return ["en"] if not found else [found] if isinstance(found, str) else list(found)
+
+
 def _identity(result: EvalResult) -> tuple[str | None, ...]:
     return result.dataset_type, result.dataset_split, result.metric_type
 
 
-def _with_table(text: str, report: dict[str, Any]) -> str:
-    """The card's text with the report's table in its section."""
+def _with_table(text: str, report: dict[str, Any], picture: str | None) -> str:
+    """The card's text with the report's table in its section, and a picture of it, `images/...`."""
     benchmark = report["benchmark"]
     name = _slug(f"{benchmark['name']} {benchmark['split']}")
     start, end = f"<!-- evaluation of {name} -->", "<!-- end of evaluation -->"
@@ -165,7 +224,9 @@ def _with_table(text: str, report: dict[str, Any]) -> str:
         body = [line for line in found[1].splitlines() if line.startswith("| ")][1:]
         rows = {**{_title(line): line for line in body}, **rows}
     table = [_row(COLUMNS), "|---" * len(COLUMNS) + "|", *rows.values()]
-    written = "\n".join([start, _introduction(report), "", *table, end])
+    bars = "Scores with their 95% intervals, beside chance, majority and teacher"
+    drawn = ["", f"![{bars}]({picture})"] if picture is not None else []
+    written = "\n".join([start, _introduction(report), "", *table, *drawn, end])
     if found is not None:
         return text[: found.start()] + written + text[found.end() :]
     if not re.search(rf"^{EVALUATION_HEADING}$", text, flags=re.MULTILINE):

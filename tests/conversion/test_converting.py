@@ -1,6 +1,8 @@
 """Peers' checkpoints become folders whose embeddings are those of the original networks."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -27,6 +29,7 @@ from mrd_hf.conversion.checkpoint_file import Checkpoint
 from mrd_hf.conversion.converting import build_model, convert_checkpoint, recognize
 from mrd_hf.conversion.renaming import fit
 from mrd_hf.errors import UserError
+from mrd_hf.model_card import retarget_card
 
 
 BIG_G = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"
@@ -81,9 +84,11 @@ def test_gives_the_original_networks_embeddings(tmp_path, name, file, wrap, peer
     assert (saved["default_color"], saved["num_points"]) == (0.4, 10_000)
 
 
-def test_the_folder_is_complete_and_names_no_path_of_this_machine(tmp_path):
+def test_the_folder_is_complete_and_names_no_path_of_this_machine(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     torch.save(training_checkpoint(prefixed("module.", drawn(openshape(*SMALL, 1280)))), tmp_path / "latest.pt")
-    convert_checkpoint(str(tmp_path / "latest.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "latest.pt"), Path("models/mine"), CARD_TEMPLATE, preset="openshape-3")
+    (tmp_path / "models" / "mine").rename(tmp_path / "mine")
     names = {file.name for file in (tmp_path / "mine").iterdir()}
     assert names >= {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"}
     assert {"modeling_point_bert.py", "feature_extraction_point_cloud.py"} <= names
@@ -95,6 +100,14 @@ def test_the_folder_is_complete_and_names_no_path_of_this_machine(tmp_path):
     assert "| source | latest.pt |" in card.text
     assert BIG_G in card.text
     assert "{{" not in card.content
+    # Its first snippet runs as it stands, and the second one names the folder as well.
+    (tmp_path / "mine").rename(tmp_path / "models" / "mine")
+    first, second = re.findall(r"^```python\n(.*?)^```", card.content, flags=re.DOTALL | re.MULTILINE)
+    names: dict = {}
+    exec(first, names)
+    assert names["embeds"].shape == (1, 1280) and 'model="models/mine"' in second
+    moved = retarget_card(card.content, "org/mine")
+    assert "models/mine" not in moved and 'model="org/mine"' in moved and "# org/mine\n" in moved
 
 
 @pytest.mark.parametrize("where", ["beside", "inside"])

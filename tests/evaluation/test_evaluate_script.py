@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -192,6 +193,9 @@ def test_results_go_into_the_models_card(dataset, tmp_path):
     recall = metrics(tmp_path / "out")["shape_to_image_recall_at_5"]["value"]
     assert results["shape_to_image_recall_at_5"].metric_value == pytest.approx(recall, abs=1e-6)
     assert "shape to image, recall at 5" in card.text
+    assert (encoder / re.search(r"!\[.+\]\((.+)\)", card.text)[1]).read_bytes() == (
+        tmp_path / "out" / "scores.png"
+    ).read_bytes()
 
 
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):

@@ -6,7 +6,7 @@ from mrd_hf.data.augmentation import AugmentationConfig
 from mrd_hf.errors import UserError
 from mrd_hf.models.configuration_mrd import MRDConfig
 from mrd_hf.models.configuration_point_bert import PointBertConfig
-from mrd_hf.training.arguments import parse_arguments, parse_config
+from mrd_hf.training.arguments import as_recipe, parse_arguments, parse_config
 
 
 REQUIRED = ["--dataset", "d", "--output_dir", "o"]
@@ -92,3 +92,13 @@ def test_values_out_of_range(argument, value, message):
 def test_mappings_are_checked(text, config_class, message):
     with pytest.raises(UserError, match=message):
         parse_config(text, "point_config", config_class)
+
+
+@pytest.mark.parametrize("only_changed", [True, False])
+def test_arguments_as_a_recipe_give_the_same_arguments(tmp_path, only_changed):
+    given = ["--seed", "7", "--report_to", "tensorboard", "--streaming", "True", "--max_grad_norm", "1e-9"]
+    mappings = ["--point_config", '{"hidden_size": 64, "grouping": "nearest"}', "--text_weights", '{"name": 0.5}']
+    arguments = parse_arguments([*REQUIRED, *given, *mappings])
+    text = as_recipe(arguments, only_changed)
+    assert parse_arguments(recipe(tmp_path, text)) == arguments
+    assert ("learning_rate" in text) is not only_changed and "point_config:\n  hidden_size: 64\n" in text

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -113,7 +114,14 @@ def test_the_card_tells_what_ran(finished_run, dataset):
     assert str(dataset) in card
     assert "12 of global batch 8 (1 process(es))" in card
     assert "zero-shot top-1" in card
-    assert "a-teacher" in card
+    assert "a-teacher" in card and f'from_pretrained("{finished_run / "encoder"}")' in card
+    assert (finished_run / "encoder" / re.search(r"!\[.+\]\((.+)\)", card)[1]).is_file()
+    changed, everything = re.findall(r"^```yaml\n(.*?)^```", card, flags=re.DOTALL | re.MULTILINE)
+    assert "save_total_limit: 5" in changed and "seed: 0" not in changed and "seed: 0" in everything
+    [snippet, _] = re.findall(r"^```python\n(.*?)^```", card, flags=re.DOTALL | re.MULTILINE)
+    names: dict = {}
+    exec(snippet, names)
+    assert names["embeds"].shape == (1, 12)
 
 
 def test_the_encoder_loads_in_a_new_process_and_gives_the_evaluated_embeddings(finished_run, dataset, tmp_path):

@@ -9,6 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
+from ..model_card import card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
 from ..models.modeling_uni3d import Uni3DModel
@@ -118,7 +119,7 @@ def convert_checkpoint(
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         encoder.extractor.save_pretrained(temporary)
-        _write_card(conversion, temporary, folder.name, card_template)
+        _write_card(conversion, temporary, str(folder), card_template)
         _check_written(conversion, temporary)
     return conversion
 
@@ -183,6 +184,8 @@ def _check_vacant(folder: Path, overwrite: bool) -> None:
 def _write_card(conversion: Conversion, folder: Path, name: str, template: Path) -> None:
     encoder, source = conversion.encoder, conversion.source
     data = ModelCardData(
+        # Of the texts that its embeddings are compared with.
+        language="en" if encoder.config.teacher_id else None,
         license=encoder.license or "unknown",
         library_name="transformers",
         pipeline_tag="feature-extraction",
@@ -193,7 +196,9 @@ def _write_card(conversion: Conversion, folder: Path, name: str, template: Path)
         data,
         template_str=template.read_text(encoding="utf-8"),
         name=name,
+        title=card_title(name),
         peer=encoder.peer,
+        width=encoder.config.embedding_size,
         paper=encoder.paper,
         weights_license=encoder.license,
         teacher=encoder.config.teacher_id,

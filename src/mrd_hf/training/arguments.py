@@ -3,7 +3,8 @@
 import difflib
 import json
 from argparse import ArgumentParser
-from dataclasses import dataclass, field, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -218,7 +219,7 @@ def recipe_to_argv(path: str | Path) -> list[str]:
         if isinstance(value, dict):
             argv += [f"--{key}", json.dumps(value)]
         elif isinstance(value, list):
-            argv += [f"--{key}", *map(str, value)]
+            argv += [f"--{key}", *map(str, value)] if value else []
         elif value is not None:
             argv += [f"--{key}={value}"]
     return argv
@@ -239,6 +240,25 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
         argv = [*recipe_to_argv(config.config), *rest]
     data, model, training = parser.parse_args_into_dataclasses(argv)[:3]
     return data, model, training
+
+
+def as_recipe(arguments: Sequence[Any], only_changed: bool = False) -> str:
+    """Arguments as a YAML recipe, from which [`recipe_to_argv`] makes the same again.
+
+    Args:
+        arguments (sequence of `ARGUMENT_CLASSES`)
+        only_changed (`bool`, defaults to `False`): Whether to leave out those that are as they are by default.
+    """
+    recipe = {}
+    for group in arguments:
+        for argument in fields(group):
+            value = getattr(group, argument.name)
+            factory = argument.default_factory
+            if only_changed and value == (argument.default if factory is MISSING else factory()):
+                continue
+            # Mappings come as JSON.
+            recipe[argument.name] = json.loads(value) if isinstance(value, str) and value.startswith("{") else value
+    return yaml.safe_dump(recipe, sort_keys=False, width=110, allow_unicode=True).rstrip()
 
 
 def unknown_key_hint(key: str, known: list[str]) -> str:

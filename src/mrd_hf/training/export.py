@@ -10,6 +10,7 @@ import accelerate
 import torch
 import transformers
 from datasets import Dataset
+from transformers import PreTrainedConfig
 
 from ..model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
@@ -25,8 +26,9 @@ def export_encoder(
     extractor: PointCloudFeatureExtractor,
     folder: Path,
     card_template: Path,
-    facts: dict[str, object],
+    facts: dict[str, Any],
     report: dict[str, Any] | None = None,
+    picture: Path | None = None,
     teacher: Teacher | None = None,
 ) -> None:
     """Write the encoder, its feature extractor or processor, and a model card; the folder is complete or not there.
@@ -37,7 +39,8 @@ def export_encoder(
         folder (`Path`): Replaced if it exists.
         card_template (`Path`): See [`mrd_hf.model_card.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
-        report (`dict`, *optional*): The evaluation's, see [`mrd_hf.model_card.write_results`].
+        report (`dict`, *optional*), picture (`Path`, *optional*):
+            The evaluation's, see [`mrd_hf.model_card.write_results`].
         teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it.
     """
     encoder = model.point_bert
@@ -50,9 +53,10 @@ def export_encoder(
         write_model_card(
             temporary,
             card_template,
-            teacher=encoder.config.teacher_id,
+            teacher=_teacher(encoder.config),
             text_tower=encoder.config.text_tower_id,
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
+            width=encoder.config.embedding_size,
             num_points=extractor.num_points,
             num_patches=encoder.config.num_patches,
             hardware=_hardware(encoder.device),
@@ -61,7 +65,7 @@ def export_encoder(
             **facts,
         )
         if report is not None:
-            write_results(temporary / "README.md", report)
+            write_results(temporary / "README.md", report, picture)
 
 
 def last_losses(log: list[dict[str, float]]) -> dict[str, str]:
@@ -81,6 +85,10 @@ def count_licenses(shapes: Dataset) -> dict[str, int]:
         return {}
     licenses = shapes.select_columns(["license"])[:]["license"]
     return dict(Counter(license or "unknown" for license in licenses).most_common())
+
+
+def _teacher(config: PreTrainedConfig) -> str | None:
+    return f"{config.teacher_id}@{config.teacher_revision}" if config.teacher_revision else config.teacher_id
 
 
 def _hardware(device: torch.device) -> str:
