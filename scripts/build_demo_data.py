@@ -110,6 +110,8 @@ def attribution(libraries: Sequence[FurnitureLibrary], rows: Sequence[dict]) -> 
         "Debian package `sweethome3d-furniture` 1.8-1 distributes them. Changes made: points were sampled from the",
         "surface of each model, icons were packed anew and large ones reduced. No author endorses this use.",
         "",
+        "The chair in `shapes/` is this package's own, made by `scripts/build_demo_shapes.py`: CC0-1.0.",
+        "",
         "Licenses: " + ", ".join(f"[{name}]({url})" for name, url in LICENSES.items()) + ".",
     ]
     for library in libraries:

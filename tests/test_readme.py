@@ -1,29 +1,39 @@
-"""The README's Python snippets run as they stand, on a small encoder in the demo's place; its commands are valid."""
+"""The README's snippets run as they stand, in order, on a small encoder in the demo's place."""
 
-import importlib.util
+import ast
 import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
+from datasets import load_dataset
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
-from mrd_hf.cli.encoder import CONVERT, Encoder
-from mrd_hf.conversion.checkpoint_file import SUFFIXES
-from mrd_hf.errors import UserError
+from mrd_hf_cli.main import run
+from mrd_hf_cli.parser import parse
 
 
 ROOT = Path(__file__).parent.parent
+USE = re.search(r"^## Use an encoder\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[1]
+NAMES = load_dataset(str(ROOT / "scripts" / "demo_data"), split="test")["name"][:]
+
+LABELS = {"a table", "a chair", "a lamp", "a car", "a plant"}
 
 
-def test_the_snippets_run(tmp_path):
-    snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), flags=re.DOTALL | re.MULTILINE)
-    assert len(snippets) >= 2
-    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    encoder = tmp_path / "outputs" / "demo" / "encoder"
+def snippets(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", USE, flags=re.DOTALL | re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A folder like a clone's after `make demo`; the encoder is one that has learned nothing."""
+    folder = tmp_path_factory.mktemp("clone")
+    (folder / "scripts").symlink_to(ROOT / "scripts")
+    encoder = folder / "outputs" / "demo" / "encoder"
+    ((teacher, text_tower),) = yaml.safe_load((ROOT / "scripts/recipes/demo.yaml").read_text())["text_towers"].items()
     config = PointBertConfig(
         hidden_size=32,
         intermediate_size=64,
@@ -32,55 +42,57 @@ def test_the_snippets_run(tmp_path):
         num_patches=8,
         patch_size=8,
         projection_dim=384,
+        teacher_id=teacher,
+        text_tower_id=text_tower,
     )
+    torch.manual_seed(0)
     PointBertModel(config).save_pretrained(encoder)
     PointCloudFeatureExtractor(num_points=256).save_pretrained(encoder)
-    (tmp_path / "chair.obj").write_text("v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\n")
-    subprocess.run(
-        [sys.executable, "-c", "\n".join(snippets)],
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        check=True,
-        timeout=300,
-    )
+    return folder
 
 
-def commands(text: str) -> list[str]:
-    """Those that convert a checkpoint."""
-    return re.findall(r"python scripts/convert_checkpoint\.py ([^\n`]+?)(?=\.?(?:\n|`|$))", text)
+@pytest.fixture(autouse=True)
+def offline_in_the_clone(clone, monkeypatch):
+    monkeypatch.chdir(clone)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
 
 
-@pytest.fixture
-def convert():
-    """The script as a module."""
-    spec = importlib.util.spec_from_file_location("convert_checkpoint", ROOT / "scripts" / "convert_checkpoint.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def test_the_python_snippets_run(capsys):
+    python = snippets("python")
+    assert len(python) == 5
+    names: dict = {}
+    for snippet in python:
+        exec(compile(snippet, "README.md", "exec"), names)
+    classified, by_shape, by_words = map(ast.literal_eval, capsys.readouterr().out.splitlines())
+    assert len(classified) == 3 and {guess["label"] for guess in classified} < LABELS
+    for hits in (by_shape, by_words):
+        assert len(hits) == 5 and {name for _, name in hits} <= set(NAMES)
+    assert by_shape != by_words and names["loss"].isfinite()
 
 
-def test_how_to_get_a_strong_encoder_is_said_once_and_works(monkeypatch, convert):
-    readme = (ROOT / "README.md").read_text()
-    [section] = re.findall(r"^## Which weights\?\n(.*?)^## ", readme, flags=re.DOTALL | re.MULTILINE)
-    assert "No weights trained on Objaverse have been published" in section
-    assert readme.index("## Two commands") < readme.index("## Which weights?") < readme.index("## Use an encoder")
-    assert len(commands(section)) == 3
-    for command in commands(readme):
-        monkeypatch.setattr(sys, "argv", ["convert_checkpoint.py", *shlex.split(command)])
-        arguments = convert.parse_arguments()
-        # A repository's name, or a file of a kind that is read.
-        assert re.fullmatch(r"[\w.-]+/[\w.-]+", arguments.source) or Path(arguments.source).suffix in SUFFIXES
-        assert arguments.to.parts[0] == "models"
+def test_the_command_lines_run(clone, capsys, monkeypatch):
+    pytest.importorskip("embreex")
+    commands = [shlex.split(line) for snippet in snippets("bash") for line in snippet.splitlines()]
+    assert [command[1] for command in commands] == [
+        "MRD_HF_MODEL=outputs/demo/encoder",
+        *("classify", "index", "search", "search", "render"),
+    ]
+    for command in commands:
+        if command[0] == "export":
+            monkeypatch.setenv(*command[1].split("="))
+            continue
+        assert command[0] == "mrd-hf" and run(parse(command[1:])) == 0, command
+        out = capsys.readouterr().out
+        if command[1] == "classify":
+            assert sorted(re.findall(r"%  (.*)", out)) == sorted(LABELS)
+        if command[1] == "search":
+            assert len(out.splitlines()) == 5 and all(any(name in line for name in NAMES) for line in out.splitlines())
+    assert (clone / "outputs" / "demo" / "chair.png").stat().st_size > 1000
 
 
-def test_the_others_say_the_same_and_where_to_read_it(monkeypatch):
-    monkeypatch.delenv("MRD_HF_MODEL", raising=False)
-    readme = (ROOT / "README.md").read_text()
-    with pytest.raises(UserError) as error:
-        Encoder.load(None, None, "cpu")
-    said = [str(error.value), (ROOT / "scripts" / "app" / "README.md").read_text()]
-    for text in said:
-        flat = " ".join(text.split())
-        assert "o weights trained on Objaverse have been published with this package yet" in flat
-        assert "Which weights?" in flat and "OpenShape's" in flat
-    assert CONVERT in said[0] and f"{CONVERT}\n" in readme
+def test_what_the_snippets_name_is_in_a_clone_and_there_is_what_they_ask_for():
+    named = {path for code in snippets("python") + snippets("bash") for path in re.findall(r"scripts/[\w./-]+", code)}
+    assert {os.path.splitext(path)[1] for path in named} == {"", ".glb", ".obj"}
+    for path in named:
+        assert (ROOT / path).exists(), path
+    assert sum("chair" in name.lower() for name in NAMES) >= 10
