@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from collection import UP_AXIS, Collection
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
@@ -112,8 +112,10 @@ class Engine:
                 image.draft("RGB", (1024, 1024))
                 image.thumbnail((1024, 1024))
                 embeds = self.teacher.embed_images([image])
+        except UnidentifiedImageError as error:  # whose message is a path of this machine
+            raise UnusableQuery("the picture cannot be read: it is none of PNG, JPEG, WEBP, GIF and BMP.") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UnusableQuery(f"{Path(path).name} cannot be read as a picture ({error}).") from error
+            raise UnusableQuery(f"the picture cannot be read: {error}") from error
         return self._search(embeds.numpy(), k)
 
     def _search(self, queries: np.ndarray, k: int) -> list[Hit]:

@@ -7,6 +7,7 @@ forks that has imported all it needs, so that it starts in milliseconds; what it
 
 import json
 import multiprocessing
+import re
 import resource
 import sys
 import tempfile
@@ -28,6 +29,8 @@ MEMORY_LIMIT = 2 * 2**30  # bytes beyond what the process has at its start
 MAX_POINTS = 200_000
 KEPT = 16
 NOTES_LISTED = 3
+MAX_MESSAGE = 600
+TOO_LARGE = "reading it takes more memory than there is for it; simplify the shape."
 
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
@@ -36,7 +39,7 @@ _forks.set_forkserver_preload(
 
 
 class UnreadableShape(ValueError):
-    """An upload that cannot be read; the message is for the person who sent it."""
+    """An upload that cannot be read; the message is for the person who sent it, and names the file as they do."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class ShapeReader:
         self.num_points = num_points
         self.time_limit = time_limit
         self.memory_limit = memory_limit
-        self._kept: OrderedDict[tuple[str, str], Shape | UnreadableShape] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str, str], Shape | UnreadableShape] = OrderedDict()
         self._lock = Lock()
 
     def warm_up(self) -> None:
@@ -77,42 +80,47 @@ class ShapeReader:
         process.start()
         process.join()
 
-    def read(self, path: str, up_axis: str) -> Shape:
+    def read(self, path: str, up_axis: str, name: str | None = None) -> Shape:
         """Read a file.
 
         Args:
             path (`str`): Nothing outside its folder is read.
             up_axis (`"y"` or `"z"`): For the view.
+            name (`str`, *optional*): What messages call it, as a server keeps uploads under names without the
+                characters that its file system may not like. Default: the name that it has in `path`.
 
         Raises:
             UnreadableShape: It cannot be read, or not within the limits.
         """
+        name = name or Path(path).name
+        key = (path, up_axis, name)
         with self._lock:
-            found = self._kept.get((path, up_axis))
+            found = self._kept.get(key)
         if found is None:
             try:
-                found = self._read_elsewhere(path, up_axis)
+                found = self._read_elsewhere(path, up_axis, name)
             except UnreadableShape as error:
                 found = error  # which is asked for again as well, once to show the shape and once to classify it
         with self._lock:
-            self._kept[path, up_axis] = found
-            self._kept.move_to_end((path, up_axis))
+            self._kept[key] = found
+            self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
         if isinstance(found, UnreadableShape):
             raise UnreadableShape(str(found))
         return found
 
-    def _read_elsewhere(self, path: str, up_axis: str) -> Shape:
+    def _read_elsewhere(self, path: str, up_axis: str, name: str) -> Shape:
         suffix = Path(path).suffix.lower()
         if suffix not in SUFFIXES:
             raise UnreadableShape(
-                f"files with the suffix '{suffix[:20]}' are not shapes known here; give one of {', '.join(SUFFIXES)}."
+                f"{name}: files with the suffix '{suffix[:20]}' are not shapes known here; give one of "
+                f"{', '.join(SUFFIXES)}."
             )
         with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
             process = _forks.Process(
                 target=_read_into,
-                args=(path, up_axis, self.num_points, folder, self.memory_limit, self.time_limit),
+                args=(path, up_axis, name, self.num_points, folder, self.memory_limit, self.time_limit),
                 daemon=True,
             )
             process.start()
@@ -121,11 +129,11 @@ class ShapeReader:
                 process.kill()
                 process.join()
                 raise UnreadableShape(
-                    f"reading it takes more than {self.time_limit:g} seconds; simplify the shape, and try again."
+                    f"{name}: reading it takes more than {self.time_limit:g} seconds; simplify the shape."
                 )
             result = Path(folder) / "result.json"
             if process.exitcode != 0 or not result.is_file():
-                raise UnreadableShape("reading it takes more memory than there is for it; simplify the shape.")
+                raise UnreadableShape(f"{name}: {TOO_LARGE}")
             found = json.loads(result.read_text())
             if "error" in found:
                 raise UnreadableShape(found["error"])
@@ -137,7 +145,9 @@ def _do_nothing() -> None:
     """In the other process."""
 
 
-def _read_into(path: str, up_axis: str, num_points: int, folder: str, memory_limit: int, time_limit: float) -> None:
+def _read_into(
+    path: str, up_axis: str, name: str, num_points: int, folder: str, memory_limit: int, time_limit: float
+) -> None:
     """In the other process: read a file, and write what the page needs of it into `folder`."""
     if sys.platform == "linux":  # elsewhere the time limit alone holds
         size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
@@ -150,11 +160,17 @@ def _read_into(path: str, up_axis: str, num_points: int, folder: str, memory_lim
         (Path(folder) / "view.glb").write_bytes(view)
         result = {"notes": notes}
     except MemoryError:
-        result = {"error": "reading it takes more memory than there is for it; simplify the shape."}
+        result = {"error": f"{name}: {TOO_LARGE}"}
     except Exception as error:  # of many readers: whatever is raised here is about the file
-        # The reader's name of the file is a path of this machine.
-        result = {"error": str(error).replace(path, Path(path).name)[:600]}
+        message = _named(str(error), path, name)
+        result = {"error": (message if name in message else f"{name}: {message}")[:MAX_MESSAGE]}
     (Path(folder) / "result.json").write_text(json.dumps(result))
+
+
+def _named(message: str, path: str, name: str) -> str:
+    """A reader's message with the sender's name of the file in the place of its path on this machine."""
+    known_as = rf"{re.escape(path)}|(?<!\w){re.escape(Path(path).name)}(?!\w)"
+    return re.sub(known_as, lambda _: name, message)
 
 
 def read_shape(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, bytes, list[str]]:
@@ -178,7 +194,7 @@ def read_shape(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, b
         if len(found.warnings) > NOTES_LISTED:
             notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
         if not is_surface:
-            notes.append("shown by points of its surface, as it is large.")
+            notes.append("Shown by points of its surface, as it is large.")
         is_colored = any(part.is_colored for part in found.parts)
         return _checked(xyz, rgb if is_colored else None, path.name), view, notes
     points = _checked(*found, path.name)

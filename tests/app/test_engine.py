@@ -81,8 +81,9 @@ def test_what_is_no_picture_is_said(engine, tmp_path, kind):
         Image.new("RGB", (64, 64), "red").save(path, "EPS" if kind == "eps" else "PNG")
     if kind == "cut":
         path.write_bytes(path.read_bytes()[:60])
-    with pytest.raises(UnusableQuery, match=r"picture\.png cannot be read as a picture"):
+    with pytest.raises(UnusableQuery, match=r"the picture cannot be read: .") as error:
         engine.search_by_picture(str(path), 3)
+    assert str(tmp_path) not in str(error.value)  # where the server keeps it is nobody's business
 
 
 def test_the_index_of_an_earlier_start_is_used_again(engine, teacher, collection, tmp_path, monkeypatch):

@@ -139,3 +139,29 @@ def test_other_files_are_refused_unread(reader):
 def test_a_path_stays_out_of_messages(reader, tmp_path):
     with pytest.raises(UnreadableShape, match=r"^missing.glb: no such file\.$"):
         reader.read(str(tmp_path / "missing.glb"), "y")
+
+
+# As a server keeps it, and as its sender knows it.
+NAMES = [
+    ("my_chair_v2_.glb", "my_chair_v2_.glb"),
+    ("ab.obj", "a*b*.obj"),
+    ("b.ply", r"<b>\1 & b.ply"),
+    ("é_.npy", "é_?.npy"),
+]
+
+
+@pytest.mark.parametrize("kept_as, name", NAMES)
+def test_messages_name_the_file_as_its_sender_does(reader, tmp_path, kept_as, name):
+    (tmp_path / kept_as).write_bytes(b"no shape")
+    with pytest.raises(UnreadableShape) as error:
+        reader.read(str(tmp_path / kept_as), "y", name)
+    assert str(error.value).startswith(f"{name}: ") and str(error.value).count(name) == 1
+    assert str(tmp_path) not in str(error.value)
+
+
+def test_what_ends_the_reading_is_said_of_a_file_by_its_name(tmp_path):
+    (tmp_path / "ab.npy").write_bytes(b"")
+    with pytest.raises(UnreadableShape, match=r"^a\*b\.html: files with the suffix '\.html'"):
+        ShapeReader(NUM_POINTS).read("/nowhere/ab.html", "y", "a*b.html")
+    with pytest.raises(UnreadableShape, match=r"^a\*b\.npy: reading it takes more than 0 seconds"):
+        ShapeReader(NUM_POINTS, time_limit=0).read(str(tmp_path / "ab.npy"), "y", "a*b.npy")
