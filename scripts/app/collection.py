@@ -1,6 +1,7 @@
 """The shapes that can be picked and searched: a triplet dataset, its pictures and its clouds."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ class Collection:
     Attributes:
         shapes (`datasets.Dataset`): Points and colours, as numpy arrays.
         ids, names, credits (`list[str]`): A credit is creator, licence and source in a line.
+        categories (`list[str | None]`): The class that each shape belongs to, where the dataset says so.
+        is_held_out (`list[bool]`): Of a split that encoders are not trained on, where the dataset has such.
 
     Raises:
         UserError: There is no such dataset, it lacks a column, or no shape has a picture.
@@ -37,8 +40,11 @@ class Collection:
         for split, rows in splits.items():
             check_columns(rows.features, ("id", "points", "colors", "images"), f"{name} ({split})")
         table = concatenate_datasets(list(splits.values())).cast_column("images", List(Image(decode=False)))
-        counts = [len(images) for images in table["images"]]
-        table = table.select(np.flatnonzero(counts))
+        with_picture = np.flatnonzero([len(images) for images in table["images"]])
+        held_out = np.repeat(
+            [not split.startswith("train") for split in splits], [len(rows) for rows in splits.values()]
+        )
+        table = table.select(with_picture)
         if len(table) == 0:
             raise UserError(f"{name}: no shape has a picture, and the page shows shapes by their pictures.")
         self.name = name
@@ -49,6 +55,7 @@ class Collection:
         self.categories: list[str | None] = [None] * len(table)
         if "category" in table.column_names:
             self.categories = table["category"][:]
+        self.is_held_out: list[bool] = held_out[with_picture].tolist()
         self.shapes = table.select_columns(["points", "colors"]).with_format("numpy")
         self._images = table.select_columns(["images"])
         has_embeds = "image_embeds" in table.column_names
@@ -78,19 +85,28 @@ class Collection:
         points, colors = cloud["points"].astype(np.float64), cloud["colors"] / 255
         return Shape(np.concatenate([points, colors], axis=1), cloud_view(points, colors, up_axis), [])
 
+    def in_turns(self, categories: Sequence[str]) -> list[int]:
+        """Rows of these categories: the first of each in turn, then the second ...; held-out rows before others.
+
+        Upper and lower case are not told apart.
+        """
+        places = {category.casefold(): place for place, category in enumerate(categories)}
+        turns: Counter[tuple[bool, int]] = Counter()
+        found = []
+        for row, (category, is_held_out) in enumerate(zip(self.categories, self.is_held_out, strict=True)):
+            place = places.get(category.casefold()) if category is not None else None
+            if place is not None:
+                found.append((not is_held_out, turns[is_held_out, place], place, row))
+                turns[is_held_out, place] += 1
+        return [row for *_, row in sorted(found)]
+
     def spread(self, count: int) -> list[int]:
-        """Rows to offer: of each category in turn the first, those of the last split before the others."""
-        by_category: dict[str, list[int]] = {}
-        for row in range(len(self) - 1, -1, -1):
-            category = self.categories[row]
-            if category is not None:
-                by_category.setdefault(category, []).append(row)
-        turns = sorted(
-            (turn, category, row)
-            for category, rows in by_category.items()
-            for turn, row in enumerate(reversed(rows[-200:]))
-        )
-        return [row for _, _, row in turns[:count]]
+        """Rows to offer: of each category in turn, held-out ones first; without categories at equal distances."""
+        rows = self.in_turns(sorted({category for category in self.categories if category is not None}))
+        if not rows:
+            rows = sorted(range(len(self)), key=lambda row: not self.is_held_out[row])
+            rows = rows[:: max(1, len(rows) // count)]
+        return rows[:count]
 
     def fingerprint(self) -> str:
         """Changes whenever a shape does."""

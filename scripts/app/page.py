@@ -12,6 +12,7 @@ import gradio as gr
 from collection import UP_AXIS
 from engine import Engine, UnusableQuery
 from labels import MAX_LABELS, UnusableLabels, parse_labels
+from opening import opening_labels, opening_shape
 from request_limits import MAX_UPLOAD
 from shape_reading import SUFFIXES, Shape, ShapeReader, UnreadableShape
 
@@ -28,10 +29,12 @@ NUM_EXAMPLES = 12
 NUM_RESULTS = 12
 NUM_BARS = 12
 KEPT_VIEWS = 64
-LABELS = "chair, armchair, sofa, table, bed, lamp, wardrobe, bathtub, plant, car"
 QUERIES = ("a red armchair", "something to sleep in", "house plant", "kitchen sink", "a car", "office desk")
 Y_UP, Z_UP = ("y (glTF, most models)", "y"), ("z (most scans, CAD)", "z")
-EMPTY = "<p class='quiet'>Nothing is shown yet.</p>"
+EMPTY = "<p class='quiet'>Nothing is shown.</p>"
+# Gradio's own name of an upload lacks characters that a file system may not like. This is run in the browser.
+WITH_NAME = "file => [file, file ? file.orig_name : '']"
+MAX_FILE_NAME = 255
 # Of Gradio's queue: one call of the encoder at a time, two uploads being read, and no long line of waiting ones.
 ENCODER: dict[str, Any] = {"concurrency_id": "encoder", "concurrency_limit": 1, "api_visibility": "private"}
 READING: dict[str, Any] = {"concurrency_id": "reading", "concurrency_limit": 2, "api_visibility": "private"}
@@ -41,7 +44,7 @@ MAX_WAITING = 32
 MAX_SESSIONS = 500
 KEPT_SECONDS = 3600
 
-# A shape that was chosen: ("row", number) of the collection or ("file", path) of an upload.
+# A shape that was chosen: ("row", number) of the collection or ("file", (path, name)) of an upload.
 Choice = tuple[str, Any]
 Problem = (UnreadableShape, UnusableLabels, UnusableQuery)
 
@@ -85,7 +88,10 @@ class Page:
         self.collection = engine.collection
         self.reader = reader
         self.views = views
-        self.examples = self.collection.spread(NUM_EXAMPLES)
+        self.labels = opening_labels(self.collection)
+        first = opening_shape(engine, self.labels)
+        others = (row for row in self.collection.spread(NUM_EXAMPLES) if row != first)
+        self.examples = [first, *others][:NUM_EXAMPLES]
 
     # Of both tabs
 
@@ -96,13 +102,17 @@ class Page:
         """The choice, the axis that is up in it, and no file."""
         return ("row", self.examples[event.index]), UP_AXIS, None
 
-    def choose_file(self, path: str) -> Choice:
+    def choose_file(self, path: str, name: str) -> Choice:
         # Gradio's paths are of a class of its own, which the process that reads the file would have to import.
-        return "file", str(path)
+        path = str(path)
+        return "file", (path, name[:MAX_FILE_NAME] or Path(path).name)
 
     def shape(self, choice: Choice, up_axis: str) -> Shape:
         kind, what = choice
-        return self.collection.shape(what, up_axis) if kind == "row" else self.reader.read(what, up_axis)
+        if kind == "row":
+            return self.collection.shape(what, up_axis)
+        path, name = what
+        return self.reader.read(path, up_axis, name)
 
     def show(self, choice: Choice | None, up_axis: str) -> tuple[str | None, str, str]:
         """The view, what is said below it, and the problem if there is one."""
@@ -113,21 +123,22 @@ class Page:
         except Problem as problem:
             return None, EMPTY, _alert(problem)
         kind, what = choice
-        title = self.collection.names[what] if kind == "row" else Path(what).name
+        title = self.collection.names[what] if kind == "row" else what[1]
         notes = [self.collection.credits[what]] if kind == "row" else shape.notes
         return self.views.write(shape.view), _caption(title, notes), ""
 
     # Classify
 
-    def classify(self, choice: Choice | None, up_axis: str, typed: str) -> tuple[dict[str, float] | None, str]:
-        """Scores, and the problem if there is one."""
+    def classify(self, choice: Choice | None, up_axis: str, typed: str) -> tuple[dict[str, float] | None, str, str]:
+        """Scores, the heading that counts them, and the problem if there is one."""
         if choice is None:
-            return None, _alert("pick a shape or upload one first.")
+            return None, _heading("Scores"), _alert("pick a shape or upload one first.")
         try:
             labels = parse_labels(typed)
-            return self.engine.classify(self.shape(choice, up_axis).points, up_axis, labels), ""
+            scores = self.engine.classify(self.shape(choice, up_axis).points, up_axis, labels)
         except Problem as problem:
-            return None, _alert(problem)
+            return None, _heading("Scores"), _alert(problem)
+        return scores, _scores_heading(len(scores)), ""
 
     # Search
 
@@ -136,7 +147,7 @@ class Page:
 
     def search_by_shape(self, choice: Choice | None, up_axis: str) -> tuple[Any, ...]:
         if choice is None:
-            return [], [], _alert("pick a shape or upload one first.")
+            return *NO_RESULTS, _alert("pick a shape or upload one first.")
         return self._results(
             lambda: self.engine.search_by_shape(self.shape(choice, up_axis).points, up_axis, NUM_RESULTS)
         )
@@ -146,18 +157,19 @@ class Page:
 
     def search_by_picture(self, path: str | None) -> tuple[Any, ...]:
         if path is None:
-            return [], [], ""
+            return *NO_RESULTS, ""
         return self._results(lambda: self.engine.search_by_picture(path, NUM_RESULTS))
 
-    def _results(self, search: Any) -> tuple[list[tuple[str, str]], list[int], str]:
-        """Pictures with captions, their rows, and the problem if there is one."""
+    def _results(self, search: Callable[[], list[Hit]]) -> tuple[Any, ...]:
+        """Pictures with captions, their rows, the heading that counts them, and the problem if there is one."""
         try:
-            hits: list[Hit] = search()
+            hits = search()
         except Problem as problem:
-            return [], [], _alert(problem)
+            return *NO_RESULTS, _alert(problem)
         captions = [f"{hit.item['name']} · {hit.score:.2f}" for hit in hits]
         pictures = [self.collection.picture(hit.row) for hit in hits]
-        return list(zip(pictures, captions, strict=True)), [hit.row for hit in hits], ""
+        heading = _results_heading(len(hits), len(self.collection))
+        return list(zip(pictures, captions, strict=True)), [hit.row for hit in hits], heading, ""
 
     def show_first(self, rows: list[int]) -> tuple[str | None, str]:
         """View and caption of the best result, the first."""
@@ -197,15 +209,14 @@ def theme() -> gr.themes.Base:
 
 
 def _build_classify(page: Page, blocks: gr.Blocks) -> None:
-    first: Choice | None = ("row", page.examples[0]) if page.examples else None
-    chosen = gr.State(first)
+    chosen = gr.State(("row", page.examples[0]))
     # What is shown and what it is called come first: in a narrow window all stands in one column.
     with gr.Row():
         with gr.Column(min_width=300):
             view, caption = _viewer("classify")
         with gr.Column(min_width=300):
             typed = gr.Textbox(
-                LABELS,
+                ", ".join(page.labels),
                 label=f"Labels, separated by commas (at most {MAX_LABELS})",
                 lines=2,
                 max_lines=8,
@@ -213,8 +224,9 @@ def _build_classify(page: Page, blocks: gr.Blocks) -> None:
             )
             button = gr.Button("Classify", variant="primary", elem_id="classify-button")
             problem = gr.HTML("", elem_id="classify-problem")
+            heading = gr.HTML(_heading("Scores"), elem_id="scores-heading")
             bars = gr.Label(
-                label=f"Scores, the {NUM_BARS} highest", num_top_classes=NUM_BARS, show_heading=False, elem_id="scores"
+                label="Scores", show_label=False, num_top_classes=NUM_BARS, show_heading=False, elem_id="scores"
             )
     with gr.Row():
         with gr.Column(min_width=300):
@@ -222,12 +234,12 @@ def _build_classify(page: Page, blocks: gr.Blocks) -> None:
                 page, "classify-examples", "Pick a shape of the collection", "It is classified at once."
             )
         with gr.Column(min_width=300):
-            up_axis, file = _upload("classify", "Or upload a mesh or a point cloud")
+            up_axis, file, file_name = _upload("classify", "Or upload a mesh or a point cloud")
 
     shown = _event(page.show, [chosen, up_axis], [view, caption, problem], view, READING)
-    scored = _event(page.classify, [chosen, up_axis, typed], [bars, problem], bars, ENCODER)
+    scored = _event(page.classify, [chosen, up_axis, typed], [bars, heading, problem], bars, ENCODER)
     examples.select(page.pick, None, [chosen, up_axis, file], **QUIET).then(**shown).then(**scored)
-    file.upload(page.choose_file, [file], [chosen], **QUIET).then(**shown).then(**scored)
+    file.upload(page.choose_file, [file, file_name], [chosen], js=WITH_NAME, **QUIET).then(**shown).then(**scored)
     up_axis.input(**shown).then(**scored)
     button.click(**scored)
     blocks.load(**shown).then(**scored)
@@ -259,14 +271,14 @@ def _build_search(page: Page) -> None:
                 pictures = _picker(page, "search-pictures", "Pick a picture of the collection", _why_own(page.engine))
             with gr.Tab("By shape"):
                 shapes = _picker(page, "search-shapes", "Pick a shape of the collection")
-                up_axis, file = _upload("search", "Or upload a mesh or a point cloud")
+                up_axis, file, file_name = _upload("search", "Or upload a mesh or a point cloud")
         with gr.Column(min_width=300, scale=3):
             problem = gr.HTML("", elem_id="search-problem")
-            gr.HTML(_heading("Nearest shapes, with their cosine to the query", "Click one to see it turn."))
+            heading = gr.HTML(NO_RESULTS[-1], elem_id="results-heading")
             results = gr.Gallery(**_as_pictures("results"))
             view, caption = _viewer("search")
 
-    found = [results, rows, problem]
+    found = [results, rows, heading, problem]
     shown_first = _event(page.show_first, [rows], [view, caption], view, READING)
     by_text = _event(page.search_by_text, [text], found, results, ENCODER)
     button.click(**by_text).then(**shown_first)
@@ -279,7 +291,7 @@ def _build_search(page: Page) -> None:
     shown = _event(page.show, [chosen, up_axis], [view, caption, problem], view, READING)
     by_shape = _event(page.search_by_shape, [chosen, up_axis], found, results, ENCODER)
     shapes.select(page.pick, None, [chosen, up_axis, file], **QUIET).then(**shown).then(**by_shape)
-    file.upload(page.choose_file, [file], [chosen], **QUIET).then(**shown).then(**by_shape)
+    file.upload(page.choose_file, [file, file_name], [chosen], js=WITH_NAME, **QUIET).then(**shown).then(**by_shape)
     up_axis.input(**shown).then(**by_shape)
     results.select(**_event(page.show_result, [rows], [view, caption], view, READING))
 
@@ -297,7 +309,7 @@ def _viewer(name: str) -> tuple[gr.Model3D, gr.HTML]:
         show_label=False,
         interactive=False,
         height=400,
-        clear_color=(0.945, 0.955, 0.97, 1),
+        clear_color=(0, 0, 0, 0),  # style.css gives what lies behind, which the dark mode changes
         camera_position=(60, 72, 1.3),
         elem_id=f"{name}-view",
         elem_classes="view",
@@ -305,7 +317,8 @@ def _viewer(name: str) -> tuple[gr.Model3D, gr.HTML]:
     return view, gr.HTML(EMPTY, elem_id=f"{name}-caption")
 
 
-def _upload(name: str, heading: str) -> tuple[gr.Radio, gr.File]:
+def _upload(name: str, heading: str) -> tuple[gr.Radio, gr.File, gr.Textbox]:
+    """Which axis is up, the file, and what the file was called where it comes from."""
     gr.HTML(_heading(heading, f"{', '.join(SUFFIXES)}; at most {MAX_UPLOAD // 2**20} MB"))
     file = gr.File(
         label="A mesh or a point cloud",
@@ -316,7 +329,7 @@ def _upload(name: str, heading: str) -> tuple[gr.Radio, gr.File]:
         elem_id=f"{name}-file",
     )
     axis = gr.Radio([Y_UP, Z_UP], value="y", label="Which of its axes points up", elem_id=f"{name}-axis")
-    return axis, file
+    return axis, file, gr.Textbox(visible=False)
 
 
 def _picker(page: Page, elem_id: str, heading: str, hint: str = "") -> gr.Gallery:
@@ -340,13 +353,15 @@ def _as_pictures(elem_id: str, *classes: str) -> dict[str, Any]:
 
 def _alert(problem: Exception | str) -> str:
     message = str(problem)
+    if not isinstance(problem, UnreadableShape):  # which begins with the name of a file
+        message = message[:1].upper() + message[1:]
     # Whatever of a message comes from a file, a file's name or a label is text, not a page.
-    return f"<div class='problem' role='alert'>{escape(message[:1].upper() + message[1:])}</div>"
+    return f"<div class='problem' role='alert'>{escape(message)}</div>"
 
 
 def _caption(title: str, notes: Sequence[str]) -> str:
     lines = "".join(f"<p class='quiet'>{escape(note)}</p>" for note in notes if note)
-    return f"<p class='title'>{escape(title)}</p>{lines}"
+    return f"<h2 class='title'>{escape(title)}</h2>{lines}"
 
 
 def _limits(engine: Engine) -> str:
@@ -358,9 +373,9 @@ def _limits(engine: Engine) -> str:
         "its model card says what that is, and how well it does."
     )
     return (
-        f"<p><b>What to expect.</b> {what}</p><p>Scores compare the labels with each other and sum to 100%, so some "
-        "label comes first even where none fits. Uploads are read in a process of their own, kept for an hour at most "
-        f"and sent nowhere. The collection has {len(engine.collection)} shapes of "
+        f"<h2 class='heading'>What to expect</h2><p>{what}</p><p>Scores compare the labels with each other and sum to "
+        "100%, so some label comes first even where none fits. Uploads are read in a process of their own, kept for "
+        f"an hour at most and sent nowhere. The collection has {len(engine.collection):,} shapes of "
         f"<code>{escape(_short(engine.collection.name))}</code>; creator, licence and source stand below each.</p>"
     )
 
@@ -382,5 +397,19 @@ def _why_own(engine: Engine) -> str:
     return f"Other pictures cannot be uploaded here: {why}."
 
 
-def _heading(title: str, hint: str) -> str:
-    return f"<p class='heading'>{escape(title)}</p><p class='quiet'>{escape(hint)}</p>"
+def _heading(title: str, hint: str = "") -> str:
+    return f"<h2 class='heading'>{escape(title)}</h2>" + (f"<p class='quiet'>{escape(hint)}</p>" if hint else "")
+
+
+def _scores_heading(count: int) -> str:
+    return _heading(f"Scores of {count} labels" if count <= NUM_BARS else f"The {NUM_BARS} highest of {count} scores")
+
+
+def _results_heading(count: int, total: int) -> str:
+    return _heading(
+        f"The {count} nearest of {total:,} shapes, with their cosine to the query", "Click one to see it turn."
+    )
+
+
+# No pictures, no rows, and a heading that counts none.
+NO_RESULTS: tuple[Any, ...] = ([], [], _heading("Nearest shapes", "Here come the shapes that a search finds."))

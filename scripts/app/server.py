@@ -103,6 +103,7 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
         state_session_capacity=MAX_SESSIONS,
         theme=theme(),
         css_paths=[Path(__file__).with_name("style.css")],
+        js=Path(__file__).with_name("names.js").read_text(),
         footer_links=["gradio"],
         allowed_paths=[],
         share=False,

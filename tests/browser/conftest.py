@@ -169,8 +169,14 @@ def narrow(browser, server):
     yield from open_page(browser, server, 390, 844)
 
 
-def open_page(browser: Browser, server: Server, width: int, height: int):
-    page = browser.new_page(viewport={"width": width, "height": height})
+@pytest.fixture
+def dark(browser, server):
+    """The page for a person who has set their machine to dark."""
+    yield from open_page(browser, server, 1280, 900, "dark")
+
+
+def open_page(browser: Browser, server: Server, width: int, height: int, color_scheme: str = "light"):
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
     page.set_default_timeout(PAGE_TIMEOUT)
     page.add_init_script(FEW_FRAMES)
     watched = Watched(page)
