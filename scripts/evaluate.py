@@ -30,6 +30,7 @@ from mrd_hf.data.cached_teacher import are_one, origins_in_dataset, split_identi
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
+from mrd_hf.evaluation.benchmarks.triplets import CLASS_TEXTS
 from mrd_hf.evaluation.class_embeddings import class_embeddings, load_class_embeddings
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.confusion_plot import write_confusion_matrix
@@ -55,6 +56,10 @@ from mrd_hf.state_of_files import state_of_files
 from mrd_hf.training.distributed import set_cpu_threads
 
 
+DEFAULT_TEMPLATES = "openshape64"
+# What --compare has no use for.
+NOT_COMPARED = ["model", "data", "class_texts", "teacher", "templates"]
+NOT_COMPARED += ["linear_probe", "few_shot", "robustness", "map", "write_card"]
 # What is reported of corrupted shapes, as far as the data allows.
 ROBUSTNESS_KEYS = ("zero_shot_top1", "shape_to_image_recall_at_1")
 
@@ -87,10 +92,16 @@ def parse_arguments() -> argparse.Namespace:
     data.add_argument("--up_axis", choices=["y", "z"], help="which axis is up, where the benchmark does not say")
     data.add_argument("--allow_partial", action="store_true", help="take a part of a published split as well")
     texts = parser.add_argument_group("the classes' embeddings, by default those published with the benchmark, if any")
-    texts.add_argument("--class_texts", help="file of classes and embeddings: .parquet, or OpenShape's .npy")
+    texts.add_argument(
+        "--class_texts",
+        help="file of classes and embeddings: .parquet, as scripts/embed_teacher.py --class_texts makes it, or "
+        "OpenShape's .npy",
+    )
     texts.add_argument("--teacher", help="embeds the class names (default: the encoder's own)")
     texts.add_argument(
-        "--templates", choices=list(TEMPLATES), default="openshape64", help="prompts of the class names"
+        "--templates",
+        choices=list(TEMPLATES),
+        help=f"prompts to embed the class names with (default: {DEFAULT_TEMPLATES})",
     )
     more = parser.add_argument_group("more than zero-shot and retrieval")
     more.add_argument("--linear_probe", action="store_true", help="logistic regression on the split train")
@@ -108,6 +119,19 @@ def parse_arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.compare is None and (arguments.model is None or arguments.data is None):
         parser.error("give --model and --data, or two evaluations to --compare")
+    if arguments.compare is not None:
+        # They would be passed over otherwise.
+        others = [name for name in NOT_COMPARED if getattr(arguments, name)]
+        if others:
+            parser.error(f"--compare takes two finished evaluations, so no --{others[0]}")
+    if arguments.variant is not None and arguments.benchmark != "scanobjectnn":
+        parser.error(f"--variant is of scanobjectnn, and the --benchmark is {arguments.benchmark}")
+    if arguments.class_texts is not None and arguments.templates is not None:
+        parser.error("--templates embeds class names, and --class_texts has their embeddings; give one of the two")
+    if arguments.batch_size < 1:
+        parser.error(f"--batch_size must be at least 1, not {arguments.batch_size}")
+    if arguments.seed < 0:
+        parser.error(f"--seed must be at least 0, not {arguments.seed}")
     if arguments.linear_probe and arguments.split == "train":
         parser.error("--linear_probe learns from the split train; score it on another one")
     if arguments.write_card and not (Path(arguments.model or "") / "README.md").is_file():
@@ -155,22 +179,31 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
         if "image_embeds" in dataset.features:
             held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.data)
             check_teacher(arguments, model, dataset)
+            if arguments.class_texts is None and (path / CLASS_TEXTS).is_file() and PartialState().is_main_process:
+                print(f"no zero-shot scores without --class_texts {path / CLASS_TEXTS}", file=sys.stderr)
+            if arguments.templates is not None:
+                raise UserError(
+                    f"{arguments.data}: has cached embeddings, so --templates has nothing to embed; make class texts "
+                    f"by scripts/embed_teacher.py --class_texts --class_templates {arguments.templates}, and give "
+                    "them by --class_texts."
+                )
+            up_axis: Literal["y", "z"] = arguments.up_axis or "y"
             read = dataset_clouds(dataset)
-            return Shapes(path.name, arguments.split, read, "y", held_out, fingerprint, None, dataset)
+            return Shapes(path.name, arguments.split, read, up_axis, held_out, fingerprint, None, dataset)
     else:
         fingerprint = state_of_files(path)
     benchmark = open_benchmark(
         arguments.benchmark, path, arguments.split, arguments.variant, arguments.up_axis, arguments.allow_partial
     )
-    # Published embeddings are of use for encoders of the teacher that made them.
-    published = benchmark.class_embeddings
+    # Published embeddings are of use for encoders of the teacher that made them, if no other prompts are wanted.
+    published = benchmark.class_embeddings if arguments.templates is None else None
     if published is not None and benchmark.class_teacher is not None:
         published = published if are_one(benchmark.class_teacher, teacher_of(arguments, model)) else None
     texts, templates = arguments.class_texts or published, None
     if texts is not None:
         embeds = load_class_embeddings(texts, benchmark.class_names)
     else:
-        templates = arguments.templates
+        templates = arguments.templates or DEFAULT_TEMPLATES
         teacher, revision = text_tower(arguments, model)
         embeds = class_embeddings(
             benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
@@ -237,9 +270,16 @@ def open_training(arguments: argparse.Namespace, model: PreTrainedModel, shapes:
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.data}: --linear_probe needs shapes of two classes in the split train, two of at least one, "
-            f"and shapes of them in {arguments.split}; leave it out, or give the classes by --class_texts."
+            f"and shapes of them in {arguments.split}; {remedy(arguments)}."
         )
     return training
+
+
+def remedy(arguments: argparse.Namespace) -> str:
+    """What to do about a score that the labels do not allow."""
+    # Of a dataset with cached embeddings, the classes are those of the class texts.
+    give = arguments.benchmark == "triplets" and arguments.class_texts is None
+    return "give the classes by --class_texts, or leave it out" if give else "leave it out"
 
 
 def further_scores(
@@ -255,6 +295,9 @@ def further_scores(
     if arguments.robustness:
         for corruption in CORRUPTIONS:
             if encoder.leaves_alone(shapes, corruption.name):
+                print(
+                    f"--robustness: {corruption.name} changes nothing in these shapes, so has no row", file=sys.stderr
+                )
                 continue
             corrupted = evaluate_held_out(encoder(shapes, corruption.name), shapes.held_out, seed)
             further += [under_corruption(score, corruption) for score in corrupted if score.key in ROBUSTNESS_KEYS]
@@ -306,8 +349,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
         )
     # Whatever can be wrong with the data is found before the encoding.
     training = open_training(arguments, model, shapes) if arguments.linear_probe else None
+    if arguments.robustness and shapes.held_out.image_embeds is None and not len(shapes.held_out.labeled):
+        raise UserError(
+            f"{arguments.data}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."
+        )
     if arguments.few_shot and not few_shot_settings(shapes.held_out.labels):
-        raise UserError(f"{arguments.data}: has too few shapes a class for --few_shot; leave it out.")
+        raise UserError(
+            f"{arguments.data}: has too few shapes a class for --few_shot, which needs five classes of two shapes in "
+            f"{arguments.split}; {remedy(arguments)}."
+        )
     encoder = Encoder(model, extractor, weights_sha256(model), arguments)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)

@@ -143,6 +143,8 @@ def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: in
 
 def main() -> None:
     data, model_arguments, training = parse_arguments(sys.argv[1:])
+    if training.eval_steps is not None and data.eval_split is None:
+        raise UserError("eval_steps is of the evaluation on eval_split, and none is given; give it, e.g. test.")
     groups = (data, model_arguments, training)
     told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
     for tracker in training.report_to:

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from datasets import load_dataset
+from datasets import concatenate_datasets, load_dataset
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.benchmark import Benchmark
@@ -133,9 +133,12 @@ def test_a_dataset_without_categories(dataset, column):
     dataset = dataset.remove_columns("category")
     if column == "null":
         dataset = dataset.add_column("category", [None] * len(dataset))
-    held_out = HeldOutSet.from_dataset(dataset, CLASS_TEXTS)
+    held_out = HeldOutSet.from_dataset(dataset)
     assert held_out.class_names == [] and set(held_out.categories) == {None} and len(held_out.labeled) == 0
     assert len(evaluate_held_out(held_out.image_embeds, held_out)) == 16
+    lacking = "no column" if column == "missing" else "no shape has a"
+    with pytest.raises(UserError, match=rf"demo: {lacking} 'category'.*class_texts\.parquet.*leave out class_texts"):
+        HeldOutSet.from_dataset(dataset, CLASS_TEXTS, "demo")
 
 
 def test_a_benchmarks_set_has_categories_alone():
@@ -167,18 +170,37 @@ def test_dataset_without_embeddings(dataset):
         HeldOutSet.from_dataset(dataset.remove_columns("image_embeds"), name="demo")
 
 
-def test_shape_without_a_name(dataset):
+def test_a_shape_without_a_name_goes_by_its_first_text(dataset):
+    """As one's own meshes without metadata, whose texts are the words in their file names."""
+
     def rename(row):
-        return {"texts": [{**text, "source": "caption"} for text in row["texts"]]}
+        return {"texts": [{**text, "source": "file_name"} for text in row["texts"]]}
 
-    with pytest.raises(UserError, match=r"demo: shape '.+' has no text of source 'name'"):
-        HeldOutSet.from_dataset(dataset.select([3]).map(rename), name="demo")
+    rows = dataset.select([3, 4]).map(rename)
+    held_out = HeldOutSet.from_dataset(rows, name="demo")
+    assert held_out.names == [row["texts"][0]["text"] for row in rows]
+    assert np.array_equal(held_out.name_embeds[1], np.float32(rows.with_format("numpy")[1]["text_embeds"][0]))
+    bare = rows.map(lambda row: {"texts": []}, features=dataset.features)
+    with pytest.raises(UserError, match=r"demo: shape '.+' has no text"):
+        HeldOutSet.from_dataset(bare, name="demo")
 
 
-def test_shape_without_an_image(dataset):
-    empty = dataset.select([3]).map(lambda row: {"image_embeds": np.zeros((0, 384))}, features=dataset.features)
-    with pytest.raises(UserError, match=r"demo: shape '.+' has no image"):
-        HeldOutSet.from_dataset(empty, name="demo")
+def test_shapes_without_images_have_the_other_scores(dataset):
+    """As of meshes that were prepared without pictures; where some have images, those without are named."""
+
+    def strip(row):
+        return {"image_embeds": np.zeros((0, 384))}
+
+    few = dataset.select(range(8))
+    bare = few.map(strip, features=dataset.features)
+    held_out = HeldOutSet.from_dataset(bare, CLASS_TEXTS, name="demo")
+    assert held_out.image_embeds is None and held_out.width == 384
+    scores = {score.key for score in evaluate_held_out(held_out.name_embeds, held_out)}
+    assert {"zero_shot_top1", "shape_to_text_recall_at_1"} <= scores
+    assert not any("image" in key for key in scores)
+    mixed = concatenate_datasets([few.select([0]), bare.select([3])])
+    with pytest.raises(UserError, match=rf"demo: shape '{few[3]['id']}' has no image"):
+        HeldOutSet.from_dataset(mixed, name="demo")
 
 
 def test_class_texts_that_do_not_fit(dataset, tmp_path):

@@ -102,3 +102,9 @@ def test_arguments_as_a_recipe_give_the_same_arguments(tmp_path, only_changed):
     text = as_recipe(arguments, only_changed)
     assert parse_arguments(recipe(tmp_path, text)) == arguments
     assert ("learning_rate" in text) is not only_changed and "point_config:\n  hidden_size: 64\n" in text
+
+
+def test_class_texts_without_a_split_to_score_are_not_passed_over():
+    with pytest.raises(UserError, match="class_texts are for scores on eval_split, and none is given"):
+        parse_arguments([*REQUIRED, "--class_texts", "classes.parquet"])
+    assert parse_arguments([*REQUIRED, "--class_texts", "c", "--eval_split", "test"])[0].class_texts == "c"

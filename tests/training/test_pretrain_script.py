@@ -242,6 +242,9 @@ def test_mistakes_end_with_one_message_and_nothing_written(recipe, dataset, tmp_
     assert_refused(typo, out, message="typo.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'?")
     lacking = save_tiny_triplets(tmp_path / "lacking", train=8, test=2, without=("colors",))
     assert_refused(recipe, out, "--dataset", str(lacking), message="no column 'colors'")
+    everything = typo.with_name("unsplit.yaml")
+    everything.write_text(f"dataset: {dataset}\n{RECIPE.replace('eval_split: test', 'eval_steps: 2')}")
+    assert_refused(everything, out, message="eval_steps is of the evaluation on eval_split, and none is given")
     wide = '{"projection_dim": 40}'
     assert_refused(recipe, out, "--point_config", wide, message="have width 40 (point_config.projection_dim), those")
     nowhere = str(tmp_path / "no-teacher")

@@ -31,9 +31,16 @@ def load_triplets(name: str | Path, split: str) -> Dataset:
         UserError: when the dataset or the split does not exist, some of its files are missing or cannot be read, or
             its schema is of a later version; the message names it.
     """
-    splits = load_all_splits(name)
+    return pick_split(load_all_splits(name), name, split)
+
+
+def pick_split(splits: DatasetDict, name: str | Path, split: str) -> Dataset:
+    """One of a dataset's splits; a [`UserError`] if it has none of that name."""
     if split not in splits:
-        raise UserError(f"{name} has no split '{split}'; it has {', '.join(splits)}.")
+        raise UserError(
+            f"{name} has no split '{split}'; it has {', '.join(splits)}. Name one of these, or hold some of your own "
+            "shapes out with scripts/prepare_dataset.py meshes --test_share."
+        )
     return splits[split]
 
 

@@ -26,13 +26,14 @@ class HeldOutSet:
 
     Args:
         ids (`list[str]`): One a shape, unique.
-        names (`list[str]`): A name for each shape, which may repeat: the text of source `name`, or the class.
+        names (`list[str]`): A name for each shape, which may repeat: the text of source `name` or, without one, its
+            first text; of a benchmark, the class.
         categories (`list[str | None]`): The class that each shape belongs to; None where it is unknown.
         labels (`np.ndarray` of shape `(num_shapes,)`): Each category's place in `class_names`; -1 where there is none.
         class_names (`list[str]`): The classes of zero-shot classification; empty without class texts.
         class_embeds (`np.ndarray` of shape `(num_classes, width)`): The teacher's embedding of each class.
         image_embeds (`np.ndarray` of shape `(num_shapes, width)`, *optional*):
-            The teacher's embedding of each first image.
+            The teacher's embedding of each first image; None where no shape has images.
         name_embeds (`np.ndarray` of shape `(num_shapes, width)`, *optional*): The teacher's embedding of each name.
     """
 
@@ -56,26 +57,32 @@ class HeldOutSet:
                 With the teacher's embeddings, and optionally a column `category` of class names (null where it is
                 unknown).
             class_texts (`str` or `Path`, *optional*):
-                Parquet file with the columns `label` and `text_embed`, one row a class. Without it there is no
-                zero-shot classification.
+                Parquet file with the columns `label` and `text_embed`, one row a class, for zero-shot classification;
+                without it there is none.
             name (`str`):
                 What messages call the dataset.
 
         Raises:
-            UserError: If a column is missing, or a shape lacks an image or a name, or has a category that is no class.
+            UserError: If a column is missing, or a shape lacks a text, or an image that others have, or has a category
+                that is no class; or there are class texts and no categories.
         """
         check_columns(dataset.features, ["id", "texts", *EMBEDDING_COLUMNS], name)
         ids = list(dataset["id"])
         embeds = dataset.select_columns(["image_embeds", "text_embeds"]).with_format("numpy")
         names, image_rows, name_rows = [], [], []
+        imageless = None
         for id_, texts, row in zip(ids, dataset["texts"], embeds, strict=True):
-            place = next((place for place, text in enumerate(texts) if text["source"] == "name"), None)
-            if place is None or len(row["image_embeds"]) == 0:
-                lacking = "image" if place is not None else "text of source 'name'"
-                raise UserError(f"{name}: shape '{id_}' has no {lacking}; leave it out of the split to evaluate.")
+            if not texts:
+                raise UserError(f"{name}: shape '{id_}' has no text; leave it out of the split to evaluate.")
+            place = next((place for place, text in enumerate(texts) if text["source"] == "name"), 0)
             names.append(texts[place]["text"])
-            image_rows.append(row["image_embeds"][0])
             name_rows.append(row["text_embeds"][place])
+            if len(row["image_embeds"]) == 0:
+                imageless = id_
+            else:
+                image_rows.append(row["image_embeds"][0])
+        if imageless is not None and image_rows:
+            raise UserError(f"{name}: shape '{imageless}' has no image; leave it out of the split to evaluate.")
         width = dataset.features["image_embeds"].shape[1]
 
         class_names: list[str] = []
@@ -84,7 +91,13 @@ class HeldOutSet:
         if "category" in dataset.features:
             categories = list(dataset["category"])
         labels = np.full(len(ids), NO_LABEL)
-        if class_texts is not None and any(category is not None for category in categories):
+        if class_texts is not None and all(category is None for category in categories):
+            lacking = "no shape has a 'category'" if "category" in dataset.features else "no column 'category'"
+            raise UserError(
+                f"{name}: {lacking} in the split to evaluate, so the classes of {class_texts} have nothing to be "
+                "compared with; prepare it with categories, or leave out class_texts."
+            )
+        if class_texts is not None:
             class_names = read_labels(Path(class_texts))
             class_embeds = load_class_embeddings(class_texts, class_names)
             _check_width(class_embeds, width, class_texts, name)
@@ -93,7 +106,8 @@ class HeldOutSet:
             for row_index, category in enumerate(categories):
                 if category not in index_of:
                     raise UserError(
-                        f"{name}: shape '{ids[row_index]}' has the category '{category}', not in {class_texts}."
+                        f"{name}: shape '{ids[row_index]}' has the category '{category}', not in {class_texts}; make "
+                        "that again with scripts/embed_teacher.py --class_texts."
                     )
                 labels[row_index] = index_of[category]
         return cls(
@@ -101,7 +115,7 @@ class HeldOutSet:
             names=names,
             categories=categories,
             labels=labels,
-            image_embeds=np.asarray(image_rows, dtype=np.float32),
+            image_embeds=np.asarray(image_rows, dtype=np.float32) if image_rows else None,
             name_embeds=np.asarray(name_rows, dtype=np.float32),
             class_names=class_names,
             class_embeds=class_embeds,
@@ -131,8 +145,9 @@ class HeldOutSet:
     @property
     def width(self) -> int | None:
         """Width of the embeddings to compare with; None where there are none."""
-        if self.image_embeds is not None:
-            return self.image_embeds.shape[1]
+        for embeds in (self.image_embeds, self.name_embeds):
+            if embeds is not None:
+                return embeds.shape[1]
         return self.class_embeds.shape[1] if self.class_names else None
 
     @property

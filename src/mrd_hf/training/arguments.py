@@ -25,7 +25,10 @@ class DataArguments:
     eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on; none: no evaluation."})
     class_texts: str | None = field(
         default=None,
-        metadata={"help": "Parquet file of class names and their text embeddings (label, text_embed) for zero-shot."},
+        metadata={
+            "help": "Parquet file of class names and text embeddings (label, text_embed) for zero-shot scores on "
+            "eval_split, as scripts/embed_teacher.py --class_texts makes it."
+        },
     )
     num_points: int | None = field(default=None, metadata={"help": "Points of a shape to use; default: all."})
     augmentation: str = field(
@@ -61,6 +64,8 @@ class DataArguments:
     def __post_init__(self) -> None:
         if self.shuffle_buffer < 1:
             raise UserError(f"shuffle_buffer must be at least 1, got {self.shuffle_buffer}.")
+        if self.class_texts is not None and self.eval_split is None:
+            raise UserError("class_texts are for scores on eval_split, and none is given; give it, e.g. test.")
 
 
 @dataclass

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from datasets import Dataset
 
 from ...data.arrow_rows import ArrayRows
-from ...data.loading import load_all_splits
+from ...data.loading import load_all_splits, pick_split
 from ...data.triplet_schema import SHAPE_COLUMNS, check_columns
 from ...errors import UserError
 from .benchmark import Benchmark, Shape
@@ -33,14 +33,12 @@ def open_triplets(name: str, split: str) -> Benchmark:
         UserError: There is no such dataset or split, its shapes have no categories, or one is not in the class texts.
     """
     splits = load_all_splits(name)
-    if split not in splits:
-        raise UserError(f"{name} has no split '{split}'; it has {', '.join(splits)}.")
-    dataset = splits[split]
+    dataset = pick_split(splits, name, split)
     check_columns(dataset.features, SHAPE_COLUMNS, name)
     if not _has_categories(dataset):
         raise UserError(
             f"{name}: the split '{split}' has no column 'category' with values, the class of each shape (null where "
-            "it is unknown)."
+            "it is unknown); prepare it with categories."
         )
     texts = Path(name) / CLASS_TEXTS
     if texts.is_file():
@@ -87,7 +85,7 @@ def read_labels(texts: Path) -> list[str]:
         UserError: It cannot be read, or its labels are not each a text of its own.
     """
     if not texts.is_file():
-        raise UserError(f"{texts}: no such file; expected class texts, with the columns label and text_embed.")
+        raise UserError(f"{texts}: no such file; make class texts with scripts/embed_teacher.py --class_texts.")
     try:
         labels = pq.read_table(texts, columns=["label"])["label"].to_pylist()
     except (pa.ArrowException, OSError, KeyError) as error:
