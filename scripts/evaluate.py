@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Literal
 
@@ -26,7 +26,7 @@ from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
 import mrd_hf  # noqa: F401  (registers the Auto classes)
-from mrd_hf.data.cached_teacher import are_one, origins_in_dataset, split_identifier, the_teacher
+from mrd_hf.data.cached_teacher import are_one, origins_in_dataset, recorded_teacher, split_identifier, the_teacher
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
@@ -52,7 +52,9 @@ from mrd_hf.evaluation.scoring import (
 )
 from mrd_hf.model_card import write_results
 from mrd_hf.models.model_sources import text_tower_of
+from mrd_hf.models.teacher_folder import is_folder_revision
 from mrd_hf.state_of_files import state_of_files
+from mrd_hf.teacher import folder_identifier
 from mrd_hf.training.distributed import set_cpu_threads
 
 
@@ -147,16 +149,33 @@ def load_encoder(name: str, device: torch.device) -> tuple[PreTrainedModel, Feat
 
 
 def teacher_of(arguments: argparse.Namespace, model: PreTrainedModel) -> str:
-    teacher = arguments.teacher or model.config.teacher_id
-    if teacher is None:
-        raise UserError(f"{arguments.model} does not say whose embedding space it is in; give --teacher.")
+    """The identifier of the teacher whose space the encoder is in: the one that is given, or else its own."""
+    return _teacher(arguments.model, arguments.teacher, recorded_teacher(model.config))
+
+
+@cache  # a folder is read in whole
+def _teacher(model_name: str, given: str | None, own: str | None) -> str:
+    if given is None:
+        if own is None:
+            raise UserError(f"{model_name} does not say whose embedding space it is in; give --teacher.")
+        return own
+    teacher = folder_identifier(given)
+    folders = own is not None and all(is_folder_revision(split_identifier(name)[1]) for name in (teacher, own))
+    if own is not None and folders and not are_one(teacher, own):
+        raise UserError(
+            f"--teacher {given}: the folder's content is {teacher.rpartition('@')[2]}, and {model_name}'s teacher "
+            f"is {own}; give that one's folder."
+        )
     return teacher
 
 
 def text_tower(arguments: argparse.Namespace, model: PreTrainedModel) -> tuple[str, str | None]:
     """Name and revision of what embeds the class names."""
-    name, revision = text_tower_of(model.config) if arguments.teacher is None else split_identifier(arguments.teacher)
-    return name or teacher_of(arguments, model), revision
+    if arguments.teacher is None:
+        name, revision = text_tower_of(model.config)
+        return name or teacher_of(arguments, model), revision
+    teacher_of(arguments, model)  # of a folder: whether it is the one
+    return split_identifier(arguments.teacher)
 
 
 def check_teacher(arguments: argparse.Namespace, model: PreTrainedModel, dataset: Dataset) -> None:
@@ -205,9 +224,13 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
     else:
         templates = arguments.templates or DEFAULT_TEMPLATES
         teacher, revision = text_tower(arguments, model)
-        embeds = class_embeddings(
-            benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
-        )
+        try:
+            embeds = class_embeddings(
+                benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
+            )
+        except UserError as error:
+            hint = " Give it by --teacher FOLDER." if is_folder_revision(revision) else ""
+            raise UserError(f"{error}{hint}") from None
     held_out = HeldOutSet.from_benchmark(benchmark, embeds)
     return Shapes(
         benchmark.name, benchmark.split, benchmark.shapes, benchmark.up_axis, held_out, fingerprint, templates
@@ -373,7 +396,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         ids=shapes.held_out.ids,
         labels=shapes.held_out.labels,
         num_classes=len(shapes.held_out.class_names),
-        teacher=arguments.teacher or str(model.config.teacher_id),
+        teacher=folder_identifier(arguments.teacher) if arguments.teacher else str(model.config.teacher_id),
         templates=shapes.templates,
         seed=arguments.seed,
         scores=scores,

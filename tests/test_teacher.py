@@ -1,19 +1,26 @@
 """The frozen teacher: agrees with the model called directly, text by text, on any image, and says what is wrong."""
 
+import json
 import os
+import re
+import shutil
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoModel, AutoProcessor, BertConfig, BertModel
 
+from mrd_hf.data.cached_teacher import are_one, split_identifier
 from mrd_hf.errors import UserError
-from mrd_hf.teacher import Teacher, flatten_onto_white
+from mrd_hf.models.text_tower import TextTower
+from mrd_hf.teacher import Teacher, flatten_onto_white, folder_identifier
 
 
 TEXTS = ["a chair", "a rather long text about one chair, cut where it ends", "lamp", "a chair"]
@@ -214,9 +221,63 @@ def test_images_of_odd_sizes(teacher, size):
     assert torch.isfinite(teacher.embed_images([Image.new("RGB", size, "red")])).all()
 
 
-def test_identifier_of_a_local_folder_is_its_name(teacher, kind):
-    assert teacher.revision is None
-    assert teacher.identifier == f"tiny-{kind}"
+def test_identifier_of_a_local_folder_is_its_name_and_a_digest(teacher, kind):
+    assert re.fullmatch(r"sha256:[0-9a-f]{16}", teacher.revision)
+    assert teacher.identifier == f"tiny-{kind}@{teacher.revision}"
+
+
+def test_a_folder_is_recognised_however_it_is_given_and_another_is_not(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = save_tiny_clip(tmp_path / "clip")
+    known = Teacher.from_pretrained(folder).identifier
+    assert str(tmp_path) not in known
+    (tmp_path / "link").symlink_to(folder)
+    for given in (f"{folder}/", "clip", "./clip", "../" + tmp_path.name + "/clip", "link"):
+        assert Teacher.from_pretrained(given).identifier == known, given
+    # What is of no consequence to embeddings, and a new name, of which the digest tells that it is one.
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "README.md").write_text("Mine.")
+    config = json.loads((tmp_path / "elsewhere" / "config.json").read_text())
+    (tmp_path / "elsewhere" / "config.json").write_text(json.dumps({**config, "transformers_version": "9.9"}))
+    moved = folder_identifier("elsewhere")
+    assert moved == known.replace("clip@", "elsewhere@") and are_one(moved, known)
+    # What is: an activation, the pictures' size, a word, a weight.
+    for file, old, new in (
+        ("config.json", '"quick_gelu"', '"gelu"'),
+        ("processor_config.json", '"do_resize": true', '"do_resize": false'),
+        ("tokenizer.json", "0", "1"),
+    ):
+        before = (folder / file).read_text()
+        assert old in before
+        (folder / file).write_text(before.replace(old, new, 1))
+        assert not are_one(folder_identifier("clip"), known), file
+        (folder / file).write_text(before)
+    weights = load_file(folder / "model.safetensors")
+    weights["logit_scale"] += 1
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    assert folder_identifier("clip").startswith("clip@") and not are_one(folder_identifier("clip"), known)
+
+
+def test_a_folder_of_the_hubs_cache_is_the_repository(tmp_path):
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    folder = save_tiny_clip(tmp_path / "models--some-one--tiny-clip" / "snapshots" / commit)
+    assert Teacher.from_pretrained(folder).identifier == f"some-one/tiny-clip@{commit}"
+
+
+def test_a_recorded_folder_is_found_and_checked(tmp_path, monkeypatch):
+    """As an encoder's configuration names it: where nothing else is known of it."""
+    monkeypatch.chdir(tmp_path)
+    folder = save_tiny_clip(tmp_path / "clip")
+    name, revision = split_identifier(folder_identifier("clip"))
+    assert TextTower.from_pretrained(name, revision).width == Teacher.from_pretrained(name, revision).embedding_dim
+    (folder / "config.json").write_text((folder / "config.json").read_text().replace('"quick_gelu"', '"gelu"', 1))
+    with pytest.raises(ValueError, match=rf"the folder 'clip' is not the teacher of that name.*{revision}"):
+        TextTower.from_pretrained(name, revision)
+    folder.rename(tmp_path / "moved")
+    started = time.monotonic()
+    with pytest.raises(UserError, match=rf"'clip' was a local folder.*{revision}.*name the folder that it is in"):
+        Teacher.from_pretrained(name, revision)
+    assert time.monotonic() - started < 1  # nobody is asked for it
 
 
 def test_missing_folder_names_it_and_the_remedy(monkeypatch):

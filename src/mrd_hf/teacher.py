@@ -1,5 +1,6 @@
 """The frozen image-text model whose embedding space the shape encoder learns, behind one small class."""
 
+import re
 from pathlib import Path
 
 import torch
@@ -9,8 +10,13 @@ from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
 
 from .errors import UserError
 from .models.image_flattening import flatten_onto_white
-from .models.model_sources import ModelSource, find_model
+from .models.model_sources import PACKAGE, ModelSource, find_model
+from .models.teacher_folder import folder_revision
 from .models.text_tower import TextTower, embed_features, embeds_texts, load_teacher_model, tells_no_words_apart
+
+
+# A folder of the Hub's cache, which is as good as the repository's name.
+CACHED = re.compile(r"/models--(?P<id>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 
 
 class Teacher:
@@ -27,19 +33,27 @@ class Teacher:
         model_id (`str`):
             The folder or the Hub id the model came from.
         revision (`str`, *optional*):
-            The commit on the Hub the model came from, where it came from there.
+            The commit on the Hub the model came from, or a digest of the folder it came from.
+        name (`str`, *optional*):
+            What to record as its name: the Hub id, or the folder's name; default: as `model_id` has it.
 
     Attributes:
         embedding_dim (`int`): Width of the shared embedding space, measured by running both towers.
     """
 
     def __init__(
-        self, model: PreTrainedModel, processor: ProcessorMixin, model_id: str, revision: str | None = None
+        self,
+        model: PreTrainedModel,
+        processor: ProcessorMixin,
+        model_id: str,
+        revision: str | None = None,
+        name: str | None = None,
     ) -> None:
         self.model = model.eval().requires_grad_(False)
         self.processor = processor
         self.model_id = model_id
         self.revision = revision
+        self.name = name or (Path(model_id).resolve().name if Path(model_id).is_dir() else model_id)
         self._text_tower = TextTower(model, processor.tokenizer)
         self.embedding_dim = self._probe_embedding_dim()
 
@@ -89,14 +103,13 @@ class Teacher:
                 f"teacher '{name}' lacks its image processor or its tokenizer's vocabulary; save both beside "
                 "the model with AutoProcessor.save_pretrained."
             )
-        return cls(model.to(device), processor, model_id=name, revision=_commit_hash(source))
+        recorded, revision = identify(source)
+        return cls(model.to(device), processor, model_id=name, revision=revision, name=recorded)
 
     @property
     def identifier(self) -> str:
-        """What to record as an embedding's origin: `id@commit`; `id`, or a local folder's name, without a commit."""
-        if self.revision is not None:
-            return f"{self.model_id}@{self.revision}"
-        return Path(self.model_id).resolve().name if Path(self.model_id).is_dir() else self.model_id
+        """What to record as an embedding's origin: `id@commit`, `folder@sha256:...`, or a name alone."""
+        return self.name if self.revision is None else f"{self.name}@{self.revision}"
 
     @property
     def image_backend(self) -> str:
@@ -152,9 +165,27 @@ class Teacher:
         return image_width
 
 
-def _commit_hash(source: ModelSource) -> str | None:
-    """The commit a model was loaded from: the Hub's cache keeps each one in a folder of that name."""
-    if Path(source.path).is_dir():
-        return None
-    config_file = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
-    return Path(config_file).parent.name if isinstance(config_file, str) else None
+def identify(source: ModelSource) -> tuple[str, str | None]:
+    """What to record of a model's origin: a repository on the Hub and the commit; or a folder's name and a digest.
+
+    Never a path of this machine, which says nothing elsewhere, and where another model may lie tomorrow.
+    """
+    if source.reference.startswith(PACKAGE):
+        return source.reference, None
+    if not Path(source.path).is_dir():
+        config_file = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
+        # The Hub's cache keeps each commit in a folder of that name.
+        return source.reference, Path(config_file).parent.name if isinstance(config_file, str) else None
+    folder = Path(source.path).resolve()
+    cached = CACHED.search(folder.as_posix())
+    if cached is not None:
+        return cached["id"].replace("--", "/"), cached["commit"]
+    return folder.name, folder_revision(folder)
+
+
+def folder_identifier(name: str) -> str:
+    """The identifier of the teacher in a folder; any other name as it is."""
+    if not Path(name).is_dir():
+        return name
+    found, revision = identify(ModelSource(name, name))
+    return f"{found}@{revision}"

@@ -68,7 +68,7 @@ class WaitingTeacher(Teacher):
 
     def __init__(self, teacher: Teacher, gate: Path) -> None:
         self.gate = None
-        super().__init__(teacher.model, teacher.processor, teacher.model_id)
+        super().__init__(teacher.model, teacher.processor, teacher.model_id, teacher.revision, teacher.name)
         self.gate, self.embedded = gate, 0
 
     def embed_images(self, images: list[Image.Image]) -> torch.Tensor:

@@ -22,6 +22,7 @@ from mrd_hf.errors import UserError
 
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+DIGEST = "sha256:0123456789abcdee"
 
 
 def write(path, columns, **options):
@@ -114,6 +115,14 @@ def test_shapes_to_evaluate_on_are_of_the_same_teacher(tmp_path):
         ("org/clip", "org/siglip", False),
         (f"org/clip@{COMMIT}", f"org/siglip@{COMMIT}", False),
         ("org/clip@main", "org/clip", False),
+        (f"clip@{DIGEST}", f"renamed@{DIGEST}", True),
+        (f"clip@{DIGEST}", f"clip@{DIGEST[:-1]}f", False),
+        (f"clip@{DIGEST}", f"clip@{COMMIT}", False),
+        # As older versions recorded them.
+        (f"clip@{DIGEST}", "clip", True),
+        (f"clip@{DIGEST}", "/home/me/clip", True),
+        (f"clip@{DIGEST}", "/home/me/other", False),
+        ("org/clip", "clip", False),
     ],
 )
 def test_identifiers(teacher, other, expected):
@@ -123,3 +132,4 @@ def test_identifiers(teacher, other, expected):
 def test_splitting_an_identifier():
     assert split_identifier(f"org/clip@{COMMIT}") == ("org/clip", COMMIT)
     assert split_identifier("my@folder") == ("my@folder", None)
+    assert split_identifier(f"my@folder@{DIGEST}") == ("my@folder", DIGEST)

@@ -53,7 +53,7 @@ class CountingTeacher(Teacher):
 
     def __init__(self, teacher):
         self.images, self.texts = [], []
-        super().__init__(teacher.model, teacher.processor, teacher.model_id)
+        super().__init__(teacher.model, teacher.processor, teacher.model_id, teacher.revision, teacher.name)
         self.images, self.texts = [], []  # the probe's are gone
 
     def embed_images(self, images):
@@ -83,7 +83,7 @@ def test_each_file_gives_one_of_the_same_name_and_rows(furniture, teacher, tmp_p
     assert report["rows"] == {"train": NUM_FILES * ROWS_PER_FILE} and report["missing"] == report["left_out"] == []
     assert json.loads((tmp_path / "out" / "report.json").read_text()) == report
     assert report["settings"] == {
-        "teacher": "tiny-clip",
+        "teacher": teacher.identifier,
         "image_backend": "CLIPImageProcessorPil",
         "dtype": "float32",
         "text_templates": ["{}"],
@@ -297,12 +297,12 @@ def test_files_of_another_teacher_or_setting_or_dataset_are_refused(furniture, t
     out = tmp_path / "out"
     embed(furniture, out, teacher, num_shards=NUM_FILES)
     other = Teacher.from_pretrained(save_tiny_clip(tmp_path / "other-clip", seed=1))
-    with pytest.raises(UserError, match=r"another teacher \(tiny-clip there, other-clip here\).*--overwrite"):
+    with pytest.raises(UserError, match=r"another teacher \(tiny-clip@\S+ there, other-clip@\S+ here\).*--overwrite"):
         embed(furniture, out, other)
     with pytest.raises(UserError, match=r"another text_templates \(\['{}'\] there, \['a {}'\] here\)"):
         embed(furniture, out, teacher, text_templates=["a {}"])
     half = Teacher.from_pretrained(tmp_path / "other-clip", dtype=torch.bfloat16)
-    half.model_id = "tiny-clip"
+    half.name, half.revision = teacher.name, teacher.revision
     with pytest.raises(UserError, match=r"another dtype \(float32 there, bfloat16 here\)"):
         embed(furniture, out, half)
     rows = [[image_row(f"shape-{name}", [png(9)], [("a", "name")])] for name in NAMES]
@@ -312,7 +312,7 @@ def test_files_of_another_teacher_or_setting_or_dataset_are_refused(furniture, t
         embed(write_files(tmp_path / "fewer", rows[:2]), out, teacher)
 
     embed(write_files(tmp_path / "fewer", rows[:2]), out, other, overwrite=True)
-    assert len(data_files(out)) == 2 and set(read(out)["teacher"]) == {"other-clip"}
+    assert len(data_files(out)) == 2 and set(read(out)["teacher"]) == {other.identifier}
 
 
 def test_shards_make_files_of_their_own(furniture, teacher, tmp_path):

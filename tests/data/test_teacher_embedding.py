@@ -18,6 +18,7 @@ from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from mrd_hf.data.teacher_embedding import check_folders, embed_dataset, embed_dataset_folder
 from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, check_columns, triplet_features
 from mrd_hf.errors import UserError
+from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.teacher import Teacher
 
 
@@ -83,8 +84,8 @@ def write_folder(folder):
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 64])
-def test_every_row_gets_the_embeddings_of_its_own_images_and_texts(teacher, batch_size):
-    dataset = make_dataset()
+def test_every_row_gets_the_embeddings_of_its_own_images_and_texts(teacher, teacher_folder, batch_size):
+    dataset, revision = make_dataset(), folder_revision(teacher_folder)
     embedded = embed_dataset(dataset, teacher, batch_size=batch_size)
     check_columns(embedded.features, EMBEDDING_COLUMNS, "embedded")
     assert embedded.features["image_embeds"].shape == (None, CLIP_WIDTH)
@@ -95,7 +96,7 @@ def test_every_row_gets_the_embeddings_of_its_own_images_and_texts(teacher, batc
         ):
             assert row[column].shape == expected.shape
             np.testing.assert_allclose(row[column], expected.numpy(), atol=1e-3)
-        assert row["teacher"] == "tiny-clip" and row["teacher_revision"] is None
+        assert row["teacher"] == f"tiny-clip@{revision}" and row["teacher_revision"] == revision
         assert row["image_backend"] == "CLIPImageProcessorPil"
 
 
@@ -140,7 +141,7 @@ def test_replaces_embeddings_of_another_teacher(teacher, tmp_path):
     other = Teacher.from_pretrained(save_tiny_clip(tmp_path / "other-clip", seed=1))
     second = embed_dataset(first, other)
     assert set(second.column_names) == set(first.column_names)
-    assert set(second["teacher"]) == {"other-clip"}
+    assert set(second["teacher"]) == {other.identifier} != set(first["teacher"])
     assert not np.allclose(
         second.with_format("numpy")[0]["image_embeds"], first.with_format("numpy")[0]["image_embeds"]
     )

@@ -1,5 +1,6 @@
 """scripts/evaluate.py as a user runs it."""
 
+import importlib.util
 import json
 import os
 import re
@@ -17,10 +18,14 @@ from huggingface_hub import ModelCard
 from PIL import Image
 from published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from safetensors.torch import load_file
+from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf.data.cached_teacher import split_identifier
 from mrd_hf.data.openshape import TEACHER as OPENSHAPES_TEACHER
+from mrd_hf.errors import UserError
+from mrd_hf.teacher import folder_identifier
 
 
 SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "evaluate.py"
@@ -196,6 +201,38 @@ def test_results_go_into_the_models_card(dataset, tmp_path):
     assert (encoder / re.search(r"!\[.+\]\((.+)\)", card.text)[1]).read_bytes() == (
         tmp_path / "out" / "scores.png"
     ).read_bytes()
+
+
+def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    teacher = save_tiny_clip(tmp_path / "here" / "clip")
+    other = save_tiny_clip(tmp_path / "there" / "clip")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "logit_scale_init_value": 3.0}))
+    name, revision = split_identifier(folder_identifier(str(teacher)))
+    own = {"projection_dim": CLIP_WIDTH, "teacher_id": name, "teacher_revision": revision}
+    model = PointBertModel(PointBertConfig(**TINY, **own))
+    for label in ("box", "ball"):
+        (tmp_path / "shapes" / label).mkdir(parents=True)
+        trimesh.creation.box().export(tmp_path / "shapes" / label / "one.obj")
+
+    def open_shapes(*arguments: str):
+        command = ["evaluate.py", "--model", "mine", "--out", "out", "--benchmark", "shape-folder"]
+        monkeypatch.setattr(sys, "argv", [*command, "--data", str(tmp_path / "shapes"), "--up_axis", "y", *arguments])
+        return script.open_shapes(script.parse_arguments(), model)
+
+    with pytest.raises(UserError, match=rf"'clip' was a local folder .*{revision}.*Give it by --teacher FOLDER"):
+        open_shapes()
+    (tmp_path / "moved").symlink_to(teacher)
+    embeds = open_shapes("--teacher", str(tmp_path / "moved")).held_out.class_embeds
+    assert embeds.shape == (2, CLIP_WIDTH)
+    with pytest.raises(UserError, match=rf"--teacher {other}: the folder's content is sha256:.*teacher is {name}@"):
+        open_shapes("--teacher", str(other))
+    monkeypatch.chdir(tmp_path / "here")
+    np.testing.assert_array_equal(open_shapes().held_out.class_embeds, embeds)
 
 
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):

@@ -18,6 +18,7 @@ from tiny_teachers import save_tiny_clip
 from tiny_triplets import save_tiny_triplets, tiny_rows
 
 from mrd_hf.data.batch_sampler import ShuffledBatchSampler
+from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.training_log import read_log
 
@@ -224,7 +225,7 @@ def test_a_teacher_embeds_on_the_fly(recipe, tmp_path):
     plain.write_text(RECIPE)
     pretrain(plain, output_dir, "--dataset", str(data), "--teacher", str(teacher), "--num_train_steps", "3")
     config = json.loads((output_dir / "encoder" / "config.json").read_text())
-    assert config["teacher_id"] == "tiny-clip"
+    assert (config["teacher_id"], config["teacher_revision"]) == ("tiny-clip", folder_revision(teacher))
     report = json.loads((output_dir / "evaluation" / "report.json").read_text())
     assert "shape_to_text_recall_at_1" in {metric["key"] for metric in report["metrics"]}
 

@@ -8,11 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..data.cached_teacher import are_one
 from ..errors import UserError
 from ..models.mesh_limits import check_image
 from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
-from ..teacher import Teacher
+from ..teacher import Teacher, folder_identifier
 from .encoder import Encoder
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
@@ -110,7 +111,8 @@ def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str |
         )
     if options.teacher is not None:
         known = [name.partition("@")[0] for name in (index.teacher, index.text_tower) if name is not None]
-        if known and options.teacher not in known:
+        same = index.teacher is not None and are_one(folder_identifier(options.teacher), index.teacher)
+        if known and options.teacher not in known and not same:
             print(
                 f"note: the index's embeddings are in the space of {printable(str(index.teacher))}; make sure that "
                 f"{printable(options.teacher)} is the same model.",

@@ -1,20 +1,25 @@
 """Whose the cached embeddings of a dataset are: one teacher's, of one revision, by one image backend, in every row.
 
-A teacher's identifier, as the column `teacher` has it, is its name, `org/model` or a folder's, or `org/model@commit`.
+A teacher's identifier, as the column `teacher` has it, is `org/model@commit` of one on the Hub, and of one in a local
+folder `name@sha256:...`: the folder's name and a digest of its content. Older datasets have names alone.
 """
 
+import os
 import re
 from collections.abc import Iterable
+from pathlib import Path
 
 import pyarrow.parquet as pq
 from datasets import Dataset
+from transformers import PreTrainedConfig
 
 from ..errors import UserError
+from ..models.teacher_folder import FOLDER_REVISION, is_folder_revision
 from .triplet_schema import TEACHER_COLUMNS
 
 
 ORIGIN_COLUMNS = ("teacher", *TEACHER_COLUMNS)
-WITH_COMMIT = re.compile(r"(?P<name>.+)@(?P<commit>[0-9a-f]{7,40})")
+WITH_REVISION = re.compile(rf"(?P<name>.+)@(?P<revision>[0-9a-f]{{7,40}}|{FOLDER_REVISION.pattern})")
 
 # For each of `ORIGIN_COLUMNS` that is there, the values that it has.
 Origins = dict[str, set[str | None]]
@@ -80,14 +85,28 @@ def check_teacher(dataset: Dataset, teacher: str, dataset_name: str) -> None:
 
 
 def split_identifier(teacher: str) -> tuple[str, str | None]:
-    """A teacher's name and, where the identifier has it, its commit."""
-    match = WITH_COMMIT.fullmatch(teacher)
-    return (match["name"], match["commit"]) if match else (teacher, None)
+    """A teacher's name and, where the identifier has it, its commit or its folder's digest."""
+    match = WITH_REVISION.fullmatch(teacher)
+    return (match["name"], match["revision"]) if match else (teacher, None)
+
+
+def recorded_teacher(config: PreTrainedConfig) -> str | None:
+    """The identifier of the teacher that an encoder's configuration names."""
+    return f"{config.teacher_id}@{config.teacher_revision}" if config.teacher_revision else config.teacher_id
 
 
 def are_one(teacher: str, other: str) -> bool:
-    """Whether two identifiers may mean the same teacher: a commit counts where both have one."""
-    (name, commit), (other_name, other_commit) = split_identifier(teacher), split_identifier(other)
-    if commit is None or other_commit is None:
-        return name == other_name
-    return name == other_name and (commit.startswith(other_commit) or other_commit.startswith(commit))
+    """Whether two identifiers may mean the same teacher.
+
+    Folders are one if their contents are, whatever they are called. A revision counts where both have one.
+    """
+    (name, revision), (other_name, other_revision) = split_identifier(teacher), split_identifier(other)
+    if is_folder_revision(revision) and is_folder_revision(other_revision):
+        return revision == other_revision
+    # Of a path of some machine, the folder's name.
+    same_name = name == other_name or (
+        (os.path.isabs(name) or os.path.isabs(other_name)) and Path(name).name == Path(other_name).name
+    )
+    if revision is None or other_revision is None:
+        return same_name
+    return same_name and (revision.startswith(other_revision) or other_revision.startswith(revision))

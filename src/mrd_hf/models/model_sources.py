@@ -11,6 +11,8 @@ from typing import Any
 
 from huggingface_hub import constants, get_session, try_to_load_from_cache
 
+from .teacher_folder import check_folder, is_folder_revision
+
 
 # Loaders ask the Hub for one file after the other, and each time wait and ask again where it does not answer. Whether
 # it answers is found out before, once. `HF_HUB_ETAG_TIMEOUT`, huggingface_hub's own setting, is waited for instead.
@@ -72,13 +74,16 @@ def find_model(reference: str | os.PathLike, revision: str | None = None) -> Mod
     Args:
         reference (`str` or `Path`):
             A folder, `package:NAME/FOLDER`, or a Hub id.
-        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub; or of a folder its digest, which is checked.
 
     Raises:
-        ValueError: If the package is not installed or has no such folder, or there is nothing in the Hub's cache where
+        ValueError: If the folder is not the one of that digest, the package is not installed or has no such folder, or
+            there is nothing in the Hub's cache where
             the Hub does not answer.
     """
     name = os.fspath(reference)
+    if revision is not None and is_folder_revision(revision):
+        check_folder(name, revision)
     if os.path.isdir(name):
         return ModelSource(name, name)
     if name.startswith(PACKAGE):

@@ -90,8 +90,8 @@ class ModelArguments:
     teacher_id: str | None = field(
         default=None,
         metadata={
-            "help": "The teacher that the embeddings must be of, as the dataset's column 'teacher' has it: a name, or "
-            "name@commit; default: whichever it is."
+            "help": "The teacher that the embeddings must be of: its folder, or a name or name@commit as the "
+            "dataset's column 'teacher' has it; default: whichever it is."
         },
     )
     text_towers: str = field(

@@ -10,13 +10,14 @@ import accelerate
 import torch
 import transformers
 from datasets import Dataset
-from transformers import PreTrainedConfig
 
+from ..data.cached_teacher import recorded_teacher
 from ..model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
 from ..models.mrd_objective import MAX_LOGIT_SCALE
 from ..models.processing_mrd import MRDProcessor
+from ..models.teacher_folder import is_folder_revision
 from ..teacher import Teacher
 from ..whole_folder import whole_folder
 
@@ -48,12 +49,14 @@ def export_encoder(
     with whole_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
         if teacher is not None:
-            MRDProcessor.from_teacher(extractor, teacher.model_id, teacher.revision).save_pretrained(temporary)
+            # A folder that was loaded needs not be told from others once more.
+            revision = None if is_folder_revision(teacher.revision) else teacher.revision
+            MRDProcessor.from_teacher(extractor, teacher.model_id, revision).save_pretrained(temporary)
         extractor.save_pretrained(temporary)
         write_model_card(
             temporary,
             card_template,
-            teacher=_teacher(encoder.config),
+            teacher=recorded_teacher(encoder.config),
             text_tower=encoder.config.text_tower_id,
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
             width=encoder.config.embedding_size,
@@ -85,10 +88,6 @@ def count_licenses(shapes: Dataset) -> dict[str, int]:
         return {}
     licenses = shapes.select_columns(["license"])[:]["license"]
     return dict(Counter(license or "unknown" for license in licenses).most_common())
-
-
-def _teacher(config: PreTrainedConfig) -> str | None:
-    return f"{config.teacher_id}@{config.teacher_revision}" if config.teacher_revision else config.teacher_id
 
 
 def _hardware(device: torch.device) -> str:

@@ -2,13 +2,14 @@
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..data.cached_teacher import are_one, split_identifier
+from ..data.cached_teacher import are_one, recorded_teacher, split_identifier
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig
 from ..models.model_sources import check_text_tower_id
 from ..models.modeling_mrd import MRDForPretraining
 from ..models.modeling_point_bert import PointBertModel
+from ..teacher import folder_identifier
 from .arguments import ModelArguments, parse_config, parse_mapping
 
 
@@ -29,7 +30,7 @@ def build_model(
         UserError: when a field is unknown or does not fit, the encoder's width is not the teacher's, or the embeddings
             are not of the teacher that the arguments ask for or that the encoder was trained towards.
     """
-    if arguments.teacher_id is not None and not are_one(teacher_id, arguments.teacher_id):
+    if arguments.teacher_id is not None and not are_one(teacher_id, folder_identifier(arguments.teacher_id)):
         raise UserError(
             f"the embeddings are those of the teacher {teacher_id}, and teacher_id asks for {arguments.teacher_id}; "
             "give the dataset that scripts/embed_teacher.py made with it."
@@ -81,10 +82,8 @@ def _text_tower(text_towers: str, teacher_id: str) -> str | None:
 
 def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:
     """Raise a [`UserError`] if an encoder was trained towards another teacher, in whose space it lives."""
-    if config.teacher_id is None:
-        return
-    own = config.teacher_id if config.teacher_revision is None else f"{config.teacher_id}@{config.teacher_revision}"
-    if not are_one(own, teacher_id):
+    own = recorded_teacher(config)
+    if own is not None and not are_one(own, teacher_id):
         raise UserError(
             f"the encoder {name} was trained towards the teacher {own}, and the embeddings are those of {teacher_id}; "
             "embed the dataset with the encoder's own teacher (scripts/embed_teacher.py), or, to change its teacher, "
