@@ -363,3 +363,21 @@ def test_a_file_that_another_run_took_over_is_named(tmp_path):
     assert run.exitcode == 1 and parquet_files(out) == []
     message = (tmp_path / "out.error").read_text()
     assert "train-00000-of-00001.parquet: another run took it over" in message
+
+
+def test_each_split_has_files_of_its_own_and_other_splits_are_another_dataset(tmp_path):
+    out, splits = tmp_path / "out", ["test" if job in "aij" else "train" for job in "abcdefghij"]
+    report = prepare_tiny(JOBS, out, splits=splits, facts={"colour": "red"})
+    names = ["test-00000-of-00001", "train-00000-of-00002", "train-00001-of-00002"]
+    assert [file.stem for file in parquet_files(out)] == names
+    assert ids(out) == ["a", "i", "j", "c", "d", "e", "f", "h"]
+    assert report["splits"] == {"train": 5, "test": 3} and report["prepared"] == 8 and report["colour"] == "red"
+    shared = tmp_path / "shared"
+    for shard in (2, 0, 1):
+        last = prepare_tiny(JOBS, shared, splits=splits, facts={"colour": "red"}, num_shards=3, shard_index=shard)
+    assert last == report and content(shared) == content(out)
+    before = content(out)
+    # As many jobs in each split, so that files of the same names would be made.
+    with pytest.raises(UserError, match="made from other inputs"):
+        prepare_tiny(JOBS, out, splits=["test" if job in "ajc" else "train" for job in "abcdefghij"])
+    assert content(out) == before
