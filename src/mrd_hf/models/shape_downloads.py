@@ -1,26 +1,28 @@
-"""Shapes that are given as URLs: fetched into a file of their own, with limits to size, time and scheme."""
+"""Shapes that are given as URLs: fetched into a file of their own, with limits to size, time and scheme.
 
+By Python's own client: this file travels with checkpoints, to where no other HTTP client may be installed.
+"""
+
+import http.client
 import re
 import tempfile
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from urllib.error import URLError
+from urllib.parse import quote, unquote, urlsplit
 
 from .feature_extraction_point_cloud import MESH_SUFFIXES
 from .point_cloud_files import CLOUD_SUFFIXES
 
 
-# This file travels with checkpoints. transformers brings httpx along; guarded, it does not ask for it by name.
-try:
-    import httpx
-except ImportError as error:
-    raise ImportError(f"Fetching shapes by URL needs httpx: pip install httpx ({error}).") from error
-
-
 MAX_DOWNLOAD_BYTES = 256 * 2**20
 DEFAULT_TIMEOUT = 60.0
+CHUNK = 2**16
+# Those that a URL may have as they are; others, as blanks and umlauts, are percent-encoded on the way.
+URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"
 
 
 def is_url(text: str) -> bool:
@@ -54,8 +56,9 @@ def downloaded_shape(url: str, timeout: float | None = DEFAULT_TIMEOUT, allow_ht
         file = Path(folder) / f"shape{suffix}"
         try:
             _fetch(url, file, timeout, allow_http)
-        except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise ValueError(f"{url}: cannot be fetched ({type(error).__name__}: {error}).") from error
+        except (OSError, http.client.HTTPException, UnicodeError) as error:
+            cause = error.reason if isinstance(error, URLError) and isinstance(error.reason, Exception) else error
+            raise ValueError(f"{url}: cannot be fetched ({type(cause).__name__}: {cause}).") from error
         yield file
 
 
@@ -66,28 +69,52 @@ def _check_scheme(url: str, scheme: str, allow_http: bool) -> None:
         raise ValueError(f"{url}: '{scheme}' is not fetched; expected https or the path of a file.")
 
 
+class _SchemeCheck(urllib.request.BaseHandler):
+    """Checks the scheme of each request: the first, and those that redirects lead to."""
+
+    def __init__(self, allow_http: bool) -> None:
+        self.allow_http = allow_http
+
+    def http_request(self, request: urllib.request.Request) -> urllib.request.Request:
+        _check_scheme(request.full_url, request.type, self.allow_http)
+        return request
+
+    https_request = http_request
+
+
+def _opener(allow_http: bool) -> urllib.request.OpenerDirector:
+    """Python's default opener, but for files, FTP and data, which a redirect must not reach."""
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        _SchemeCheck(allow_http),
+        urllib.request.ProxyHandler(),
+        urllib.request.UnknownHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener
+
+
 def _fetch(url: str, file: Path, timeout: float | None, allow_http: bool) -> None:
     deadline = None if timeout is None else time.monotonic() + timeout
-
-    def check(request: httpx.Request) -> None:  # called for each redirect as well
-        _check_scheme(str(request.url), request.url.scheme, allow_http)
-
     # Unpacking on the way could make much of little.
-    headers = {"Accept-Encoding": "identity"}
-    with (
-        httpx.Client(timeout=timeout, follow_redirects=True, event_hooks={"request": [check]}) as client,
-        client.stream("GET", url, headers=headers) as response,
-        file.open("wb") as out,
-    ):
-        response.raise_for_status()
+    request = urllib.request.Request(quote(url, safe=URL_CHARACTERS), headers={"Accept-Encoding": "identity"})
+    with _opener(allow_http).open(request, timeout=timeout) as response, file.open("wb") as out:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError(f"{url}: comes packed as {response.headers['Content-Encoding']}; download and unpack it.")
-        _check_size(url, int(response.headers.get("Content-Length", 0)))
-        for chunk in response.iter_raw():  # as it comes: chunks of one size would wait for a slow sender
+        expected = response.length  # None where the sender does not say
+        _check_size(url, expected or 0)
+        while chunk := response.read1(CHUNK):  # as it comes: full chunks would wait for a slow sender
             _check_size(url, out.tell() + len(chunk))
             if deadline is not None and time.monotonic() > deadline:
                 raise ValueError(f"{url}: was not there after {timeout} s; give a longer timeout, or download it.")
             out.write(chunk)
+        if expected is not None and out.tell() < expected:
+            raise ValueError(f"{url}: broke off after {out.tell():,} of {expected:,} bytes; try again.")
 
 
 def _check_size(url: str, size: int) -> None:
