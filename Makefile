@@ -2,15 +2,16 @@
 # make test    set up, lint, run all tests
 # make app     the demo in a browser; makes its encoder first
 # make test-browser    on Debian, as root: the demo in Chromium
+# make test-lowest     a smoke test of the lowest versions that pyproject.toml allows; downloads about 4 GB
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 
-.PHONY: help demo app test test-browser lint format clean
+.PHONY: help demo app test test-browser test-lowest lint format clean
 help:
-	@sed -n '1,4s/^# //p' Makefile
+	@sed -n '1,5s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -71,6 +72,7 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 
 # A process a core, with one thread each; the tests of a file stay together, since they share what they set up.
 test: lint $(VENV)/.transformers-tests
+	$(BIN)/python tests/installation/environments.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 $(VENV)/.browser: $(VENV)/.installed
@@ -81,6 +83,9 @@ $(VENV)/.browser: $(VENV)/.installed
 
 test-browser: $(VENV)/.browser
 	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser
+
+test-lowest: $(VENV)/.installed
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/installation/test_lowest.py
 
 clean:
 	rm -rf $(VENV) outputs build dist src/*.egg-info
