@@ -316,11 +316,12 @@ def further_scores(
     if arguments.few_shot:
         further += few_shot_scores(embeds, labels, seed)
     if arguments.robustness:
+        idle = [corruption for corruption in CORRUPTIONS if encoder.leaves_alone(shapes, corruption.name)]
+        if idle and PartialState().is_main_process:
+            names = ", ".join(corruption.name for corruption in idle)
+            print(f"--robustness: without effect on these shapes, so without a row: {names}", file=sys.stderr)
         for corruption in CORRUPTIONS:
-            if encoder.leaves_alone(shapes, corruption.name):
-                print(
-                    f"--robustness: {corruption.name} changes nothing in these shapes, so has no row", file=sys.stderr
-                )
+            if corruption in idle:
                 continue
             corrupted = evaluate_held_out(encoder(shapes, corruption.name), shapes.held_out, seed)
             further += [under_corruption(score, corruption) for score in corrupted if score.key in ROBUSTNESS_KEYS]

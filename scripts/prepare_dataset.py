@@ -63,6 +63,8 @@ example:
   python scripts/prepare_dataset.py meshes my_models --metadata captions.csv --test_share 0.2 --out datasets/mine
 """
 LISTED = 10
+# Of so few, the held-out ones may be all of a category.
+FEW_NAMES = 10
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -295,6 +297,8 @@ def print_summary(report: dict, out: str) -> None:
     if "names" in report:
         held_out, count = report["names"]["test"], sum(report["names"].values())
         print(f"  held out in test: {held_out} of {count} names, by --test_share {report['settings']['test_share']}")
+        if count < FEW_NAMES:
+            print("  few names: chair_01 and chair_02 are both 'chair'; the metadata's column 'name' tells them apart")
     missing = report["missing"]
     if missing:
         print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")

@@ -224,6 +224,16 @@ def test_the_command_says_what_it_held_out(tmp_path, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert f"splits: train {counts['train']} shapes, test {counts['test']} shapes" in printed
     assert f"held out in test: {counts['test']} of 15 names, by --test_share 0.2" in printed
+    assert "few names" not in printed
+    for number, name in enumerate(("chair_01", "chair_02", "mug_01", "mug_02")):
+        (folder / f"{number:02d}.glb").rename(tmp_path / f"{name}.glb")
+    for file in [*folder.iterdir()]:
+        file.unlink()
+    for file in tmp_path.glob("*.glb"):
+        file.rename(folder / file.name)
+    run_script(monkeypatch, folder, "--out", out, *options[:-2], "--test_share", 0.2, "--overwrite")
+    printed = capsys.readouterr().out
+    assert "held out in test: 1 of 2 names" in printed and "few names: chair_01 and chair_02 are both" in printed
 
 
 @pytest.mark.parametrize("share", ["0", "1", "x"])
