@@ -128,7 +128,7 @@ class PointBertConfig(CarriesPipelines):
         projection_bias (`bool`, defaults to `True`): Whether the projection has a bias.
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
-        teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        teacher_revision (`str`, *optional*): The commit of the teacher's repository, or the digest of its folder.
         text_tower_id (`str`, *optional*):
             What embeds texts into the same space, where that is not the teacher as a whole: a Hub id, `id@commit`, or
             `package:NAME/FOLDER`, a folder in the Python package of that name. Never a path, which other machines do

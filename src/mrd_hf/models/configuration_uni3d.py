@@ -91,7 +91,7 @@ class Uni3DConfig(CarriesPipelines):
             embedding.
         teacher_id (`str`, *optional*):
             The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
-        teacher_revision (`str`, *optional*): The commit of the teacher's repository.
+        teacher_revision (`str`, *optional*): The commit of the teacher's repository, or the digest of its folder.
         text_tower_id (`str`, *optional*):
             What embeds texts into the same space, if not the teacher as a whole, see [`PointBertConfig`].
         logit_scale (`float`, *optional*): What similarities were multiplied with in training, see [`PointBertConfig`].

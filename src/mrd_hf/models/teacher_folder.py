@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 
-# In the place of a commit: 64 bits of a digest, as much as two teachers need not to be mistaken for each other.
+# In the place of a commit: 64 bits of a SHA-256, enough to tell one's teachers apart.
 FOLDER_REVISION = re.compile(r"sha256:[0-9a-f]{16}")
 # What decides an embedding: weights, configurations of model, images and texts, and vocabularies.
 DECISIVE = re.compile(
