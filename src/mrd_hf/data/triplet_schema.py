@@ -20,7 +20,7 @@ Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
 | `image_embeds` | float16 (num_images, width) | one L2-normalised embedding an image, in the order of `images` |
 | `text_embeds` | float16 (num_texts, width) | one L2-normalised embedding a text, in the order of `texts` |
 | `teacher` | string | the model that made them |
-| `teacher_revision` | string | its commit on the Hub, or null |
+| `teacher_revision` | string | its commit on the Hub, the digest of its folder, or null |
 | `image_backend` | string | class of its image processor, e.g. `CLIPImageProcessorPil`: backends resize differently |
 
 Datasets from before the last two columns load all the same. Where a source publishes embeddings of pictures and not
