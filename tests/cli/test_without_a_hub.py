@@ -39,15 +39,19 @@ def test_words_without_a_hub_end_soon_with_one_line(server, work, tmp_path, monk
     search = ("search", work / "index", "a chair")
     # With a tower, for the time that all else takes, the second time without imports.
     seconds = [timed(*command, "--text-tower", work / "clip") for command in 2 * (classify, search)][2:]
+    unknown_encoder = ("embed", work / "shapes", "-o", tmp_path / "e.parquet", "--model", "some/where")
     transformers_logging.disable_progress_bar()
     try:
         with server() as address:
-            for command, with_tower in zip((classify, search), seconds, strict=True):
+            commands = zip((classify, search, unknown_encoder), (*seconds, 0), strict=True)
+            for command, with_tower in commands:
                 move_the_hub(monkeypatch, tmp_path, address)
                 capfd.readouterr()
                 assert timed(*command, exit_code=2) < with_tower + SOON
                 (line,) = capfd.readouterr().err.splitlines()
-                assert line.startswith("error: teacher 'some/where': no such folder, ") and "--text-tower" in line
+                what = "cannot load the encoder" if command is unknown_encoder else "teacher"
+                assert line.startswith(f"error: {what} 'some/where': no such folder, ")
+                assert command is unknown_encoder or "--text-tower" in line
     finally:
         transformers_logging.enable_progress_bar()
     assert caplog.records == []

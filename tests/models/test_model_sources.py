@@ -89,6 +89,16 @@ def test_a_folder_that_a_package_has_twice(site):
     assert find_model("package:tiny-words/large/model").path == str(site / "tiny_words" / "large" / "model")
 
 
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(online, tmp_path):
+    with silent_server() as address:
+        online(address)
+        started = time.perf_counter()
+        for path in (tmp_path / "no", "no/such/encoder", "./no", "../no", "no/", "C:\\no"):
+            with pytest.raises(ValueError, match="encoder '.*': no such folder; give one saved by save_pretrained"):
+                find_model(path, what="encoder")
+        assert time.perf_counter() - started < 1
+
+
 @pytest.mark.parametrize("kind", ["openshape", "uni3d"])
 def test_what_embeds_texts_is_in_the_configuration_and_never_a_path(kind, tmp_path):
     config_class = TINY_CONFIGS[kind][0]

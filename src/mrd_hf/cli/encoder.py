@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 from .. import MRDForPretraining, PointBertModel, PointCloudFeatureExtractor, Uni3DModel
 from ..errors import UserError
 from ..evaluation.encoding import encode_shapes
+from ..models.model_sources import find_model
 from .output import one_line, progress, report_failure
 from .shape_files import READING_ERRORS, UpAxis, check_size
 
@@ -54,14 +55,18 @@ class Encoder:
                 "README: Which weights?"
             )
         try:
+            source = find_model(name, revision, "cannot load the encoder")
+        except ValueError as error:
+            raise UserError(one_line(str(error))) from None
+        try:
             # Weights that are pickled are not loaded.
-            model = AutoModel.from_pretrained(name, revision=revision, use_safetensors=True)
+            model = AutoModel.from_pretrained(source.path, use_safetensors=True, **source.arguments)
             if not isinstance(model, (PointBertModel, Uni3DModel, MRDForPretraining)):
                 raise UserError(f"{name} is a {type(model).__name__}, no encoder of shapes; give another --model.")
-            extractor = AutoFeatureExtractor.from_pretrained(name, revision=revision)
-            config_file = cached_file(name, "config.json", revision=revision)
+            extractor = AutoFeatureExtractor.from_pretrained(source.path, **source.arguments)
+            config_file = cached_file(source.path, "config.json", **source.arguments)
         except (OSError, ValueError, ImportError) as error:
-            kind = "" if os.path.isdir(name) else "no such folder, and not reachable on the Hub: "
+            kind = "" if os.path.isdir(source.path) else "no such folder, and not to be had from the Hub: "
             raise UserError(f"cannot load the encoder {name}: {kind}{one_line(str(error))}") from None
         try:
             model = model.to(device).eval()
@@ -69,7 +74,7 @@ class Encoder:
             raise UserError(f"cannot compute on --device {device}: {one_line(str(error))}") from None
         folder = Path(str(config_file)).parent
         # The Hub's cache keeps each commit in a folder of that name.
-        full_name = Path(name).resolve().name if os.path.isdir(name) else f"{name}@{folder.name}"
+        full_name = Path(name).resolve().name if os.path.isdir(source.path) else f"{name}@{folder.name}"
         return cls(model, extractor, full_name, _weights_digest(folder))
 
     @property

@@ -68,18 +68,18 @@ class ModelSource:
         )
 
 
-def find_model(reference: str | os.PathLike, revision: str | None = None) -> ModelSource:
+def find_model(reference: str | os.PathLike, revision: str | None = None, what: str = "teacher") -> ModelSource:
     """Where a model is. Where the Hub does not answer within seconds, what is in its cache.
 
     Args:
         reference (`str` or `Path`):
             A folder, `package:NAME/FOLDER`, or a Hub id.
         revision (`str`, *optional*): Branch, tag or commit on the Hub; or of a folder its digest, which is checked.
+        what (`str`, defaults to `"teacher"`): What messages call it.
 
     Raises:
-        ValueError: If the folder is not the one of that digest, the package is not installed or has no such folder, or
-            there is nothing in the Hub's cache where
-            the Hub does not answer.
+        ValueError: If the folder is not the one of that digest, the package is not installed or has no such folder, it
+            is neither a folder nor an id, or there is nothing in the Hub's cache where the Hub does not answer.
     """
     name = os.fspath(reference)
     if revision is not None and is_folder_revision(revision):
@@ -88,6 +88,8 @@ def find_model(reference: str | os.PathLike, revision: str | None = None) -> Mod
         return ModelSource(name, name)
     if name.startswith(PACKAGE):
         return ModelSource(name, str(_package_folder(name)))
+    if not HUB_ID.fullmatch(name):
+        raise ValueError(f"{what} '{name}': no such folder; give one saved by save_pretrained, or an id of the Hub.")
     patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else PATIENCE
     if constants.HF_HUB_OFFLINE:
         not_asked = "HF_HUB_OFFLINE forbids asking the Hub"
@@ -97,7 +99,7 @@ def find_model(reference: str | os.PathLike, revision: str | None = None) -> Mod
         not_asked = f"{constants.ENDPOINT} did not answer within {patience:g} s (HF_HUB_ETAG_TIMEOUT=30 waits longer)"
     source = ModelSource(name, name, revision, not_asked)
     if not _is_cached(name, revision):  # which loaders would find out more slowly
-        raise ValueError(f"teacher '{name}': {source.problem()}")
+        raise ValueError(f"{what} '{name}': {source.problem()}")
     return source
 
 
