@@ -300,7 +300,9 @@ def _event(
     function: Callable[..., Any], inputs: list[Any] | None, outputs: list[Any], waiting: Any, limits: dict[str, Any]
 ) -> dict[str, Any]:
     """Arguments of an event that shows its progress on one component, `waiting`."""
-    return {"fn": function, "inputs": inputs, "outputs": outputs, "show_progress_on": waiting, **limits}
+    shared = {"fn": function, "inputs": inputs, "outputs": outputs, "show_progress_on": waiting}
+    # Gradio drops what is asked for while the answer before is still on its way; the last of it must be answered.
+    return {**shared, "trigger_mode": "always_last", **limits}
 
 
 def _viewer(name: str) -> tuple[gr.Model3D, gr.HTML]:
