@@ -36,7 +36,7 @@ def run() -> Callable[..., str]:
 def folder(tmp_path_factory) -> Path:
     """An encoder with its handler, and shapes of every kind."""
     folder = tmp_path_factory.mktemp("user")
-    write_shapes(folder / "shapes")
+    (folder / "names.txt").write_text("\n".join(write_shapes(folder / "shapes")))
     write_handler(save_encoder(folder / "encoder"))
     return folder
 
@@ -45,5 +45,5 @@ def folder(tmp_path_factory) -> Path:
 def expected(folder) -> dict[str, np.ndarray]:
     """The shapes' embeddings, made here, by file."""
     embed = pipeline("point-cloud-feature-extraction", model=str(folder / "encoder"), device="cpu")
-    files = [path for path in (folder / "shapes").iterdir() if path.suffix not in (".mtl", ".bin")]
-    return {path.name: np.asarray(embed(path)).reshape(-1) for path in files}
+    names = (folder / "names.txt").read_text().splitlines()
+    return {name: np.asarray(embed(folder / "shapes" / name)).reshape(-1) for name in names}

@@ -6,8 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import trimesh
+from PIL import Image
 from tiny_encoders import tiny_encoder
-from tiny_meshes import glb
+from tiny_meshes import QUARTERS, glb
 from tiny_teachers import CLIP_WIDTH
 
 from mrd_hf import PointCloudFeatureExtractor
@@ -30,13 +31,15 @@ def write_shapes(folder: Path) -> list[str]:
     ball = trimesh.creation.icosphere(subdivisions=2)
     for name in ("ball.ply", "ball.stl", "ball.off", "ball.gltf"):
         ball.export(folder / name)
-    (folder / "skin.mtl").write_text("newmtl red\nKd 1 0 0\n")
-    triangles = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 2 4\nf 1 3 4\n"
-    (folder / "box.obj").write_text(f"mtllib skin.mtl\nusemtl red\n{triangles}")
+    Image.fromarray(QUARTERS).save(folder / "skin.png")
+    (folder / "skin.mtl").write_text("newmtl skin\nmap_Kd skin.png\n")
+    corners = "v 0 0 0\nv 1 0 0\nv 0 1 0\nv 0 0 1\nvt 0 0\nvt 1 0\nvt 0 1\n"
+    faces = "f 1/1 2/2 3/3\nf 1/1 2/2 4/3\nf 1/1 3/2 4/3\n"
+    (folder / "box.obj").write_text(f"mtllib skin.mtl\nusemtl skin\n{corners}{faces}")
     cloud = np.random.default_rng(0).standard_normal((300, 3))
     np.save(folder / "cloud.npy", cloud)
     np.savez(folder / "cloud.npz", points=cloud)
     np.savetxt(folder / "cloud.xyz", cloud)
     sizes = "SIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 300\nHEIGHT 1\nPOINTS 300"
     np.savetxt(folder / "cloud.pcd", cloud, header=f"VERSION 0.7\nFIELDS x y z\n{sizes}\nDATA ascii", comments="")
-    return sorted(path.name for path in folder.iterdir() if path.suffix not in (".mtl", ".bin"))
+    return sorted(path.name for path in folder.iterdir() if path.suffix not in (".mtl", ".bin", ".png"))

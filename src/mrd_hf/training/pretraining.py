@@ -169,7 +169,7 @@ class Pretraining:
         # Seeded by step and rank, so that there is no state to save and a resumed run draws the same, whatever number
         # of processes saved it. The second one is for dropout and stochastic depth.
         entropy = np.random.SeedSequence([self.arguments.seed, self.step, self.gather.rank])
-        augmentation_seed, global_seed = (int(word >> 1) for word in entropy.generate_state(2, np.uint64))
+        augmentation_seed, global_seed = (int(word) >> 1 for word in entropy.generate_state(2, np.uint64))
         self.generator.manual_seed(augmentation_seed)
         torch.manual_seed(global_seed)
         point_values = augment_point_clouds(
