@@ -33,7 +33,7 @@ demo: $(VENV)/.installed
 ifdef TEACHER
 	$(BIN)/python scripts/embed_teacher.py scripts/demo_data --teacher $(TEACHER) --out $(DEMO_DATA) --overwrite
 endif
-	$(BIN)/accelerate launch --config_file scripts/recipes/accelerate/one_process.yaml scripts/pretrain.py \
+	$(BIN)/accelerate launch --quiet --config_file scripts/recipes/accelerate/one_process.yaml scripts/pretrain.py \
 		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output_dir $(DEMO_OUT) --overwrite_output_dir True
 	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder --data $(DEMO_DATA) \
 		--class_texts $(DEMO_DATA)/class_texts.parquet --out $(DEMO_OUT)/evaluation

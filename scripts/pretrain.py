@@ -1,7 +1,8 @@
 r"""Pretrain PointBERT by Multi-modal Relation Distillation.
 
-    accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml
+    accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/demo.yaml
 
+With --quiet the launcher adds no traceback of its own to a message. One process needs no launcher: python will do.
 Several GPUs or nodes: --config_file and one of scripts/recipes/accelerate before the script. On two CPU processes
 (accelerate's own --cpu starts one):
 
@@ -18,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
 from safetensors.torch import save_file
 
@@ -38,7 +39,7 @@ from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.teacher_embedding import embed_dataset
 from mrd_hf.data.triplet_dataset import TripletDataset
 from mrd_hf.data.triplet_shards import TripletShards, parquet_files
-from mrd_hf.errors import UserError, run_script
+from mrd_hf.errors import UserError, is_first_process, run_script
 from mrd_hf.evaluation.encoding import encode_dataset, weights_sha256
 from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
 from mrd_hf.evaluation.interval_plot import write_interval_bars
@@ -54,7 +55,7 @@ from mrd_hf.training.arguments import (
     parse_config,
     parse_mapping,
 )
-from mrd_hf.training.checkpoints import ARGUMENTS_FILE, find_checkpoint, prepare_output_dir
+from mrd_hf.training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
 from mrd_hf.training.distributed import set_cpu_threads
 from mrd_hf.training.export import count_licenses, export_encoder, last_losses
 from mrd_hf.training.model_building import build_model
@@ -101,16 +102,30 @@ class HeldOutEvaluation:
         )
 
 
-def open_output_dir(
-    accelerator: Accelerator, output_dir: Path, training: PretrainingArguments, told: dict[str, object]
-) -> Path | None:
-    """Prepare the run's folder and record the arguments in it; returns the checkpoint to resume from."""
+def open_output_dir(accelerator: Accelerator, output_dir: Path, training: PretrainingArguments) -> Path | None:
+    """Prepare the run's folder; returns the checkpoint to resume from, which all processes have from the main one."""
+    chosen: list[Path | None] = [None]
     if accelerator.is_main_process:
-        prepare_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
-        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
-    accelerator.wait_for_everyone()
-    resume = training.resume_from_checkpoint
-    return find_checkpoint(output_dir, resume) if resume is not None else None
+        resume = training.resume_from_checkpoint
+        chosen = [prepare_output_dir(output_dir, resume, training.overwrite_output_dir)]
+        if resume is not None and chosen == [None]:
+            print(f"note: no checkpoint in {output_dir} yet; training starts from the beginning.", file=sys.stderr)
+    return broadcast_object_list(chosen)[0]
+
+
+def check_points(data: DataArguments, triplets: TripletDataset | TripletShards, num_patches: int) -> None:
+    """Raise a [`UserError`] if shapes do not have as many points as are asked for."""
+    if data.num_points is not None and data.num_points > triplets.num_points:
+        raise UserError(
+            f"num_points is {data.num_points}, and the shapes of {data.dataset} have {triplets.num_points} points; "
+            "leave it out to use all of them."
+        )
+    num_points = data.num_points or triplets.num_points
+    if num_patches > num_points:
+        raise UserError(
+            f"point_config.num_patches is {num_patches}, more than the {num_points} points of a shape; lower it, or "
+            "use more points."
+        )
 
 
 def open_triplets(
@@ -154,6 +169,8 @@ def main() -> None:
     if training.push_to_hub:
         check_login()
     output_dir = Path(training.output_dir)
+    if is_first_process():
+        check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
     accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
 
     if accelerator.device.type == "cpu":
@@ -178,6 +195,7 @@ def main() -> None:
         width, teacher_id, logit_scale = triplets.width, str(triplets.teacher), None
     set_seed(training.seed)
     model = build_model(model_arguments, width, teacher_id, logit_scale)
+    check_points(data, triplets, model.point_bert.config.num_patches)
     extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
     evaluation = None
     if data.eval_split is not None:
@@ -205,9 +223,11 @@ def main() -> None:
         evaluate=evaluation,
     )
 
-    checkpoint = open_output_dir(accelerator, output_dir, training, told)
+    checkpoint = open_output_dir(accelerator, output_dir, training)
     if checkpoint is not None:
         run.resume(checkpoint)
+    if accelerator.is_main_process:
+        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
     if training.hard_negatives is not None and isinstance(triplets, TripletDataset):
         run.neighbors = find_neighbors(accelerator, triplets, num_neighbors, output_dir / NEIGHBORS_FILE)
     if training.report_to and accelerator.is_main_process:

@@ -55,11 +55,35 @@ def test_a_missing_recipe(tmp_path):
         parse_arguments(["--config", str(tmp_path / "none.yaml")])
 
 
-def test_a_value_of_another_type_ends_with_exit_code_2(tmp_path, capsys):
-    with pytest.raises(SystemExit) as exit_info:
-        parse_arguments(recipe(tmp_path, "dataset: d\noutput_dir: o\nseed: many\n"))
-    assert exit_info.value.code == 2
-    assert "seed: invalid int value: 'many'" in capsys.readouterr().err
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        ([*REQUIRED, "--seed", "many"], r"seed: invalid int value: 'many'; --help lists the arguments\."),
+        ([*REQUIRED, "--mixed_precision", "fp32"], "invalid choice: 'fp32'"),
+        ([], "the following arguments are required: --dataset"),
+        ([*REQUIRED, "--seed"], "seed: expected one argument"),
+    ],
+)
+def test_a_mistake_is_one_message_without_the_usage(argv, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse_arguments(argv)
+    assert error.value.exit_code == 2 and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--learning_rat", "1"], r"unrecognized argument: --learning_rat; did you mean --learning_rate\?"),
+        (["--learning-rat=1"], r"unrecognized argument: --learning-rat; did you mean --learning_rate\?"),
+        (["--per_device_train_batch_size", "8"], r"did you mean --per_device_batch_size\?"),
+        (["--confg", "recipe.yaml"], r"did you mean --config\?"),
+        (["--zzz", "1"], r"unrecognized argument: --zzz; --help lists the arguments\."),
+        (["demo.yaml"], r"unrecognized argument: demo.yaml; --help lists the arguments\."),
+    ],
+)
+def test_an_unknown_argument_is_named_with_the_closest_known_one(argv, message):
+    with pytest.raises(UserError, match=message):
+        parse_arguments([*REQUIRED, *argv])
 
 
 @pytest.mark.parametrize(
@@ -72,6 +96,18 @@ def test_a_value_of_another_type_ends_with_exit_code_2(tmp_path, capsys):
         ("hard_negatives", "0", "hard_negatives must be at least 1"),
         ("shuffle_buffer", "0", "shuffle_buffer must be at least 1"),
         ("push_to_hub", "True", "push_to_hub needs hub_model_id"),
+        ("num_points", "0", "num_points must be at least 1, got 0; leave it out"),
+        ("num_workers", "-1", r"num_workers must be at least 0, got -1\.$"),
+        ("cpu_threads", "-1", "cpu_threads must be at least 1"),
+        ("save_total_limit", "0", "save_total_limit must be at least 1"),
+        ("learning_rate", "-1", "learning_rate must be at least 0"),
+        ("weight_decay", "nan", "weight_decay must be at least 0, got nan"),
+        ("warmup_steps", "-1", "warmup_steps must be at least 0"),
+        ("max_grad_norm", "0", "max_grad_norm must be above 0"),
+        ("seed", "-1", "seed must be at least 0"),
+        ("seed", "4294967296", "seed must be at most 4294967295"),
+        ("teacher_revision", "main", "teacher_revision is one of teacher, which is not given"),
+        ("class_texts", "c.parquet", "class_texts are for scores on eval_split, and none is given"),
     ],
 )
 def test_values_out_of_range(argument, value, message):

@@ -238,25 +238,23 @@ def assert_refused(recipe: Path, output_dir: Path, *arguments: str, message: str
 
 def test_mistakes_end_with_one_message_and_nothing_written(recipe, dataset, tmp_path):
     out = tmp_path / "none"
-    typo = tmp_path / "typo.yaml"
-    typo.write_text(recipe.read_text() + "learning_rat: 1\n")
-    assert_refused(typo, out, message="typo.yaml: unknown key 'learning_rat'; did you mean 'learning_rate'?")
     lacking = save_tiny_triplets(tmp_path / "lacking", train=8, test=2, without=("colors",))
     assert_refused(recipe, out, "--dataset", str(lacking), message="no column 'colors'")
-    everything = typo.with_name("unsplit.yaml")
+    everything = tmp_path / "unsplit.yaml"
     everything.write_text(f"dataset: {dataset}\n{RECIPE.replace('eval_split: test', 'eval_steps: 2')}")
     assert_refused(everything, out, message="eval_steps is of the evaluation on eval_split, and none is given")
     wide = '{"projection_dim": 40}'
     assert_refused(recipe, out, "--point_config", wide, message="have width 40 (point_config.projection_dim), those")
     nowhere = str(tmp_path / "no-teacher")
     assert_refused(recipe, out, "--teacher", nowhere, message=f"teacher '{nowhere}': no such folder")
-    assert_refused(recipe, out, "--dataset", str(tmp_path / "no-data"), message="no such folder")
     assert not out.exists()
 
 
 def test_an_earlier_run_is_not_overwritten(recipe, finished_run):
     before = {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")}
-    assert_refused(recipe, finished_run, message="is not empty; pass --resume_from_checkpoint latest")
+    assert_refused(
+        recipe, finished_run, message="has a run in it already (checkpoint-12); pass --resume_from_checkpoint latest"
+    )
     assert {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")} == before
 
 

@@ -88,12 +88,23 @@ class TripletStream(IterableDataset):
     def __iter__(self) -> Iterator[dict[str, Any]]:
         worker = get_worker_info()
         workers, worker_id = (worker.num_workers, worker.id) if worker is not None else (1, 0)
+        self.check_shares(workers)
         # The loader takes batches from its workers in turn, from the first one on. So, whoever makes it, batch n comes
         # from reader n % workers, and is its batch n // workers.
         first = self.start + worker_id
         reader = self.rank * workers + first % workers
         batches = range(first, self.num_batches, workers)
         return self._batches(reader, self.world_size * workers, first // workers, len(batches))
+
+    def check_shares(self, num_workers: int) -> None:
+        """Raise a [`UserError`] if, with that many workers a process, a worker's share is smaller than a batch."""
+        readers = self.world_size * max(1, num_workers)
+        if len(self.shards) // readers < self.batch_size:
+            raise UserError(
+                f"{self.shards.name}: has {len(self.shards)} shapes, and the share of each of {readers} readers "
+                f"(processes x num_workers) is smaller than a batch of {self.batch_size}; lower num_workers or "
+                "per_device_batch_size."
+            )
 
     def share(self, epoch: int, reader: int, readers: int) -> list[Piece]:
         """What a reader reads in an epoch, in order."""
@@ -112,12 +123,6 @@ class TripletStream(IterableDataset):
     def _batches(self, reader: int, readers: int, skipped: int, count: int) -> Iterator[dict[str, Any]]:
         """A reader's batches from number `skipped` on."""
         share = len(self.shards) * (reader + 1) // readers - len(self.shards) * reader // readers
-        if share < self.batch_size:
-            raise UserError(
-                f"{self.shards.name}: has {len(self.shards)} shapes, and the share of each of {readers} readers "
-                f"(processes x num_workers) is smaller than a batch of {self.batch_size}; lower num_workers or "
-                "per_device_batch_size."
-            )
         epoch, position = divmod(skipped * self.batch_size, share)
         parts: list[dict[str, Any]] = []
         wanted = self.batch_size

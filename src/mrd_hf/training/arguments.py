@@ -6,7 +6,7 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 from transformers import HfArgumentParser
@@ -14,6 +14,9 @@ from transformers import HfArgumentParser
 from ..errors import UserError
 from ..hub import check_target
 from .tracking import check_name
+
+
+MAX_SEED = 2**32 - 1  # numpy's
 
 
 @dataclass
@@ -62,8 +65,7 @@ class DataArguments:
     num_workers: int = field(default=1, metadata={"help": "Processes that read data, for each training process."})
 
     def __post_init__(self) -> None:
-        if self.shuffle_buffer < 1:
-            raise UserError(f"shuffle_buffer must be at least 1, got {self.shuffle_buffer}.")
+        _check_least(self, num_points=1, shuffle_buffer=1, num_workers=0)
         if self.class_texts is not None and self.eval_split is None:
             raise UserError("class_texts are for scores on eval_split, and none is given; give it, e.g. test.")
 
@@ -102,6 +104,10 @@ class ModelArguments:
             "teacher is among them; default: the teacher itself embeds texts."
         },
     )
+
+    def __post_init__(self) -> None:
+        if self.teacher_revision is not None and self.teacher is None:
+            raise UserError("teacher_revision is one of teacher, which is not given; give it or leave both out.")
 
 
 @dataclass
@@ -153,10 +159,18 @@ class PretrainingArguments:
     save_steps: int = field(default=1000, metadata={"help": "Save a checkpoint every n steps, and at the end."})
     save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep; none: all."})
     resume_from_checkpoint: str | None = field(
-        default=None, metadata={"help": "A checkpoint's folder, or 'latest' for the newest one in output_dir."}
+        default=None,
+        metadata={
+            "help": "A checkpoint's folder, or 'latest' for the newest one in output_dir; if there is none yet, "
+            "'latest' starts from the beginning, so that a job can always be given it."
+        },
     )
     overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Whether to delete an earlier run in output_dir and start anew."}
+        default=False,
+        metadata={
+            "help": "Whether to delete an earlier run in output_dir that has a checkpoint or a trained encoder; one "
+            "that has neither yet is replaced in any case."
+        },
     )
     report_to: list[str] = field(
         default_factory=list,
@@ -180,15 +194,13 @@ class PretrainingArguments:
     hub_create_pr: bool = field(default=False, metadata={"help": "Whether to open a pull request instead."})
 
     def __post_init__(self) -> None:
-        for name in ("num_train_steps", "per_device_batch_size", "logging_steps", "save_steps"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name} must be at least 1, got {getattr(self, name)}.")
-        if self.encoder_batch_size is not None and self.encoder_batch_size < 1:
-            raise UserError(f"encoder_batch_size must be at least 1, got {self.encoder_batch_size}; leave it out.")
-        if self.eval_steps is not None and self.eval_steps < 1:
-            raise UserError(f"eval_steps must be at least 1, got {self.eval_steps}; leave it out for the end only.")
-        if self.hard_negatives is not None and self.hard_negatives < 1:
-            raise UserError(f"hard_negatives must be at least 1, got {self.hard_negatives}; leave it out for none.")
+        _check_least(self, num_train_steps=1, per_device_batch_size=1, encoder_batch_size=1, cpu_threads=1)
+        _check_least(self, logging_steps=1, eval_steps=1, save_steps=1, save_total_limit=1, hard_negatives=1)
+        _check_least(self, learning_rate=0, loss_learning_rate=0, weight_decay=0, warmup_steps=0, seed=0)
+        if not self.max_grad_norm > 0:
+            raise UserError(f"max_grad_norm must be above 0, got {self.max_grad_norm}; a large one clips nothing.")
+        if self.seed > MAX_SEED:
+            raise UserError(f"seed must be at most {MAX_SEED}, got {self.seed}.")
         if not 0 <= self.ema_decay < 1:
             raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
         check_name(self.project, "project")
@@ -199,7 +211,24 @@ class PretrainingArguments:
             check_target(self.hub_model_id, self.hub_revision, self.hub_create_pr)
 
 
+def _check_least(arguments: DataArguments | PretrainingArguments, **bounds: int) -> None:
+    """Raise a [`UserError`] for the first of some fields that is below its bound; those that are None are not."""
+    optional = [f.name for f in fields(arguments) if f.default is None]
+    for name, bound in bounds.items():
+        value = getattr(arguments, name)
+        if value is not None and not value >= bound:  # nor is nan
+            remedy = "; leave it out." if name in optional else "."
+            raise UserError(f"{name} must be at least {bound}, got {value}{remedy}")
+
+
 ARGUMENT_CLASSES = (DataArguments, ModelArguments, PretrainingArguments)
+
+
+class _Parser(HfArgumentParser):
+    """Ends with one message, without the usage, which is some hundred lines long."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; --help lists the arguments.")
 
 
 def recipe_to_argv(path: str | Path) -> list[str]:
@@ -231,11 +260,16 @@ def recipe_to_argv(path: str | Path) -> list[str]:
 
 
 def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, PretrainingArguments]:
-    """Arguments from `--config RECIPE` and the rest of the command line, which has the last word."""
-    parser = HfArgumentParser(
+    """Arguments from `--config RECIPE` and the rest of the command line, which has the last word.
+
+    Raises:
+        UserError: when the recipe cannot be read, an argument is unknown or missing, or its value is out of range.
+    """
+    parser = _Parser(
         ARGUMENT_CLASSES,
+        allow_abbrev=False,  # as a beginning is often a mistake, and may become ambiguous
         description="Pretrain PointBERT by Multi-modal Relation Distillation.",
-        epilog="Example: accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml --seed 1",
+        epilog="Example: accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/demo.yaml --seed 1",
     )
     parser.add_argument("--config", help="YAML recipe of these arguments; the command line overrides it.")
     config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
@@ -243,7 +277,13 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
     config, rest = config_parser.parse_known_args(argv)
     if config.config is not None:
         argv = [*recipe_to_argv(config.config), *rest]
-    data, model, training = parser.parse_args_into_dataclasses(argv)[:3]
+    data, model, training, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    if unknown:
+        known = ["config", *(f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments))]
+        name = unknown[0].partition("=")[0]
+        close = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
+        hint = f"did you mean --{close[0]}?" if close and name.startswith("-") else "--help lists the arguments."
+        raise UserError(f"unrecognized argument: {name}; {hint}")
     return data, model, training
 
 

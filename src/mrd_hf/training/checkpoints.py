@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
-from ..whole_folder import flush_to_disk
+from ..whole_folder import check_writable, flush_to_disk
 from .sharded_state import ShardedState
 
 
@@ -31,6 +31,10 @@ STATE_FILE = "trainer_state.json"
 EMA_FILE = "ema.safetensors"
 SHARDS_FOLDER = "shards"
 ZERO_SHARDS = "pytorch_model/zero_pp_rank_*_optim_states.pt"  # DeepSpeed's, one a process
+# What else than a checkpoint is the result of a run, which is not to be lost.
+RESULTS = ("evaluation", "encoder")
+# What a run that was killed before its first checkpoint leaves, and the next one makes again.
+LEFTOVERS = (ARGUMENTS_FILE, "training_log.jsonl*", "tracking.json", "text_neighbors.safetensors", "incomplete-*")
 MANNERS = {"fsdp2": "by FSDP2", "deepspeed_zero2": "by DeepSpeed", "ddp": "without FSDP2 and DeepSpeed"}
 
 
@@ -53,21 +57,21 @@ def list_checkpoints(output_dir: Path) -> list[Path]:
     return sorted((p for p in found if (p / STATE_FILE).is_file()), key=lambda p: int(p.name.split("-")[1]))
 
 
-def find_checkpoint(output_dir: Path, choice: str) -> Path:
+def find_checkpoint(output_dir: Path, choice: str) -> Path | None:
     """The checkpoint to resume from.
 
     Args:
         output_dir (`Path`): The run's folder.
         choice (`str`): A checkpoint's folder, or "latest".
 
+    Returns:
+        `Path`: The checkpoint; None where there is no latest one.
+
     Raises:
-        UserError: when there is none.
+        UserError: when the folder is no checkpoint.
     """
     if choice == "latest":
-        checkpoints = list_checkpoints(output_dir)
-        if not checkpoints:
-            raise UserError(f"no checkpoint in {output_dir} to resume from; start without --resume_from_checkpoint.")
-        return checkpoints[-1]
+        return next(reversed(list_checkpoints(output_dir)), None)
     if not (Path(choice) / STATE_FILE).is_file():
         raise UserError(
             f"{choice} is not a checkpoint: it has no {STATE_FILE}; give a folder such as "
@@ -144,31 +148,70 @@ def load_checkpoint(
     return TrainerState(**json.loads((checkpoint / STATE_FILE).read_text()))
 
 
-def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> None:
-    """Make sure that a run does not destroy an earlier one, or anything else.
+def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> Path | None:
+    """Make sure that a run does not destroy an earlier one, or anything else. Changes nothing.
 
-    Called by the main process alone.
+    An earlier run that has neither a checkpoint nor a trained encoder, as it failed or was killed early, is no loss.
+
+    Args:
+        output_dir (`Path`): The run's folder.
+        resume (`str`, *optional*): A checkpoint's folder, or "latest".
+        overwrite (`bool`): Whether an earlier run may be deleted.
+
+    Returns:
+        `Path`: The checkpoint to resume from; None to start from the beginning, also where there is no latest one.
 
     Raises:
-        UserError: when the folder is not empty and it was not said what to do with it, or is no run's folder.
+        UserError: when the folder cannot be used, or it was not said what to do with what is in it.
     """
-    if resume is not None:
-        find_checkpoint(output_dir, resume)
-        for leftover in output_dir.glob("incomplete-checkpoint-*"):
-            shutil.rmtree(leftover)
-        return
+    checkpoint = find_checkpoint(output_dir, resume) if resume is not None else None
     if output_dir.exists() and not output_dir.is_dir():
         raise UserError(f"{output_dir} is a file; choose another --output_dir.")
-    if output_dir.exists() and any(output_dir.iterdir()):
-        if not overwrite:
-            raise UserError(
-                f"{output_dir} is not empty; pass --resume_from_checkpoint latest to go on with the run in it, "
-                "--overwrite_output_dir True to delete it, or another --output_dir."
-            )
-        if not (output_dir / ARGUMENTS_FILE).is_file():
-            raise UserError(
-                f"{output_dir} holds something other than a training run (no {ARGUMENTS_FILE}), so it is not "
-                "deleted; choose another --output_dir."
-            )
+    check_writable(output_dir)
+    if checkpoint is not None and overwrite and checkpoint.resolve().is_relative_to(output_dir.resolve()):
+        raise UserError(
+            f"--overwrite_output_dir would delete {checkpoint}, which --resume_from_checkpoint asks for; leave out "
+            "one of them."
+        )
+    if _is_of_the_run(checkpoint, output_dir):
+        return checkpoint
+    if not output_dir.exists() or not any(output_dir.iterdir()):
+        return checkpoint
+    finished = [path for name in RESULTS if (path := output_dir / name).exists()] + list_checkpoints(output_dir)
+    if not (output_dir / ARGUMENTS_FILE).is_file() and (overwrite or not finished):
+        raise UserError(
+            f"{output_dir} holds something other than a training run (no {ARGUMENTS_FILE}), so it is left as it is; "
+            "choose another --output_dir."
+        )
+    if finished and not overwrite:
+        raise UserError(
+            f"{output_dir} has a run in it already ({finished[-1].name}); pass --resume_from_checkpoint latest to "
+            "resume it, --overwrite_output_dir True to delete it, or another --output_dir."
+        )
+    return checkpoint
+
+
+def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> Path | None:
+    """Make the folder ready for a run: as [`check_output_dir`], after which what is no loss is removed.
+
+    Called by the main process alone.
+    """
+    checkpoint = check_output_dir(output_dir, resume, overwrite)
+    if _is_of_the_run(checkpoint, output_dir):
+        for leftover in output_dir.glob("incomplete-checkpoint-*"):
+            shutil.rmtree(leftover)
+        return checkpoint
+    if overwrite and output_dir.exists():
         shutil.rmtree(output_dir)
+    for pattern in LEFTOVERS:
+        for leftover in output_dir.glob(pattern):
+            if leftover.is_dir():
+                shutil.rmtree(leftover)
+            else:
+                leftover.unlink()
     output_dir.mkdir(parents=True, exist_ok=True)
+    return checkpoint
+
+
+def _is_of_the_run(checkpoint: Path | None, output_dir: Path) -> bool:
+    return checkpoint is not None and checkpoint.resolve().parent == output_dir.resolve()

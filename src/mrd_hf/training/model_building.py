@@ -1,5 +1,8 @@
 """The model of a run, from its arguments and the teacher's width."""
 
+from pathlib import Path
+from typing import Any
+
 from huggingface_hub.errors import StrictDataclassError
 
 from ..data.cached_teacher import are_one, recorded_teacher, split_identifier
@@ -40,13 +43,13 @@ def build_model(
     mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
     if teacher_logit_scale is not None:
         mrd_changes.setdefault("teacher_logit_scale", teacher_logit_scale)
+    encoder = None
     try:
         if arguments.encoder is not None:
-            encoder = PointBertModel.from_pretrained(arguments.encoder, **changes)
+            encoder = _load_encoder(arguments.encoder, changes)
             point_config = encoder.config
             _check_encoder(arguments.encoder, point_config, teacher_id)
         else:
-            encoder = None
             point_config = PointBertConfig(**{"projection_dim": width, **changes})
         if text_tower is not None:
             point_config.text_tower_id = text_tower
@@ -60,7 +63,7 @@ def build_model(
                 f"{teacher_id} width {width}; leave projection_dim out, or use embeddings of width {model_width}."
             )
         model = MRDForPretraining(MRDConfig(point_config=point_config, **mrd_changes))
-    except (StrictDataclassError, OSError) as error:
+    except StrictDataclassError as error:
         raise UserError(f"cannot make the model: {error}") from None
     if encoder is not None:
         model.point_bert.load_state_dict(encoder.state_dict())
@@ -78,6 +81,14 @@ def _text_tower(text_towers: str, teacher_id: str) -> str | None:
         if are_one(teacher, teacher_id):
             found = text_tower
     return found
+
+
+def _load_encoder(name: str, changes: dict[str, Any]) -> PointBertModel:
+    try:
+        return PointBertModel.from_pretrained(name, **changes)
+    except OSError as error:
+        kind = "" if Path(name).is_dir() else "no such folder, and not reachable on the Hub: "
+        raise UserError(f"cannot load the encoder {name}: {kind}{error}") from None
 
 
 def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:

@@ -123,6 +123,7 @@ class Pretraining:
         self.neighbors: np.ndarray | None = None
         self.step = 0
         self.loss = math.nan
+        self.data_source()  # or its errors come when the run's folder is already there
 
     def plain_model(self) -> MRDForPretraining:
         """The model to evaluate and export: the moving average, or the trained weights. Called by all processes."""
@@ -135,21 +136,26 @@ class Pretraining:
         state = load_checkpoint(self.accelerator, checkpoint, self.average, self.sharded)
         self.step, self.loss = state.step, state.loss
 
-    def batches(self) -> Iterator[dict[str, Any]]:
-        """The remaining batches of this process."""
+    def data_source(self) -> tuple[TripletDataset | TripletStream, Sampler | None]:
+        """What the loader reads, and in which order.
+
+        Raises:
+            UserError: when the dataset is smaller than a batch.
+        """
         arguments = self.arguments
         size = (arguments.per_device_batch_size, arguments.num_train_steps)
         place = (arguments.seed, self.gather.rank, self.gather.world_size, self.step)
-        source: TripletDataset | TripletStream
-        sampler: Sampler | None = None
         if isinstance(self.dataset, TripletShards):
-            source = TripletStream(self.dataset, *size, *place)
-        else:
-            source = self.dataset
-            if self.neighbors is not None and arguments.hard_negatives is not None:
-                sampler = HardNegativeBatchSampler(self.neighbors, arguments.hard_negatives, *size, *place)
-            else:
-                sampler = ShuffledBatchSampler(len(self.dataset), *size, *place)
+            stream = TripletStream(self.dataset, *size, *place)
+            stream.check_shares(self.num_workers)
+            return stream, None
+        if self.neighbors is not None and arguments.hard_negatives is not None:
+            return self.dataset, HardNegativeBatchSampler(self.neighbors, arguments.hard_negatives, *size, *place)
+        return self.dataset, ShuffledBatchSampler(len(self.dataset), *size, *place)
+
+    def batches(self) -> Iterator[dict[str, Any]]:
+        """The remaining batches of this process."""
+        source, sampler = self.data_source()
         # batch_size None: the sampler yields whole batches and the dataset reads them at once.
         return iter(
             DataLoader(
