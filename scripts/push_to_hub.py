@@ -10,9 +10,9 @@ the same command again: what has arrived is not uploaded once more.
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from mrd_hf.endpoint.writing import write_handler
+from mrd_hf.endpoint.writing import handler_files, write_handler
 from mrd_hf.errors import run_script
-from mrd_hf.hub import push_folder
+from mrd_hf.hub import check_target, push_folder
 from mrd_hf.hub_files import select_files
 
 
@@ -28,21 +28,50 @@ def parse_arguments() -> Namespace:
     parser.add_argument(
         "--handler", action="store_true", help="first write handler.py for Inference Endpoints into the folder"
     )
-    parser.add_argument("--dry_run", action="store_true", help="only say what would be uploaded, and what left out")
+    parser.add_argument("--overwrite", action="store_true", help="let --handler replace files of other versions")
+    parser.add_argument(
+        "--dry_run",
+        "--dry-run",
+        action="store_true",
+        help="write and upload nothing; only say what would be uploaded where, and what left out",
+    )
     return parser.parse_args()
+
+
+def print_plan(arguments: Namespace) -> None:
+    """Say what an upload would be, without the Hub and without a change to the folder."""
+    folder: Path = arguments.folder
+    check_target(arguments.repo_id, arguments.revision, arguments.create_pr)
+    selection = select_files(folder, arguments.type)
+    files = {path: folder / path for path in selection.files}
+    if arguments.handler:
+        files |= handler_files(folder, arguments.overwrite)
+    where = "a pull request to main" if arguments.create_pr else f"branch {arguments.revision or 'main'}"
+    access = "private" if arguments.private else "public if it is yet to be made"
+    print(f"would upload to the {arguments.type} repository {arguments.repo_id}, {where}, {access}:")
+    sizes = {path: file.stat().st_size for path, file in sorted(files.items())}
+    for path, size in sizes.items():
+        print(f"{readable_size(size):>9}  {path}")
+    print(f"{readable_size(sum(sizes.values())):>9}  in {len(sizes)} files")
+    for path, reason in selection.left_out.items():
+        print(f"  left out: {path} ({reason})")
+
+
+def readable_size(size: int) -> str:
+    """A number of bytes in thousands, as the Hub shows it."""
+    for power, unit in ((3, "GB"), (2, "MB"), (1, "kB")):
+        if size >= 1000**power:
+            return f"{size / 1000**power:.1f} {unit}"
+    return f"{size} B"
 
 
 def main() -> None:
     arguments = parse_arguments()
-    if arguments.handler:
-        write_handler(arguments.folder)
     if arguments.dry_run:
-        selection = select_files(arguments.folder, arguments.type)
-        for path in selection.files:
-            print(path)
-        for path, reason in selection.left_out.items():
-            print(f"  left out: {path} ({reason})")
+        print_plan(arguments)
         return
+    if arguments.handler:
+        write_handler(arguments.folder, arguments.overwrite)
     push = push_folder(
         arguments.folder,
         arguments.repo_id,

@@ -1,6 +1,7 @@
 """Uploading: what goes and what stays, as which revision, again after a break, and what is said when it fails."""
 
 import json
+import re
 import runpy
 import sys
 from pathlib import Path
@@ -16,7 +17,7 @@ from tiny_encoders import tiny_encoder
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.errors import UserError
 from mrd_hf.hub import check_login, push_folder
-from mrd_hf.hub_files import check_for_secrets, select_files
+from mrd_hf.hub_files import ENDPOINT_FILES, check_for_secrets, select_files
 from mrd_hf.model_card import write_model_card
 
 
@@ -328,16 +329,45 @@ def test_a_dataset_goes_with_its_documents(hub, tmp_path):
 
 def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, capsys):
     (checkpoint / "notes.txt").write_text("x")
+    before = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", "--handler", "--dry_run"])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     said = capsys.readouterr().out
-    assert "model.safetensors\n" in said and "left out: notes.txt (no part of a checkpoint)" in said
-    assert "handler.py\n" in said and not hub.requests
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", "--private", "--message", "First"])
+    assert said.startswith("would upload to the model repository org/model, branch main, public if it is yet to be")
+    sizes = re.findall(r"^ *([\d.]+) (B|kB|MB)  (\S+)$", said, re.MULTILINE)
+    assert len(sizes) == len(before) - 1 + len(ENDPOINT_FILES) and f"  in {len(sizes)} files\n" in said
+    expected = {path.name: path.stat().st_size for path in checkpoint.iterdir()}
+    for number, unit, name in sizes:
+        size = float(number) * {"B": 1, "kB": 1e3, "MB": 1e6}[unit]
+        assert size == pytest.approx(expected.get(name, size), rel=0.05), name
+    assert {name for _, _, name in sizes} > ENDPOINT_FILES and "left out: notes.txt (no part of a checkpoint)" in said
+    assert not hub.requests and {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()} == before
+    options = ["--dry-run", "--private", "--revision", "v2", "--type", "dataset"]
+    (checkpoint / "train.parquet").write_text("x" * 1500)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/data", *options])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    said = capsys.readouterr().out
+    assert said.startswith("would upload to the dataset repository org/data, branch v2, private:\n")
+    assert "   1.5 kB  train.parquet\n" in said
+    (checkpoint / "train.parquet").unlink()
+    options = ["--private", "--message", "First", "--handler"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", *options])
     runpy.run_path(str(SCRIPT), run_name="__main__")
     assert hub.repository("org/model").private and hub.repository("org/model").messages[-1] == "First"
     assert "handler.py" in hub.repository("org/model").files()
     assert f"uploaded to {constants.ENDPOINT}/org/model" in capsys.readouterr().out
+    # A handler that somebody has changed is not replaced in silence.
+    (checkpoint / "handler.py").write_text("mine")
+    for option in ("--dry_run", "--private"):
+        monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", "--handler", option])
+        with pytest.raises(SystemExit) as exit:
+            runpy.run_path(str(SCRIPT), run_name="__main__")
+        assert exit.value.code == 2 and "replace it with --overwrite" in capsys.readouterr().err
+    assert (checkpoint / "handler.py").read_text() == "mine"
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--overwrite"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert "class EndpointHandler" in (checkpoint / "handler.py").read_text()
+    capsys.readouterr()
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint / "nowhere"), "org/model"])
     with pytest.raises(SystemExit) as exit:
         runpy.run_path(str(SCRIPT), run_name="__main__")
