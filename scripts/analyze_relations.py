@@ -18,7 +18,8 @@ from mrd_hf.evaluation.relation_analysis import ModalityEmbeddings, analyze_rela
 from mrd_hf.evaluation.relation_plots import write_divergence_plot, write_measures_plot, write_similarity_plot
 from mrd_hf.evaluation.relation_report import as_dict, compare_analyses, format_table
 from mrd_hf.evaluation.similarity import Embeddings
-from mrd_hf.whole_file import whole_file
+from mrd_hf.whole_file import check_vacant, whole_file
+from mrd_hf.whole_folder import check_writable
 
 
 UNTRAINED_SEED = 0
@@ -47,6 +48,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--model", required=True, help="the trained encoder: a folder or an id on the Hub")
     parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")
     parser.add_argument("--out", type=Path, required=True, help="folder for report.json and the plots")
+    parser.add_argument("--overwrite", action="store_true", help="replace the report that --out already has")
     parser.add_argument("--split", default="test", help="split to analyse (default: test)")
     parser.add_argument(
         "--before", help="encoder to compare with (default: the same architecture with untrained weights, fixed seed)"
@@ -126,16 +128,11 @@ def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.T
     )
 
 
-def make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder --out {folder}: {error.strerror}; name another.") from None
-
-
 def main() -> None:
     arguments = parse_arguments()
     check_arguments(arguments)
+    check_vacant(arguments.out / "report.json", arguments.overwrite)
+    check_writable(arguments.out)
     ks = tuple(dict.fromkeys(arguments.k))
     model, extractor = load_encoder(arguments.model)
     if arguments.before is None:
@@ -150,7 +147,7 @@ def main() -> None:
     for name, encoder in ((arguments.model, model), (before_name, before_model)):
         check_width(name, encoder, arguments.dataset, held_out)
     image_embeds, text_embeds = teacher_embeddings(held_out, arguments.dataset)
-    make_folder(arguments.out)
+    arguments.out.mkdir(parents=True, exist_ok=True)
 
     def encoded(name: str, encoder: PreTrainedModel, its_extractor: FeatureExtractionMixin) -> ModalityEmbeddings:
         print(f"{name}:", file=sys.stderr)

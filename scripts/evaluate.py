@@ -41,7 +41,7 @@ from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_cloud
 from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
 from mrd_hf.evaluation.interval_plot import write_interval_bars, write_robustness_bars
 from mrd_hf.evaluation.prompt_templates import TEMPLATES
-from mrd_hf.evaluation.report import EvaluationReport, Score, format_table
+from mrd_hf.evaluation.report import EvaluationReport, Score, check_replaceable, format_table
 from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
 from mrd_hf.evaluation.scoring import (
     few_shot_scores,
@@ -56,6 +56,8 @@ from mrd_hf.models.teacher_folder import is_folder_revision
 from mrd_hf.state_of_files import state_of_files
 from mrd_hf.teacher import folder_identifier
 from mrd_hf.training.distributed import set_cpu_threads
+from mrd_hf.whole_file import check_vacant
+from mrd_hf.whole_folder import check_writable
 
 
 DEFAULT_TEMPLATES = "openshape64"
@@ -118,6 +120,9 @@ def parse_arguments() -> argparse.Namespace:
     more.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --out folders, of one split")
     parser.add_argument("--batch_size", type=int, default=64, help="shapes encoded at once (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="of intervals, draws and corruptions (default: 0)")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="replace a report of another model, or on other shapes, in --out"
+    )
     arguments = parser.parse_args()
     if arguments.compare is None and (arguments.model is None or arguments.data is None):
         parser.error("give --model and --data, or two evaluations to --compare")
@@ -383,6 +388,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{arguments.split}; {remedy(arguments)}."
         )
     encoder = Encoder(model, extractor, weights_sha256(model), arguments)
+    if not arguments.overwrite:
+        check_replaceable(arguments.out, encoder.sha256, shapes.name, shapes.split)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     scores += further_scores(arguments, encoder, shapes, training, embeds)
@@ -415,11 +422,15 @@ def evaluate(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
+    check_writable(arguments.out)
     if arguments.compare is not None:
         comparisons = compare_evaluations(arguments.compare[0], arguments.compare[1], arguments.seed)
         arguments.out.mkdir(parents=True, exist_ok=True)
         text = json.dumps(comparisons_as_dict(comparisons), indent=2) + "\n"
-        (arguments.out / "comparison.json").write_text(text)
+        file = arguments.out / "comparison.json"
+        if file.exists() and file.read_text() != text:
+            check_vacant(file, arguments.overwrite)
+        file.write_text(text)
         print(f"first: {arguments.compare[0]}\nsecond: {arguments.compare[1]}\n{format_comparison(comparisons)}")
         return
     evaluate(arguments)

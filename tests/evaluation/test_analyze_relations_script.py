@@ -169,8 +169,15 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
         with pytest.raises(UserError, match=message):
             analyze(monkeypatch, model, data, out, *map(str, arguments))
         assert not out.exists()
-    with pytest.raises(UserError, match="cannot make the folder --out .*file: File exists"):
+    with pytest.raises(UserError, match="cannot write to .*file: .*file is a file; name another place"):
         analyze(monkeypatch, encoder, dataset, tmp_path / "file", "--k", "3")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "report.json").write_text("earlier")
+    with pytest.raises(UserError, match=f"{tmp_path / 'old' / 'report.json'} exists; replace it with --overwrite"):
+        analyze(monkeypatch, encoder, dataset, tmp_path / "old", "--k", "3")
+    assert (tmp_path / "old" / "report.json").read_text() == "earlier"
+    with pytest.raises(pytest.fail.Exception, match="encoded"):  # which comes after all that is refused
+        analyze(monkeypatch, encoder, dataset, tmp_path / "old", "--k", "3", "--overwrite")
 
 
 def test_an_encoder_that_diverged_is_named(dataset, encoder, tmp_path, monkeypatch):

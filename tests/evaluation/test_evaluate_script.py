@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -173,7 +174,7 @@ def test_what_the_labels_do_not_allow_is_said_before_the_encoding(tmp_path, flag
     assert message in finished.stderr and "Encoding" not in finished.stderr
 
 
-def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path):
+def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path, monkeypatch, capsys):
     for name in ("a", "b"):
         torch.manual_seed(ord(name))
         encoder = save_encoder(tmp_path / f"encoder-{name}", WIDTH)
@@ -185,6 +186,18 @@ def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path):
     for key, row in comparison.items():
         assert row["difference"] == pytest.approx(first[key]["value"] - second[key]["value"])
     assert "shape to image, recall at 1" in finished.stdout
+    # Neither an evaluation nor a comparison takes another one's place in silence.
+    before = {file: file.read_bytes() for name in ("a", "ab") for file in (tmp_path / name).glob("*.*")}
+    refused = evaluate(tmp_path / "encoder-b", dataset, tmp_path / "a")
+    assert refused.returncode == 2 and "replace it with --overwrite" in refused.stderr
+    again = ["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "ab"), "--seed"]
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *again, "1"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(SCRIPT), run_name="__main__")
+    assert "comparison.json exists; replace it with --overwrite" in capsys.readouterr().err
+    assert before == {file: file.read_bytes() for name in ("a", "ab") for file in (tmp_path / name).glob("*.*")}
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *again, "0"])
+    runpy.run_path(str(SCRIPT), run_name="__main__")  # the same again is no loss
 
 
 def test_results_go_into_the_models_card(dataset, tmp_path):

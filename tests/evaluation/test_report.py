@@ -8,7 +8,14 @@ import pytest
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.bootstrap import Interval
-from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table, read_report
+from mrd_hf.evaluation.report import (
+    EvaluationReport,
+    Score,
+    as_metrics,
+    check_replaceable,
+    format_table,
+    read_report,
+)
 
 
 def make_report(**changes) -> EvaluationReport:
@@ -61,6 +68,20 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
         (folder / "outcomes.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=rf"{folder}.*scripts/evaluate\.py"):
         read_report(folder)
+
+
+def test_the_report_of_something_else_is_not_replaced(tmp_path):
+    same = ("0" * 64, "toy", "test")
+    check_replaceable(tmp_path, *same)
+    make_report().save(tmp_path)
+    check_replaceable(tmp_path, *same)
+    for place, other in enumerate(("1" * 64, "modelnet40", "train")):
+        message = f"has the report of org/encoder .weights 000000000000. on toy .test.*{other[:12]}.*--overwrite"
+        with pytest.raises(UserError, match=message):
+            check_replaceable(tmp_path, *same[:place], other, *same[place + 1 :])
+    (tmp_path / "report.json").write_text("{")
+    with pytest.raises(UserError, match="holds no evaluation.*Or replace it with --overwrite"):
+        check_replaceable(tmp_path, *same)
 
 
 def test_metrics_go_to_trackers_by_their_key():

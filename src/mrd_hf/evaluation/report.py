@@ -145,6 +145,26 @@ def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     return report, outcomes
 
 
+def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: str) -> None:
+    """Raise a [`UserError`] if a folder has the report of another model, or on other shapes, than is to be written.
+
+    One of the same model on the same split is no loss: it is made again.
+    """
+    if not (folder / REPORT_FILE).exists():
+        return
+    try:
+        report, _ = read_report(folder)
+    except UserError as error:
+        raise UserError(f"{error} Or replace it with --overwrite.") from None
+    earlier = (report["model"]["sha256"], report["benchmark"]["name"], report["benchmark"]["split"])
+    if earlier != (model_sha256, benchmark, split):
+        raise UserError(
+            f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
+            f"({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); replace it "
+            "with --overwrite, or name another --out."
+        )
+
+
 def as_metrics(scores: Sequence[Score]) -> dict[str, float]:
     """The values under flat names, for a tracker."""
     return {score.key: score.value for score in scores}
