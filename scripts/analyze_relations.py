@@ -18,6 +18,7 @@ from mrd_hf.evaluation.relation_analysis import ModalityEmbeddings, analyze_rela
 from mrd_hf.evaluation.relation_plots import write_divergence_plot, write_measures_plot, write_similarity_plot
 from mrd_hf.evaluation.relation_report import as_dict, compare_analyses, format_table
 from mrd_hf.evaluation.similarity import Embeddings
+from mrd_hf.model_folder import check_model_folder
 from mrd_hf.whole_file import check_vacant, whole_file
 from mrd_hf.whole_folder import check_writable
 
@@ -64,6 +65,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load_encoder(name: str) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    check_model_folder(name)
     try:
         model = AutoModel.from_pretrained(name)
         extractor = AutoFeatureExtractor.from_pretrained(name)

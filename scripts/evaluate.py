@@ -51,6 +51,7 @@ from mrd_hf.evaluation.scoring import (
     under_corruption,
 )
 from mrd_hf.model_card import write_results
+from mrd_hf.model_folder import check_model_folder
 from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.models.teacher_folder import is_folder_revision
 from mrd_hf.state_of_files import state_of_files
@@ -147,6 +148,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def load_encoder(name: str, device: torch.device) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
+    check_model_folder(name)
     try:
         return AutoModel.from_pretrained(name).to(device), AutoFeatureExtractor.from_pretrained(name)
     except (OSError, ValueError) as error:

@@ -17,6 +17,7 @@ from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.triplet_schema import SHAPE_COLUMNS, check_columns
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_shapes
+from mrd_hf.model_folder import check_model_folder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -42,6 +43,7 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.orders < 1:
         raise UserError(f"--orders must be at least 1, got {arguments.orders}.")
+    check_model_folder(arguments.model)
     try:
         model = AutoModel.from_pretrained(arguments.model)
         extractor = AutoFeatureExtractor.from_pretrained(arguments.model)

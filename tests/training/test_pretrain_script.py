@@ -179,7 +179,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_
 
 
 def test_killed_before_the_export_it_only_evaluates_and_exports(recipe, finished_run, tmp_path):
-    output_dir = tmp_path / "late"
+    output_dir = tmp_path / finished_run.name  # which the report calls the model by
     shutil.copytree(finished_run, output_dir)
     shutil.rmtree(output_dir / "encoder")
     pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest")

@@ -70,6 +70,8 @@ def open_embeddings(path: Path) -> tuple[EmbeddingFacts, int, Iterator[tuple[lis
     Raises:
         UserError: It is not of `mrd-hf embed`; or, from the iterator, an embedding is missing.
     """
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; expected one of `mrd-hf embed`.")
     try:
         file = pq.ParquetFile(path)
         facts = EmbeddingFacts(**json.loads(file.schema_arrow.metadata[KEY]))

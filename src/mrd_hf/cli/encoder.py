@@ -14,6 +14,7 @@ from transformers.utils import cached_file
 from .. import MRDForPretraining, PointBertModel, PointCloudFeatureExtractor, Uni3DModel
 from ..errors import UserError
 from ..evaluation.encoding import encode_shapes
+from ..model_folder import check_model_folder
 from ..models.model_sources import find_model
 from .output import one_line, progress, report_failure
 from .shape_files import READING_ERRORS, UpAxis, check_size
@@ -54,6 +55,7 @@ class Encoder:
                 f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
                 "README: Which weights?"
             )
+        check_model_folder(name)
         try:
             source = find_model(name, revision, "cannot load the encoder")
         except ValueError as error:

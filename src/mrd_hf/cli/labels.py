@@ -52,6 +52,8 @@ def read_class_embeds(path: str, width: int | None = None) -> tuple[list[str], t
     Returns:
         `tuple(list[str], torch.Tensor)`: labels, and float32 embeddings of shape `(num_labels, width)`.
     """
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; expected a parquet file with the columns label and text_embed.")
     try:
         table = pq.read_table(path, columns=["label", "text_embed"])
         labels = table.column("label").to_pylist()

@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> int:
 def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
     if not path.is_file():
-        raise UserError(f"{path}: no such file.")
+        raise UserError(f"{path}: {'is a folder; give one shape' if path.is_dir() else 'no such file'}.")
     check_size(str(path))
     if path.suffix.lower() not in MESH_SUFFIXES:
         return draw_cloud(path, None, settings, up_axis)
