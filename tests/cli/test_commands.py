@@ -120,8 +120,12 @@ def test_classify_in_batches_is_the_pipeline_on_one_shape_after_another(work, tm
     for number in range(9):
         np.save(tmp_path / f"{number}.npy", rng.standard_normal((300, 3)))
     (tmp_path / "4.npy").write_bytes(b"nonsense")
-    arguments = ["--labels", "mug,a,zebra", "--model", work / "encoder", "--batch-size", batch_size]
-    assert mrd_hf("classify", tmp_path, *arguments, "--json") == 1
+    labels = ["mug", "a", "zebra"]
+    # At random, as the tiny teacher's texts are all alike.
+    embeds = rng.standard_normal((3, CLIP_WIDTH)).astype(np.float32)
+    pq.write_table(pa.table({"label": labels, "text_embed": embeds.tolist()}), tmp_path / "classes.parquet")
+    arguments = ["--class-embeds", tmp_path / "classes.parquet", "--model", work / "encoder"]
+    assert mrd_hf("classify", tmp_path, *arguments, "--batch-size", batch_size, "--json") == 1
     found = json.loads(capsys.readouterr().out)
     assert [result["file"] for result in found] == [str(tmp_path / f"{number}.npy") for number in range(9)]
     classifier = pipeline("zero-shot-point-cloud-classification", model=str(work / "encoder"))
@@ -129,10 +133,11 @@ def test_classify_in_batches_is_the_pipeline_on_one_shape_after_another(work, tm
         if number == 4:
             assert result.keys() == {"file", "error"}
             continue
-        expected = classifier(result["file"], candidate_labels=["mug", "a", "zebra"])
-        # As texts and shapes of chance are all alike, rounding may change the labels' order.
-        scores = {label["label"]: label["score"] for label in expected}
-        assert {label["label"]: label["score"] for label in result["labels"]} == pytest.approx(scores, abs=1e-6)
+        expected = classifier(result["file"], candidate_labels=labels, class_embeds=embeds)
+        assert [label["label"] for label in result["labels"]] == [label["label"] for label in expected]
+        scores = [label["score"] for label in expected]
+        assert max(scores) - min(scores) > 0.01
+        assert [label["score"] for label in result["labels"]] == pytest.approx(scores, abs=1e-6)
 
 
 def test_classify_encodes_in_batches_and_shows_the_first_results_at_once(work, tmp_path, capsys, monkeypatch):
