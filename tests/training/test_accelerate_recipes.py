@@ -113,7 +113,7 @@ def test_fsdp2_exports_the_moving_average_whole(fsdp2_run, encoder, step):
 
 def test_fsdp2_leaves_one_ordinary_folder(fsdp2_run, recipe):
     found = {p.name for p in (fsdp2_run / "encoder").iterdir() if p.suffix != ".py"}
-    assert found == {"README.md", "config.json", "model.safetensors", "preprocessor_config.json"}
+    assert found == {"README.md", "config.json", "images", "model.safetensors", "preprocessor_config.json"}
     model = AutoModel.from_pretrained(fsdp2_run / "encoder")
     extractor = AutoFeatureExtractor.from_pretrained(fsdp2_run / "encoder")
     dataset = load_triplets(recipe.parent / "tiny", "test")

@@ -73,6 +73,9 @@ def map_in_order(
             try:
                 result = ahead[0][1].result()
             except BrokenProcessPool:
+                # Python ends them too, but has been seen to leave one alive, and then waits for it forever.
+                for worker in list((pool._processes or {}).values()):
+                    worker.kill()
                 pool.shutdown()  # after which every future is settled
                 lost = [place for place, (_, future) in enumerate(ahead) if _is_broken(future)]
                 # Jobs start in order, so that the culprit is among the first; were it not, it would come up again.
