@@ -4,7 +4,7 @@ r"""Cache a frozen teacher's image and text embeddings in a prepared triplet dat
 
 writes data/furniture-clip-vit-base-patch32, with the columns image_embeds, text_embeds, teacher, teacher_revision and
 image_backend, and a report.json with the settings and what was left out; with --class_texts also class_texts.parquet,
-which scripts/evaluate.py and scripts/pretrain.py take as --class_texts. A run that was killed goes on when the same
+which scripts/evaluate.py and scripts/pretrain.py take as --class_texts. A run that was killed resumes when the same
 command is given again: files that are finished stay.
 """
 

@@ -2,7 +2,7 @@
 """Turn 3D collections into a dataset of shape-image-text triplets, ready for scripts/embed_teacher.py.
 
 The result is a folder that `datasets.load_dataset` reads, with a `report.json` that lists what was skipped and why.
-A run that was killed goes on when the same command is given again: files that are finished stay.
+A run that was killed resumes when the same command is given again: files that are finished stay.
 One command a source; `%(prog)s SOURCE --help` shows its options.
 """
 

@@ -30,7 +30,7 @@ class Import(NamedTuple):
 
     place: str
     distribution: str
-    optional: bool  # in a function, or in a `try` that goes on without it
+    optional: bool  # in a function, or in a `try` that does without it
 
 
 def normalized(name: str) -> str:
@@ -60,7 +60,7 @@ def requirements_file(path: Path) -> set[str]:
 
 
 def is_guard(node: ast.AST) -> bool:
-    """Whether a `try` goes on where an import fails, instead of raising another error."""
+    """Whether a `try` does without what cannot be imported, instead of raising another error."""
     return isinstance(node, ast.Try) and not any(
         isinstance(inner, ast.Raise) for handler in node.handlers for inner in ast.walk(handler)
     )
