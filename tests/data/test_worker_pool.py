@@ -4,7 +4,9 @@ import os
 import signal
 import time
 from functools import partial
+from pathlib import Path
 
+import psutil
 import pytest
 
 from mrd_hf.data.worker_pool import JOBS_AHEAD, map_in_order
@@ -67,3 +69,56 @@ def test_however_many_jobs_kill_their_process_the_others_have_results():
     """More of them than there are workers, side by side, first, last and far behind."""
     jobs = [-1, -1, -1, *range(3, 30), -1]
     assert list(map_in_order(die_if_negative, jobs, 2)) == [None if job < 0 else job for job in jobs]
+
+
+def die_until(deaths: int, folder: Path, job: int) -> int:
+    """Job 3 ends its worker so many times, as would a system that runs out of memory for a while."""
+    if job == 3:
+        died = len(list(folder.iterdir()))
+        if died < deaths:
+            (folder / str(died)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return job
+
+
+@pytest.mark.parametrize(("deaths", "result"), [(1, 3), (2, 3), (3, None)])
+def test_a_job_is_to_blame_only_when_it_ends_two_workers_alone(tmp_path, deaths, result):
+    results = list(map_in_order(partial(die_until, deaths, tmp_path), range(8), 2))
+    assert results == [0, 1, 2, result, 4, 5, 6, 7]
+    assert len(list(tmp_path.iterdir())) == deaths
+
+
+def test_workers_that_something_else_kills_cost_no_job():
+    results = map_in_order(slow_square, range(60), 2)
+    first = [next(results) for _ in range(3)]
+    workers = _workers()
+    assert len(workers) == 2
+    for worker in workers:
+        worker.kill()
+    assert [*first, *results] == [job * job for job in range(60)]
+    assert not _workers()
+
+
+def wait_long(folder: Path, job: int) -> int:
+    (folder / str(job)).touch()
+    time.sleep(600 if job else 0)
+    return job
+
+
+def test_a_reader_that_stops_does_not_wait_for_what_workers_have_in_hand(tmp_path):
+    results = map_in_order(partial(wait_long, tmp_path), range(20), 2)
+    assert next(results) == 0
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.01)
+    results.close()
+    assert not _workers()
+
+
+def _workers() -> list[psutil.Process]:
+    """The fork server's children."""
+    return [
+        process
+        for child in psutil.Process().children()
+        if "multiprocessing.forkserver" in " ".join(child.cmdline())
+        for process in child.children()
+    ]
