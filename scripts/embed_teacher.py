@@ -10,8 +10,6 @@ command is given again: files that are finished stay.
 
 import argparse
 import os
-import signal
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,6 +20,7 @@ from mrd_hf.errors import run_script
 from mrd_hf.evaluation.prompt_templates import TEMPLATES
 from mrd_hf.teacher import Teacher
 from mrd_hf.training.distributed import set_cpu_threads
+from mrd_hf_cli.ending import exit_on_sigterm
 
 
 EXAMPLES = """\
@@ -121,8 +120,6 @@ def print_summary(out: Path, report: dict, teacher: Teacher, throughput: str) ->
 
 def main() -> None:
     arguments = parse_arguments()
-    # As a cluster's scheduler ends a run. An exit, unlike the signal's default, takes the unfinished file along.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # Set by accelerate launch and torchrun. Processes share files and nothing else, so they need no process group,
     # and a slow one does not run into another's time limit.
     rank, world_size, local_rank = (
@@ -142,18 +139,19 @@ def main() -> None:
     teacher = Teacher.from_pretrained(
         arguments.teacher, revision=arguments.revision, device=device, dtype=DTYPES[arguments.dtype]
     )
-    report, throughput = embed_dataset_folder(
-        folder,
-        out,
-        teacher,
-        TEMPLATES[arguments.class_templates],
-        text_templates=TEMPLATES[arguments.templates],
-        batch_size=arguments.batch_size,
-        overwrite=arguments.overwrite,
-        num_shards=arguments.num_shards * world_size,
-        shard_index=arguments.shard_index * world_size + rank,
-        class_names=class_names,
-    )
+    with exit_on_sigterm():
+        report, throughput = embed_dataset_folder(
+            folder,
+            out,
+            teacher,
+            TEMPLATES[arguments.class_templates],
+            text_templates=TEMPLATES[arguments.templates],
+            batch_size=arguments.batch_size,
+            overwrite=arguments.overwrite,
+            num_shards=arguments.num_shards * world_size,
+            shard_index=arguments.shard_index * world_size + rank,
+            class_names=class_names,
+        )
     print_summary(out, report, teacher, str(throughput))
 
 

@@ -8,8 +8,6 @@ One command a source; `%(prog)s SOURCE --help` shows its options.
 
 import argparse
 import os
-import signal
-import sys
 from typing import Any
 
 
@@ -25,6 +23,7 @@ from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sweethome3d import prepare_sweethome3d
 from mrd_hf.data.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from mrd_hf.errors import run_script
+from mrd_hf_cli.ending import exit_on_sigterm
 
 
 EXAMPLES = """\
@@ -312,9 +311,8 @@ def print_summary(report: dict, out: str) -> None:
 
 def main() -> None:
     arguments = parse_arguments()
-    # As a cluster's scheduler ends a run. An exit, unlike the signal's default, takes the unfinished file along.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    report = arguments.prepare(arguments)
+    with exit_on_sigterm():
+        report = arguments.prepare(arguments)
     print_summary(report, arguments.out)
 
 
