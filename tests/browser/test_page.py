@@ -203,7 +203,7 @@ def test_a_broken_file_is_explained(wide, screenshot):
     upload(wide.page, "broken <i>chair.glb", b"glTF nonsense")
     message = problem(wide.page)
     assert message.startswith("broken <i>chair.glb: cannot be read as 'glb'")
-    assert wide.page.inner_text("#scores-heading") == "Scores"
+    wide.page.wait_for_function("document.querySelector('#scores-heading').innerText === 'Scores'")
     assert wide.page.locator("#classify-problem i").count() == 0
     wide.page.wait_for_function("document.querySelectorAll('#scores meter').length === 0")
     screenshot(wide.page, "classify_broken_file")
