@@ -11,16 +11,20 @@ from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin
 from mrd_hf import PointBertModel, Uni3DModel
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError, run_script
-from mrd_hf.evaluation.embedding_geometry import unit_embeddings
 from mrd_hf.evaluation.encoding import encode_dataset
 from mrd_hf.evaluation.held_out import HeldOutSet
-from mrd_hf.evaluation.relation_analysis import ModalityEmbeddings, analyze_relations
-from mrd_hf.evaluation.relation_plots import write_divergence_plot, write_measures_plot, write_similarity_plot
-from mrd_hf.evaluation.relation_report import as_dict, compare_analyses, format_table
-from mrd_hf.evaluation.similarity import Embeddings
+from mrd_hf.evaluation.relations.embedding_geometry import unit_embeddings
+from mrd_hf.evaluation.relations.relation_analysis import ModalityEmbeddings, analyze_relations
+from mrd_hf.evaluation.relations.relation_plots import (
+    write_divergence_plot,
+    write_measures_plot,
+    write_similarity_plot,
+)
+from mrd_hf.evaluation.relations.relation_report import as_dict, compare_analyses, format_table
+from mrd_hf.evaluation.scores.similarity import Embeddings
+from mrd_hf.files.atomic_file import check_vacant, whole_file
+from mrd_hf.files.atomic_folder import check_writable
 from mrd_hf.model_folder import check_model_folder
-from mrd_hf.whole_file import check_vacant, whole_file
-from mrd_hf.whole_folder import check_writable
 
 
 UNTRAINED_SEED = 0

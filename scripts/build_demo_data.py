@@ -22,9 +22,9 @@ from datasets import Features, List, Value
 from PIL import Image
 from tqdm import tqdm
 
-from mrd_hf.data.dataset_writing import write_parquet
-from mrd_hf.data.sweethome3d import FurnitureLibrary, entry_jobs, prepare_entry, sweethome3d_features
-from mrd_hf.data.triplet_schema import triplet_features
+from mrd_hf.data.preparation.dataset_writing import write_parquet
+from mrd_hf.data.schema import triplet_features
+from mrd_hf.data.sources.sweethome3d import FurnitureLibrary, entry_jobs, prepare_entry, sweethome3d_features
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.models.text_tower import TextTower
 

@@ -15,9 +15,14 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
-from mrd_hf.data.teacher_embedding import CLASS_TEXTS_FILE, categories_of, check_folders, embed_dataset_folder
+from mrd_hf.data.embedding.teacher_embedding import (
+    CLASS_TEXTS_FILE,
+    categories_of,
+    check_folders,
+    embed_dataset_folder,
+)
 from mrd_hf.errors import run_script
-from mrd_hf.evaluation.prompt_templates import TEMPLATES
+from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
 from mrd_hf.teacher import Teacher
 from mrd_hf.training.distributed import set_cpu_threads
 from mrd_hf_cli.ending import exit_on_sigterm

@@ -26,23 +26,29 @@ from datasets import Dataset
 from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
 
 import mrd_hf  # noqa: F401  (registers the Auto classes)
-from mrd_hf.data.cached_teacher import are_one, origins_in_dataset, recorded_teacher, split_identifier, the_teacher
+from mrd_hf.data.embedding.cached_teacher import (
+    are_one,
+    origins_in_dataset,
+    recorded_teacher,
+    split_identifier,
+    the_teacher,
+)
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
 from mrd_hf.evaluation.benchmarks.triplets import CLASS_TEXTS
-from mrd_hf.evaluation.class_embeddings import class_embeddings, load_class_embeddings
+from mrd_hf.evaluation.classes.class_embeddings import class_embeddings, load_class_embeddings
+from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
-from mrd_hf.evaluation.confusion_plot import write_confusion_matrix
-from mrd_hf.evaluation.contact_sheet import write_contact_sheet
 from mrd_hf.evaluation.embedding_cache import cached_embeds
-from mrd_hf.evaluation.embedding_map import dataset_pictures, write_embedding_map
 from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds, weights_sha256
 from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
-from mrd_hf.evaluation.interval_plot import write_interval_bars, write_robustness_bars
-from mrd_hf.evaluation.prompt_templates import TEMPLATES
+from mrd_hf.evaluation.plots.confusion_plot import write_confusion_matrix
+from mrd_hf.evaluation.plots.contact_sheet import write_contact_sheet
+from mrd_hf.evaluation.plots.embedding_map import dataset_pictures, write_embedding_map
+from mrd_hf.evaluation.plots.interval_plot import write_interval_bars, write_robustness_bars
 from mrd_hf.evaluation.report import EvaluationReport, Score, check_replaceable, format_table
-from mrd_hf.evaluation.robustness import CORRUPTIONS, corrupt
+from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS, corrupt
 from mrd_hf.evaluation.scoring import (
     few_shot_scores,
     few_shot_settings,
@@ -50,15 +56,15 @@ from mrd_hf.evaluation.scoring import (
     linear_probe_scores,
     under_corruption,
 )
-from mrd_hf.model_card import write_results
+from mrd_hf.files.atomic_file import check_vacant
+from mrd_hf.files.atomic_folder import check_writable
+from mrd_hf.files.file_state import state_of_files
+from mrd_hf.hub.model_card import write_results
 from mrd_hf.model_folder import check_model_folder
 from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.models.teacher_folder import is_folder_revision
-from mrd_hf.state_of_files import state_of_files
 from mrd_hf.teacher import folder_identifier
 from mrd_hf.training.distributed import set_cpu_threads
-from mrd_hf.whole_file import check_vacant
-from mrd_hf.whole_folder import check_writable
 
 
 DEFAULT_TEMPLATES = "openshape64"

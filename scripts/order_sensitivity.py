@@ -14,7 +14,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 import mrd_hf  # noqa: F401  (registers the Auto classes)
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.triplet_schema import SHAPE_COLUMNS, check_columns
+from mrd_hf.data.schema import SHAPE_COLUMNS, check_columns
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_shapes
 from mrd_hf.model_folder import check_model_folder

@@ -17,11 +17,11 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from PIL import ImageColor
 
-from mrd_hf.data.mesh_folder import prepare_mesh_folder
-from mrd_hf.data.openshape import prepare_openshape
 from mrd_hf.data.rendering import RenderSettings
-from mrd_hf.data.sweethome3d import prepare_sweethome3d
-from mrd_hf.data.ulip import NUM_POINTS, SPLITS, prepare_ulip
+from mrd_hf.data.sources.meshes.mesh_folder import prepare_mesh_folder
+from mrd_hf.data.sources.openshape import prepare_openshape
+from mrd_hf.data.sources.sweethome3d import prepare_sweethome3d
+from mrd_hf.data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from mrd_hf.errors import run_script
 from mrd_hf_cli.ending import exit_on_sigterm
 

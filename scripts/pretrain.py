@@ -24,10 +24,11 @@ from datasets import Dataset
 from safetensors.torch import save_file
 
 from mrd_hf import MRDForPretraining, PointCloudFeatureExtractor
-from mrd_hf.data.augmentation import AugmentationConfig
-from mrd_hf.data.cached_teacher import check_teacher
-from mrd_hf.data.choices import ChoiceConfig
-from mrd_hf.data.hard_negatives import (
+from mrd_hf.data.embedding.cached_teacher import check_teacher
+from mrd_hf.data.embedding.teacher_embedding import embed_dataset
+from mrd_hf.data.loaders.augmentation import AugmentationConfig
+from mrd_hf.data.loaders.choices import ChoiceConfig
+from mrd_hf.data.loaders.hard_negatives import (
     NEIGHBORS,
     NEIGHBORS_FILE,
     load_neighbors,
@@ -35,17 +36,16 @@ from mrd_hf.data.hard_negatives import (
     save_neighbors,
     text_vectors,
 )
+from mrd_hf.data.loaders.triplet_dataset import TripletDataset
+from mrd_hf.data.loaders.triplet_shards import TripletShards, parquet_files
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.teacher_embedding import embed_dataset
-from mrd_hf.data.triplet_dataset import TripletDataset
-from mrd_hf.data.triplet_shards import TripletShards, parquet_files
 from mrd_hf.errors import UserError, is_first_process, run_script
 from mrd_hf.evaluation.encoding import encode_dataset, weights_sha256
 from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
-from mrd_hf.evaluation.interval_plot import write_interval_bars
+from mrd_hf.evaluation.plots.interval_plot import write_interval_bars
 from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table
-from mrd_hf.hub import check_login, push_folder
-from mrd_hf.model_card import card_title
+from mrd_hf.hub.model_card import card_title
+from mrd_hf.hub.pushing import check_login, push_folder
 from mrd_hf.teacher import Teacher
 from mrd_hf.training.arguments import (
     DataArguments,

@@ -10,10 +10,10 @@ the same command again: what has arrived is not uploaded once more.
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from pathlib import Path
 
-from mrd_hf.endpoint.writing import handler_files, write_handler
 from mrd_hf.errors import run_script
-from mrd_hf.hub import check_target, push_folder
-from mrd_hf.hub_files import select_files
+from mrd_hf.hub.endpoint.writing import handler_files, write_handler
+from mrd_hf.hub.file_selection import select_files
+from mrd_hf.hub.pushing import check_target, push_folder
 
 
 def parse_arguments() -> Namespace:

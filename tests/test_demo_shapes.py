@@ -1,16 +1,15 @@
 """The chair in scripts/demo_data/shapes: a whole one, in both formats, as its script makes it."""
 
 import runpy
-from pathlib import Path
 
 import numpy as np
 import pytest
 import trimesh
+from support.paths import SCRIPTS
 
 from mrd_hf import PointCloudFeatureExtractor
 
 
-SCRIPTS = Path(__file__).parent.parent / "scripts"
 SHAPES = SCRIPTS / "demo_data" / "shapes"
 FORMATS = ("glb", "obj")
 

@@ -16,12 +16,12 @@ import pytest
 import trimesh
 from datasets import load_dataset
 from safetensors.torch import load_file
-from tiny_teachers import save_tiny_clip
+from support.paths import ROOT
+from support.tiny_teachers import save_tiny_clip
 
 from mrd_hf.data import rendering
 
 
-ROOT = Path(__file__).parent.parent
 # What is added to each command: a user's 40 shapes in a test's time.
 SMALLER = {
     "prepare_dataset.py": ["--num_points", "256", "--resolution", "32", "--num_workers", "1"],

@@ -4,19 +4,18 @@ import ast
 import os
 import re
 import shlex
-from pathlib import Path
 
 import pytest
 import torch
 import yaml
 from datasets import load_dataset
+from support.paths import ROOT
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf_cli.main import run
 from mrd_hf_cli.parser import parse
 
 
-ROOT = Path(__file__).parent.parent
 USE = re.search(r"^## Use an encoder\n(.*?)^## ", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)[1]
 NAMES = load_dataset(str(ROOT / "scripts" / "demo_data"), split="test")["name"][:]
 

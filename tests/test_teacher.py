@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, TINY_TEACHERS, save_tiny_clip
+from support.tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
 from transformers import AutoConfig, AutoModel, AutoProcessor, BertConfig, BertModel
 
-from mrd_hf.data.cached_teacher import are_one, split_identifier
+from mrd_hf.data.embedding.cached_teacher import are_one, split_identifier
 from mrd_hf.errors import UserError
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.teacher import Teacher, flatten_onto_white, folder_identifier

@@ -11,7 +11,7 @@ from shape_reading import Shape
 from view_glb import cloud_view
 
 from mrd_hf.data.loading import load_all_splits
-from mrd_hf.data.triplet_schema import check_columns
+from mrd_hf.data.schema import check_columns
 from mrd_hf.errors import UserError
 
 

@@ -13,7 +13,7 @@ from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 import mrd_hf  # noqa: F401  (registers the Auto classes and the pipelines)
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
+from mrd_hf.evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
 from mrd_hf.models.mesh_limits import check_image
 from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.models.text_tower import TextTower

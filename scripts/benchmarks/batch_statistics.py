@@ -14,10 +14,10 @@ import torch
 from torch import nn
 
 from mrd_hf import MRDConfig, MRDForPretraining
-from mrd_hf.data.augmentation import AugmentationConfig, augment_point_clouds
-from mrd_hf.data.batch_sampler import ShuffledBatchSampler
+from mrd_hf.data.loaders.augmentation import AugmentationConfig, augment_point_clouds
+from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
+from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.triplet_dataset import TripletDataset
 
 
 def parse_arguments() -> argparse.Namespace:

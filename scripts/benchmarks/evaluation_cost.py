@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mrd_hf import POINT_BERT_PRESETS, PointBertConfig, PointBertModel, PointCloudFeatureExtractor
-from mrd_hf.evaluation.class_names import MODELNET40
+from mrd_hf.evaluation.classes.class_names import MODELNET40
 
 
 SCRIPT = Path(__file__).parent.parent / "evaluate.py"

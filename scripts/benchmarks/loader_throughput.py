@@ -26,13 +26,13 @@ import psutil
 import torch
 from torch.utils.data import DataLoader
 
-from mrd_hf.data.batch_sampler import ShuffledBatchSampler
-from mrd_hf.data.dataset_writing import write_parquet
+from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
+from mrd_hf.data.loaders.triplet_dataset import TripletDataset
+from mrd_hf.data.loaders.triplet_shards import TripletShards
+from mrd_hf.data.loaders.triplet_stream import TripletStream
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.triplet_dataset import TripletDataset
-from mrd_hf.data.triplet_schema import triplet_features
-from mrd_hf.data.triplet_shards import TripletShards
-from mrd_hf.data.triplet_stream import TripletStream
+from mrd_hf.data.preparation.dataset_writing import write_parquet
+from mrd_hf.data.schema import triplet_features
 
 
 BATCH, NUM_POINTS, WIDTH, RENDERS = 256, 10_000, 1280, 12

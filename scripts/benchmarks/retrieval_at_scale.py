@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 
-from mrd_hf.evaluation.retrieval import retrieval_recall
+from mrd_hf.evaluation.scores.retrieval import retrieval_recall
 
 
 GIB = 2**30

@@ -9,9 +9,9 @@ from labels import parse_labels
 from opening import LABELS, TRIED, opening_labels, opening_shape
 from page import Page
 from shape_reading import ShapeReader
-from tiny_triplets import tiny_rows
+from support.tiny_triplets import tiny_rows
 
-from mrd_hf.data.triplet_schema import triplet_features
+from mrd_hf.data.schema import triplet_features
 
 
 def a_collection(folder, **splits):

@@ -6,9 +6,9 @@ import torch
 from collection import Collection
 from engine import Engine, UnusableQuery
 from PIL import Image
-from tiny_packages import install
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from tiny_triplets import save_tiny_triplets
+from support.tiny_packages import install
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf.errors import UserError

@@ -7,11 +7,11 @@ import psutil
 import pytest
 import shape_reading
 import trimesh
-from hostile_uploads import hostile_files
 from PIL import Image
 from shape_reading import ShapeReader, UnreadableShape, read_shape
-from tiny_gltf import textured_gltf
-from tiny_meshes import QUARTERS, glb
+from support.hostile_uploads import hostile_files
+from support.tiny_gltf import textured_gltf
+from support.tiny_meshes import QUARTERS, glb
 
 from mrd_hf import PointCloudFeatureExtractor
 

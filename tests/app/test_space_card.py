@@ -2,15 +2,15 @@
 
 import re
 import tomllib
-from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from support.paths import ROOT
 
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = ROOT
 APP = REPOSITORY / "scripts/app"
 # Of the Hub's reference of a Space's configuration.
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}

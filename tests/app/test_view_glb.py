@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import trimesh
 import view_glb
-from tiny_meshes import QUARTERS, plain_mesh, quad
+from support.tiny_meshes import QUARTERS, plain_mesh, quad
 from view_glb import ball_radius, cloud_view, mesh_view
 
 from mrd_hf.models.mesh_loading import TexturedMesh

@@ -15,11 +15,12 @@ import pytest
 from datasets import concatenate_datasets
 from fitted_encoder import save_fitted_encoder
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from support.paths import ROOT
 
 from mrd_hf.data.loading import load_all_splits
 
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = ROOT
 SCREENSHOTS = REPOSITORY / "outputs/app_screenshots"
 # In milliseconds. A busy machine without a graphics card may need half a minute for one picture of a page.
 PAGE_TIMEOUT = 150_000

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import trimesh
 from conftest import DEMO_DATA
-from hostile_uploads import hostile_files
 from looks import assert_something_is_drawn
 from PIL import Image
-from tiny_gltf import textured_gltf
-from tiny_meshes import QUARTERS, glb
+from support.hostile_uploads import hostile_files
+from support.tiny_gltf import textured_gltf
+from support.tiny_meshes import QUARTERS, glb
 from transformers import pipeline
 
 from mrd_hf.data.loading import load_all_splits
-from mrd_hf.evaluation.prompt_templates import SIMPLE_TEMPLATES
+from mrd_hf.evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
 
 
 LABELS = ["chair", "sofa", "bookcase", "car"]

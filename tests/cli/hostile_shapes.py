@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from false_claims import huge_png, npy_header
-from tiny_gltf import TRIANGLE, as_glb, gltf, textured_gltf
+from support.false_claims import huge_png, npy_header
+from support.tiny_gltf import TRIANGLE, as_glb, gltf, textured_gltf
 
 
 def embedded(**changes: Any) -> bytes:

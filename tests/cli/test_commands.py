@@ -12,11 +12,11 @@ import pytest
 import torch
 from datasets import Dataset
 from PIL import Image
+from support.tiny_encoders import tiny_encoder
+from support.tiny_packages import install
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
+from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
-from tiny_encoders import tiny_encoder
-from tiny_packages import install
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
-from tiny_triplets import save_tiny_triplets, tiny_rows
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf import PointCloudFeatureExtractor

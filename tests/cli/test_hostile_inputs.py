@@ -10,11 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from false_claims import huge_png
 from hostile_shapes import claims_and_bombs, embedded, lzf_bomb, readers_of, write_files
+from support.false_claims import huge_png
+from support.tiny_gltf import TRIANGLE
+from support.tiny_teachers import CLIP_WIDTH
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
-from tiny_gltf import TRIANGLE
-from tiny_teachers import CLIP_WIDTH
 
 from mrd_hf.cli.shape_files import check_size
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from support.paths import ROOT
 from tiny_commands import save_tiny_encoder, write_shapes
 
 import mrd_hf
@@ -25,7 +26,6 @@ from mrd_hf_cli.main import main
 from mrd_hf_cli.parser import make_parser, parse
 
 
-ROOT = Path(__file__).parent.parent.parent
 COMMANDS = ("classify", "embed", "index", "search", "render")
 
 

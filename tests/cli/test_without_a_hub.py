@@ -3,10 +3,10 @@
 import time
 
 import pytest
-from dead_hubs import SOON, closed_port, move_the_hub, silent_server
+from support.dead_hubs import SOON, closed_port, move_the_hub, silent_server
+from support.tiny_encoders import tiny_encoder
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from tiny_commands import mrd_hf
-from tiny_encoders import tiny_encoder
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from transformers.utils import logging as transformers_logging
 
 from mrd_hf import PointCloudFeatureExtractor

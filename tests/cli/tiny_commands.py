@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import trimesh
-from tiny_encoders import tiny_encoder
-from tiny_meshes import glb
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from support.tiny_encoders import tiny_encoder
+from support.tiny_meshes import glb
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf_cli.main import run

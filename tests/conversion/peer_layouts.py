@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from golden import drawn_tensors
+from support.golden import drawn_tensors
 
 
 Shapes = dict[str, tuple[int, ...]]

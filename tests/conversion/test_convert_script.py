@@ -3,17 +3,16 @@
 import runpy
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from golden import drawn_tensors, original_shapes
+from support.golden import drawn_tensors, original_shapes
+from support.paths import ROOT
 from transformers import AutoModel
 
 import mrd_hf  # noqa: F401  (registers the Auto classes)
 
 
-ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "convert_checkpoint.py"
 CARD_TEMPLATE = ROOT / "model_cards" / "converted_template.md"
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from golden import drawn_tensors, original_shapes, recording
 from huggingface_hub import ModelCard
 from peer_layouts import (
     SCALINGS,
@@ -21,6 +20,7 @@ from peer_layouts import (
 )
 from safetensors import safe_open
 from safetensors.torch import save_file
+from support.golden import drawn_tensors, original_shapes, recording
 from test_convert_script import CARD_TEMPLATE
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -29,7 +29,7 @@ from mrd_hf.conversion.checkpoint_file import Checkpoint
 from mrd_hf.conversion.converting import build_model, convert_checkpoint, recognize
 from mrd_hf.conversion.renaming import fit
 from mrd_hf.errors import UserError
-from mrd_hf.model_card import retarget_card
+from mrd_hf.hub.model_card import retarget_card
 
 
 BIG_G = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"

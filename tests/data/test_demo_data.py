@@ -1,14 +1,14 @@
 import csv
 import importlib.util
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from datasets import load_dataset
+from support.paths import DEMO_DATA
 
-from mrd_hf.data.triplet_schema import (
+from mrd_hf.data.schema import (
     EMBEDDING_COLUMNS,
     SHAPE_COLUMNS,
     SOURCE_COLUMNS,
@@ -19,7 +19,7 @@ from mrd_hf.data.triplet_schema import (
 )
 
 
-FOLDER = Path(__file__).parents[2] / "scripts" / "demo_data"
+FOLDER = DEMO_DATA
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ import shutil
 
 import pytest
 from datasets import Dataset
-from tiny_triplets import save_tiny_triplets
+from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.triplet_schema import EMBEDDING_COLUMNS, SHAPE_COLUMNS, check_columns
+from mrd_hf.data.schema import EMBEDDING_COLUMNS, SHAPE_COLUMNS, check_columns
 from mrd_hf.errors import UserError
 
 

@@ -4,16 +4,16 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from datasets import load_dataset
-from tiny_sh3f import tiny_files, write_library
+from support.paths import SCRIPTS
+from support.tiny_sh3f import tiny_files, write_library
 
-from mrd_hf.data import dataset_parts
+from mrd_hf.data.preparation import dataset_parts
 
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "prepare_dataset.py"
+SCRIPT = SCRIPTS / "prepare_dataset.py"
 
 
 def run(*arguments):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from tiny_meshes import QUARTERS, plain_mesh, quad
+from support.tiny_meshes import QUARTERS, plain_mesh, quad
 
 from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings, encode_image, render_views

@@ -12,8 +12,9 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import spearmanr
-from tiny_encoders import tiny_encoder
-from tiny_triplets import WIDTH, save_tiny_triplets
+from support.paths import SCRIPTS
+from support.tiny_encoders import tiny_encoder
+from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
 from mrd_hf.data.loading import load_triplets
@@ -21,7 +22,7 @@ from mrd_hf.errors import UserError
 from mrd_hf.evaluation.encoding import encode_dataset
 
 
-PATH = Path(__file__).parents[2] / "scripts" / "analyze_relations.py"
+PATH = SCRIPTS / "analyze_relations.py"
 SCRIPT = runpy.run_path(str(PATH))
 PICTURES = ("similarities.png", "measures.png", "divergences.png")
 

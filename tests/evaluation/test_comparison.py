@@ -5,9 +5,9 @@ import pytest
 from test_report import make_report
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.bootstrap import mean_interval, median_interval
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.report import Score
+from mrd_hf.evaluation.scores.bootstrap import mean_interval, median_interval
 
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, -1])

@@ -2,18 +2,18 @@
 
 import runpy
 import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from accelerate import PartialState
-from tiny_triplets import WIDTH, save_tiny_triplets
+from support.paths import SCRIPTS
+from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 
 
-SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "evaluate.py"
+SCRIPT = SCRIPTS / "evaluate.py"
 TINY = {
     "hidden_size": 16,
     "intermediate_size": 16,

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import mrd_hf
-from mrd_hf.evaluation.retrieval import retrieval_recall
-from mrd_hf.evaluation.zero_shot import zero_shot_classification
+from mrd_hf.evaluation.scores.retrieval import retrieval_recall
+from mrd_hf.evaluation.scores.zero_shot import zero_shot_classification
 
 
 MODULES = Path(mrd_hf.__file__).parent / "evaluation" / "metrics"

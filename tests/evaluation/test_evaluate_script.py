@@ -17,19 +17,20 @@ import torch
 import trimesh
 from huggingface_hub import ModelCard
 from PIL import Image
-from published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from safetensors.torch import load_file
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from tiny_triplets import WIDTH, save_tiny_triplets
+from support.paths import SCRIPTS
+from support.published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
-from mrd_hf.data.cached_teacher import split_identifier
-from mrd_hf.data.openshape import TEACHER as OPENSHAPES_TEACHER
+from mrd_hf.data.embedding.cached_teacher import split_identifier
+from mrd_hf.data.sources.openshape import TEACHER as OPENSHAPES_TEACHER
 from mrd_hf.errors import UserError
 from mrd_hf.teacher import folder_identifier
 
 
-SCRIPT = Path(__file__).parent.parent.parent / "scripts" / "evaluate.py"
+SCRIPT = SCRIPTS / "evaluate.py"
 TINY = {
     "hidden_size": 32,
     "intermediate_size": 64,

@@ -1,7 +1,6 @@
 """The held-out report: the demo data's known figures, rows left out for want of categories, errors."""
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,13 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import concatenate_datasets, load_dataset
+from support.paths import DEMO_DATA
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.benchmark import Benchmark
 from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
 
 
-DEMO_DATA = Path(__file__).parents[2] / "scripts" / "demo_data"
 CLASS_TEXTS = DEMO_DATA / "class_texts.parquet"
 
 

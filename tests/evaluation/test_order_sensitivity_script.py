@@ -2,17 +2,17 @@
 
 import runpy
 import sys
-from pathlib import Path
 
 import pytest
 import torch
-from tiny_encoders import clouds, tiny_encoder
-from tiny_triplets import save_tiny_triplets
+from support.paths import SCRIPTS
+from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf import PointCloudFeatureExtractor
 
 
-SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "order_sensitivity.py"))
+SCRIPT = runpy.run_path(str(SCRIPTS / "order_sensitivity.py"))
 
 
 def report(tmp_path, monkeypatch, capsys, **changes) -> str:

@@ -7,7 +7,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.bootstrap import Interval
 from mrd_hf.evaluation.report import (
     EvaluationReport,
     Score,
@@ -16,6 +15,7 @@ from mrd_hf.evaluation.report import (
     format_table,
     read_report,
 )
+from mrd_hf.evaluation.scores.bootstrap import Interval
 
 
 def make_report(**changes) -> EvaluationReport:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mrd_hf.evaluation.robustness import CORRUPTIONS
+from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS
 from mrd_hf.evaluation.scoring import (
     few_shot_scores,
     few_shot_settings,

@@ -10,7 +10,7 @@ import pytest
 from installation.shape_files import save_encoder, write_shapes
 from transformers import pipeline
 
-from mrd_hf.endpoint.writing import write_handler
+from mrd_hf.hub.endpoint.writing import write_handler
 
 
 # Of this environment; a user's shell has none of it.

@@ -24,7 +24,7 @@ FOLDER = Path(sys.prefix) / "installations"
 MADE = "made-of"
 FOR_DEVELOPERS = ("test", "dev", "browser")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-HANDLER_REQUIREMENTS = ROOT / "src" / "mrd_hf" / "endpoint" / "requirements.txt"
+HANDLER_REQUIREMENTS = ROOT / "src" / "mrd_hf" / "hub" / "endpoint" / "requirements.txt"
 # What `pip install` is asked for.
 REQUIREMENTS = {
     # Of the package; its wheel is put in by the tests that need it, since it changes more often.

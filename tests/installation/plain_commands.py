@@ -15,8 +15,8 @@ import numpy as np
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.h5_files import open_h5
-from mrd_hf.evaluation.embedding_map import project_embeddings
-from mrd_hf.evaluation.linear_probe import classify
+from mrd_hf.evaluation.plots.embedding_map import project_embeddings
+from mrd_hf.evaluation.scores.linear_probe import classify
 from mrd_hf_cli.main import main
 
 

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import trimesh
 from PIL import Image
-from tiny_encoders import tiny_encoder
-from tiny_meshes import QUARTERS, glb
-from tiny_teachers import CLIP_WIDTH
+from support.tiny_encoders import tiny_encoder
+from support.tiny_meshes import QUARTERS, glb
+from support.tiny_teachers import CLIP_WIDTH
 
 from mrd_hf import PointCloudFeatureExtractor
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from installation.environments import build_wheel, environment_python, install_wheel
-from tiny_teachers import save_tiny_clip
+from support.tiny_teachers import save_tiny_clip
 
 import mrd_hf
 

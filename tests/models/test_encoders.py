@@ -3,7 +3,7 @@
 import pytest
 import torch
 from safetensors import safe_open
-from tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
+from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
 

@@ -8,7 +8,7 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_gltf import TRIANGLE, data_uri, textured_gltf
+from support.tiny_gltf import TRIANGLE, data_uri, textured_gltf
 
 from mrd_hf.models import mesh_limits, mesh_loading
 from mrd_hf.models.mesh_loading import AssetResolver, MeshError, read_mesh, texture_to_rgba

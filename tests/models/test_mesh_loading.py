@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
-from tiny_gltf import gltf
+from support.tiny_gltf import gltf
 
 from mrd_hf.models.mesh_loading import (
     DEFAULT_COLOR,

@@ -1,14 +1,14 @@
 """The counts that scripts/model_sizes.py prints against a count by hand."""
 
 import runpy
-from pathlib import Path
 
 import pytest
+from support.paths import SCRIPTS
 
 from mrd_hf import PointBertConfig
 
 
-SCRIPT = runpy.run_path(str(Path(__file__).parents[2] / "scripts" / "model_sizes.py"))
+SCRIPT = runpy.run_path(str(SCRIPTS / "model_sizes.py"))
 
 
 @pytest.mark.parametrize("name", ["openshape-1", "openshape-vitb32"])

@@ -7,18 +7,18 @@ from functools import partial
 
 import pytest
 import torch
-from dead_hubs import SOON, closed_port, move_the_hub, silent_server
-from hub_server import Handler, in_the_hubs_place
 from huggingface_hub import constants
+from support.dead_hubs import SOON, closed_port, move_the_hub, silent_server
+from support.hub_server import Handler, in_the_hubs_place
+from support.tiny_encoders import TINY_CONFIGS, tiny_encoder
+from support.tiny_packages import install
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from test_text_tower import save_tiny_sentence_model
-from tiny_encoders import TINY_CONFIGS, tiny_encoder
-from tiny_packages import install
-from tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from transformers import AutoConfig
 
 from mrd_hf import MRDProcessor, PointCloudFeatureExtractor
 from mrd_hf.errors import UserError
-from mrd_hf.hub import push_folder
+from mrd_hf.hub.pushing import push_folder
 from mrd_hf.models import model_sources
 from mrd_hf.models.model_sources import find_model, text_tower_of
 from mrd_hf.models.text_tower import TextTower

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from numpy_objective import numpy_objective
-from tiny_encoders import TINY, clouds
+from support.tiny_encoders import TINY, clouds
 from transformers import AutoModel, AutoModelForPreTraining
 
 from mrd_hf import MRDConfig, MRDForPretraining

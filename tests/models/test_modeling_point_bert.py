@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from golden import original_weights, recording
 from huggingface_hub.errors import StrictDataclassError
-from tiny_encoders import TINY
+from support.golden import original_weights, recording
+from support.tiny_encoders import TINY
 
 from mrd_hf import PointBertConfig, PointBertModel
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from golden import FOLDER, original_shapes, original_weights, recording
 from huggingface_hub.errors import StrictDataclassError
-from tiny_encoders import TINY_UNI3D, tiny_encoder
+from support.golden import FOLDER, original_shapes, original_weights, recording
+from support.tiny_encoders import TINY_UNI3D, tiny_encoder
 from torch import nn
 
 from mrd_hf import UNI3D_PRESETS, Uni3DConfig, Uni3DModel

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
+from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from torch import nn
 
 from mrd_hf.models.patch_embedding import MiniPointNet, PointNet, drop_patches

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tiny_encoders import clouds, tiny_encoder
-from tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
+from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
 from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, BertConfig, BertModel, BertTokenizer
 

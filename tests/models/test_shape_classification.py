@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tiny_encoders import TINY, clouds, tiny_encoder
+from support.tiny_encoders import TINY, clouds, tiny_encoder
 
 from mrd_hf import PointBertConfig, PointBertForShapeClassification, PointBertModel
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from datasets import load_dataset
-from tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
+from support.paths import DEMO_DATA
+from support.tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
 from transformers import (
     AutoModel,
@@ -27,7 +28,6 @@ from mrd_hf.teacher import Teacher
 
 
 TEXTS = ["a chair", "a rather long text about one chair, cut where it ends", "lamp", "a chair"]
-DEMO_DATA = Path(__file__).parents[2] / "scripts" / "demo_data"
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)]
 
 

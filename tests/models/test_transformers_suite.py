@@ -7,7 +7,7 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from tiny_encoders import TINY, TINY_UNI3D, clouds
+from support.tiny_encoders import TINY, TINY_UNI3D, clouds
 from transformers import PreTrainedConfig
 from transformers.models.auto import modeling_auto
 from transformers.testing_utils import torch_device

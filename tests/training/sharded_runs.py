@@ -15,9 +15,9 @@ from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
 
 from mrd_hf import MRDConfig, MRDForPretraining
-from mrd_hf.data.augmentation import AugmentationConfig
+from mrd_hf.data.loaders.augmentation import AugmentationConfig
+from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.triplet_dataset import TripletDataset
 from mrd_hf.training import pretraining
 from mrd_hf.training.arguments import PretrainingArguments
 from mrd_hf.training.pretraining import Pretraining

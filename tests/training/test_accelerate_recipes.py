@@ -13,8 +13,8 @@ from accelerate.commands.launch import _validate_launch_command, launch_command_
 from accelerate.utils.launch import prepare_multi_gpu_env
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.tiny_triplets import save_tiny_triplets
 from test_pretrain_script import ENVIRONMENT, RECIPE, ROOT, command, pretrain
-from tiny_triplets import save_tiny_triplets
 from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf.data.loading import load_triplets

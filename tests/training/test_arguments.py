@@ -2,7 +2,7 @@
 
 import pytest
 
-from mrd_hf.data.augmentation import AugmentationConfig
+from mrd_hf.data.loaders.augmentation import AugmentationConfig
 from mrd_hf.errors import UserError
 from mrd_hf.models.configuration_mrd import MRDConfig
 from mrd_hf.models.configuration_point_bert import PointBertConfig

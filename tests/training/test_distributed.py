@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
+from support.tiny_encoders import clouds
 from test_modeling_mrd import teacher_embeds, tiny_mrd
-from tiny_encoders import clouds
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 

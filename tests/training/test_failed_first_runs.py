@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState, PartialState
+from support.tiny_triplets import save_tiny_triplets
 from test_pretrain_script import RECIPE, ROOT, SCRIPT
-from tiny_triplets import save_tiny_triplets
 
 from mrd_hf.errors import SECONDS_BEHIND_THE_FIRST, UserError, run_script
 from mrd_hf.training.checkpoints import list_checkpoints

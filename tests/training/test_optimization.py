@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from tiny_encoders import TINY, TINY_ULIP
+from support.tiny_encoders import TINY, TINY_ULIP
 
 from mrd_hf import MRDConfig, MRDForPretraining
 from mrd_hf.training.optimization import moving_average, parameter_groups, warmup_cosine

@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
+from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from test_pretrain_script import RECIPE, SCRIPT, assert_refused, pretrain
-from tiny_triplets import save_tiny_triplets, tiny_rows
 
-from mrd_hf.data.triplet_dataset import TripletDataset
-from mrd_hf.data.triplet_shards import TripletShards
+from mrd_hf.data.loaders.triplet_dataset import TripletDataset
+from mrd_hf.data.loaders.triplet_shards import TripletShards
 from mrd_hf.errors import UserError
 
 

@@ -13,17 +13,17 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.paths import ROOT
+from support.tiny_teachers import save_tiny_clip
+from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_teachers import save_tiny_clip
-from tiny_triplets import save_tiny_triplets, tiny_rows
 
-from mrd_hf.data.batch_sampler import ShuffledBatchSampler
+from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
 from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.training_log import read_log
 
 
-ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "scripts" / "pretrain.py"
 ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
 RECIPE = """

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
-from ..whole_file import check_vacant, whole_file
+from ..files.atomic_file import check_vacant, whole_file
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
 from .encoder import Encoder
 from .output import print_json, printable

@@ -11,13 +11,13 @@ import numpy as np
 from datasets import Dataset, concatenate_datasets
 
 from ..data.loading import load_all_splits, load_triplets
-from ..data.triplet_schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS
+from ..data.schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS
 from ..errors import UserError
 from ..evaluation.encoding import encode_dataset
+from ..files.atomic_file import check_vacant
+from ..files.atomic_folder import check_writable
 from ..search import ShapeIndex
 from ..search.shape_index import check_replaceable
-from ..whole_file import check_vacant
-from ..whole_folder import check_writable
 from .embedding_table import EmbeddingFacts, open_embeddings
 from .encoder import Encoder
 from .output import print_json, printable

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import torch
 
 from ..errors import UserError
-from ..evaluation.prompt_templates import TEMPLATES
+from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..models.model_sources import text_tower_of
 from ..models.text_tower import TextTower
 from .encoder import Encoder

@@ -9,13 +9,13 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
-from ..data.mesh_folder import Z_UP_TO_Y_UP
 from ..data.rendering import RenderSettings, render_views
+from ..data.sources.meshes.mesh_folder import Z_UP_TO_Y_UP
 from ..errors import UserError
-from ..evaluation.point_drawing import AZIMUTH, MAX_POINTS, draw_points
+from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
+from ..files.atomic_file import check_vacant, whole_file
 from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
 from ..models.mesh_loading import TexturedMesh, load_shape
-from ..whole_file import check_vacant, whole_file
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis, check_size
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ..data.cached_teacher import are_one
+from ..data.embedding.cached_teacher import are_one
 from ..errors import UserError
 from ..models.mesh_limits import check_image
 from ..models.model_sources import split_reference

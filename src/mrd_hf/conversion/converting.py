@@ -9,11 +9,11 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
-from ..model_card import card_title
+from ..files.atomic_folder import whole_folder
+from ..hub.model_card import card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
 from ..models.modeling_uni3d import Uni3DModel
-from ..whole_folder import whole_folder
 from . import mixcon3d, openshape, point_patch_transformer, tamm, ulip, uni3d
 from .checkpoint_file import Checkpoint, read_checkpoint
 from .peer_encoder import PeerEncoder

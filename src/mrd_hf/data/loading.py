@@ -10,11 +10,11 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ..errors import UserError
-from ..state_of_files import state_of_files
-from .dataset_parts import missing_files, settings_of
-from .dataset_writing import ROWS_PER_GROUP
-from .embedded_files import read_record
-from .triplet_schema import check_schema_version
+from ..files.file_state import state_of_files
+from .embedding.embedded_files import read_record
+from .preparation.dataset_parts import missing_files, settings_of
+from .preparation.dataset_writing import ROWS_PER_GROUP
+from .schema import check_schema_version
 
 
 LISTED = 5

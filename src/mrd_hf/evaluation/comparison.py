@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from .bootstrap import PairedDifference, paired_difference, paired_median_difference
 from .report import Statistic, align, read_report
+from .scores.bootstrap import PairedDifference, paired_difference, paired_median_difference
 
 
 @dataclass(frozen=True)

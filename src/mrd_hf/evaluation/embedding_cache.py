@@ -10,7 +10,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..whole_file import whole_file
+from ..files.atomic_file import whole_file
 
 
 def cached_embeds(

@@ -14,7 +14,7 @@ from torch import nn
 from tqdm import tqdm
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from ..data.triplet_schema import SHAPE_COLUMNS, check_columns
+from ..data.schema import SHAPE_COLUMNS, check_columns
 
 
 # Points (num_points, 3), and colors (num_points, 3) or None.

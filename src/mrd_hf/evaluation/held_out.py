@@ -6,15 +6,15 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from ..data.triplet_schema import EMBEDDING_COLUMNS, check_columns
+from ..data.schema import EMBEDDING_COLUMNS, check_columns
 from ..errors import UserError
 from .benchmarks.benchmark import Benchmark
 from .benchmarks.triplets import read_labels
-from .class_embeddings import load_class_embeddings
+from .classes.class_embeddings import load_class_embeddings
 from .report import Score
+from .scores.similarity import Embeddings
+from .scores.zero_shot import ZeroShotResult, zero_shot_classification
 from .scoring import neighbor_scores, retrieval_scores, zero_shot_scores
-from .similarity import Embeddings
-from .zero_shot import ZeroShotResult, zero_shot_classification
 
 
 NO_LABEL = -1

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
-from ..whole_file import whole_file
-from .bootstrap import Interval
+from ..files.atomic_file import whole_file
+from .scores.bootstrap import Interval
 
 
 REPORT_VERSION = 1

@@ -5,14 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from .bootstrap import Interval, class_mean_interval, mean_interval, median_interval
-from .few_shot import few_shot
-from .linear_probe import linear_probe
 from .report import Score, Statistic
-from .retrieval import RetrievalResult, chance_of_average_precision, chance_of_recall, retrieval_recall
-from .robustness import Corruption
-from .similarity import Embeddings
-from .zero_shot import zero_shot_classification
+from .scores.bootstrap import Interval, class_mean_interval, mean_interval, median_interval
+from .scores.corruptions import Corruption
+from .scores.few_shot import few_shot
+from .scores.linear_probe import linear_probe
+from .scores.retrieval import RetrievalResult, chance_of_average_precision, chance_of_recall, retrieval_recall
+from .scores.similarity import Embeddings
+from .scores.zero_shot import zero_shot_classification
 
 
 TOP_K = (1, 3, 5)

@@ -22,9 +22,9 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..whole_folder import whole_folder
+from ..files.atomic_folder import whole_folder
+from ..files.fingerprint import fingerprint
 from . import approximate
-from .fingerprint import fingerprint
 from .item_table import ItemTable, write_items
 
 

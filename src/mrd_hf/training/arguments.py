@@ -12,7 +12,7 @@ import yaml
 from transformers import HfArgumentParser
 
 from ..errors import UserError
-from ..hub import check_target
+from ..hub.pushing import check_target
 from .tracking import check_name
 
 
@@ -36,7 +36,9 @@ class DataArguments:
     num_points: int | None = field(default=None, metadata={"help": "Points of a shape to use; default: all."})
     augmentation: str = field(
         default="{}",
-        metadata={"help": "Changes to mrd_hf.data.augmentation.AugmentationConfig, as JSON (in a recipe: a mapping)."},
+        metadata={
+            "help": "Changes to mrd_hf.data.loaders.augmentation.AugmentationConfig, as JSON (in a recipe: a mapping)."
+        },
     )
     text_weights: str = field(
         default="{}",

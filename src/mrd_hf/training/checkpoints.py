@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
-from ..whole_folder import check_writable, flush_to_disk
+from ..files.atomic_folder import check_writable, flush_to_disk
 from .sharded_state import ShardedState
 
 

@@ -11,15 +11,15 @@ import torch
 import transformers
 from datasets import Dataset
 
-from ..data.cached_teacher import recorded_teacher
-from ..model_card import write_model_card, write_results
+from ..data.embedding.cached_teacher import recorded_teacher
+from ..files.atomic_folder import whole_folder
+from ..hub.model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
 from ..models.mrd_objective import MAX_LOGIT_SCALE
 from ..models.processing_mrd import MRDProcessor
 from ..models.teacher_folder import is_folder_revision
 from ..teacher import Teacher
-from ..whole_folder import whole_folder
 
 
 def export_encoder(
@@ -38,10 +38,10 @@ def export_encoder(
         model ([`MRDForPretraining`]): The trained model, whose scale of cosines the encoder's configuration keeps.
         extractor ([`PointCloudFeatureExtractor`])
         folder (`Path`): Replaced if it exists.
-        card_template (`Path`): See [`mrd_hf.model_card.write_model_card`].
+        card_template (`Path`): See [`mrd_hf.hub.model_card.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
         report (`dict`, *optional*), picture (`Path`, *optional*):
-            The evaluation's, see [`mrd_hf.model_card.write_results`].
+            The evaluation's, see [`mrd_hf.hub.model_card.write_results`].
         teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it.
     """
     encoder = model.point_bert

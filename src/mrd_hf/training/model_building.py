@@ -5,7 +5,7 @@ from typing import Any
 
 from huggingface_hub.errors import StrictDataclassError
 
-from ..data.cached_teacher import are_one, recorded_teacher, split_identifier
+from ..data.embedding.cached_teacher import are_one, recorded_teacher, split_identifier
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig

@@ -13,12 +13,12 @@ from accelerate import Accelerator
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
-from ..data.augmentation import AugmentationConfig, augment_point_clouds
-from ..data.batch_sampler import ShuffledBatchSampler
-from ..data.hard_negatives import HardNegativeBatchSampler
-from ..data.triplet_dataset import TripletDataset
-from ..data.triplet_shards import TripletShards
-from ..data.triplet_stream import TripletStream
+from ..data.loaders.augmentation import AugmentationConfig, augment_point_clouds
+from ..data.loaders.batch_sampler import ShuffledBatchSampler
+from ..data.loaders.hard_negatives import HardNegativeBatchSampler
+from ..data.loaders.triplet_dataset import TripletDataset
+from ..data.loaders.triplet_shards import TripletShards
+from ..data.loaders.triplet_stream import TripletStream
 from ..errors import UserError
 from ..models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from ..models.mrd_objective import ALIGNMENT_TERMS

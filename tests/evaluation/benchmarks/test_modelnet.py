@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from published_layouts import (
+from support.published_layouts import (
     MODELNET10_COUNTS,
     MODELNET40,
     Code,

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from published_layouts import Code, clouds, save_pickled, write_lvis
+from support.published_layouts import Code, clouds, save_pickled, write_lvis
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks import objaverse_lvis

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from published_layouts import write_openshape_modelnet
+from support.published_layouts import write_openshape_modelnet
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.benchmark import Benchmark

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from published_layouts import (
+from support.published_layouts import (
     SCANOBJECTNN,
     Code,
     clouds,

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from datasets import Dataset, load_dataset
-from tiny_triplets import NAMES, save_tiny_triplets, tiny_rows
+from support.tiny_triplets import NAMES, save_tiny_triplets, tiny_rows
 
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError

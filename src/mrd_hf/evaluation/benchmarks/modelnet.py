@@ -21,10 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.openshape import TEACHER
-from ...data.plain_pickle import map_plain_npy
+from ...data.sources.openshape import TEACHER
 from ...errors import UserError
-from ..class_names import MODELNET10, MODELNET40, readable
+from ...files.plain_pickle import map_plain_npy
+from ..classes.class_names import MODELNET10, MODELNET40, readable
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
 from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels

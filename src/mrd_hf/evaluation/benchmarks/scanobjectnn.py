@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from ...data.openshape import TEACHER
-from ...data.plain_pickle import map_plain_npy
-from ...data.published_fields import what
+from ...data.sources.openshape import TEACHER
+from ...data.sources.published_fields import what
 from ...errors import UserError
-from ..class_names import SCANOBJECTNN
+from ...files.plain_pickle import map_plain_npy
+from ..classes.class_names import SCANOBJECTNN
 from .benchmark import Benchmark, Shape, check_complete, find_folder
 from .fields import integer_labels
 from .h5_files import read_clouds, read_labels

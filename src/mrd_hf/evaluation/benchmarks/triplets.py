@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset
 
-from ...data.arrow_rows import ArrayRows
+from ...data.loaders.arrow_rows import ArrayRows
 from ...data.loading import load_all_splits, pick_split
-from ...data.triplet_schema import SHAPE_COLUMNS, check_columns
+from ...data.schema import SHAPE_COLUMNS, check_columns
 from ...errors import UserError
 from .benchmark import Benchmark, Shape
 

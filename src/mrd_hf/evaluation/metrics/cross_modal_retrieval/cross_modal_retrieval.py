@@ -7,7 +7,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mrd_hf.evaluation.retrieval import retrieval_recall
+from mrd_hf.evaluation.scores.retrieval import retrieval_recall
 
 
 _DESCRIPTION = """
@@ -52,7 +52,7 @@ _CITATION = """
 
 
 class CrossModalRetrieval(evaluate.Metric):
-    """Thin over [`mrd_hf.evaluation.retrieval.retrieval_recall`]."""
+    """Thin over [`mrd_hf.evaluation.scores.retrieval.retrieval_recall`]."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

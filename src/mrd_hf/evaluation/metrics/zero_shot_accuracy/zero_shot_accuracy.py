@@ -9,7 +9,7 @@ import datasets
 import evaluate
 import numpy as np
 
-from mrd_hf.evaluation.zero_shot import zero_shot_classification
+from mrd_hf.evaluation.scores.zero_shot import zero_shot_classification
 
 
 _DESCRIPTION = """
@@ -49,7 +49,7 @@ _CITATION = """
 
 
 class ZeroShotAccuracy(evaluate.Metric):
-    """Thin over [`mrd_hf.evaluation.zero_shot.zero_shot_classification`]."""
+    """Thin over [`mrd_hf.evaluation.scores.zero_shot.zero_shot_classification`]."""
 
     def _info(self) -> evaluate.MetricInfo:
         return evaluate.MetricInfo(

@@ -1,0 +1,1 @@
+"""Training batches from a triplet dataset: map-style and streaming, sampled and augmented."""

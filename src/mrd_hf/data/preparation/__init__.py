@@ -1,0 +1,1 @@
+"""Writing a dataset in parts, by several workers and runs, resumable."""

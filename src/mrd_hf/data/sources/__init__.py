@@ -1,0 +1,1 @@
+"""Where triplets come from: one file or folder a source."""

@@ -1,0 +1,114 @@
+"""Where the files of a mesh collection are: a folder on the disk, or a zip file of one, which is read in place.
+
+Both answer alike: which files there are, and what is in one of them. What a mesh names besides (textures, material
+libraries, buffers) is looked up in the same collection and nowhere else.
+"""
+
+import io
+import os
+import posixpath
+import re
+import zipfile
+import zlib
+from functools import lru_cache
+from pathlib import Path
+
+from ....errors import UserError
+from ....models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
+
+
+# What unpacks to more than this is a mistake or an attack.
+MAX_FILE_BYTES = 2**30
+
+
+class MeshFiles:
+    """The files of a folder or a zip file.
+
+    Args:
+        source (`str` or `Path`): A folder, or a file that ends in .zip.
+
+    Raises:
+        UserError: There is no such folder or file, or it is no zip file.
+    """
+
+    def __init__(self, source: str | Path) -> None:
+        self.source = Path(source)
+        self._zip: zipfile.ZipFile | None = None
+        if self.source.is_file() and self.source.suffix.lower() == ".zip":
+            try:
+                self._zip = zipfile.ZipFile(self.source)
+            except zipfile.BadZipFile as error:
+                raise UserError(f"{source}: not a zip file ({error}).") from error
+        elif not self.source.is_dir():
+            raise UserError(f"{source}: no such folder; expected a folder of meshes, or a .zip file of one.")
+
+    def names(self) -> list[str]:
+        """The paths of all files, with /, in order. Hidden ones (.DS_Store, ._chair.glb) and __MACOSX are left out."""
+        if self._zip is not None:
+            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+        else:
+            names = []
+            for folder, _, files in os.walk(self.source):
+                relative = Path(folder).relative_to(self.source)
+                names += [(relative / file).as_posix() for file in files]
+        return sorted({name for name in names if not any(map(_is_hidden, re.split(r"[/\\]", name)))})
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file by its path, None where there is none.
+
+        Raises:
+            PermissionError: The path leads out of the collection.
+            OSError: The file cannot be read, is damaged, or too large.
+        """
+        if leads_out(name):
+            raise PermissionError(f"only what lies in {self.source.name} is")
+        if self._zip is None:
+            path = self.source / name
+            if not path.is_file():
+                return None
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise OSError(f"{path.stat().st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+            return path.read_bytes()
+        try:
+            info = self._zip.getinfo(name)
+        except KeyError:
+            return None
+        if info.file_size > MAX_FILE_BYTES:
+            raise OSError(f"unpacks to {info.file_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        try:
+            return self._zip.read(info)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+            raise OSError(f"damaged or not readable ({error})") from error
+
+    def load_mesh(self, name: str) -> TexturedMesh:
+        """Read a mesh by its path.
+
+        Raises:
+            MeshError: It is missing, leads out of the folder, cannot be read or has no surface.
+        """
+        if leads_out(name):
+            raise MeshError(f"{name}: leads out of {self.source.name}, so it is not read.")
+        try:
+            data = self.read(name)
+        except OSError as error:
+            raise MeshError(f"{name}: {error}.") from error
+        if data is None:
+            raise MeshError(f"{name}: no such file in {self.source.name}.")
+        resolver = AssetResolver(posixpath.dirname(name), self.read)
+        return read_mesh(io.BytesIO(data), posixpath.splitext(name)[1][1:], resolver, name)
+
+
+@lru_cache(maxsize=1)
+def open_mesh_files(source: str) -> MeshFiles:
+    """[`MeshFiles`], opened once a process."""
+    return MeshFiles(source)
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path, with /, is absolute or leads out of the folder that it starts from."""
+    normalized = posixpath.normpath(name.replace("\\", "/"))
+    return normalized.startswith(("/", "../")) or normalized == ".." or re.match("[A-Za-z]:", normalized) is not None
+
+
+def _is_hidden(part: str) -> bool:
+    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"

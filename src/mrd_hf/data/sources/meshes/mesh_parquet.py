@@ -1,0 +1,89 @@
+"""Meshes inside parquet files, as `datasets` writes a dataset that has a `Mesh` feature."""
+
+import io
+import json
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from ....errors import UserError
+from ....models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
+from .mesh_metadata import TEXT_COLUMNS, Description, describe
+
+
+def mesh_rows(path: Path) -> list[tuple[str, Description]]:
+    """The name of each row's mesh file and what the row's other columns say; none if there is no column of meshes.
+
+    The columns are those of a metadata file; a `label` may be of classes.
+
+    Raises:
+        UserError: The file cannot be read, or a column is of another type than expected, or contradicts another.
+    """
+    try:
+        features = _features(path)
+        column = _mesh_column(features)
+        if column is None:
+            return []
+        wanted = {"name", "category", "license", "creator", "label", "split", *TEXT_COLUMNS} & set(features)
+        rows = pq.ParquetFile(path).read(columns=[f"{column}.path", *sorted(wanted)]).to_pylist()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(f"{path}: cannot be read as PARQUET ({error}).") from error
+    classes = features["label"].get("names") if "label" in wanted else None
+    named = []
+    for number, row in enumerate(rows, start=1):
+        if classes and row["label"] is not None:
+            row["label"] = classes[row["label"]] if row["label"] >= 0 else None  # `datasets` has -1 for unknown
+        mesh_path = (row[column] or {}).get("path") or "mesh.glb"
+        named.append((PurePosixPath(mesh_path).name, describe(row, f"{path}: row {number}")))
+    return named
+
+
+def load_row(path: str, row: int, name: str) -> TexturedMesh:
+    """Read the mesh of one row, which is whole in itself: files that it names are not looked for.
+
+    Args:
+        path (`str`): The parquet file.
+        row (`int`): From 0.
+        name (`str`): For messages; its suffix says what kind of mesh it is.
+
+    Raises:
+        MeshError: The row has no mesh inside, or it cannot be read or has no surface.
+    """
+    file, starts = _open(path)
+    group = max(index for index, start in enumerate(starts) if start <= row)
+    data = _read_group(path, group)[row - starts[group]]
+    if data is None:
+        raise MeshError(f"{name}: row {row + 1} of {file} has no mesh inside; embed the files before writing it.")
+    return read_mesh(io.BytesIO(data), PurePosixPath(name).suffix[1:], AssetResolver("", lambda _: None), name)
+
+
+def _features(path: Path) -> dict[str, dict[str, Any]]:
+    """What `datasets` noted of the columns; empty for a file that it did not write."""
+    # Not by way of `datasets.Features`: its older versions know of no Mesh.
+    noted = json.loads((pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}"))
+    return noted.get("info", {}).get("features", {})
+
+
+def _mesh_column(features: dict[str, dict[str, Any]]) -> str | None:
+    return next((name for name, feature in features.items() if feature.get("_type") == "Mesh"), None)
+
+
+@lru_cache(maxsize=1)
+def _open(path: str) -> tuple[str, list[int]]:
+    """The file's name and the first row of each of its row groups."""
+    metadata = pq.read_metadata(path)
+    starts = [0]
+    for group in range(metadata.num_row_groups - 1):
+        starts.append(starts[-1] + metadata.row_group(group).num_rows)
+    return Path(path).name, starts
+
+
+@lru_cache(maxsize=1)
+def _read_group(path: str, group: int) -> list[bytes | None]:
+    """The meshes of one row group. Rows come in order, so the last one read is the one needed next."""
+    column = _mesh_column(_features(Path(path)))
+    table = pq.ParquetFile(path).read_row_group(group, columns=[f"{column}.bytes"])
+    return [(value or {}).get("bytes") for value in table.column(column).to_pylist()]

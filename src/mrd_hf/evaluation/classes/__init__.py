@@ -1,0 +1,1 @@
+"""Classes by their names, prompts and embeddings."""

@@ -1,0 +1,1 @@
+"""How well an encoder keeps its teacher's relations."""

@@ -1,0 +1,40 @@
+"""Writing the handler for Inference Endpoints into a checkpoint's folder."""
+
+import shutil
+from pathlib import Path
+
+from ...errors import UserError
+from ..file_selection import ENDPOINT_FILES
+
+
+def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
+    """What [`write_handler`] would write: the file to copy, by its name in a checkpoint's folder.
+
+    Raises:
+        UserError: when the folder holds no checkpoint, or another file of such a name that may not be replaced.
+    """
+    if not (folder / "config.json").is_file():
+        raise UserError(f"{folder}: holds no model (config.json); give the one that save_pretrained wrote.")
+    files = {name: Path(__file__).with_name(name) for name in sorted(ENDPOINT_FILES)}
+    for name, source in files.items():
+        file = folder / name
+        if not overwrite and file.exists() and file.read_bytes() != source.read_bytes():
+            raise UserError(
+                f"{file} is there and is not this version's; replace it with --overwrite, or leave out --handler to "
+                "upload it as it is."
+            )
+    return files
+
+
+def write_handler(folder: Path, overwrite: bool = False) -> None:
+    """Write `handler.py`, what it runs, and `requirements.txt` into a checkpoint's folder.
+
+    Args:
+        folder (`Path`)
+        overwrite (`bool`, defaults to `False`): Whether others of these names, as of an earlier version, are replaced.
+
+    Raises:
+        UserError: See [`handler_files`].
+    """
+    for name, source in handler_files(folder, overwrite).items():
+        shutil.copyfile(source, folder / name)

@@ -1,0 +1,177 @@
+"""Uploading a checkpoint or a dataset to the Hub, whole or not at all."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+from huggingface_hub.errors import (
+    HfHubHTTPError,
+    HFValidationError,
+    HTTPError,  # of whichever HTTP library it is built on
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import validate_repo_id
+
+from ..errors import UserError
+from .file_selection import RepoType, select_files
+from .model_card import retarget_card
+
+
+@dataclass(frozen=True)
+class Push:
+    """What an upload came to.
+
+    Args:
+        url (`str`): Where to see it: the pull request, the branch, or the repository.
+        files (`list[str]`): What is there now.
+        left_out (`dict[str, str]`): Path of each file of the folder that stayed, and why.
+    """
+
+    url: str
+    files: list[str]
+    left_out: dict[str, str]
+
+    def summary(self) -> str:
+        """Lines that say all of it."""
+        lines = [f"uploaded to {self.url} ({len(self.files)} files)"]
+        lines += [f"  left out: {path} ({reason})" for path, reason in self.left_out.items()]
+        return "\n".join(lines)
+
+
+def push_folder(
+    folder: Path,
+    repo_id: str,
+    private: bool = False,
+    repo_type: RepoType = "model",
+    revision: str | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+) -> Push:
+    """Upload a folder; creates the repository, and the branch, if there is none.
+
+    All files become visible in one commit, at the end. What has arrived on the Hub's storage, also in an upload that
+    broke off, is not uploaded again, and files that have not changed are left as they are.
+
+    Args:
+        folder (`Path`): With a model and its card, or a dataset. See [`select_files`] for what of it is uploaded. It
+            is not changed; a card's examples name `repo_id` once uploaded.
+        repo_id (`str`): The repository, such as `org/mrd-pointbert`.
+        private (`bool`, defaults to `False`): Whether it is private. One that exists keeps what it is, and is refused
+            if it is public and this is `True`.
+        repo_type (`str`, defaults to `"model"`): `"model"` or `"dataset"`.
+        revision (`str`, *optional*): The branch, or `refs/pr/N` for a pull request that is there; default: main.
+        create_pr (`bool`, defaults to `False`): Whether to open a pull request instead, to main.
+        message (`str`, *optional*): The commit's.
+
+    Raises:
+        UserError: when the folder cannot be published, or the Hub cannot be reached or refuses.
+    """
+    check_target(repo_id, revision, create_pr)
+    selection = select_files(folder, repo_type)
+    check_login()
+    api = HfApi()
+    try:
+        repo_id = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type).repo_id
+        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
+            raise UserError(
+                f"{repo_id} exists and is public, and the upload is to be private; nothing was uploaded. Make it "
+                "private in its settings, or give another name."
+            )
+        if revision is not None and not revision.startswith("refs/"):
+            api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        commit = api.create_commit(
+            repo_id,
+            [_addition(folder, path, repo_id, repo_type) for path in selection.files],
+            commit_message=message or ("Upload the encoder" if repo_type == "model" else "Upload the dataset"),
+            repo_type=repo_type,
+            revision=revision,
+            create_pr=create_pr,
+        )
+    # Hashing, the transfer and the Hub's answers fail in all of these ways.
+    except (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError) as error:
+        raise UserError(
+            f"could not upload to {repo_id}: {_explain(error, repo_id, revision)} The files are safe in {folder}; "
+            f"upload again with {push_command(folder, repo_id, private, repo_type, revision, create_pr)}, which does "
+            "not repeat what has arrived.",
+            exit_code=1,
+        ) from error
+    url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
+    if commit.pr_url is not None:
+        url = commit.pr_url
+    elif revision is not None:
+        url += f"/tree/{revision}"
+    return Push(url, selection.files, selection.left_out)
+
+
+def check_target(repo_id: str, revision: str | None = None, create_pr: bool = False) -> None:
+    """Raise a [`UserError`] if nothing can be uploaded like that, whatever it is."""
+    if create_pr and revision is not None:
+        raise UserError(
+            "a pull request is opened to main: leave out the revision, or give the revision refs/pr/N of one that is "
+            "there and no new one."
+        )
+    try:
+        validate_repo_id(repo_id)
+    except HFValidationError as error:
+        raise UserError(f"'{repo_id}' cannot be a repository's name: {error}") from None
+
+
+def check_login() -> None:
+    """Raise a [`UserError`] if there is no access token, or the Hub is not to be used."""
+    if constants.HF_HUB_OFFLINE:
+        raise UserError("HF_HUB_OFFLINE is set, so that nothing can be uploaded; unset it.")
+    if get_token() is None:
+        raise UserError(
+            f"not logged in to {constants.ENDPOINT}: run `hf auth login`, or set HF_TOKEN to a token that may write."
+        )
+
+
+def push_command(
+    folder: Path,
+    repo_id: str,
+    private: bool = False,
+    repo_type: RepoType = "model",
+    revision: str | None = None,
+    create_pr: bool = False,
+) -> str:
+    """The command that uploads a folder."""
+    words = [f"`python scripts/push_to_hub.py {folder} {repo_id}"]
+    words += ["--type dataset"] if repo_type == "dataset" else []
+    words += ["--private"] if private else []
+    words += [f"--revision {revision}"] if revision is not None else []
+    words += ["--create_pr"] if create_pr else []
+    return " ".join(words) + "`"
+
+
+def _addition(folder: Path, path: str, repo_id: str, repo_type: RepoType) -> CommitOperationAdd:
+    if path == "README.md" and repo_type == "model":
+        card = retarget_card((folder / path).read_text(encoding="utf-8"), repo_id)
+        # Arguments have paths in them, and the name of whose home it is need not be published.
+        home = Path.home()
+        if home != Path(home.anchor):
+            card = card.replace(f"{home}/", "~/")
+        return CommitOperationAdd(path, card.encode())
+    return CommitOperationAdd(path, os.fspath(folder / path))
+
+
+def _explain(error: Exception, repo_id: str, revision: str | None) -> str:
+    """What went wrong, and what to do about it."""
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if isinstance(error, RevisionNotFoundError):
+        return f"it has no revision {revision}."
+    if status == 401 and not isinstance(error, RepositoryNotFoundError):
+        return "the access token was not accepted; get a new one and run `hf auth login`, or set HF_TOKEN."
+    if status in (401, 404):
+        return "there is no such repository that you may see; check the name and who you are (`hf auth whoami`)."
+    if status == 403:
+        return (
+            "you may not write there; give a token with write access to it (`hf auth whoami` says who you are), "
+            "another name, or propose the files with --create_pr."
+        )
+    if status is not None or isinstance(error, ValueError):
+        return f"{error}"
+    # An upload's own error says which file; what happened is its cause.
+    reason = f"{error} {error.__cause__}" if error.__cause__ is not None else f"{error or type(error).__name__}"
+    return f"{constants.ENDPOINT} cannot be reached, or the connection broke ({reason.strip()})."

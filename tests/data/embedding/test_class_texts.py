@@ -1,0 +1,129 @@
+"""Class texts that are made of a dataset's own categories."""
+
+import runpy
+import shutil
+import signal
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+from embedding_runs import image_row, png
+from support.paths import SCRIPTS
+from support.tiny_teachers import save_tiny_clip
+
+from mrd_hf.data.embedding.teacher_embedding import CLASS_TEXTS_FILE, categories_of, embed_dataset_folder
+from mrd_hf.data.schema import triplet_features
+from mrd_hf.errors import UserError
+from mrd_hf.evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
+from mrd_hf.teacher import Teacher
+
+
+SCRIPT = SCRIPTS / "embed_teacher.py"
+
+
+@pytest.fixture(scope="module")
+def teacher_folder(tmp_path_factory):
+    return save_tiny_clip(tmp_path_factory.mktemp("teacher") / "tiny-clip")
+
+
+@pytest.fixture(scope="module")
+def teacher(teacher_folder):
+    return Teacher.from_pretrained(teacher_folder)
+
+
+def write_categories(folder, **splits):
+    """A dataset with a file a split, of a row a category."""
+    (folder / "data").mkdir(parents=True)
+    for split, categories in splits.items():
+        rows = [
+            {**image_row(f"{split}/{number}", [png(number)], [("a thing", "name")]), "category": category}
+            for number, category in enumerate(categories)
+        ]
+        file = folder / "data" / f"{split}-00000-of-00001.parquet"
+        Dataset.from_list(rows, features=triplet_features()).to_parquet(file)
+    return folder
+
+
+def embed(folder, out, teacher, **options):
+    return embed_dataset_folder(folder, out, teacher, ["a {}", "{}"], class_names=categories_of(folder), **options)
+
+
+def test_they_are_the_categories_of_all_splits_sorted(teacher, tmp_path):
+    folder = write_categories(tmp_path / "mine", test=["mug", None, "bed"], train=["lamp", "bed", "lamp"])
+    embed(folder, tmp_path / "out", teacher)
+    table = pq.read_table(tmp_path / "out" / CLASS_TEXTS_FILE)
+    assert table["label"].to_pylist() == ["bed", "lamp", "mug"]
+    for label, embed_of in zip(table["label"].to_pylist(), table["text_embed"].to_pylist(), strict=True):
+        mean = teacher.embed_texts([f"a {label}", label]).mean(dim=0)
+        np.testing.assert_allclose(embed_of, mean / mean.norm(), atol=2e-3)
+
+
+def test_they_do_not_depend_on_shards_and_are_made_once(teacher, tmp_path):
+    folder = write_categories(tmp_path / "mine", test=["mug"], train=["lamp"])
+    embed(folder, tmp_path / "whole", teacher)
+    embed(folder, tmp_path / "out", teacher, num_shards=2, shard_index=1)
+    assert not (tmp_path / "out" / CLASS_TEXTS_FILE).exists()
+    embed(folder, tmp_path / "out", teacher, num_shards=2, shard_index=0)
+    file = tmp_path / "out" / CLASS_TEXTS_FILE
+    assert file.read_bytes() == (tmp_path / "whole" / CLASS_TEXTS_FILE).read_bytes()
+    written = file.stat().st_mtime_ns
+    embed(folder, tmp_path / "out", teacher)
+    assert file.stat().st_mtime_ns == written
+    embed_dataset_folder(folder, tmp_path / "out", teacher, ["the {}"], class_names=categories_of(folder))
+    assert file.stat().st_mtime_ns != written
+
+
+def test_a_dataset_with_class_texts_of_its_own_says_itself_what_they_are(tmp_path):
+    folder = write_categories(tmp_path / "mine", train=["lamp"])
+    pq.write_table(pa.table({"label": ["mug"]}), folder / CLASS_TEXTS_FILE)
+    with pytest.raises(UserError, match=r"mine/class_texts\.parquet: says already .*; leave out --class_texts"):
+        categories_of(folder)
+
+
+def test_without_categories_there_are_none(tmp_path):
+    folder = write_categories(tmp_path / "mine", train=[None, None])
+    with pytest.raises(UserError, match="no shape has a 'category' .* in the column 'category' of the metadata"):
+        categories_of(folder)
+    file = folder / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(pq.read_table(file).drop_columns(["category"]), file)
+    with pytest.raises(UserError, match="no shape has a 'category'"):
+        categories_of(folder)
+
+
+def test_one_class_is_spelled_in_one_way(tmp_path):
+    folder = write_categories(tmp_path / "mine", train=["Night_stand", "lamp"], test=["night stand"])
+    with pytest.raises(UserError, match="'Night_stand' and 'night stand' differ in spelling alone"):
+        categories_of(folder)
+
+
+def run_script(monkeypatch, *arguments):
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+def test_the_command_makes_them_when_told(teacher_folder, tmp_path, monkeypatch, capsys):
+    folder = write_categories(tmp_path / "mine", train=["mug", "lamp"])
+    out = tmp_path / "mine-tiny-clip"
+    run_script(monkeypatch, folder, "--teacher", teacher_folder)
+    assert not (out / CLASS_TEXTS_FILE).exists() and "class texts" not in capsys.readouterr().out
+    run_script(monkeypatch, folder, "--teacher", teacher_folder, "--class_texts")  # on top of what is there
+    assert f"class texts: 2 classes in {out / CLASS_TEXTS_FILE}" in capsys.readouterr().out
+    teacher = Teacher.from_pretrained(teacher_folder)
+    expected = teacher.embed_texts([template.format("lamp") for template in SIMPLE_TEMPLATES]).mean(dim=0)
+    made = pq.read_table(out / CLASS_TEXTS_FILE)["text_embed"][0].as_py()
+    np.testing.assert_allclose(made, expected / expected.norm(), atol=2e-3)
+
+
+def test_the_command_fails_before_the_teacher_is_loaded(tmp_path, monkeypatch, capsys):
+    folder = write_categories(tmp_path / "mine", train=[None])
+    with pytest.raises(SystemExit):
+        run_script(monkeypatch, folder, "--teacher", "no/such-teacher", "--class_texts")
+    assert "no shape has a 'category'" in capsys.readouterr().err
+    shutil.rmtree(folder / "data")
+    with pytest.raises(SystemExit):
+        run_script(monkeypatch, folder, "--teacher", "no/such-teacher", "--class_texts")
+    assert "has no parquet file" in capsys.readouterr().err

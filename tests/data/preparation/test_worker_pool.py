@@ -1,0 +1,124 @@
+"""Jobs in several processes: in order, not far ahead, and with errors that end what should end."""
+
+import os
+import signal
+import time
+from functools import partial
+from pathlib import Path
+
+import psutil
+import pytest
+
+from mrd_hf.data.preparation.worker_pool import JOBS_AHEAD, map_in_order
+from mrd_hf.errors import UserError
+
+
+def slow_square(job: int) -> int:
+    time.sleep(0.02 * (job % 3))
+    return job * job
+
+
+def fail_at_five(job: int) -> int:
+    if job == 5:
+        raise LookupError("five")
+    return job
+
+
+def die_if_negative(job: int) -> int:
+    if job < 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return job
+
+
+@pytest.mark.parametrize("num_workers", [1, 3])
+def test_results_come_in_the_order_of_the_jobs(num_workers):
+    assert list(map_in_order(slow_square, range(30), num_workers)) == [job * job for job in range(30)]
+    assert list(map_in_order(slow_square, [], num_workers)) == []
+
+
+@pytest.mark.parametrize(("num_workers", "ahead"), [(1, 1), (2, 2 * JOBS_AHEAD)])
+def test_jobs_are_read_only_a_few_ahead_of_the_results(num_workers, ahead):
+    read = []
+    results = map_in_order(slow_square, (read.append(job) or job for job in range(1000)), num_workers)
+    for count in range(1, 4):
+        next(results)
+        assert count <= len(read) <= count - 1 + ahead
+    results.close()
+
+
+@pytest.mark.parametrize("num_workers", [1, 2])
+def test_an_error_of_the_function_is_raised(num_workers):
+    results = map_in_order(fail_at_five, range(100), num_workers)
+    assert [next(results) for _ in range(5)] == [0, 1, 2, 3, 4]
+    with pytest.raises(LookupError, match="five"):
+        next(results)
+
+
+class NotLoadable:
+    def __reduce__(self):
+        return open, ("/no/such/file",)
+
+
+def test_workers_that_cannot_start_are_an_error():
+    """Not the fault of every job in turn."""
+    with pytest.raises(UserError, match="worker processes end as they start"):
+        list(map_in_order(partial(slow_square, NotLoadable()), range(100), 2))
+
+
+def test_however_many_jobs_kill_their_process_the_others_have_results():
+    """More of them than there are workers, side by side, first, last and far behind."""
+    jobs = [-1, -1, -1, *range(3, 30), -1]
+    assert list(map_in_order(die_if_negative, jobs, 2)) == [None if job < 0 else job for job in jobs]
+
+
+def die_until(deaths: int, folder: Path, job: int) -> int:
+    """Job 3 ends its worker so many times, as would a system that runs out of memory for a while."""
+    if job == 3:
+        died = len(list(folder.iterdir()))
+        if died < deaths:
+            (folder / str(died)).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+    return job
+
+
+@pytest.mark.parametrize(("deaths", "result"), [(1, 3), (2, 3), (3, None)])
+def test_a_job_is_to_blame_only_when_it_ends_two_workers_alone(tmp_path, deaths, result):
+    results = list(map_in_order(partial(die_until, deaths, tmp_path), range(8), 2))
+    assert results == [0, 1, 2, result, 4, 5, 6, 7]
+    assert len(list(tmp_path.iterdir())) == deaths
+
+
+def test_workers_that_something_else_kills_cost_no_job():
+    results = map_in_order(slow_square, range(60), 2)
+    first = [next(results) for _ in range(3)]
+    workers = _workers()
+    assert len(workers) == 2
+    for worker in workers:
+        worker.kill()
+    assert [*first, *results] == [job * job for job in range(60)]
+    assert not _workers()
+
+
+def wait_long(folder: Path, job: int) -> int:
+    (folder / str(job)).touch()
+    time.sleep(600 if job else 0)
+    return job
+
+
+def test_a_reader_that_stops_does_not_wait_for_what_workers_have_in_hand(tmp_path):
+    results = map_in_order(partial(wait_long, tmp_path), range(20), 2)
+    assert next(results) == 0
+    while len(list(tmp_path.iterdir())) < 3:
+        time.sleep(0.01)
+    results.close()
+    assert not _workers()
+
+
+def _workers() -> list[psutil.Process]:
+    """The fork server's children."""
+    return [
+        process
+        for child in psutil.Process().children()
+        if "multiprocessing.forkserver" in " ".join(child.cmdline())
+        for process in child.children()
+    ]

@@ -1,0 +1,410 @@
+import io
+import json
+import runpy
+import struct
+import sys
+import zipfile
+import zlib
+
+import datasets
+import numpy as np
+import pytest
+import trimesh
+from datasets import Dataset, Features, Value, load_dataset
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from support.paths import SCRIPTS
+from support.tiny_meshes import glb
+
+from mrd_hf.data import rendering
+from mrd_hf.data.rendering import RenderSettings
+from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
+from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, mesh_jobs, prepare_mesh_folder
+from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
+from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
+from mrd_hf.errors import UserError
+
+
+OBJ = "mtllib skin.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl skin\nf 1/1 2/2 3/3\n"
+
+
+def write(folder, files):
+    for name, content in files.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return folder
+
+
+def prepare(folder, tmp_path, **options):
+    report = prepare_mesh_folder(folder, tmp_path / "out", num_points=64, **options)
+    assert report["prepared"] + len(report["skipped"]) == len(mesh_jobs(folder, options.get("metadata")))
+    return report, load_dataset(str(tmp_path / "out"), split="train")
+
+
+def swollen(data):
+    """The file with its first PNG claiming 20,000 x 10,000 pixels."""
+    start = data.index(b"IHDR")
+    header = b"IHDR" + struct.pack(">II", 20_000, 10_000) + data[start + 12 : start + 17]
+    return data[:start] + header + struct.pack(">I", zlib.crc32(header)) + data[start + 21 :]
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Office_Chair-02", "office chair"),
+        ("OfficeChair2", "office chair"),
+        ("TVStand_v", "tv stand v"),
+        ("chair (1)", "chair"),
+        ("bed.low.001", "bed low"),
+        ("Boîte à outils", "boîte à outils"),
+        ("0042", ""),
+        ("00a3f5d2b1c94e8f", ""),
+        ("8e1ddec0-9a4b-4a6b-8d5f-0123456789ab", ""),
+        ("2seater_sofa", "2seater sofa"),
+    ],
+)
+def test_words_of_names(name, words):
+    assert words_of_name(name) == words
+
+
+@given(st.text(max_size=30))
+def test_words_are_clean_whatever_the_name(name):
+    words = words_of_name(name)
+    assert words == " ".join(words.split()) and "_" not in words and not words[-1:].isdecimal()
+    assert words == words.lower() and len(words) <= 3 * len(name)
+
+
+@given(st.lists(st.text("ab./", min_size=1, max_size=5).filter(lambda p: p.strip("./")), unique=True))
+def test_ids_are_unique_and_do_not_depend_on_the_order(paths):
+    paths = [f"x{path}.glb".replace("//", "/") for path in dict.fromkeys(paths)]
+    paths = list(dict.fromkeys(paths))
+    ids = dict(zip(paths, shape_ids(paths), strict=True))
+    assert len(set(ids.values())) == len(paths)
+    assert ids == dict(zip(paths[::-1], shape_ids(paths[::-1]), strict=True))
+
+
+def test_ids_keep_suffixes_only_where_they_must():
+    paths = ["a/chair.glb", "a/chair.obj", "b/chair.glb", "v1.2.glb"]
+    assert shape_ids(paths) == ["a/chair.glb", "a/chair.obj", "b/chair", "v1.2"]
+    assert shape_ids(["a.glb", "a.glb.ply", "a.obj"]) == ["a.glb", "a.glb.ply", "a.obj"]
+
+
+def test_categories_are_folders_but_not_splits():
+    paths = ["night_stand/train/a.off", "night_stand/test/b.off", "Chairs/train/c.off", "d.off", "000-001/e.off"]
+    assert folder_categories(paths) == ["night stand", "night stand", "chairs", None, None]
+    assert folder_categories(["only/a.off", "only/b.off"]) == [None, None]
+
+
+def test_a_folder_of_every_kind_of_mesh(tmp_path):
+    box = trimesh.creation.box()
+    kinds = {f"Boxes/Some_Box-{i}.{kind}": box.export(file_type=kind) for i, kind in enumerate(("ply", "off", "stl"))}
+    gltf = {f"gltf/{name}": data for name, data in box.export(file_type="gltf").items()}
+    files = {**kinds, **gltf, "Reds/redBox.GLB": glb(), "Reds/a.obj": OBJ, "Reds/skin.mtl": "newmtl skin\nKd 0 0 1\n"}
+    folder = write(tmp_path / "in", {**files, "notes.txt": "", ".hidden.glb": "", "__MACOSX/x.glb": ""})
+    report, data = prepare(folder, tmp_path)
+    assert report["skipped"] == [] and report["warnings"] == []
+    assert data.features == mesh_folder_features()
+    ids = ["Boxes/Some_Box-0", "Boxes/Some_Box-1", "Boxes/Some_Box-2", "Reds/a", "Reds/redBox", "gltf/model"]
+    assert data["id"][:] == ids
+    assert data["name"][:] == ["some box"] * 3 + ["a", "red box", "model"]
+    assert data["category"][:] == ["boxes"] * 3 + ["reds"] * 2 + ["gltf"]
+    assert data["texts"][0] == [{"text": "some box", "source": "file_name"}]
+    assert set(data["source"]) == {"meshes"} and data["model"][4] == "Reds/redBox.GLB"
+    assert data["license"][0] == "NOASSERTION" and data["creator"][0] is None and data["images"][0] == []
+    colors = [np.unique(np.array(row["colors"]), axis=0).tolist() for row in data]
+    assert colors[1:] == [[[102] * 3]] * 2 + [[[0, 0, 255]], [[255, 0, 0]], [[102] * 3]]
+
+
+def test_z_up_is_turned_and_points_fill_the_unit_sphere(tmp_path):
+    folder = write(tmp_path / "in", {"box.glb": glb()})  # 1 x 2 x 3
+    report = prepare_mesh_folder(folder, tmp_path / "out", num_points=4000, up_axis="z")
+    points = np.array(load_dataset(str(tmp_path / "out"), split="train")[0]["points"], dtype=np.float64)
+    assert np.ptp(points, axis=0) / np.ptp(points, axis=0).max() == pytest.approx([1 / 3, 1, 2 / 3], abs=0.02)
+    assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=2e-3)
+    assert report["settings"]["up_axis"] == "z"
+
+
+def test_z_up_faces_the_camera(tmp_path):
+    # A triangle pointing up along z, whose tip leans to the front, -y.
+    folder = write(tmp_path / "in", {"tip.obj": "v -1 0 0\nv 1 0 0\nv 0 -1 5\nf 1 2 3\n"})
+    prepare_mesh_folder(folder, tmp_path / "out", num_points=4000, up_axis="z")
+    points = np.array(load_dataset(str(tmp_path / "out"), split="train")[0]["points"], dtype=np.float64)
+    tip = points[points[:, 1].argmax()]
+    assert tip[1] > 0.9 and tip[2] > 0.1
+
+
+METADATA = [
+    {"file_name": "a.glb", "name": "Crate", "captions": ["a red crate", "a box"], "license": "CC0-1.0"},
+    {"file_name": "sub/b.glb", "text": "a thing", "creator": "Ann", "category": "things"},
+    {"file_name": "a.glb", "captions": ["a third text", "a box"]},
+    {"file_name": "gone.glb"},
+]
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_metadata_says_what_belongs_and_what_it_is(tmp_path, kind):
+    folder = write(tmp_path / "in", {name: glb() for name in ("a.glb", "sub/b.glb", "unnamed.glb")})
+    empty = dict.fromkeys(key for row in METADATA for key in row)
+    if kind == "csv":
+        rows = [{**row, "captions": json.dumps(row["captions"])} if "captions" in row else row for row in METADATA]
+        Dataset.from_list([{**empty, **row} for row in rows]).to_csv(str(folder / "metadata.csv"))
+    elif kind == "jsonl":
+        (folder / "metadata.jsonl").write_text("\n".join(map(json.dumps, METADATA)))
+    else:
+        Dataset.from_list([{**empty, **row} for row in METADATA]).to_parquet(str(folder / "metadata.parquet"))
+    report, data = prepare(folder, tmp_path)
+    assert data["id"][:] == ["a", "sub/b"]
+    crate, thing = data
+    assert (crate["name"], crate["license"], thing["name"], thing["creator"]) == ("Crate", "CC0-1.0", "b", "Ann")
+    assert thing["category"] == "things" and thing["texts"] == [{"text": "a thing", "source": "text"}]
+    texts = [(entry["text"], entry["source"]) for entry in crate["texts"]]
+    captions = ["a red crate", "a box", "a third text"]
+    assert texts == [("Crate", "name"), *((text, "caption") for text in captions)]
+    assert report["skipped"] == [
+        {"id": "gone", "why": "gone.glb: no such file in in."},
+        {"id": "unnamed", "why": "no metadata file names it, so it is left out"},
+    ]
+
+
+def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
+    folder = write(tmp_path / "in", {"x/a.glb": glb(), "y/a.glb": glb(), "x/metadata.csv": "file_name,text\na.glb,ax"})
+    (tmp_path / "captions.csv").write_text("file_name,text\nx/a.glb,from outside\n")
+    own, outer = mesh_jobs(folder), mesh_jobs(folder, tmp_path / "captions.csv")
+    assert own[0].description.texts == (("ax", "text"),) and own[1].skipped
+    assert outer[0].description.texts == (("from outside", "text"),) and outer[1].skipped
+    (tmp_path / "captions.csv").write_text("file_name,text\nx/a.glb,one\n./x/a.glb,two\n")
+    assert mesh_jobs(folder, tmp_path / "captions.csv")[0].description.texts == (("one", "text"), ("two", "text"))
+    inner = mesh_jobs(folder, folder / "x" / "metadata.csv")
+    assert [(job.name, job.skipped is None) for job in inner] == [("x/a.glb", True), ("y/a.glb", False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("metadata.csv", "name\nx\n", "line 2 has no 'file_name' \\(its columns: name\\)"),
+        ("metadata.csv", "file_name,name\na.glb,b,c\n", "line 2 has more values"),
+        ("metadata.csv", b"file_name\n\xff\xfe.glb\n", "cannot be read as CSV"),
+        ("metadata.csv", "", "has no rows"),
+        ("metadata.jsonl", '{"file_name": "a.glb"}\n[1]\n', "line 2 is no JSON object"),
+        ("metadata.jsonl", '{"file_name": "a.glb", "text": [["x"]]}\n', "line 1: 'text' has \\['x'\\]"),
+        ("metadata.jsonl", "{", "cannot be read as JSONL"),
+        ("metadata.parquet", b"PAR1", "cannot be read as PARQUET"),
+    ],
+)
+def test_bad_metadata_is_one_message(name, content, message):
+    with pytest.raises(UserError, match=f"^{name}: .*{message}"):
+        read_metadata(content.encode() if isinstance(content, str) else content, name)
+
+
+def test_two_kinds_of_metadata_are_refused(tmp_path):
+    folder = write(tmp_path, {"a.glb": glb(), "metadata.csv": "file_name\na.glb", "metadata.jsonl": ""})
+    with pytest.raises(UserError, match="has 2 metadata files"):
+        mesh_jobs(folder)
+
+
+def test_what_is_damaged_or_hostile_is_named_and_nothing_else_is_lost(tmp_path):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8), (0, 200, 0)).save(picture, "PNG")
+    files = {
+        "good.glb": glb(),
+        "truncated.glb": glb()[:-300],
+        "empty.glb": b"",
+        "bomb.obj": OBJ,
+        "skin.mtl": "newmtl skin\nKd 0 0 1\nmap_Kd bomb.png\n",
+        "bomb.png": swollen(picture.getvalue()),
+        "inner bomb.glb": swollen(glb(Image.new("RGB", (8, 8)))),
+        "missing/texture.obj": OBJ,
+        "missing/skin.mtl": "newmtl skin\nKd 0 0 1\nmap_Kd gone.png\n",
+        "no faces.obj": "v 0 0 0\nv 1 0 0\nv 0 1 0\n",
+        "tiny.obj": "v 0 0 0\nv 1e-170 0 0\nv 0 1e-170 0\nf 1 2 3\n",
+        "0001.glb": glb(),
+        "last.glb": glb(),
+    }
+    report, data = prepare(write(tmp_path / "in", files), tmp_path)
+    assert data["id"][:] == ["bomb", "good", "inner bomb", "last", "missing/texture"]
+    assert [item["id"] for item in report["skipped"]] == ["0001", "empty", "no faces", "tiny", "truncated"]
+    reasons = {item["id"]: item["why"] for item in report["skipped"]}
+    assert reasons["no faces"].startswith("no faces.obj: 0 faces") and "no text" in reasons["0001"]
+    assert reasons["truncated"].startswith("truncated.glb: cannot be read as 'glb'")
+    warnings = {item["id"]: item["why"] for item in report["warnings"]}
+    assert warnings.pop("bomb") == "file not readable: bomb.png"
+    assert warnings.pop("missing/texture") == "file not found: gone.png"
+    assert warnings.pop("inner bomb").startswith("texture cannot be read: image 0 inside the file (Image size")
+    assert warnings == {}
+    colors = dict(zip(data["id"], (np.array(row["colors"])[0].tolist() for row in data), strict=True))
+    assert colors["bomb"] == colors["missing/texture"] == [0, 0, 255]
+
+
+def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
+    (tmp_path / "secret.glb").write_bytes(glb())
+    (tmp_path / "skin.mtl").write_text("newmtl skin\nKd 1 0 0\n")
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("chairs/red.glb", glb())
+        file.writestr("chairs/cut.obj", OBJ.replace("skin.mtl", "../../skin.mtl"))
+        file.writestr("chairs/ok.obj", OBJ.replace("skin.mtl", "../materials/skin.mtl"))
+        file.writestr("materials/skin.mtl", "newmtl skin\nKd 0 0 1\n")
+        for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\secret.glb"):
+            file.writestr(name, glb())
+        file.writestr("__MACOSX/._red.glb", b"")
+    before = sorted(tmp_path.rglob("*"))
+    report, data = prepare(archive, tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if "out" not in path.parts) == before
+    assert data["id"][:] == ["chairs/cut", "chairs/ok", "chairs/red"]
+    assert [np.array(row["colors"])[0].tolist() for row in data] == [[102] * 3, [0, 0, 255], [255, 0, 0]]
+    assert len(report["skipped"]) == 4
+    assert all(item["why"].endswith("leads out of in.zip, so it is not read.") for item in report["skipped"])
+    (warning,) = report["warnings"]
+    assert warning["why"] == "file may not be read: ../../skin.mtl; only what lies in in.zip is"
+
+
+def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("mrd_hf.data.sources.meshes.mesh_files.MAX_FILE_BYTES", 10_000)
+    archive = tmp_path / "in.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("bomb.stl", b"\0" * 1_000_000)
+        file.writestr("good.glb", glb())
+        file.writestr("hurt.obj", OBJ * 20)
+    data = bytearray(archive.read_bytes())
+    data[data.index(b"hurt.obj") + 20] ^= 255
+    archive.write_bytes(data)
+    report, prepared = prepare(archive, tmp_path)
+    assert prepared["id"][:] == ["good"]
+    bomb, hurt = report["skipped"]
+    assert bomb["why"] == "bomb.stl: unpacks to 1,000,000 bytes; at most 10,000 are read."
+    assert hurt["why"].startswith("hurt.obj: damaged or not readable")
+
+
+@given(st.text("./\\a:C", max_size=12))
+def test_paths_that_lead_out_are_told(name):
+    depth = 0
+    parts = name.replace("\\", "/").split("/")
+    escapes = name.replace("\\", "/").startswith("/")
+    for part in parts:
+        depth += {"": 0, ".": 0, "..": -1}.get(part, 1)
+        escapes |= depth < 0
+    # Going out and back in again is out; a drive letter is, too, but "a/../C:" only after it is resolved.
+    if escapes or (len(name) > 1 and name[0].isalpha() and name[1] == ":" and ".." not in name):
+        assert leads_out(name)
+    elif ":" not in name:
+        assert not leads_out(name)
+
+
+def test_metadata_cannot_name_files_outside(tmp_path):
+    (tmp_path / "secret.glb").write_bytes(glb())
+    rows = f"file_name\n../secret.glb\n{tmp_path}/secret.glb\na.glb\nnotes.txt\n"
+    folder = write(tmp_path / "in", {"a.glb": glb(), "notes.txt": "", "metadata.csv": rows})
+    report, data = prepare(folder, tmp_path)
+    assert data["id"][:] == ["a"]
+    assert [item["why"].partition(": ")[2][:12] for item in report["skipped"]] == ["leads out of"] * 2 + [
+        "expected a m"
+    ]
+
+
+@pytest.mark.skipif("Mesh" not in dir(datasets), reason="these datasets have no Mesh feature")
+def test_parquet_files_with_meshes(tmp_path):
+    features = Features(
+        {"mesh": datasets.Mesh(), "caption": Value("string"), "label": datasets.ClassLabel(names=["cube"])}
+    )
+    rows = [
+        {"mesh": {"bytes": glb(), "path": f"{name}.glb"}, "caption": caption, "label": 0}
+        for name, caption in (("mesh", "first"), ("mesh", "second"), ("Red_Crate", None))
+    ]
+    rows.append({"mesh": {"bytes": None, "path": "elsewhere.glb"}, "caption": None, "label": None})
+    folder = tmp_path / "in"
+    folder.mkdir()
+    Dataset.from_list(rows, features=features).to_parquet(str(folder / "train.parquet"), batch_size=2)
+    Dataset.from_dict({"x": [1]}).to_parquet(str(folder / "other.parquet"))
+    report, data = prepare(folder, tmp_path)
+    assert data["id"][:] == ["train.parquet/000000", "train.parquet/000001", "Red_Crate"]
+    assert [row["texts"][0]["text"] for row in data] == ["first", "second", "red crate"]
+    assert data["category"][:] == ["cube"] * 3
+    (skipped,) = report["skipped"]
+    assert skipped == {
+        "id": "elsewhere",
+        "why": "elsewhere.glb: row 4 of train.parquet has no mesh inside; embed the files before writing it.",
+    }
+
+
+@pytest.mark.skipif(rendering.EmbreeScene is None, reason="needs embreex")
+def test_pictures_are_drawn_alike_by_any_number_of_workers(tmp_path):
+    folder = write(tmp_path / "in", {f"{name}.glb": glb() for name in "abc"})
+    settings = RenderSettings(num_views=2, resolution=32)
+    reports = [
+        prepare_mesh_folder(folder, tmp_path / f"out{n}", num_points=32, rendering=settings, num_workers=n)
+        for n in (1, 2)
+    ]
+    assert reports[0] == reports[1] and reports[0]["settings"]["rendering"]["num_views"] == 2
+    one, two = (load_dataset(str(tmp_path / f"out{n}"), split="train").data.table for n in (1, 2))
+    assert one == two
+    row = load_dataset(str(tmp_path / "out1"), split="train")[0]
+    assert [image.size for image in row["images"]] == [(32, 32)] * 2
+    assert np.array(row["images"][0])[16, 16, 0] > 100 > np.array(row["images"][0])[16, 16, 1]
+
+
+def test_pictures_without_embreex_fail_before_any_work(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "EmbreeScene", None)
+    folder = write(tmp_path / "in", {"a.glb": glb()})
+    with pytest.raises(UserError, match="mrd-hf\\[render\\]"):
+        prepare_mesh_folder(folder, tmp_path / "out", rendering=RenderSettings())
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("x")])
+def test_no_meshes_is_one_message(tmp_path, make):
+    make(tmp_path / "in")
+    with pytest.raises(UserError, match="no such folder|no mesh in it"):
+        mesh_jobs(tmp_path / "in")
+    (tmp_path / "in.zip").write_text("no zip")
+    with pytest.raises(UserError, match="not a zip file"):
+        MeshFiles(tmp_path / "in.zip")
+
+
+SCRIPT = SCRIPTS / "prepare_dataset.py"
+
+
+def run_script(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", [str(SCRIPT), "meshes", *map(str, arguments)])
+    runpy.run_path(str(SCRIPT), run_name="__main__")
+
+
+@pytest.mark.skipif(rendering.EmbreeScene is None, reason="needs embreex")
+def test_the_command_draws_as_it_is_told(tmp_path, monkeypatch, capsys):
+    folder, out = write(tmp_path / "in", {"Red_Box.glb": glb(), "bad.glb": b""}), tmp_path / "out"
+    options = "--num_views 3 --resolution 40 --elevation -20 45 --background #0000ff --ambient 1 --num_points 16"
+    run_script(monkeypatch, folder, "--out", out, *options.split(), "--num_workers", 1)
+    printed = capsys.readouterr().out
+    assert "1 shapes prepared, 1 skipped" in printed and "skipped: bad: bad.glb: cannot be read" in printed
+    (row,) = load_dataset(str(out), split="train")
+    assert [image.size for image in row["images"]] == [(40, 40)] * 3
+    corner, middle = (np.array(row["images"][0])[place, place].astype(int) for place in (0, 20))
+    assert np.abs(corner - [0, 0, 255]).max() < 8 and np.abs(middle - [255, 0, 0]).max() < 8
+    rendered = json.loads((out / "report.json").read_text())["settings"]["rendering"]
+    assert rendered["elevations"] == [-20, 45]
+
+
+def test_the_command_without_pictures_needs_no_embreex(tmp_path, monkeypatch):
+    monkeypatch.setattr(rendering, "EmbreeScene", None)
+    folder = write(tmp_path / "in", {"b.glb": glb(), "captions.csv": "file_name,caption\nb.glb,a block\n"})
+    options = ["--no_images", "--num_points", 16, "--num_workers", 1, "--metadata", folder / "captions.csv"]
+    run_script(monkeypatch, folder, "--out", tmp_path / "out", *options)
+    (row,) = load_dataset(str(tmp_path / "out"), split="train")
+    assert row["images"] == [] and row["texts"] == [{"text": "a block", "source": "caption"}]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--background", "whyte"], "argument --background: invalid"),
+        (["--up_axis", "x"], "argument --up_axis"),
+        (["--num_views", "0"], "error: num_views is 0"),
+        (["--metadata", "gone.csv", "--no_images"], "error: gone.csv: no such file"),
+    ],
+)
+def test_the_command_names_what_is_wrong(tmp_path, monkeypatch, capsys, options, message):
+    write(tmp_path, {"a.glb": glb()})
+    with pytest.raises(SystemExit) as ended:
+        run_script(monkeypatch, tmp_path, "--out", tmp_path / "out", *options)
+    assert ended.value.code == 2 and message in capsys.readouterr().err

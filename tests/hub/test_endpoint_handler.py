@@ -1,0 +1,553 @@
+"""handler.py as an Inference Endpoint runs it: what it answers, what it refuses, and that it outlives its callers."""
+
+import base64
+import importlib.util
+import io
+import json
+import os
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import torch
+import trimesh
+from PIL import Image
+from support.false_claims import huge_png, npy_header
+from support.tiny_encoders import tiny_encoder
+from support.tiny_gltf import as_glb, data_uri, gltf, textured_gltf
+from support.tiny_meshes import QUARTERS, glb
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
+
+from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.errors import UserError
+from mrd_hf.hub.endpoint import shape_reading
+from mrd_hf.hub.endpoint.shape_reading import Refused, check_url, is_public
+from mrd_hf.hub.endpoint.writing import write_handler
+
+
+LABELS = ["chair", "mug", "a lamp"]
+SECRET = "the-servers-secret"
+
+
+def encoder():
+    """With weights so wide that embeddings of different shapes differ."""
+    return tiny_encoder("openshape", projection_dim=CLIP_WIDTH, initializer_range=0.3)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A checkpoint with its handler, and the text tower beside it."""
+    folder = tmp_path_factory.mktemp("endpoint") / "repository"
+    encoder().save_pretrained(folder)
+    PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
+    write_handler(folder)
+    save_tiny_clip(folder.parent / "clip")
+    (folder.parent / "secret.mtl").write_text(f"newmtl a\nmap_Kd {SECRET}.png\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def module(folder):
+    """As the toolkit imports it: by its file, under a name that nothing else can import."""
+    spec = importlib.util.spec_from_file_location("handler.EndpointHandler", folder / "handler.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def handler(folder, module):
+    settings = {"MRD_TEXT_TOWER": str(folder.parent / "clip"), "MRD_MAX_BYTES": "2000000", "MRD_TIMEOUT": "10"}
+    settings["MRD_MAX_MEMORY"] = str(400 * 2**20)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in settings.items():
+            patch.setenv(name, value)
+        handler = module.EndpointHandler(str(folder))
+    yield handler
+    handler.reader.close()
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def difference(embed, expected) -> float:
+    return float(np.linalg.norm(embed - expected) / np.linalg.norm(expected))
+
+
+def embedding(handler, inputs, **parameters) -> np.ndarray:
+    return np.array(handler({"inputs": inputs, "parameters": parameters})["embedding"])
+
+
+def test_scores_are_the_softmax_of_cosines_with_the_labels(handler, folder, tmp_path):
+    """Against the model, the extractor and the teacher, used by hand."""
+    from mrd_hf.teacher import Teacher
+
+    teacher = Teacher.from_pretrained(folder.parent / "clip")
+    (tmp_path / "box.glb").write_bytes(glb(Image.fromarray(QUARTERS)))
+    extractor = PointCloudFeatureExtractor.from_pretrained(folder)
+    with torch.no_grad():
+        embed = encoder().get_point_features(**extractor(str(tmp_path / "box.glb")))
+    texts = teacher.embed_texts([f"a picture of {label}." for label in LABELS])
+    scores = (100 * torch.nn.functional.cosine_similarity(embed, texts)).softmax(dim=0)
+    answer = handler(
+        {
+            "inputs": encoded((tmp_path / "box.glb").read_bytes()),
+            "parameters": {"candidate_labels": LABELS, "hypothesis_template": "a picture of {}."},
+        }
+    )
+    assert [row["score"] for row in answer] == sorted((row["score"] for row in answer), reverse=True)
+    assert {row["label"]: row["score"] for row in answer} == pytest.approx(
+        dict(zip(LABELS, scores.tolist(), strict=True)), abs=1e-4
+    )
+    assert difference(embedding(handler, (tmp_path / "box.glb").read_bytes()), embed[0].numpy()) < 1e-5
+    assert difference(embedding(handler, glb()), embed[0].numpy()) > 0.01  # without its picture
+    json.dumps(answer)
+
+
+def test_the_same_shape_in_every_form(handler):
+    points = np.random.default_rng(0).standard_normal((64, 3)).round(3)
+    colors = np.random.default_rng(1).integers(0, 256, (64, 3))
+    ply = trimesh.PointCloud(points, colors=np.c_[colors, np.full(64, 255)].astype(np.uint8)).export(file_type="ply")
+    npz = io.BytesIO()
+    np.savez(npz, points=points, colors=colors)
+    whole = np.c_[points, colors / 255]
+    npy = io.BytesIO()
+    np.save(npy, whole)
+    xyz = "\n".join(" ".join(map(str, [*p, *c])) for p, c in zip(points, colors, strict=True)).encode()
+    expected = embedding(handler, {"points": points.tolist(), "colors": colors.tolist()})
+    forms = [
+        whole.tolist(),
+        {"points": points.tolist(), "colors": (colors / 255).tolist()},
+        {"file": encoded(ply), "format": "ply"},
+        {"file": encoded(npz.getvalue()), "format": ".NPZ"},
+        {"file": ply},
+        ply,
+        bytearray(ply),
+        memoryview(npy.getvalue()),
+        encoded(ply),
+        "data:application/octet-stream;base64," + encoded(ply),
+        "\n".join(encoded(ply)[i : i + 76] for i in range(0, len(encoded(ply)), 76)),
+        {"file": encoded(xyz), "format": "xyz"},
+    ]
+    assert difference(embedding(handler, points.tolist()), expected) > 0.01  # without its colors
+    for form in forms:
+        assert difference(embedding(handler, form), expected) < 1e-4
+    assert difference(embedding(handler, xyz, format="xyz"), expected) < 1e-4
+    unit = embedding(handler, forms[0], normalize=True)
+    assert difference(unit, expected / np.linalg.norm(expected)) < 1e-4
+    assert difference(embedding(handler, forms[0], up_axis="z"), expected) > 0.01
+
+
+def test_class_embeddings_and_top_k(handler):
+    points = np.random.default_rng(0).standard_normal((64, 3)).tolist()
+    embeds = [embedding(handler, points).tolist(), (-embedding(handler, points)).tolist()]
+    parameters = {"candidate_labels": ["opposite", "same"], "class_embeds": embeds[::-1], "top_k": 1}
+    [row] = handler({"inputs": points, "parameters": parameters})
+    assert row["label"] == "same" and row["score"] == pytest.approx(1)
+    assert len(handler({"inputs": points, "parameters": {"candidate_labels": "chair, mug"}})) == 2
+    odd = ["椅子", "🪑", "а" * 200, "ch\u0000air", "{}", "\u202erights", "é" * 100]
+    assert {row["label"] for row in handler({"inputs": points, "parameters": {"candidate_labels": odd}})} == set(odd)
+
+
+CUBE = [[float(i & 1), float(i >> 1 & 1), float(i >> 2)] for i in range(8)]
+
+
+@pytest.mark.parametrize(
+    ("data", "message", "status"),
+    [
+        (None, "expected an object", 400),
+        ({}, "inputs must be", 400),
+        ({"inputs": 3}, "inputs must be", 400),
+        ({"inputs": {}}, "one of file, points and url", 400),
+        ({"inputs": {"file": "", "points": CUBE}}, "one of file, points and url", 400),
+        ({"inputs": "not base64!"}, "not valid base64", 400),
+        ({"inputs": "QUJD=QUJD"}, "not valid base64", 400),
+        ({"inputs": "éééé"}, "not valid base64", 400),
+        ({"inputs": ""}, "the file is empty", 400),
+        ({"inputs": encoded(b"what is this")}, "format is missing", 400),
+        ({"inputs": {"file": "QUJD", "format": "exe"}}, "the format 'exe' is not known", 400),
+        ({"inputs": {"file": "QUJD", "format": "../../x"}}, "format must be", 400),
+        ({"inputs": {"file": "QUJD", "format": 3}}, "format is missing", 400),
+        ({"inputs": {"file": "QUJD", "format": "zip"}}, "the format 'zip' is not known", 400),
+        ({"inputs": {"file": 3}}, "file must be a string of base64", 400),
+        ({"inputs": "A" * 3_000_000}, "more than 2,000,000 bytes", 413),
+        ({"inputs": bytes(2_000_001)}, "2,000,001 bytes; at most 2,000,000", 413),
+        ({"inputs": []}, "points must be a list", 400),
+        ({"inputs": [[]]}, "rows of 3 or 6", 400),
+        ({"inputs": [[1, 2]]}, "rows of 3 or 6", 400),
+        ({"inputs": [[1, 2, 3], [1, 2]]}, "rows of 3 or 6", 400),
+        ({"inputs": [[1, 2, "3"]]}, "must be numbers", 400),
+        ({"inputs": [[1, 2, None]]}, "must be numbers", 400),
+        ({"inputs": [[1, 2, [3]]]}, "must be numbers", 400),
+        ({"inputs": [[1, 2, True]]}, "must be numbers", 400),
+        ({"inputs": [[1.0, 2, float("nan")]]}, "not finite", 400),
+        ({"inputs": [[1.0, 2, float("inf")]]}, "not finite", 400),
+        ({"inputs": [[1, 2, 10**400]]}, "too large", 400),
+        ({"inputs": [[1.5, 2, 10**400]]}, "too large", 400),
+        ({"inputs": [[0, 0, 1e300], [0, 0, 1]]}, "not finite", 400),
+        ({"inputs": [[0, 0, 1]] * 1_000_001}, "at most 1,000,000", 413),
+        ({"inputs": {"points": CUBE, "colors": CUBE[:2]}}, "colors", 400),
+        ({"inputs": {"points": CUBE, "colors": [[0.5, 0.5, 2]] * 8}}, "must be integers in 0..255 or floats", 400),
+        ({"inputs": CUBE, "parameters": []}, "parameters must be an object", 400),
+        ({"inputs": CUBE, "parameters": {"labels": ["a"]}}, "no parameter 'labels'", 400),
+        ({"inputs": CUBE, "parameters": {"timeout": 1}}, "no parameter 'timeout'", 400),
+        ({"inputs": CUBE, "parameters": {"up_axis": "x"}}, "up_axis must be", 400),
+        ({"inputs": CUBE, "parameters": {"top_k": 1}}, "top_k is for candidate_labels", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": []}}, "with at least one", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a", 3]}}, "strings that are not blank", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a", " "]}}, "strings that are not blank", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"] * 10_000}}, "10,000 candidate_labels", 413),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a" * 201]}}, "201 characters", 413),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["\ud800"]}}, "valid Unicode", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "top_k": 0}}, "top_k must be", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "top_k": "1"}}, "top_k must be", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "hypothesis_template": "x"}}, "has no {}", 400),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "hypothesis_template": 3}}, "strings", 400),
+        (
+            {"inputs": CUBE, "parameters": {"candidate_labels": ["a"] * 900, "hypothesis_template": ["{}"] * 900}},
+            "labels times templates",
+            413,
+        ),
+        ({"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "class_embeds": [[1.0]]}}, "class_embeds", 400),
+        (
+            {"inputs": CUBE, "parameters": {"candidate_labels": ["a", "b"], "class_embeds": [[1.0] * CLIP_WIDTH]}},
+            "one row for each",
+            400,
+        ),
+        (
+            {"inputs": CUBE, "parameters": {"candidate_labels": ["a"], "class_embeds": [[0] * CLIP_WIDTH]}},
+            "is zero",
+            400,
+        ),
+        ({"inputs": {"url": "https://example.org/a.glb"}}, "fetches no URLs", 403),
+        ({"inputs": "https://example.org/a.glb"}, "fetches no URLs", 403),
+        ({"inputs": "file:///etc/passwd"}, "fetches no URLs", 403),
+        ({"inputs": "/etc/passwd"}, "not valid base64", 400),
+        ({"inputs": "/etc/hosts+"}, "not valid base64|format is missing", 400),
+    ],
+)
+def test_what_is_wrong_is_said(handler, module, data, message, status):
+    with pytest.raises(module.RequestError, match=message) as error:
+        handler(data)
+    assert error.value.status == status
+    assert isinstance(error.value, ValueError)  # any exception's text is what an endpoint answers, as status 400
+
+
+def zip_bomb() -> bytes:
+    """Unpacks to a gigabyte."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("points.npy", "w") as file:
+        file.write(npy_header((2**27 // 3, 3), "<f8"))
+        for _ in range(64):
+            file.write(bytes(2**24))
+    return buffer.getvalue()
+
+
+HUGE = 10**9
+HOSTILE = {
+    "glb: a header of 1 GB": ("glb", struct.pack("<4sIIII", b"glTF", 2, 2**30, 2**30, 0x4E4F534A) + b"{}"),
+    "glb: a billion zeros": ("glb", as_glb(gltf(accessors=[{"componentType": 5126, "count": HUGE, "type": "VEC3"}]))),
+    "gltf: a buffer of 1 GB": ("gltf", gltf(bufferViews=[{"buffer": 0, "byteLength": HUGE}])),
+    "gltf: a billion points": (
+        "gltf",
+        gltf(accessors=[{"bufferView": 0, "componentType": 5126, "count": HUGE, "type": "VEC3"}]),
+    ),
+    "gltf: nodes in a circle": ("gltf", gltf(nodes=[{"mesh": 0, "children": [0]}])),
+    "gltf: 5,000 nodes deep": ("gltf", gltf(nodes=[{"children": [i + 1]} for i in range(5000)] + [{"mesh": 0}])),
+    "gltf: nodes that double": (
+        "gltf",
+        gltf(nodes=[{"children": [i + 1, i + 1]} for i in range(60)] + [{"mesh": 0}]),
+    ),
+    "gltf: 100,000 brackets": ("gltf", b"[" * 100_000),
+    "gltf: 100,000 brackets inside": ("gltf", b'{"asset":' + b"[" * 100_000),
+    "gltf: no object": ("gltf", b"3"),
+    "ply: a billion vertices": (
+        "ply",
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 1000000000\nproperty float x\nproperty float y\n"
+        b"property float z\nend_header\n" + bytes(36),
+    ),
+    "ply: a billion vertices in words": (
+        "ply",
+        b"ply\nformat ascii 1.0\nelement vertex 1000000000\nproperty float x\nproperty float y\nproperty float z\n"
+        b"end_header\n0 0 0\n",
+    ),
+    "ply: a list of a billion": (
+        "ply",
+        b"ply\nformat binary_little_endian 1.0\nelement vertex 1\nproperty float x\nproperty float y\n"
+        b"property float z\nelement face 1\nproperty list uint int vertex_indices\nend_header\n"
+        + bytes(12)
+        + struct.pack("<I", HUGE),
+    ),
+    "stl: a billion faces": ("stl", bytes(80) + struct.pack("<I", HUGE) + bytes(50)),
+    "off: a billion vertices": ("off", b"OFF\n1000000000 1 0\n0 0 0\n"),
+    "npy: a billion points": ("npy", npy_header((HUGE, 3), "<f8")),
+    "npy: a pickle": (
+        "npy",
+        b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 18,
+    ),
+    "npz: a bomb": ("npz", zip_bomb()),
+    "npz: no archive": ("npz", b"PK\x03\x04 nothing"),
+    "pcd: a billion points": (
+        "pcd",
+        b"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 1000000000\nHEIGHT 1\n"
+        b"POINTS 1000000000\nDATA binary_compressed\n" + struct.pack("<II", 8, HUGE) + bytes(8),
+    ),
+    "ply: NaN points": (
+        "ply",
+        b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+        b"nan 0 0\n",
+    ),
+    "xyz: NaN points": ("xyz", b"0 0 1\nnan 0 0\n"),
+    "obj: a face of what is not there": ("obj", b"v 0 0 0\nv 1 0 0\nf 1 2 900\n"),
+    "obj: empty": ("obj", b"\n"),
+}
+# What is odd, and harmless: a node has one mesh however often it is named; and one point is there to be read.
+ANSWERED = {"gltf: nodes that double", "ply: a billion vertices in words"}
+# What may lie outside the upload: beside it, above it, on the server, on the web.
+OUTSIDE = ("secret.bin", "../secret.mtl", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1:9/x", "C:\\x.png")
+for name in OUTSIDE:
+    HOSTILE[f"gltf: a buffer at {name}"] = ("gltf", gltf(buffers=[{"byteLength": 36, "uri": name}]))
+    HOSTILE[f"glb: a picture at {name}"] = ("glb", as_glb(gltf(images=[{"uri": name}], textures=[{"source": 0}])))
+    HOSTILE[f"obj: materials at {name}"] = ("obj", f"mtllib {name}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".encode())
+    textured = trimesh.creation.box()
+    textured.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)))
+    ply = textured.export(file_type="ply", encoding="ascii", vertex_normal=False)
+    HOSTILE[f"ply: a texture at {name}"] = (
+        "ply",
+        ply.replace(b"\ncomment", f"\ncomment TextureFile {name}\ncomment".encode(), 1),
+    )
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_files_cost_little_and_the_handler_goes_on(handler, module, name):
+    file_format, data = HOSTILE[name]
+    started = time.monotonic()
+    if name in ANSWERED:
+        assert len(embedding(handler, {"file": encoded(data), "format": file_format})) == CLIP_WIDTH
+    else:
+        with pytest.raises(module.RequestError) as error:
+            handler({"inputs": {"file": encoded(data), "format": file_format}})
+        assert error.value.status in (400, 413)
+        assert not any(word in str(error.value) for word in ("Traceback", SECRET, "/shape-"))
+    assert time.monotonic() - started < 30
+    assert len(embedding(handler, glb())) == CLIP_WIDTH
+
+
+def test_a_picture_too_large_to_decode_is_left_out(handler):
+    """Its colours are lost, and its shape is not."""
+    bomb = textured_gltf(data_uri(huge_png(), "image/png"))
+    assert len(embedding(handler, {"file": encoded(bomb), "format": "gltf"})) == CLIP_WIDTH
+
+
+def test_memory_is_bounded_whatever_a_file_asks_for(handler, module):
+    data = struct.pack("<I", 10_000_000)
+    with pytest.raises(module.RequestError):
+        handler({"inputs": {"file": encoded(bytes(80) + data), "format": "stl"}})
+    for name in ("ply: a billion vertices", "npy: a billion points", "pcd: a billion points"):
+        with pytest.raises(module.RequestError):
+            handler({"inputs": {"file": encoded(HOSTILE[name][1]), "format": HOSTILE[name][0]}})
+    embedding(handler, glb())
+    assert psutil.Process(handler.reader.process.pid).memory_info().rss < 2**30
+
+
+@pytest.mark.parametrize(("memory", "is_read"), [(0, False), (2**30, True)])
+def test_a_file_takes_no_more_memory_than_it_may(folder, module, memory, is_read):
+    """A picture of 25 million pixels in a tenth of a megabyte, whose decoding takes 200."""
+    picture = io.BytesIO()
+    Image.new("RGB", (5000, 5000), (9, 8, 7)).save(picture, "PNG")
+    data = textured_gltf(data_uri(picture.getvalue(), "image/png"))
+    reader = module.ShapeReader(folder, 60, memory)
+    if is_read:
+        points, colors = reader.read(data, "gltf", 32)
+        assert points.shape == (32, 3) and colors.tolist() == [[9, 8, 7]] * 32
+    else:
+        with pytest.raises(module.RequestError, match="takes too much memory") as error:
+            reader.read(data, "gltf", 32)
+        assert error.value.status == 413
+        assert reader.read(glb(), "glb", 32)[0].shape == (32, 3)
+    reader.close()
+
+
+def test_one_that_takes_too_long_is_stopped_and_the_next_is_answered(handler, module, monkeypatch):
+    embedding(handler, glb())
+    monkeypatch.setattr(handler.reader, "timeout", 1.0)
+    process = psutil.Process(handler.reader.process.pid)
+    process.suspend()  # what stands for a file that never ends
+    started = time.monotonic()
+    with pytest.raises(module.RequestError, match="could not be read within 1 s") as error:
+        handler({"inputs": glb()})
+    assert error.value.status == 408 and time.monotonic() - started < 5
+    assert not process.is_running()
+    monkeypatch.setattr(handler.reader, "timeout", 20.0)
+    assert len(embedding(handler, glb())) == CLIP_WIDTH
+    handler.reader.process.kill()  # as the kernel does when memory runs out
+    handler.reader.process.wait()
+    assert len(embedding(handler, glb())) == CLIP_WIDTH
+
+
+def test_a_failure_of_its_own_tells_nothing_of_the_server(handler, module, monkeypatch):
+    def fail(*arguments):
+        raise RuntimeError("/secret/path is broken")
+
+    monkeypatch.setattr(handler.reader, "read", fail)
+    with pytest.raises(module.RequestError, match="^the request failed; the endpoint's log") as error:
+        handler({"inputs": glb()})
+    assert error.value.status == 500
+
+
+def test_the_reader_knows_nothing_of_the_endpoints_secrets(folder, module, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", SECRET)
+    reader = module.ShapeReader(folder, 20, 2**29)
+    assert SECRET not in psutil.Process(reader.process.pid).environ().values()
+    reader.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("http://models.example/a.glb", "only https"),
+        ("ftp://models.example/a.glb", "only https"),
+        ("file:///etc/passwd", "only https"),
+        ("https://alice:secret@models.example/a.glb", "only https"),
+        ("https://models.example:8443/a.glb", "only https"),
+        ("https://models.example:99999/a.glb", "cannot be read"),
+        ("https://evil.example/a.glb", "nothing is fetched from evil.example"),
+        ("https://models.example.evil.example/a.glb", "nothing is fetched"),
+        ("https://127.0.0.1/a.glb", "nothing is fetched"),
+        ("https://models.example@evil.example/a.glb", "only https"),
+        ("https://evil.example#@models.example/a.glb", "nothing is fetched"),
+        ("https://models.example/a.glb\r\nX: y", "blanks, line breaks"),
+        ("https://models.example/ä.glb", "letters that must be quoted"),
+    ],
+)
+def test_only_named_hosts_are_asked(url, message):
+    with pytest.raises(Refused, match=message):
+        check_url(url, ["models.example"])
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("127.0.0.1", "10.1.2.3", "192.168.0.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0"),
+        *("224.0.0.1", "::1", "::", "fe80::1", "fe80::1%eth0", "fc00::1", "ff02::1", "::ffff:127.0.0.1"),
+        *("64:ff9b::7f00:1", "2002:7f00:1::", "2001::1", "255.255.255.255", "192.0.0.1"),
+    ],
+)
+def test_addresses_that_are_not_public(address):
+    assert not is_public(address)
+
+
+def test_addresses_that_are_public():
+    assert is_public("93.184.216.34") and is_public("2606:2800:220:1:248:1893:25c8:1946")
+
+
+class FakeConnection:
+    """In the place of an https connection: answers from a table."""
+
+    pages: dict[str, tuple[int, dict[str, str], bytes]] = {}
+    asked: list[str] = []
+
+    def __init__(self, host, port, timeout):
+        self.host = host
+
+    def request(self, method, path, headers):
+        self.asked.append(f"https://{self.host}{path}")
+        self.status, self.headers, self.content = self.pages[self.asked[-1]]
+
+    def getresponse(self):
+        return self
+
+    def read(self, count):
+        return self.content[:count]
+
+    def close(self):
+        pass
+
+
+def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
+    monkeypatch.setattr(shape_reading, "CheckedConnection", FakeConnection)
+    monkeypatch.setattr(FakeConnection, "asked", [])
+    pages = {
+        "https://a.example/x.glb?v=1": (302, {"Location": "https://b.example/y.ply"}, b""),
+        "https://b.example/y.ply": (200, {}, b"content"),
+        "https://a.example/out.glb": (302, {"Location": "https://evil.example/y.ply"}, b""),
+        "https://a.example/plain.glb": (302, {"Location": "http://a.example/y.ply"}, b""),
+        "https://a.example/file.glb": (307, {"Location": "file:///etc/passwd"}, b""),
+        "https://a.example/loop.glb": (301, {"Location": "/loop.glb"}, b""),
+        "https://a.example/big.glb": (200, {}, bytes(100)),
+        "https://a.example/gone.glb": (404, {}, b""),
+    }
+    monkeypatch.setattr(FakeConnection, "pages", pages)
+    hosts = ["a.example", "b.example"]
+    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path) == "ply"
+    assert (tmp_path / "shape.ply").read_bytes() == b"content"
+    for name, message in {
+        "out.glb": "nothing is fetched from evil.example",
+        "plain.glb": "only https",
+        "file.glb": "only https",
+        "loop.glb": "redirects too often",
+        "big.glb": "more than 99 bytes",
+        "gone.glb": "answers 404",
+        "page.html": "must end in the file's name",
+    }.items():
+        with pytest.raises(Refused, match=message):
+            shape_reading.fetch(f"https://a.example/{name}", hosts, 99, tmp_path)
+    assert not any("evil" in url or url.startswith("http:") for url in FakeConnection.asked)
+
+
+def test_a_named_host_at_a_private_address_is_refused(handler, module, monkeypatch):
+    """Through the process, where nothing is put in the connection's place: localhost is a name, and not public."""
+    monkeypatch.setattr(handler, "hosts", ["localhost"])
+    with pytest.raises(module.RequestError, match="localhost has an address that is not public") as error:
+        handler({"inputs": {"url": "https://localhost/a.glb"}})
+    assert error.value.status == 403
+
+
+def test_a_folder_without_a_model_gets_no_handler(tmp_path):
+    with pytest.raises(UserError, match="holds no model"):
+        write_handler(tmp_path)
+
+
+# What the toolkit does with a repository's handler.py, where the package is not installed.
+TOOLKIT = """
+import importlib.util, json, sys
+
+sys.modules["mrd_hf"] = None  # importing it raises ModuleNotFoundError
+folder, file = sys.argv[1:]
+sys.path.insert(0, folder)
+spec = importlib.util.spec_from_file_location("handler.EndpointHandler", f"{folder}/handler.py")
+module = importlib.util.module_from_spec(spec)
+sys.modules["handler.EndpointHandler"] = module
+spec.loader.exec_module(module)
+handler = module.EndpointHandler(folder)
+answer = handler({"inputs": open(file, "rb").read(), "parameters": {"candidate_labels": ["chair", "mug"]}})
+assert not any(name.startswith("mrd_hf.") for name in sys.modules)
+print(json.dumps(answer))
+"""
+
+
+def test_it_runs_where_the_package_is_not_installed(handler, folder, tmp_path):
+    (tmp_path / "box.glb").write_bytes(glb())
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", TOOLKIT, folder, tmp_path / "box.glb"],
+        capture_output=True,
+        text=True,
+        env={
+            **os.environ,
+            "HF_MODULES_CACHE": str(tmp_path / "modules"),
+            "HF_HUB_OFFLINE": "1",
+            "MRD_TEXT_TOWER": str(folder.parent / "clip"),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout.splitlines()[-1])
+    expected = handler({"inputs": glb(), "parameters": {"candidate_labels": ["chair", "mug"]}})
+    assert [row["label"] for row in answer] == [row["label"] for row in expected]
+    assert [row["score"] for row in answer] == pytest.approx([row["score"] for row in expected], abs=1e-4)

