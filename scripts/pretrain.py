@@ -32,7 +32,7 @@ from mrd_hf.data.loaders.hard_negatives import (
     NEIGHBORS,
     NEIGHBORS_FILE,
     load_neighbors,
-    nearest_neighbors,
+    most_similar_rows,
     save_neighbors,
     text_vectors,
 )
@@ -151,7 +151,7 @@ def check_hard_negatives(triplets: TripletDataset | TripletShards, count: int) -
 def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: int, path: Path) -> np.ndarray:
     """Each shape's neighbours in the teacher's text space: computed once, by the main process, and kept."""
     if accelerator.is_main_process and not path.exists():
-        save_neighbors(nearest_neighbors(text_vectors(triplets), count, accelerator.device), path)
+        save_neighbors(most_similar_rows(text_vectors(triplets), count, accelerator.device), path)
     accelerator.wait_for_everyone()
     return load_neighbors(path, len(triplets), count)
 

@@ -13,7 +13,7 @@ from mrd_hf.models.point_sampling import (
     ball_query,
     farthest_point_sampling,
     gather_points,
-    nearest_neighbors,
+    knn_query,
     squared_distances,
 )
 
@@ -118,7 +118,7 @@ def test_refuses_a_start_outside_the_cloud(start):
 CALLS = {
     "farthest_point_sampling": lambda points, n: farthest_point_sampling(points, n),
     "ball_query": lambda points, n: ball_query(points, points, 1.0, n),
-    "nearest_neighbors": lambda points, n: nearest_neighbors(points, points, n),
+    "knn_query": lambda points, n: knn_query(points, points, n),
 }
 
 
@@ -183,10 +183,10 @@ def test_ball_query_equals_a_loop(kind, num_points, num_samples, radius, seed):
 
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6))
-def test_nearest_neighbors_equal_a_loop(kind, num_points, num_samples, seed):
+def test_nearest_points_equal_a_loop(kind, num_points, num_samples, seed):
     batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])
     centers = batch[:, ::3] if seed % 2 else batch[:, ::3] + np.float32(0.25)  # on the points or beside them
-    groups = nearest_neighbors(torch.from_numpy(centers), torch.from_numpy(batch), num_samples)
+    groups = knn_query(torch.from_numpy(centers), torch.from_numpy(batch), num_samples)
     for points, middles, found in zip(batch, centers, groups.tolist(), strict=True):
         assert found == [loop_nearest(c, points, num_samples) for c in middles]
 
@@ -196,7 +196,7 @@ def test_groups_are_the_same_in_blocks(blocks, num_points):
     batch = np.stack([cloud(kind, num_points, 0) for kind in KINDS])
     centers = batch[:, :7]
     balls = ball_query(torch.from_numpy(centers), torch.from_numpy(batch), 1.0, 8)
-    neighbors = nearest_neighbors(torch.from_numpy(centers), torch.from_numpy(batch), 8)
+    neighbors = knn_query(torch.from_numpy(centers), torch.from_numpy(batch), 8)
     for points, middles, ball, near in zip(batch, centers, balls.tolist(), neighbors.tolist(), strict=True):
         assert ball == [loop_ball(c, points, 1.0, 8) for c in middles]
         assert near == [loop_nearest(c, points, 8) for c in middles]
@@ -213,10 +213,10 @@ def test_blocks_are_as_large_as_memory_allows(monkeypatch, shape):
     assert max(pairs) > min(64 // 2, sum(pairs) - 1)
 
 
-def test_nearest_neighbors_of_many_equal_points_are_the_first():
+def test_nearest_points_of_many_equal_points_are_the_first():
     points = torch.zeros(1, 5000, 3)
     points[0, 2000] = 1.0
-    found = nearest_neighbors(points[:, [0, 2000]], points, 4)
+    found = knn_query(points[:, [0, 2000]], points, 4)
     assert found.tolist() == [[[0, 1, 2, 3], [2000, 0, 1, 2]]]
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from ..errors import UserError
-from .report import Statistic, align, read_report
+from .report import Statistic, in_columns, read_report
 from .scores.bootstrap import PairedDifference, paired_difference, paired_median_difference
 
 
@@ -103,7 +103,7 @@ def format_comparison(comparisons: list[Comparison]) -> str:
                 f"{paired.p_value:.3f}",
             )
         )
-    return align([header, *body])
+    return in_columns([header, *body])
 
 
 def _numbers(table: pa.Table, key: str) -> np.ndarray:

@@ -183,10 +183,10 @@ def format_table(metrics: Sequence[dict[str, Any]]) -> str:
         )
         for metric in metrics
     ]
-    return align([header, *body])
+    return in_columns([header, *body])
 
 
-def align(lines: Sequence[Sequence[str]]) -> str:
+def in_columns(lines: Sequence[Sequence[str]]) -> str:
     """Lines of cells under a header as a table: the first column to the left, the others to the right."""
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
     rule = ["-" * width for width in widths]

@@ -24,7 +24,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_point_bert import PointBertConfig
 from .patch_embedding import MiniPointNet, PointNet, PositionEmbedding, drop_patches
-from .point_sampling import ball_query, farthest_point_sampling, gather_points, nearest_neighbors
+from .point_sampling import ball_query, farthest_point_sampling, gather_points, knn_query
 
 
 POINT_CHANNELS = 6  # xyz, rgb
@@ -84,7 +84,7 @@ class PointBertEmbeddings(nn.Module):
         if config.grouping == "ball":
             index = ball_query(centers, xyz, config.patch_radius, config.patch_size)
         else:
-            index = nearest_neighbors(centers, xyz, config.patch_size)
+            index = knn_query(centers, xyz, config.patch_size)
         members = gather_points(point_values, index)
         channels = [members[..., :3] - centers[:, :, None]]
         if config.patch_positions:

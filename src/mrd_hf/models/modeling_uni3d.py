@@ -25,7 +25,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_uni3d import Uni3DConfig
 from .modeling_point_bert import PointBertDropPath, eager_attention_forward, in_dtype_of
 from .patch_embedding import MiniPointNet, PositionEmbedding, drop_patches
-from .point_sampling import farthest_point_sampling, gather_points, nearest_neighbors
+from .point_sampling import farthest_point_sampling, gather_points, knn_query
 
 
 POINT_CHANNELS = 6  # xyz, rgb; in a patch, xyz is relative to its centre
@@ -70,7 +70,7 @@ class Uni3DEmbeddings(nn.Module):
         point_values = point_values.float()
         xyz = point_values[..., :3].contiguous()
         centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
-        members = gather_points(point_values, nearest_neighbors(centers, xyz, self.config.patch_size))
+        members = gather_points(point_values, knn_query(centers, xyz, self.config.patch_size))
         return centers, torch.cat([members[..., :3] - centers[:, :, None], members[..., 3:]], dim=-1)
 
     def forward(self, point_values: torch.Tensor) -> torch.Tensor:

@@ -190,7 +190,7 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
 
 
 @torch.no_grad()
-def nearest_neighbors(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> torch.Tensor:
+def knn_query(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> torch.Tensor:
     """The `num_samples` points nearest to each centre, nearest first; of equally near ones, the lowest index first.
 
     A cloud with fewer points is padded with the nearest.

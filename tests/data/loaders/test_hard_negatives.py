@@ -13,7 +13,7 @@ from mrd_hf.data.loaders import hard_negatives
 from mrd_hf.data.loaders.hard_negatives import (
     HardNegativeBatchSampler,
     load_neighbors,
-    nearest_neighbors,
+    most_similar_rows,
     save_neighbors,
     text_vectors,
 )
@@ -45,7 +45,7 @@ def test_neighbors_are_those_of_a_brute_force_search(library, count, num_neighbo
         monkeypatch.setitem(sys.modules, "faiss", None)
         monkeypatch.setattr(hard_negatives, "SIMILARITIES_AT_ONCE", 7 * count)  # so that it goes in parts
     vectors = unit_vectors(count)
-    np.testing.assert_array_equal(nearest_neighbors(vectors, num_neighbors), brute_force(vectors, num_neighbors))
+    np.testing.assert_array_equal(most_similar_rows(vectors, num_neighbors), brute_force(vectors, num_neighbors))
 
 
 @pytest.mark.parametrize("library", ["faiss", "torch"])
@@ -55,7 +55,7 @@ def test_equal_vectors_are_neighbors_but_never_of_themselves(library, monkeypatc
     else:
         monkeypatch.setitem(sys.modules, "faiss", None)
     vectors = np.repeat(unit_vectors(3), [9, 1, 1], axis=0)
-    neighbors = nearest_neighbors(vectors, 4)
+    neighbors = most_similar_rows(vectors, 4)
     assert neighbors.shape == (11, 4)
     for number, row in enumerate(neighbors.tolist()):
         assert number not in row

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import pdist
 
 from mrd_hf.evaluation.relations import embedding_geometry
-from mrd_hf.evaluation.relations.embedding_geometry import align, linear_cka, uniformity, unit_embeddings
+from mrd_hf.evaluation.relations.embedding_geometry import linear_cka, pair_alignment, uniformity, unit_embeddings
 
 
 def normal(seed, count=20, width=6, shift=0.0):
@@ -39,7 +39,7 @@ def test_against_independent_formulas(seed, count, width, shift):
     assert uniformity(x) == pytest.approx(np.log(np.mean(np.exp(-2 * pdist(unit(x), "sqeuclidean")))), abs=1e-9)
     z = normal(seed + 2, count, width)
     squares = [((a - b) ** 2).sum() for a, b in zip(unit(x), unit(z), strict=True)]
-    assert align(x, z).value == pytest.approx(np.mean(squares), abs=1e-9)
+    assert pair_alignment(x, z).value == pytest.approx(np.mean(squares), abs=1e-9)
 
 
 @settings(max_examples=40, deadline=None)
@@ -48,16 +48,16 @@ def test_bounds_and_invariances(seed, scale):
     x, y = normal(seed), normal(seed + 1)
     rotation = np.linalg.qr(normal(seed + 2, 6, 6))[0]
     assert -1e-12 <= linear_cka(x, y).value <= 1 + 1e-12
-    assert 0 <= align(x, y).value <= 4
+    assert 0 <= pair_alignment(x, y).value <= 4
     assert uniformity(x) <= 0
     assert linear_cka(x, x).value == pytest.approx(1)
-    assert align(x, x).value == pytest.approx(0, abs=1e-12)
+    assert pair_alignment(x, x).value == pytest.approx(0, abs=1e-12)
     assert linear_cka(scale * x @ rotation, y).value == pytest.approx(linear_cka(x, y).value, abs=1e-9)
     assert uniformity(scale * x @ rotation) == pytest.approx(uniformity(x), abs=1e-9)
-    assert align(x @ rotation, y @ rotation).value == pytest.approx(align(x, y).value, abs=1e-9)
+    assert pair_alignment(x @ rotation, y @ rotation).value == pytest.approx(pair_alignment(x, y).value, abs=1e-9)
 
 
-@pytest.mark.parametrize("measure", [align, linear_cka])
+@pytest.mark.parametrize("measure", [pair_alignment, linear_cka])
 def test_chance_is_the_mean_over_shufflings(measure):
     x, y = normal(0, 12, 5, shift=0.5), normal(1, 12, 5, shift=1)
     found = measure(x, y)
@@ -104,7 +104,7 @@ def test_what_is_no_embedding_is_refused():
     with pytest.raises(ValueError, match=r"shapes must have shape \(num_rows, width\), got \(4,\)"):
         unit_embeddings(np.ones(4), "shapes")
     with pytest.raises(ValueError, match="as many of both, and of one width"):
-        align(np.ones((4, 2)), np.ones((4, 3)))
+        pair_alignment(np.ones((4, 2)), np.ones((4, 3)))
     with pytest.raises(ValueError, match="as many of both"):
         linear_cka(np.ones((4, 2)), np.ones((3, 2)))
     with pytest.raises(ValueError, match="at least two"):

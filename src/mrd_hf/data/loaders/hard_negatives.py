@@ -38,7 +38,7 @@ def text_vectors(dataset: TripletDataset) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
 
 
-def nearest_neighbors(vectors: np.ndarray, count: int, device: torch.device | str = "cpu") -> np.ndarray:
+def most_similar_rows(vectors: np.ndarray, count: int, device: torch.device | str = "cpu") -> np.ndarray:
     """The `count` other vectors with the largest inner product with each vector, nearest first; exact.
 
     On a CPU by faiss, where it is installed; on a GPU, and without faiss, by torch. They may order vectors that are
@@ -113,7 +113,7 @@ class HardNegativeBatchSampler(GlobalBatchSampler):
     repeated.
 
     Args:
-        neighbors (`np.ndarray` of shape `(num_shapes, num_neighbors)`): See [`nearest_neighbors`].
+        neighbors (`np.ndarray` of shape `(num_shapes, num_neighbors)`): See [`most_similar_rows`].
         per_seed (`int`): Neighbours to draw for each seed, at most `num_neighbors`.
         sizes_and_place: The other arguments of [`GlobalBatchSampler`], in their order or by their names.
 

@@ -54,7 +54,7 @@ def unit_embeddings(embeds: Embeddings, name: str) -> torch.Tensor:
     return rows / lengths
 
 
-def align(first: Embeddings, second: Embeddings) -> Measured:
+def pair_alignment(first: Embeddings, second: Embeddings) -> Measured:
     """Alignment: the mean of `||x_i - y_i||^2` over matched pairs, in 0..4; 0 where each lies on its partner.
 
     Args:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from ...models.relation_distillation import RELATION_TERMS, Modality, divergence, normalized_similarity, self_pairs
 from ..scores.similarity import Embeddings
-from .embedding_geometry import Measured, align, linear_cka, uniformity, unit_embeddings
+from .embedding_geometry import Measured, linear_cka, pair_alignment, uniformity, unit_embeddings
 
 
 RELATIONS = ("intra_image", "intra_text", "cross_image_text", "cross_text_image")
@@ -92,7 +92,7 @@ def analyze_relations(
     """
     return RelationAnalysis(
         relations={name: compare_relation(name, embeds, ks, temperature, progress) for name in RELATIONS},
-        alignment={modality: align(embeds["point"], embeds[modality]) for modality in TEACHER_MODALITIES},
+        alignment={modality: pair_alignment(embeds["point"], embeds[modality]) for modality in TEACHER_MODALITIES},
         cka={modality: linear_cka(embeds["point"], embeds[modality]) for modality in TEACHER_MODALITIES},
         uniformity={modality: uniformity(embeds[modality]) for modality in MODALITIES},
     )
