@@ -116,7 +116,7 @@ def test_the_package_imports_what_it_requires_and_the_extras_where_they_are_used
 
 
 def test_code_that_travels_with_checkpoints_imports_what_torch_transformers_trimesh_and_pillow_bring():
-    assert undeclared(files(SOURCE / "mrd_hf" / "models"), TRAVELLING, extra_requirements("fast")) == []
+    assert undeclared(files(SOURCE / "mrd_hf" / "models"), TRAVELLING, set()) == []
 
 
 def test_what_travels_without_trimesh_and_pillow_guards_them_so_that_transformers_does_not_ask():
@@ -131,7 +131,7 @@ def test_the_endpoint_handler_imports_what_its_requirements_name():
     declared = requirements_file(folder / "requirements.txt")
     handler = [path for path in files(folder) if path.name in ("handler.py", "shape_reading.py")]
     assert len(handler) == 2
-    assert undeclared(handler + files(SOURCE / "mrd_hf" / "models"), declared, extra_requirements("fast")) == []
+    assert undeclared(handler + files(SOURCE / "mrd_hf" / "models"), declared, set()) == []
 
 
 def test_the_space_imports_what_its_requirements_name():

@@ -34,9 +34,9 @@ def loop_distances(center: np.ndarray, points: np.ndarray) -> np.ndarray:
     return (x * x + y * y) + z * z
 
 
-def loop_farthest(points: np.ndarray, num_samples: int, start: int) -> list[int]:
-    picked = [start]
-    nearest = loop_distances(points[start], points)
+def loop_farthest(points: np.ndarray, num_samples: int) -> list[int]:
+    picked = [0]
+    nearest = loop_distances(points[0], points)
     while len(picked) < num_samples:
         picked.append(int(nearest.argmax()))  # argmax: the first of equals
         nearest = np.minimum(nearest, loop_distances(points[picked[-1]], points))
@@ -56,9 +56,7 @@ def loop_nearest(center: np.ndarray, points: np.ndarray, num_samples: int) -> li
 
 KINDS = ["random", "duplicates", "line", "lattice"]
 SAMPLERS = {  # numpy samples on a CPU, torch on every other device and in compiled models
-    "numpy": lambda points, n, first: torch.from_numpy(
-        point_sampling._sample_with_numpy(points.numpy(), n, first.numpy())
-    ),
+    "numpy": lambda points, n: torch.from_numpy(point_sampling._sample_with_numpy(points.numpy(), n)),
     "torch": point_sampling._sample_with_torch,
 }
 
@@ -73,15 +71,12 @@ def blocks(request, monkeypatch):
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6), st.data())
-def test_exact_samplers_equal_a_loop(sampler: Callable, kind, num_points, num_samples, seed, data):
-    first = data.draw(st.lists(st.integers(0, num_points - 1), min_size=2, max_size=2))
+@given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6))
+def test_exact_samplers_equal_a_loop(sampler: Callable, kind, num_points, num_samples, seed):
     batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])
-    picked = sampler(torch.from_numpy(batch), num_samples, torch.tensor(first))
-    expected = [loop_farthest(points, num_samples, start) for points, start in zip(batch, first, strict=True)]
-    assert picked.tolist() == expected
-    same_start = farthest_point_sampling(torch.from_numpy(batch[:1]), num_samples, first[0])
-    assert same_start.tolist() == expected[:1]
+    expected = [loop_farthest(points, num_samples) for points in batch]
+    assert sampler(torch.from_numpy(batch), num_samples).tolist() == expected
+    assert farthest_point_sampling(torch.from_numpy(batch[:1]), num_samples).tolist() == expected[:1]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
@@ -91,28 +86,14 @@ def test_exact_samplers_equal_a_loop_to_the_last_bit(sampler: Callable):
     batch = rng.standard_normal((40, 100, 3)).astype(np.float32)
     batch = np.concatenate([batch, -batch[..., [1, 2, 0]]], axis=1)
     batch[:, 0] = 0
-    picked = sampler(torch.from_numpy(batch), 50, torch.zeros(len(batch), dtype=torch.long))
-    assert picked.tolist() == [loop_farthest(points, 50, 0) for points in batch]
+    picked = sampler(torch.from_numpy(batch), 50)
+    assert picked.tolist() == [loop_farthest(points, 50) for points in batch]
 
 
 def test_clouds_are_sampled_alike_alone_and_in_a_batch(blocks):
     batch = torch.from_numpy(np.stack([cloud(kind, 30, 0) for kind in KINDS]))
-    picked = farthest_point_sampling(batch, 12, start=4)
-    assert picked.tolist() == [loop_farthest(points, 12, 4) for points in batch.numpy()]
-
-
-def test_a_random_start_is_drawn_for_each_cloud():
-    batch = torch.from_numpy(cloud("random", 20, 0)).expand(500, -1, -1)
-    picked = farthest_point_sampling(batch, 5, torch.Generator().manual_seed(0))
-    assert torch.bincount(picked[:, 0], minlength=20).min() > 5  # 25 are expected of each
-    assert picked.tolist() == [loop_farthest(batch[0].numpy(), 5, start) for start in picked[:, 0].tolist()]
-    assert torch.equal(picked, farthest_point_sampling(batch, 5, torch.Generator().manual_seed(0)))
-
-
-@pytest.mark.parametrize("start", [-1, 5])
-def test_refuses_a_start_outside_the_cloud(start):
-    with pytest.raises(ValueError, match=f"start must be the index of a point, 0 to 4, got {start}"):
-        farthest_point_sampling(torch.zeros(1, 5, 3), 2, start)
+    picked = farthest_point_sampling(batch, 12)
+    assert picked.tolist() == [loop_farthest(points, 12) for points in batch.numpy()]
 
 
 CALLS = {
