@@ -3,7 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from labels import MAX_LABELS, MAX_LENGTH, MAX_TYPED, UnusableLabels, parse_labels
+
+from mrd_hf.app.labels import MAX_LABELS, MAX_LENGTH, MAX_TYPED, UnusableLabels, parse_labels
 
 
 def test_labels_are_split_and_cleaned():

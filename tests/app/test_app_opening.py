@@ -3,14 +3,14 @@
 from dataclasses import dataclass, field
 
 import pytest
-from collection import Collection
 from datasets import Dataset
-from labels import parse_labels
-from opening import LABELS, TRIED, opening_labels, opening_shape
-from page import Page
-from shape_reading import ShapeReader
 from support.tiny_triplets import tiny_rows
 
+from mrd_hf.app.collection import Collection
+from mrd_hf.app.labels import parse_labels
+from mrd_hf.app.opening import LABELS, TRIED, opening_labels, opening_shape
+from mrd_hf.app.page import Page
+from mrd_hf.app.shape_reading import ShapeReader
 from mrd_hf.data.schema import triplet_features
 
 

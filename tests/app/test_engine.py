@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from collection import Collection
-from engine import Engine, UnusableQuery
 from PIL import Image
 from support.tiny_packages import install
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf.app.collection import Collection
+from mrd_hf.app.engine import Engine, UnusableQuery
 from mrd_hf.errors import UserError
 from mrd_hf.teacher import Teacher
 
@@ -89,7 +89,7 @@ def test_what_is_no_picture_is_said(engine, tmp_path, kind):
 def test_the_index_of_an_earlier_start_is_used_again(engine, teacher, collection, tmp_path, monkeypatch):
     model = save_encoder(tmp_path / "encoder", teacher)
     first = Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4)
-    monkeypatch.setattr("engine.ShapeIndex.build", lambda *arguments: pytest.fail("built again"))
+    monkeypatch.setattr("mrd_hf.app.engine.ShapeIndex.build", lambda *arguments: pytest.fail("built again"))
     assert Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4) == first
 
 

@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from request_limits import MAX_BODY, MAX_UPLOAD, RequestLimits
+
+from mrd_hf.app.request_limits import MAX_BODY, MAX_UPLOAD, RequestLimits
 
 
 def request(path, chunks=(b"",), method="POST", announced=None):

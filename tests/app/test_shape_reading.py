@@ -5,15 +5,15 @@ import time
 import numpy as np
 import psutil
 import pytest
-import shape_reading
 import trimesh
 from PIL import Image
-from shape_reading import ShapeReader, UnreadableShape, read_shape
 from support.hostile_uploads import hostile_files
 from support.tiny_gltf import textured_gltf
 from support.tiny_meshes import QUARTERS, glb
 
 from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.app import shape_reading
+from mrd_hf.app.shape_reading import ShapeReader, UnreadableShape, read_shape
 
 
 NUM_POINTS = 300

@@ -10,8 +10,7 @@ from packaging.specifiers import SpecifierSet
 from support.paths import ROOT
 
 
-REPOSITORY = ROOT
-APP = REPOSITORY / "scripts/app"
+APP = ROOT / "scripts/app"
 # Of the Hub's reference of a Space's configuration.
 COLORS = {"red", "yellow", "green", "blue", "indigo", "purple", "pink", "gray"}
 LONGEST_DESCRIPTION = 60
@@ -24,11 +23,11 @@ def card():
 
 @pytest.fixture(scope="module")
 def project():
-    return tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
 def test_the_card_runs_the_page_with_the_gradio_that_it_is_tested_with(card, project):
-    pinned = re.search(r"^gradio==(\S+)$", (REPOSITORY / "constraints.txt").read_text(), re.MULTILINE)[1]
+    pinned = re.search(r"^gradio==(\S+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
     assert card["sdk"] == "gradio" and card["sdk_version"] == pinned
     wanted = next(r for r in map(Requirement, project["optional-dependencies"]["app"]) if r.name == "gradio")
     assert card["sdk_version"] in wanted.specifier
@@ -42,7 +41,8 @@ def test_the_card_is_as_the_hub_wants_it(card, project):
     assert card["license"] == project["license"].lower()
 
 
-def test_the_card_names_every_file_of_the_page():
-    listed = (APP / "README.md").read_text(encoding="utf-8").split("## Files")[1]
-    files = {path.name for path in APP.iterdir() if path.is_file()} - {"README.md", "requirements.txt"}
-    assert files == set(re.findall(r"`(\w+\.\w+)`", listed))
+def test_the_space_is_a_card_an_entry_and_its_requirements():
+    """All else is in the package, which the requirements name with the extra that brings Gradio."""
+    assert {path.name for path in APP.iterdir() if path.is_file()} == {"README.md", "app.py", "requirements.txt"}
+    requirements = [line for line in (APP / "requirements.txt").read_text().splitlines() if not line.startswith("#")]
+    assert {"app", "retrieval"} <= Requirement(requirements[0]).extras

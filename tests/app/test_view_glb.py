@@ -7,10 +7,10 @@ import struct
 import numpy as np
 import pytest
 import trimesh
-import view_glb
 from support.tiny_meshes import QUARTERS, plain_mesh, quad
-from view_glb import ball_radius, cloud_view, mesh_view
 
+from mrd_hf.app import view_glb
+from mrd_hf.app.view_glb import ball_radius, cloud_view, mesh_view
 from mrd_hf.models.mesh_loading import TexturedMesh
 
 

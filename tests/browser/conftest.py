@@ -1,10 +1,7 @@
 """The page in a real browser: an encoder made in seconds, the server as a user starts it, Debian's Chromium."""
 
 import os
-import re
 import shutil
-import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass, field
@@ -12,21 +9,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+from browser.fitted_encoder import save_fitted_encoder
+from browser.page_server import Server, start_server, wait_for_address
 from datasets import concatenate_datasets
-from fitted_encoder import save_fitted_encoder
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
-from support.paths import ROOT
+from support.paths import DEMO_DATA, ROOT
 
 from mrd_hf.data.loading import load_all_splits
 
 
-REPOSITORY = ROOT
-SCREENSHOTS = REPOSITORY / "outputs/app_screenshots"
+SCREENSHOTS = ROOT / "outputs/app_screenshots"
 # In milliseconds. A busy machine without a graphics card may need half a minute for one picture of a page.
 PAGE_TIMEOUT = 150_000
-DEMO_DATA = REPOSITORY / "scripts/demo_data"
 DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
-START_TIMEOUT = 90  # seconds
 # Software rendering, as on a machine without a graphics card; root needs the first.
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
@@ -40,20 +35,9 @@ NO_GRAPHICS_CARD = "WebGPU"
 # Drawn in software, a shape that turns 60 times a second would leave the server no processor.
 FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 300)"
 
-sys.path[:0] = [str(REPOSITORY / "scripts/app"), str(REPOSITORY / "tests/app")]  # the latter for hostile_uploads
-
 # The viewer (Babylon's) begins one more frame of a scene that Gradio has disposed of, when one shape follows another
 # quickly. Neither offers a way to wait, and the next shape is drawn all the same, which the tests see.
 VIEW_TAKEN_AWAY = "Cannot read properties of null (reading 'postProcessManager')"
-
-
-@dataclass
-class Server:
-    """The running page: its address, its process, and requests that it made to the world."""
-
-    url: str
-    process: subprocess.Popen
-    calls_home: list[str]
 
 
 @dataclass
@@ -111,40 +95,6 @@ def server(encoder, tmp_path_factory, calls_home):
     finally:
         process.terminate()
         process.wait(30)
-
-
-def start_server(encoder: Path, index: Path, proxy: str, port: int = 7930) -> subprocess.Popen:
-    """Start the page as `make app` does."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MRD_", "GRADIO_"))}
-    environment |= {"http_proxy": proxy, "https_proxy": proxy, "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
-    environment |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "scripts/app/app.py", "--model", str(encoder), "--index", str(index)]
-    return subprocess.Popen(
-        [*command, "--port", str(port)],
-        cwd=REPOSITORY,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
-
-
-def wait_for_address(process: subprocess.Popen) -> str:
-    """The address that a server prints once it is there."""
-    lines = []
-    timer = threading.Timer(START_TIMEOUT, process.kill)
-    timer.start()
-    try:
-        for line in process.stdout:
-            lines.append(line)
-            if found := re.search(r"The page is at (\S+)", line):
-                # Whatever it says from now on must not fill the pipe.
-                threading.Thread(target=process.stdout.read, daemon=True).start()
-                return found[1]
-    finally:
-        timer.cancel()
-    raise RuntimeError(f"the server did not start within {START_TIMEOUT} s:\n{''.join(lines)[-3000:]}")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """How the page looks and what it is called: in light and dark, on a desk and on a phone."""
 
-from looks import accessibility_tree, assert_something_is_drawn, cut_off, faint, nameless
+from browser.looks import accessibility_tree, assert_something_is_drawn, cut_off, faint, nameless
 
 
 # Markdown's and HTML's own characters, a first letter that is small, and a word that is wider than a phone.

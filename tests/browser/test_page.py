@@ -7,10 +7,10 @@ import time
 import numpy as np
 import pytest
 import trimesh
-from conftest import DEMO_DATA
-from looks import assert_something_is_drawn
+from browser.looks import assert_something_is_drawn
 from PIL import Image
 from support.hostile_uploads import hostile_files
+from support.paths import DEMO_DATA
 from support.tiny_gltf import textured_gltf
 from support.tiny_meshes import QUARTERS, glb
 from transformers import pipeline

@@ -6,7 +6,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, start_server, wait_for_address
+from browser.page_server import start_server, wait_for_address
+from support.paths import ROOT
 
 
 def status(url, data=None, headers=None, method=None):
@@ -26,9 +27,9 @@ def status(url, data=None, headers=None, method=None):
     "path",
     [
         "/etc/hostname",
-        str(REPOSITORY / "scripts/app/app.py"),
+        str(ROOT / "scripts/app/app.py"),
         "scripts/app/app.py",
-        str(REPOSITORY / "scripts/demo_data/README.md"),
+        str(ROOT / "scripts/demo_data/README.md"),
         "../../etc/hostname",
         "http://127.0.0.1:9/secret",
     ],

@@ -14,7 +14,8 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
-APP = ROOT / "scripts" / "app"
+APP = SOURCE / "mrd_hf" / "app"
+SPACE = ROOT / "scripts" / "app"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"mrd_hf", "mrd_hf_cli"}
 # With what these are for, an import is nobody's surprise.
@@ -72,13 +73,13 @@ def imported_names(node: ast.AST) -> list[str]:
     return [str(node.module)] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
 
 
-def imports_of(path: Path, siblings: frozenset[str] = frozenset()) -> Iterator[Import]:
-    """Those of a file, but for the standard library, this package and `siblings`."""
+def imports_of(path: Path) -> Iterator[Import]:
+    """Those of a file, but for the standard library and this package."""
 
     def walk(node: ast.AST, optional: bool) -> Iterator[Import]:
         for name in imported_names(node):
             top = name.partition(".")[0]
-            if top not in sys.stdlib_module_names and top not in OWN and top not in siblings:
+            if top not in sys.stdlib_module_names and top not in OWN:
                 # Where it is not installed here, its distribution most likely has its name.
                 for distribution in DISTRIBUTIONS.get(top, [top]):
                     place = f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
@@ -97,11 +98,10 @@ def files(folder: Path) -> list[Path]:
 
 
 def undeclared(paths: list[Path], declared: set[str], declared_optional: set[str] = frozenset()) -> list[str]:
-    siblings = frozenset(path.stem for path in paths if path.is_relative_to(APP))
     return [
         found.place
         for path in paths
-        for found in imports_of(path, siblings)
+        for found in imports_of(path)
         if found.distribution not in declared | (declared_optional if found.optional else set())
     ]
 
@@ -112,7 +112,9 @@ EXTRAS = set().union(
 
 
 def test_the_package_imports_what_it_requires_and_the_extras_where_they_are_used():
-    assert undeclared(files(SOURCE), required(PROJECT["dependencies"]), EXTRAS) == []
+    everywhere = [path for path in files(SOURCE) if not path.is_relative_to(APP)]
+    assert undeclared(everywhere, required(PROJECT["dependencies"]), EXTRAS) == []
+    assert undeclared(files(APP), required(PROJECT["dependencies"]) | extra_requirements("app")) == []
 
 
 def test_code_that_travels_with_checkpoints_imports_what_torch_transformers_trimesh_and_pillow_bring():
@@ -136,12 +138,14 @@ def test_the_endpoint_handler_imports_what_its_requirements_name():
 
 def test_the_space_imports_what_its_requirements_name():
     # Gradio itself is the Space's `sdk`.
-    assert undeclared(files(APP), requirements_file(APP / "requirements.txt") | {"gradio"}) == []
+    assert undeclared(files(APP) + files(SPACE), requirements_file(SPACE / "requirements.txt") | {"gradio"}) == []
 
 
 def test_the_scripts_import_what_the_package_or_an_extra_requires():
-    scripts = [path for path in files(ROOT / "scripts") if not path.is_relative_to(APP)]
-    assert undeclared(scripts, required(PROJECT["dependencies"]) | EXTRAS | extra_requirements("test")) == []
+    assert (
+        undeclared(files(ROOT / "scripts"), required(PROJECT["dependencies"]) | EXTRAS | extra_requirements("test"))
+        == []
+    )
 
 
 @pytest.mark.parametrize(

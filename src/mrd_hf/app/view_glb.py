@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from mrd_hf.models.mesh_loading import MeshPart, TexturedMesh
-from mrd_hf.models.surface_sampling import sample_surface
+from ..models.mesh_loading import MeshPart, TexturedMesh
+from ..models.surface_sampling import sample_surface
 
 
 # Beyond either a mesh is shown by points of its surface: 10 MB would be sent, or 64 MB of texels unpacked.

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from datasets import Dataset, Image, List, concatenate_datasets
-from shape_reading import Shape
-from view_glb import cloud_view
 
-from mrd_hf.data.loading import load_all_splits
-from mrd_hf.data.schema import check_columns
-from mrd_hf.errors import UserError
+from ..data.loading import load_all_splits
+from ..data.schema import check_columns
+from ..errors import UserError
+from .shape_reading import Shape
+from .view_glb import cloud_view
 
 
 UP_AXIS = "y"  # the schema's

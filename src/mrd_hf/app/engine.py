@@ -6,19 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from collection import UP_AXIS, Collection
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
-import mrd_hf  # noqa: F401  (registers the Auto classes and the pipelines)
-from mrd_hf.errors import UserError
-from mrd_hf.evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
-from mrd_hf.models.mesh_limits import check_image
-from mrd_hf.models.model_sources import text_tower_of
-from mrd_hf.models.text_tower import TextTower
-from mrd_hf.search import Hit, ShapeIndex
-from mrd_hf.teacher import Teacher
+from ..errors import UserError
+from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
+from ..models.mesh_limits import check_image
+from ..models.model_sources import text_tower_of
+from ..models.text_tower import TextTower
+from ..search import Hit, ShapeIndex
+from ..teacher import Teacher
+from .collection import UP_AXIS, Collection
 
 
 # The small teacher of scripts/demo_data.

@@ -9,14 +9,14 @@ from threading import Lock
 from typing import Any
 
 import gradio as gr
-from collection import UP_AXIS
-from engine import Engine, UnusableQuery
-from labels import MAX_LABELS, UnusableLabels, parse_labels
-from opening import opening_labels, opening_shape
-from request_limits import MAX_UPLOAD
-from shape_reading import SUFFIXES, Shape, ShapeReader, UnreadableShape
 
-from mrd_hf.search import Hit
+from ..search import Hit
+from .collection import UP_AXIS
+from .engine import Engine, UnusableQuery
+from .labels import MAX_LABELS, UnusableLabels, parse_labels
+from .opening import opening_labels, opening_shape
+from .request_limits import MAX_UPLOAD
+from .shape_reading import SUFFIXES, Shape, ShapeReader, UnreadableShape
 
 
 TITLE = "Shapes, words and pictures"

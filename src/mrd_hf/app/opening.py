@@ -2,9 +2,9 @@
 
 from collections import Counter
 
-from collection import UP_AXIS, Collection
-from engine import Engine
-from labels import MAX_LENGTH, SEPARATORS
+from .collection import UP_AXIS, Collection
+from .engine import Engine
+from .labels import MAX_LENGTH, SEPARATORS
 
 
 LABELS = ("chair", "armchair", "sofa", "table", "bed", "lamp", "wardrobe", "bathtub", "plant", "car")

@@ -8,12 +8,14 @@ import socket
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
-from mrd_hf.errors import UserError
+from ..errors import UserError
 
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+# Of who has cloned the repository and made the demo; elsewhere the arguments or variables say.
+DEMO_ENCODER, DEMO_COLLECTION = "outputs/demo/encoder", "scripts/demo_data"
 PORTS_TRIED = 50
 
 # Gradio reads these when it is imported or when it starts: nothing is reported to anybody.
@@ -21,23 +23,24 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
-def parse_arguments() -> argparse.Namespace:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Serve a page that classifies and searches shapes.",
         epilog="Each argument's default is the environment variable that its help names, where that is set.",
     )
     parser.add_argument(
         "--model",
-        default=os.environ.get("MRD_MODEL", str(REPOSITORY / "outputs/demo/encoder")),
-        help="the encoder: a folder or an id on the Hub (MRD_MODEL; default: the one that `make demo` trains)",
+        default=os.environ.get("MRD_MODEL", DEMO_ENCODER),
+        help=f"the encoder: a folder or an id on the Hub (MRD_MODEL; default: {DEMO_ENCODER}, of `make demo`)",
     )
     parser.add_argument(
         "--collection",
-        default=os.environ.get("MRD_COLLECTION", str(REPOSITORY / "scripts/demo_data")),
-        help="triplet dataset to pick from and to search: a folder or an id on the Hub (MRD_COLLECTION; default: the "
-        "demo data)",
+        default=os.environ.get("MRD_COLLECTION", DEMO_COLLECTION),
+        help="triplet dataset to pick from and to search: a folder or an id on the Hub (MRD_COLLECTION; default: "
+        f"{DEMO_COLLECTION})",
     )
     parser.add_argument(
+        "--text-tower",
         "--text_tower",
         default=os.environ.get("MRD_TEXT_TOWER"),
         help="the encoder's teacher, or its text side: a folder or an id on the Hub (MRD_TEXT_TOWER; default: as the "
@@ -46,7 +49,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--index",
         type=Path,
-        default=os.environ.get("MRD_INDEX", str(REPOSITORY / "outputs/app/index")),
+        default=os.environ.get("MRD_INDEX", "outputs/app/index"),
         help="folder that keeps the collection's embeddings for the next start (MRD_INDEX; default: "
         "outputs/app/index)",
     )
@@ -61,11 +64,19 @@ def parse_arguments() -> argparse.Namespace:
         default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
         help="port to listen at; where it is in use, the next one (GRADIO_SERVER_PORT; default: 7860)",
     )
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    """Serve the page until interrupted.
+
+    Args:
+        argv (sequence of `str`, *optional*): Options; those of the process by default.
+    """
+    arguments = make_parser().parse_args(argv)
+    for option, default in (("model", DEMO_ENCODER), ("collection", DEMO_COLLECTION)):
+        if getattr(arguments, option) == default and not Path(default).is_dir():
+            raise UserError(f"there is no {default} here; give --{option} as a folder or an id on the Hub.")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes as well
     with tempfile.TemporaryDirectory(prefix="mrd-app-") as folder:
         serve(arguments, Path(folder))
@@ -78,13 +89,14 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
         import gradio  # noqa: F401
     except ImportError as error:
         raise UserError(f"the page needs Gradio: pip install 'mrd-hf[app]' ({error}).") from None
-    from collection import Collection
-    from engine import Engine
-    from page import MAX_SESSIONS, Page, ViewFiles, build_page, theme
     from PIL import Image
-    from request_limits import MAX_UPLOAD, RequestLimits
-    from shape_reading import ShapeReader
     from starlette.middleware import Middleware
+
+    from .collection import Collection
+    from .engine import Engine
+    from .page import MAX_SESSIONS, Page, ViewFiles, build_page, theme
+    from .request_limits import MAX_UPLOAD, RequestLimits
+    from .shape_reading import ShapeReader
 
     Image.MAX_IMAGE_PIXELS = 2**25  # Pillow refuses twice as many
     logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a request of the server's to itself

@@ -18,8 +18,8 @@ from threading import Lock
 
 import numpy as np
 
-from mrd_hf.models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
-from mrd_hf.models.point_cloud_files import CLOUD_SUFFIXES
+from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
+from ..models.point_cloud_files import CLOUD_SUFFIXES
 
 
 SUFFIXES = tuple(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
@@ -180,11 +180,10 @@ def read_shape(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, b
         ValueError: It cannot be read; the message names it.
     """
     # Here, and not above: the server itself never reads a mesh.
-    from view_glb import cloud_view, mesh_view
-
-    from mrd_hf.models.mesh_loading import TexturedMesh, load_shape
-    from mrd_hf.models.point_cloud_files import load_point_cloud
-    from mrd_hf.models.surface_sampling import sample_surface
+    from ..models.mesh_loading import TexturedMesh, load_shape
+    from ..models.point_cloud_files import load_point_cloud
+    from ..models.surface_sampling import sample_surface
+    from .view_glb import cloud_view, mesh_view
 
     found = load_point_cloud(path) if path.suffix.lower() in CLOUD_SUFFIXES else load_shape(path)
     if isinstance(found, TexturedMesh):

@@ -1,0 +1,1 @@
+"""The Gradio page on which shapes are classified and searched."""
