@@ -94,7 +94,8 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
 
     from .collection import Collection
     from .engine import Engine
-    from .page import MAX_SESSIONS, Page, ViewFiles, build_page, theme
+    from .layout import MAX_SESSIONS, build_page, theme
+    from .page import Page, ViewFiles
     from .request_limits import MAX_UPLOAD, RequestLimits
     from .shape_reading import ShapeReader
 
