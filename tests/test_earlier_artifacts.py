@@ -1,0 +1,98 @@
+"""What an earlier version made is read by this one: encoder, training run, index, datasets and reports."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from support.paths import SCRIPTS
+from transformers import AutoFeatureExtractor, AutoModel
+
+from mrd_hf import PointBertModel
+from mrd_hf.data.loading import load_triplets
+from mrd_hf.evaluation.comparison import compare_evaluations
+from mrd_hf.evaluation.encoding import encode_dataset
+from mrd_hf.search import ShapeIndex
+
+
+MADE = Path(__file__).with_name("earlier_artifacts")
+ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def made(tmp_path) -> Path:
+    return Path(shutil.copytree(MADE, tmp_path / "made"))
+
+
+def run_script(name: str, *arguments: str, folder: Path) -> str:
+    finished = subprocess.run(
+        [sys.executable, str(SCRIPTS / name), *arguments],
+        cwd=folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def test_an_encoder_embeds_as_it_did(made):
+    model = AutoModel.from_pretrained(made / "run" / "encoder")
+    extractor = AutoFeatureExtractor.from_pretrained(made / "run" / "encoder")
+    assert isinstance(model, PointBertModel) and model.config.teacher_id == "a-teacher"
+    embeds = encode_dataset(model.eval(), extractor, load_triplets(made / "dataset", "test"))
+    recorded = load_file(made / "run" / "evaluation" / "point_embeds.safetensors")["point_embeds"]
+    assert torch.allclose(embeds, recorded, atol=1e-7) and recorded.abs().max() > 1e-3
+
+
+def test_a_run_resumes_and_ends_as_it_did(made):
+    recorded = load_file(made / "run" / "encoder" / "model.safetensors")
+    at_three = load_file(made / "run" / "checkpoint-3" / "ema.safetensors")
+    shutil.rmtree(made / "run" / "encoder")
+    arguments = ("--config", "recipe.yaml", "--output_dir", "run", "--resume_from_checkpoint", "latest")
+    run_script("pretrain.py", *arguments, folder=made)
+    weights = load_file(made / "run" / "encoder" / "model.safetensors")
+    assert weights.keys() == recorded.keys()
+    for name, tensor in recorded.items():
+        assert torch.allclose(weights[name], tensor, atol=1e-5), name
+    # It had not ended at the checkpoint.
+    token = "embeddings.cls_token"
+    assert not torch.allclose(at_three[f"module.point_bert.{token}"], recorded[token], atol=1e-5)
+
+
+def test_an_index_finds_what_it_holds(made):
+    index = ShapeIndex.open(made / "index")
+    embeds = np.load(made / "index" / "embeds.npy")
+    assert len(index) == len(embeds) == 24
+    hits = index.search(embeds, k=1)
+    assert [hit.row for (hit,) in hits] == list(range(24))
+    ids = load_triplets(made / "dataset", "test")["id"][:]
+    assert {hit.item["id"] for (hit,) in hits} >= set(ids)
+
+
+def test_a_finished_dataset_stays_finished_and_its_embeddings_have_their_teacher(made):
+    file = next((made / "prepared" / "data").glob("*.parquet"))
+    before = file.read_bytes()
+    shutil.copytree(SCRIPTS / "demo_data" / "shapes", made / "shapes")
+    settings = ("--num_points", "256", "--num_views", "1", "--resolution", "32", "--num_workers", "1")
+    said = run_script("prepare_dataset.py", "meshes", "shapes", "--out", "prepared", *settings, folder=made)
+    assert "2 shapes prepared, 0 skipped" in said and file.read_bytes() == before
+
+    embedded = load_triplets(made / "embedded", "train")
+    assert embedded["id"][:] == ["chair.glb", "chair.obj"]
+    assert set(embedded["teacher"][:]) == {"clip@sha256:b27c0efc3674a27e"}
+
+
+def test_reports_are_compared(made):
+    folder = made / "run" / "evaluation"
+    report = json.loads((folder / "report.json").read_text())
+    comparisons = compare_evaluations(folder, folder, seed=0)
+    assert comparisons and {c.key for c in comparisons} <= {metric["key"] for metric in report["metrics"]}
+    assert all(c.first == c.second for c in comparisons)
