@@ -1,6 +1,8 @@
 # make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
 # make test    set up, lint, run all tests
 # make app     the demo in a browser; makes its encoder first
+# make docs    the documentation as a site, in outputs/docs
+# make dist    the wheel and the source archive, in dist, installed and tried in a new environment
 # make test-browser    on Debian, as root: the demo in Chromium
 # make test-lowest     a smoke test of the lowest versions that pyproject.toml allows; downloads about 4 GB
 PYTHON ?= python3
@@ -9,9 +11,9 @@ BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 
-.PHONY: help demo app test test-browser test-lowest lint format clean
+.PHONY: help demo app docs dist test test-browser test-lowest lint format clean
 help:
-	@sed -n '1,5s/^# //p' Makefile
+	@sed -n '1,7s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -59,6 +61,8 @@ app: $(VENV)/.installed | $(DEMO_OUT)/encoder
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/ci.yml
 	$(BIN)/mypy
 
 format: $(VENV)/.installed
@@ -74,6 +78,16 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 test: lint $(VENV)/.transformers-tests
 	$(BIN)/python tests/installation/environments.py
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m mkdocs build --strict
+
+# The wheel is built from the source archive, so that both have all that is needed.
+dist: $(VENV)/.installed
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python tests/installation/check_dist.py dist
 
 $(VENV)/.browser: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,browser,dev]'

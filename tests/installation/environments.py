@@ -22,7 +22,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(sys.prefix) / "installations"
 MADE = "made-of"
-FOR_DEVELOPERS = ("test", "dev", "browser")
+FOR_DEVELOPERS = ("test", "docs", "dev", "browser")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 HANDLER_REQUIREMENTS = ROOT / "src" / "mrd_hf" / "hub" / "endpoint" / "requirements.txt"
 # What `pip install` is asked for.
@@ -51,8 +51,8 @@ def environment_python(name: str) -> Path:
     if name == "lowest":
         make, recipe = _install_lowest, (ROOT / "pyproject.toml").read_text()
     else:
-        requirements = [_pinned_torch(), *REQUIREMENTS[name]]
-        make, recipe = (lambda python: _pip(python, *requirements)), "\n".join(requirements)
+        requirements = [pinned_torch(), *REQUIREMENTS[name]]
+        make, recipe = (lambda python: pip_install(python, *requirements)), "\n".join(requirements)
     recipe = hashlib.sha256(f"{recipe}\n{sys.version}\n{Path(__file__).read_text()}".encode()).hexdigest()
     if not (folder / MADE).is_file() or (folder / MADE).read_text() != recipe:
         shutil.rmtree(folder, ignore_errors=True)
@@ -79,10 +79,11 @@ def build_wheel(folder: Path) -> Path:
 
 def install_wheel(python: Path, wheel: Path) -> None:
     """Install the wheel alone, in place of an earlier one."""
-    _pip(python, "--no-deps", "--force-reinstall", str(wheel))
+    pip_install(python, "--no-deps", "--force-reinstall", str(wheel))
 
 
-def _pip(python: Path, *arguments: str) -> None:
+def pip_install(python: Path, *arguments: str) -> None:
+    """Install into the environment of an interpreter by this one's pip."""
     # Bytecode is made of what is imported, when it is: a tenth of what is installed.
     options = ["--quiet", "--no-compile", "--disable-pip-version-check"]
     command = [sys.executable, "-m", "pip", "--python", str(python), "install", *options, *arguments]
@@ -90,7 +91,8 @@ def _pip(python: Path, *arguments: str) -> None:
     subprocess.run(command, check=True, env={k: v for k, v in os.environ.items() if k != "PYTHONPATH"})
 
 
-def _pinned_torch() -> str:
+def pinned_torch() -> str:
+    """The requirement of torch in constraints.txt."""
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     return next(line for line in lines if line.startswith("torch=="))
 

@@ -19,7 +19,7 @@ SPACE = ROOT / "scripts" / "app"
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"mrd_hf", "mrd_hf_cli"}
 # With what these are for, an import is nobody's surprise.
-FOR_DEVELOPERS = {"test", "dev"}
+FOR_DEVELOPERS = {"test", "docs", "dev"}
 # By the names of packages; it reads the records of all that is installed, so once.
 DISTRIBUTIONS = packages_distributions()
 # What a checkpoint's code needs. Numpy and huggingface_hub are transformers' own requirements.
