@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_report import make_report
+from tiny_reports import make_report
 
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from card_facts import FACTS, REPORT, TEMPLATE
 from datasets import load_dataset
 from huggingface_hub import ModelCard, constants
 from support.hub_server import environment, in_the_hubs_place
@@ -18,7 +19,6 @@ from support.tiny_encoders import tiny_encoder
 from support.tiny_meshes import glb
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets
-from test_model_card import FACTS, REPORT, TEMPLATE
 from transformers import pipeline
 
 from mrd_hf import PointCloudFeatureExtractor

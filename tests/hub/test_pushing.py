@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from card_facts import FACTS, TEMPLATE
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
 from support.hub_server import READER, WRITER, Repository, in_the_hubs_place
 from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
-from test_model_card import FACTS, TEMPLATE
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.errors import UserError

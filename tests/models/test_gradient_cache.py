@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from support.tiny_encoders import TINY, clouds
-from test_modeling_mrd import teacher_embeds, tiny_mrd
+from support.tiny_mrd import teacher_embeds, tiny_mrd
 from torch import nn
 
 from mrd_hf import MRDConfig, MRDForPretraining

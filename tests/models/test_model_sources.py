@@ -12,8 +12,8 @@ from support.dead_hubs import SOON, closed_port, move_the_hub, silent_server
 from support.hub_server import Handler, in_the_hubs_place
 from support.tiny_encoders import TINY_CONFIGS, tiny_encoder
 from support.tiny_packages import install
+from support.tiny_sentence_model import save_tiny_sentence_model
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from test_text_tower import save_tiny_sentence_model
 from transformers import AutoConfig
 
 from mrd_hf import MRDProcessor, PointCloudFeatureExtractor

@@ -4,24 +4,11 @@ import numpy as np
 import pytest
 import torch
 from numpy_objective import numpy_objective
-from support.tiny_encoders import TINY, clouds
+from support.tiny_encoders import clouds
+from support.tiny_mrd import teacher_embeds, tiny_mrd
 from transformers import AutoModel, AutoModelForPreTraining
 
-from mrd_hf import MRDConfig, MRDForPretraining
-
-
-WIDTH = TINY["projection_dim"]
-
-
-def tiny_mrd(**changes) -> MRDForPretraining:
-    torch.manual_seed(0)
-    return MRDForPretraining(MRDConfig(point_config=TINY, **changes))
-
-
-def teacher_embeds(batch: int = 6, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(seed)
-    image = torch.randn(batch, WIDTH, generator=generator)
-    return image, image + 0.7 * torch.randn(batch, WIDTH, generator=generator)
+from mrd_hf import MRDForPretraining
 
 
 def test_the_models_loss_is_the_objective_of_its_embeddings():

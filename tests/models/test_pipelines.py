@@ -11,11 +11,11 @@ import datasets
 import numpy as np
 import pytest
 import torch
+from support.textured_square import quarters, textured_square
 from support.tiny_encoders import TINY, clouds, tiny_encoder
 from support.tiny_packages import install
+from support.tiny_sentence_model import save_tiny_sentence_model
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from test_feature_extraction_point_cloud import quarters, textured_square
-from test_text_tower import save_tiny_sentence_model
 from transformers import AutoFeatureExtractor, AutoModel, AutoTokenizer, pipeline
 from transformers.pipelines.pt_utils import KeyDataset
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from clouds_to_sample import KINDS, cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,17 +17,6 @@ from mrd_hf.models.point_sampling import (
     knn_query,
     squared_distances,
 )
-
-
-def cloud(kind: str, num_points: int, seed: int) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    if kind == "random":
-        return rng.standard_normal((num_points, 3)).astype(np.float32)
-    if kind == "duplicates":
-        return rng.standard_normal((3, 3)).astype(np.float32)[rng.integers(0, 3, num_points)]
-    if kind == "line":
-        return np.outer(rng.permutation(num_points), [1, 0, 0]).astype(np.float32)
-    return rng.integers(0, 3, (num_points, 3)).astype(np.float32)  # lattice: many equal distances
 
 
 def loop_distances(center: np.ndarray, points: np.ndarray) -> np.ndarray:
@@ -54,7 +44,6 @@ def loop_nearest(center: np.ndarray, points: np.ndarray, num_samples: int) -> li
     return order + [order[0]] * (num_samples - len(order))
 
 
-KINDS = ["random", "duplicates", "line", "lattice"]
 SAMPLERS = {  # numpy samples on a CPU, torch on every other device and in compiled models
     "numpy": lambda points, n: torch.from_numpy(point_sampling._sample_with_numpy(points.numpy(), n)),
     "torch": point_sampling._sample_with_torch,

@@ -8,10 +8,10 @@ import sys
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.textured_square import quarters, textured_square, write_textured_obj
 from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_mrd import teacher_embeds, tiny_mrd
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from test_feature_extraction_point_cloud import quarters, textured_square, write_textured_obj
-from test_modeling_mrd import teacher_embeds, tiny_mrd
 from transformers import AutoModel, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 

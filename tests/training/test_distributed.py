@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
 from support.tiny_encoders import clouds
-from test_modeling_mrd import teacher_embeds, tiny_mrd
+from support.tiny_mrd import teacher_embeds, tiny_mrd
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 

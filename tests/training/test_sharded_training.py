@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sharded_runs import in_processes, save_weights, start_run
+from support.tiny_mrd import tiny_mrd
 from support.tiny_triplets import save_tiny_triplets
-from test_modeling_mrd import tiny_mrd
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.utils import DistributedType
-from test_modeling_mrd import tiny_mrd
+from support.tiny_mrd import tiny_mrd
 
 from mrd_hf.errors import UserError
 from mrd_hf.training.arguments import PretrainingArguments
