@@ -7,7 +7,6 @@ are found by distances computed from coordinate differences, 1x1 convolutions ar
 separate projections as elsewhere in transformers.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,18 +15,24 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import ImageClassifierOutput
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple, maybe_autocast, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_point_bert import PointBertConfig
-from .patch_embedding import MiniPointNet, PointNet, PositionEmbedding, drop_patches
+from .encoder_layers import (
+    DropPath,
+    MiniPointNet,
+    PointNet,
+    PositionEmbedding,
+    SelfAttention,
+    check_point_values,
+    drop_patches,
+    in_dtype_of,
+)
 from .point_sampling import ball_query, farthest_point_sampling, gather_points, knn_query
-
-
-POINT_CHANNELS = 6  # xyz, rgb
 
 
 @dataclass
@@ -114,62 +119,6 @@ def _prepend(token: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
     return torch.cat([token.expand(tokens.shape[0], 1, -1), tokens], dim=1).float()
 
 
-def eager_attention_forward(
-    module: nn.Module,
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    attention_mask: torch.Tensor | None,
-    scaling: float,
-    dropout: float = 0.0,
-    **kwargs: Unpack[TransformersKwargs],
-) -> tuple[torch.Tensor, torch.Tensor]:
-    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
-    if attention_mask is not None:
-        weights = weights + attention_mask
-    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
-    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
-
-
-class PointBertAttention(nn.Module):
-    """Multi-head self-attention; queries, keys and values have no bias, the output projection has one."""
-
-    def __init__(self, config: PointBertConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_dropout
-        self.is_causal = False
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads = (*hidden_states.shape[:2], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(heads).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(heads).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        context, weights = attention(
-            self,
-            query,
-            key,
-            value,
-            None,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.out_proj(context.reshape(hidden_states.shape)), weights
-
-
 class PointBertMLP(nn.Module):
     def __init__(self, config: PointBertConfig) -> None:
         super().__init__()
@@ -179,25 +128,6 @@ class PointBertMLP(nn.Module):
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))
-
-
-class PointBertDropPath(nn.Module):
-    """Stochastic depth (arXiv 1603.09382): in training, a residual branch is left out for some of the samples."""
-
-    def __init__(self, rate: float) -> None:
-        super().__init__()
-        self.rate = rate
-
-    def forward(self, branch: torch.Tensor) -> torch.Tensor:
-        if self.rate == 0.0 or not self.training:
-            return branch
-        keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.rate
-        return branch * keep.to(branch.dtype) / (1 - self.rate)
-
-
-def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
-    """`features` in the dtype of the module's weight, which it is the input of."""
-    return features.to(module.weight.dtype)
 
 
 class PointBertLayer(GradientCheckpointingLayer):
@@ -210,10 +140,10 @@ class PointBertLayer(GradientCheckpointingLayer):
     def __init__(self, config: PointBertConfig, drop_path_rate: float) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.self_attn = PointBertAttention(config)
+        self.self_attn = SelfAttention(config)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = PointBertMLP(config)
-        self.drop_path = PointBertDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(
         self,
@@ -244,7 +174,7 @@ class PointBertPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": PointBertLayer, "attentions": PointBertAttention}
+    _can_record_outputs = {"hidden_states": PointBertLayer, "attentions": SelfAttention}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -308,11 +238,7 @@ class PointBertModel(PointBertPreTrainedModel):
         Raises:
             ValueError: when `point_values` has another shape.
         """
-        if point_values.ndim != 3 or point_values.shape[-1] != POINT_CHANNELS or point_values.shape[1] == 0:
-            raise ValueError(
-                f"point_values must have shape (batch, num_points, {POINT_CHANNELS}): xyz and rgb of at least one "
-                f"point, got {tuple(point_values.shape)}."
-            )
+        check_point_values(point_values)
         hidden_states, positions = self.embeddings(point_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, positions, **kwargs)

@@ -8,7 +8,6 @@ so that the maximum's share is computed once a patch; q, k and v are separate pr
 and so are an MLP's gate and the features it multiplies.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,19 +15,24 @@ from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_layers import GradientCheckpointingLayer
-from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import maybe_autocast, merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_uni3d import Uni3DConfig
-from .modeling_point_bert import PointBertDropPath, eager_attention_forward, in_dtype_of
-from .patch_embedding import MiniPointNet, PositionEmbedding, drop_patches
+from .encoder_layers import (
+    POINT_CHANNELS,
+    DropPath,
+    MiniPointNet,
+    PositionEmbedding,
+    SelfAttention,
+    check_point_values,
+    drop_patches,
+    in_dtype_of,
+)
 from .point_sampling import farthest_point_sampling, gather_points, knn_query
-
-
-POINT_CHANNELS = 6  # xyz, rgb; in a patch, xyz is relative to its centre
 
 
 @dataclass
@@ -86,44 +90,6 @@ class Uni3DEmbeddings(nn.Module):
             return torch.cat([cls_token, patches], dim=1).float()
 
 
-class Uni3DAttention(nn.Module):
-    """Multi-head self-attention; the keys have no bias, the other projections have one."""
-
-    def __init__(self, config: Uni3DConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.head_dim = config.hidden_size // config.num_attention_heads
-        self.scaling = self.head_dim**-0.5
-        self.attention_dropout = config.attention_dropout
-        self.is_causal = False
-        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size)
-        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
-
-    def forward(
-        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        heads = (*hidden_states.shape[:2], -1, self.head_dim)
-        query = self.q_proj(hidden_states).view(heads).transpose(1, 2)
-        key = self.k_proj(hidden_states).view(heads).transpose(1, 2)
-        value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
-        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
-            self.config._attn_implementation, eager_attention_forward
-        )
-        context, weights = attention(
-            self,
-            query,
-            key,
-            value,
-            None,
-            dropout=self.attention_dropout if self.training else 0.0,
-            scaling=self.scaling,
-            **kwargs,
-        )
-        return self.out_proj(context.reshape(hidden_states.shape)), weights
-
-
 class Uni3DMLP(nn.Module):
     """An MLP, gated (SwiGLU, arXiv 2002.05202) or plain, with or without a norm before its last layer."""
 
@@ -154,10 +120,10 @@ class Uni3DLayer(GradientCheckpointingLayer):
     def __init__(self, config: Uni3DConfig, drop_path_rate: float) -> None:
         super().__init__()
         self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.self_attn = Uni3DAttention(config)
+        self.self_attn = SelfAttention(config, query_value_bias=True)
         self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self.mlp = Uni3DMLP(config)
-        self.drop_path = PointBertDropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
@@ -180,7 +146,7 @@ class Uni3DPreTrainedModel(PreTrainedModel):
     _supports_flash_attn = True
     _supports_flex_attn = True
     _supports_attention_backend = True
-    _can_record_outputs = {"hidden_states": Uni3DLayer, "attentions": Uni3DAttention}
+    _can_record_outputs = {"hidden_states": Uni3DLayer, "attentions": SelfAttention}
 
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
@@ -230,11 +196,7 @@ class Uni3DModel(Uni3DPreTrainedModel):
         Raises:
             ValueError: when `point_values` has another shape.
         """
-        if point_values.ndim != 3 or point_values.shape[-1] != POINT_CHANNELS or point_values.shape[1] == 0:
-            raise ValueError(
-                f"point_values must have shape (batch, num_points, {POINT_CHANNELS}): xyz and rgb of at least one "
-                f"point, got {tuple(point_values.shape)}."
-            )
+        check_point_values(point_values)
         hidden_states = self.embeddings(point_values)
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)

@@ -6,7 +6,7 @@ import torch
 from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from torch import nn
 
-from mrd_hf.models.patch_embedding import MiniPointNet, PointNet, drop_patches
+from mrd_hf.models.encoder_layers import MiniPointNet, PointNet, drop_patches
 
 
 def with_random_statistics(network: nn.Module) -> nn.Module:

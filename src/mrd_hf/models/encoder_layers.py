@@ -1,12 +1,30 @@
-"""What point cloud encoders make tokens of: a patch's points through a small PointNet, and the position of its centre.
+"""What PointBERT and Uni3D are made of: patch networks, positions of patches, attention, stochastic depth.
 
-PointBERT and Uni3D share these parts; how they put them together is in their own files.
+How they put these parts together is in their own files.
 """
+
+from collections.abc import Callable
 
 import torch
 from torch import nn
+from transformers import PreTrainedConfig
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+from transformers.processing_utils import Unpack
+from transformers.utils import TransformersKwargs
 
 from .point_sampling import gather_points
+
+
+POINT_CHANNELS = 6  # xyz, rgb
+
+
+def check_point_values(point_values: torch.Tensor) -> None:
+    """Raise a `ValueError` for a model's input of another shape than `(batch, num_points, 6)`."""
+    if point_values.ndim != 3 or point_values.shape[-1] != POINT_CHANNELS or point_values.shape[1] == 0:
+        raise ValueError(
+            f"point_values must have shape (batch, num_points, {POINT_CHANNELS}): xyz and rgb of at least one "
+            f"point, got {tuple(point_values.shape)}."
+        )
 
 
 class PointNet(nn.Module):
@@ -101,3 +119,83 @@ def drop_patches(
     kept = torch.rand(batch, num_patches, device=centers.device).argsort(dim=1)[:, :num_kept]
     kept_groups = gather_points(groups.flatten(2), kept).view(batch, num_kept, *groups.shape[2:])
     return gather_points(centers, kept), kept_groups
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs: Unpack[TransformersKwargs],
+) -> tuple[torch.Tensor, torch.Tensor]:
+    weights = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        weights = weights + attention_mask
+    weights = nn.functional.softmax(weights, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+class SelfAttention(nn.Module):
+    """Multi-head self-attention; keys have no bias, the output projection has one.
+
+    Args:
+        config (`PointBertConfig` or `Uni3DConfig`)
+        query_value_bias (`bool`, defaults to `False`): Whether queries and values have a bias.
+    """
+
+    def __init__(self, config: PreTrainedConfig, query_value_bias: bool = False) -> None:
+        super().__init__()
+        self.config = config
+        self.head_dim = config.hidden_size // config.num_attention_heads
+        self.scaling = self.head_dim**-0.5
+        self.attention_dropout = config.attention_dropout
+        self.is_causal = False
+        self.q_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=query_value_bias)
+        self.k_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=False)
+        self.v_proj = nn.Linear(config.hidden_size, config.hidden_size, bias=query_value_bias)
+        self.out_proj = nn.Linear(config.hidden_size, config.hidden_size)
+
+    def forward(
+        self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        heads = (*hidden_states.shape[:2], -1, self.head_dim)
+        query = self.q_proj(hidden_states).view(heads).transpose(1, 2)
+        key = self.k_proj(hidden_states).view(heads).transpose(1, 2)
+        value = self.v_proj(hidden_states).view(heads).transpose(1, 2)
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        context, weights = attention(
+            self,
+            query,
+            key,
+            value,
+            None,
+            dropout=self.attention_dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.out_proj(context.reshape(hidden_states.shape)), weights
+
+
+class DropPath(nn.Module):
+    """Stochastic depth (arXiv 1603.09382): in training, a residual branch is left out for some of the samples."""
+
+    def __init__(self, rate: float) -> None:
+        super().__init__()
+        self.rate = rate
+
+    def forward(self, branch: torch.Tensor) -> torch.Tensor:
+        if self.rate == 0.0 or not self.training:
+            return branch
+        keep = torch.rand(branch.shape[0], 1, 1, device=branch.device) >= self.rate
+        return branch * keep.to(branch.dtype) / (1 - self.rate)
+
+
+def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
+    """`features` in the dtype of the module's weight, which it is the input of."""
+    return features.to(module.weight.dtype)
