@@ -3,13 +3,14 @@
 import argparse
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import torch
-from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
+from transformers import AutoModel
 
-from mrd_hf import PointBertModel, Uni3DModel
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.encoder import Encoder, load_encoder
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_dataset
 from mrd_hf.evaluation.held_out import HeldOutSet
@@ -24,7 +25,6 @@ from mrd_hf.evaluation.relations.relation_report import as_dict, compare_analyse
 from mrd_hf.evaluation.scores.similarity import Embeddings
 from mrd_hf.files.atomic_file import check_vacant, whole_file
 from mrd_hf.files.atomic_folder import check_writable
-from mrd_hf.model_folder import check_model_folder
 
 
 UNTRAINED_SEED = 0
@@ -68,25 +68,10 @@ def parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_encoder(name: str) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
-    check_model_folder(name)
-    try:
-        model = AutoModel.from_pretrained(name)
-        extractor = AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {name}: {error}") from None
-    if not isinstance(model, (PointBertModel, Uni3DModel)):
-        raise UserError(
-            f"{name} is of class {type(model).__name__}, which is no shape encoder; give the folder `encoder` of a "
-            "training run, or a converted checkpoint (scripts/convert_checkpoint.py)."
-        )
-    return model, extractor
-
-
-def untrained(model: PreTrainedModel) -> PreTrainedModel:
+def untrained(encoder: Encoder) -> Encoder:
     """The same architecture with fresh weights, the same ones each time."""
     torch.manual_seed(UNTRAINED_SEED)
-    return AutoModel.from_config(model.config)
+    return replace(encoder, model=AutoModel.from_config(encoder.config))
 
 
 def check_arguments(arguments: argparse.Namespace) -> None:
@@ -107,12 +92,12 @@ def check_number(arguments: argparse.Namespace, held_out: HeldOutSet) -> None:
         )
 
 
-def check_width(name: str, model: PreTrainedModel, dataset_name: str, held_out: HeldOutSet) -> None:
-    width, teacher_width = model.config.embedding_size, held_out.width
+def check_width(name: str, encoder: Encoder, dataset_name: str, held_out: HeldOutSet) -> None:
+    width, teacher_width = encoder.embedding_dim, held_out.width
     if width != teacher_width:
         raise UserError(
             f"{name} embeds into width {width}, the teacher of {dataset_name} into {teacher_width}; "
-            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
+            f"embed the dataset with the encoder's own teacher, {encoder.teacher} (scripts/embed_teacher.py)."
         )
 
 
@@ -140,31 +125,31 @@ def main() -> None:
     check_vacant(arguments.out / "report.json", arguments.overwrite)
     check_writable(arguments.out)
     ks = tuple(dict.fromkeys(arguments.k))
-    model, extractor = load_encoder(arguments.model)
+    after_encoder = load_encoder(arguments.model)
     if arguments.before is None:
-        before_name = f"untrained weights, seed {UNTRAINED_SEED}"
-        before_model, before_extractor = untrained(model), extractor
+        before_name, before_encoder = f"untrained weights, seed {UNTRAINED_SEED}", untrained(after_encoder)
     else:
-        before_name = arguments.before
-        before_model, before_extractor = load_encoder(before_name)
+        before_name, before_encoder = arguments.before, load_encoder(arguments.before)
     dataset = load_triplets(arguments.dataset, arguments.split)
     held_out = HeldOutSet.from_dataset(dataset, name=arguments.dataset)
     check_number(arguments, held_out)
-    for name, encoder in ((arguments.model, model), (before_name, before_model)):
+    for name, encoder in ((arguments.model, after_encoder), (before_name, before_encoder)):
         check_width(name, encoder, arguments.dataset, held_out)
     image_embeds, text_embeds = teacher_embeddings(held_out, arguments.dataset)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    def encoded(name: str, encoder: PreTrainedModel, its_extractor: FeatureExtractionMixin) -> ModalityEmbeddings:
+    def encoded(name: str, encoder: Encoder) -> ModalityEmbeddings:
         print(f"{name}:", file=sys.stderr)
-        points = encode_dataset(encoder, its_extractor, dataset, batch_size=arguments.batch_size, progress=True)
+        points = encode_dataset(
+            encoder.model, encoder.extractor, dataset, batch_size=arguments.batch_size, progress=True
+        )
         remedy = "take a checkpoint that did not diverge"
         points = usable(points, f"what {name} makes of {arguments.dataset}", remedy)
         return {"point": points, "image": image_embeds, "text": text_embeds}
 
-    before_embeds = encoded(before_name, before_model, before_extractor)
+    before_embeds = encoded(before_name, before_encoder)
     before = analyze_relations(before_embeds, ks, arguments.temperature, progress=True)
-    after_embeds = encoded(arguments.model, model, extractor)
+    after_embeds = encoded(arguments.model, after_encoder)
     after = analyze_relations(after_embeds, ks, arguments.temperature, progress=True)
 
     rows = compare_analyses(before, after)

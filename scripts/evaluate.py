@@ -23,17 +23,16 @@ import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
-from transformers import AutoFeatureExtractor, AutoModel, FeatureExtractionMixin, PreTrainedModel
+from transformers import FeatureExtractionMixin, PreTrainedModel
 
-import mrd_hf  # noqa: F401  (registers the Auto classes)
 from mrd_hf.data.embedding.cached_teacher import (
     are_one,
     origins_in_dataset,
-    recorded_teacher,
     split_identifier,
     the_teacher,
 )
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.encoder import load_encoder, recorded_teacher, weights_sha256
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
 from mrd_hf.evaluation.benchmarks.triplets import CLASS_TEXTS
@@ -41,7 +40,7 @@ from mrd_hf.evaluation.classes.class_embeddings import class_embeddings, load_cl
 from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.embedding_cache import cached_embeds
-from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds, weights_sha256
+from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds
 from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
 from mrd_hf.evaluation.plots.confusion_plot import write_confusion_matrix
 from mrd_hf.evaluation.plots.contact_sheet import write_contact_sheet
@@ -58,9 +57,8 @@ from mrd_hf.evaluation.scoring import (
 )
 from mrd_hf.files.atomic_file import check_vacant
 from mrd_hf.files.atomic_folder import check_writable
-from mrd_hf.files.file_state import state_of_files
+from mrd_hf.files.digests import state_of_files
 from mrd_hf.hub.model_card import write_results
-from mrd_hf.model_folder import check_model_folder
 from mrd_hf.models.model_sources import text_tower_of
 from mrd_hf.models.teacher_folder import is_folder_revision
 from mrd_hf.teacher import folder_identifier
@@ -151,14 +149,6 @@ def parse_arguments() -> argparse.Namespace:
     if arguments.write_card and not (Path(arguments.model or "") / "README.md").is_file():
         parser.error("--write_card needs a local --model with a README.md")
     return arguments
-
-
-def load_encoder(name: str, device: torch.device) -> tuple[PreTrainedModel, FeatureExtractionMixin]:
-    check_model_folder(name)
-    try:
-        return AutoModel.from_pretrained(name).to(device), AutoFeatureExtractor.from_pretrained(name)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {name}: {error}") from None
 
 
 def teacher_of(arguments: argparse.Namespace, model: PreTrainedModel) -> str:
@@ -376,7 +366,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.device.type == "cpu":
         set_cpu_threads(None)
-    model, extractor = load_encoder(arguments.model, state.device)
+    loaded = load_encoder(arguments.model, device=state.device)
+    model, extractor = loaded.model, loaded.extractor
     shapes = open_shapes(arguments, model)
     width, expected = model.config.embedding_size, shapes.held_out.width
     if expected is not None and width != expected:

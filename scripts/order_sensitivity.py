@@ -10,14 +10,12 @@ import argparse
 
 import torch
 from tqdm import tqdm
-from transformers import AutoFeatureExtractor, AutoModel
 
-import mrd_hf  # noqa: F401  (registers the Auto classes)
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.schema import SHAPE_COLUMNS, check_columns
+from mrd_hf.encoder import load_encoder
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.encoding import encode_shapes
-from mrd_hf.model_folder import check_model_folder
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -43,25 +41,20 @@ def main() -> None:
     arguments = parse_arguments()
     if arguments.orders < 1:
         raise UserError(f"--orders must be at least 1, got {arguments.orders}.")
-    check_model_folder(arguments.model)
-    try:
-        model = AutoModel.from_pretrained(arguments.model)
-        extractor = AutoFeatureExtractor.from_pretrained(arguments.model)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the model {arguments.model}: {error}") from None
+    encoder = load_encoder(arguments.model)
     dataset = load_triplets(arguments.dataset, arguments.split)
     check_columns(dataset.features, SHAPE_COLUMNS, arguments.dataset)
     shapes = dataset.select_columns(["points", "colors"]).with_format("numpy")
     batches = [
-        extractor(list(rows["points"]), list(rows["colors"]))["point_values"]
+        encoder.extractor(list(rows["points"]), list(rows["colors"]))["point_values"]
         for rows in shapes.iter(arguments.batch_size)
     ]
     generator = torch.Generator().manual_seed(arguments.seed)
-    expected = encode_shapes(model, batches)
-    bit_equal = torch.equal(encode_shapes(model, batches), expected)
+    expected = encode_shapes(encoder.model, batches)
+    bit_equal = torch.equal(encode_shapes(encoder.model, batches), expected)
     cosines, differences = [], []
     for _ in tqdm(range(arguments.orders), desc="orders"):
-        found = encode_shapes(model, (shuffled(batch, generator) for batch in batches))
+        found = encode_shapes(encoder.model, (shuffled(batch, generator) for batch in batches))
         cosines.append(torch.nn.functional.cosine_similarity(found, expected))
         differences.append((found - expected).norm(dim=1) / expected.norm(dim=1))
     cosine, difference = torch.cat(cosines), torch.cat(differences)

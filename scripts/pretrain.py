@@ -39,8 +39,9 @@ from mrd_hf.data.loaders.hard_negatives import (
 from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loaders.triplet_shards import TripletShards, parquet_files
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.encoder import weights_sha256
 from mrd_hf.errors import UserError, is_first_process, run_script
-from mrd_hf.evaluation.encoding import encode_dataset, weights_sha256
+from mrd_hf.evaluation.encoding import encode_dataset
 from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
 from mrd_hf.evaluation.plots.interval_plot import write_interval_bars
 from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table

@@ -78,7 +78,7 @@ def test_what_cannot_be_loaded_is_said_in_a_line(tmp_path, calls_home):
     process = start_server(tmp_path / "nothing", tmp_path, calls_home[0])
     output, _ = process.communicate(timeout=90)
     assert process.returncode == 2
-    assert f"error: cannot load the encoder {tmp_path / 'nothing'}" in output and "Traceback" not in output
+    assert f"error: cannot load the encoder '{tmp_path / 'nothing'}'" in output and "Traceback" not in output
 
 
 def test_nothing_was_reported_to_anybody(server):

@@ -16,8 +16,9 @@ from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 from support.tiny_triplets import WIDTH, save_tiny_triplets
 
-from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
+from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.encoder import load_encoder
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.encoding import encode_dataset
 
@@ -103,9 +104,9 @@ def test_the_figures_are_those_of_the_encoders_and_their_chance(dataset, encoder
     }
     shapes = load_triplets(dataset, "test")
     images = np.concatenate(shapes.with_format("numpy")["image_embeds"]).astype(np.float64)
-    model, extractor = SCRIPT["load_encoder"](str(encoder))
-    for moment, its in (("before", SCRIPT["untrained"](model)), ("after", model)):
-        points = encode_dataset(its, extractor, shapes).double().numpy()
+    loaded = load_encoder(str(encoder))
+    for moment, its in (("before", SCRIPT["untrained"](loaded)), ("after", loaded)):
+        points = encode_dataset(its.model, its.extractor, shapes).double().numpy()
         correlations = []
         for i in range(14):
             others = np.arange(14) != i
@@ -144,10 +145,6 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
     out = tmp_path / "out"
     wide, without = save_encoder(tmp_path / "wide", 20), tmp_path / "without"
     save_tiny_triplets(without, without=("image_embeds", "text_embeds", "teacher"))
-    MRDForPretraining(MRDConfig(point_config=tiny_encoder("openshape").config.to_dict())).save_pretrained(
-        tmp_path / "whole"
-    )
-    PointCloudFeatureExtractor().save_pretrained(tmp_path / "whole")
     (tmp_path / "file").write_text("")
     cases = [
         ((wide, dataset), f"{wide} embeds into width 20, the teacher of {dataset} into {WIDTH}.*embed_teacher.py"),
@@ -159,12 +156,8 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
         ((encoder, dataset, "--temperature", 0), "--temperature must be a number above 0, got 0.0"),
         ((encoder, dataset, "--temperature", "nan"), "--temperature must be a number above 0, got nan"),
         ((encoder, dataset, "--batch_size", 0), "--batch_size must be at least 1, got 0"),
-        (
-            (tmp_path / "whole", dataset),
-            "whole is of class MRDForPretraining, which is no shape encoder; give the folder",
-        ),
-        ((tmp_path / "no", dataset), f"cannot load the model {tmp_path / 'no'}"),
-        ((encoder, dataset, "--before", tmp_path / "no"), f"cannot load the model {tmp_path / 'no'}"),
+        ((tmp_path / "no", dataset), f"cannot load the encoder '{tmp_path / 'no'}'"),
+        ((encoder, dataset, "--before", tmp_path / "no"), f"cannot load the encoder '{tmp_path / 'no'}'"),
     ]
     for (model, data, *arguments), message in cases:
         with pytest.raises(UserError, match=message):

@@ -263,5 +263,5 @@ def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):
 def test_a_missing_model_is_named(dataset, tmp_path):
     finished = evaluate(tmp_path / "nothing", dataset, tmp_path / "out")
     assert finished.returncode == 2
-    assert f"cannot load the model {tmp_path / 'nothing'}" in finished.stderr
+    assert f"cannot load the encoder '{tmp_path / 'nothing'}'" in finished.stderr
     assert "Traceback" not in finished.stderr

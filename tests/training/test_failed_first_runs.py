@@ -80,7 +80,7 @@ def pretrain(pretrain_script, recipe, monkeypatch, capfd):
         (["--dataset", "nowhere/at/all"], "no dataset at nowhere/at/all: no such folder"),
         (["--train_split", "val"], "has no split 'val'; it has train, test"),
         (["--class_texts", "no.parquet"], "no.parquet: no such file; make class texts with"),
-        (["--encoder", "nowhere/at/all"], "cannot load the encoder nowhere/at/all: no such folder"),
+        (["--encoder", "nowhere/at/all"], "cannot load the encoder 'nowhere/at/all': no such folder"),
         (["--resume_from_checkpoint", "nowhere"], "nowhere is not a checkpoint: it has no trainer_state.json"),
     ],
 )

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
-from transformers import AutoFeatureExtractor, AutoModel, pipeline
+from transformers import pipeline
 
+from ..encoder import load_encoder, weights_sha256
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
 from ..models.mesh_limits import check_image
@@ -49,12 +50,8 @@ class Engine:
     """
 
     def __init__(self, model: str, text_tower: str | None, collection: Collection, index_folder: Path) -> None:
-        try:
-            encoder = AutoModel.from_pretrained(model)
-            extractor = AutoFeatureExtractor.from_pretrained(model)
-        except (OSError, ValueError) as error:
-            raise UserError(f"cannot load the encoder {model}: {error}") from None
-        config = encoder.config
+        loaded = load_encoder(model)
+        encoder, extractor, config = loaded.model, loaded.extractor, loaded.config
         self.model_name = model
         self.num_points: int = extractor.num_points
         self.is_demo = config.teacher_id == DEMO_TEACHER
@@ -124,8 +121,7 @@ class Engine:
         """The collection's embeddings by this encoder, from an earlier start where there was one."""
         digest = hashlib.sha256(self._embed.feature_extractor.to_json_string().encode())
         digest.update(self._embed.model.config.to_json_string().encode())
-        for name, tensor in sorted(self._embed.model.state_dict().items()):
-            digest.update(name.encode() + tensor.cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
+        digest.update(weights_sha256(self._embed.model).encode())
         digest.update(self.collection.fingerprint().encode())
         place = folder / digest.hexdigest()[:16]
         try:

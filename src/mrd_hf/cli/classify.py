@@ -8,7 +8,7 @@ import torch
 
 from ..errors import UserError
 from ..models.pipeline_zero_shot_point_cloud_classification import normalized_class_embeds, rank_labels
-from .encoder import Encoder
+from .encoder import chosen_encoder, embed_files
 from .labels import chosen_templates, embed_labels, read_class_embeds, read_labels, split_labels
 from .output import print_json, printable
 from .shape_files import find_shapes
@@ -23,13 +23,13 @@ def run(options: argparse.Namespace) -> int:
         labels, class_embeds = read_class_embeds(options.class_embeds)
     else:
         labels = split_labels(options.labels) if options.labels is not None else read_labels(options.labels_file)
-    encoder = Encoder.load(options.model, options.revision, options.device)
+    encoder = chosen_encoder(options)
     if class_embeds is None:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
     else:
-        read_class_embeds(options.class_embeds, encoder.width)
+        read_class_embeds(options.class_embeds, encoder.embedding_dim)
     try:
-        class_embeds = normalized_class_embeds(class_embeds, encoder.width)
+        class_embeds = normalized_class_embeds(class_embeds, encoder.embedding_dim)
     except ValueError as error:
         raise UserError(f"{options.class_embeds}: {error}") from None
 
@@ -37,8 +37,8 @@ def run(options: argparse.Namespace) -> int:
     failures: list[dict[str, str]] = []
     # Results that scroll by on a terminal are progress enough.
     quiet = not options.json and sys.stdout.isatty()
-    batches = encoder.embed_files(
-        files, options.up_axis, options.batch_size, failures, "Classifying shapes", quiet=quiet
+    batches = embed_files(
+        encoder, files, options.up_axis, options.batch_size, failures, "Classifying shapes", quiet=quiet
     )
     for names, embeds in batches:
         for file, embed in zip(names, torch.from_numpy(embeds), strict=True):

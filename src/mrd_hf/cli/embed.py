@@ -7,7 +7,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..files.atomic_file import check_vacant, whole_file
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
-from .encoder import Encoder
+from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
 from .shape_files import as_text, find_shapes
 
@@ -19,12 +19,11 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(f"--output {output}: expected a file with the suffix .parquet.")
     check_vacant(output, options.overwrite)
     files = find_shapes(options.files)
-    encoder = Encoder.load(options.model, options.revision, options.device)
+    encoder = chosen_encoder(options)
     failures: list[dict[str, str]] = []
     with whole_file(output) as sink:
-        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width, encoder.text_tower)
-        writer = EmbeddingWriter(sink, facts)
-        for names, embeds in encoder.embed_files(files, options.up_axis, options.batch_size, failures):
+        writer = EmbeddingWriter(sink, EmbeddingFacts.of(encoder))
+        for names, embeds in embed_files(encoder, files, options.up_axis, options.batch_size, failures):
             writer.write([as_text(name) for name in names], embeds)
         writer.close()
         if len(failures) == len(files):
@@ -33,7 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if options.json:
         print_json({"output": options.output, "model": encoder.name, "count": count, "failed": failures})
     else:
-        print(f"{count} shapes embedded into {printable(str(output))} (width {encoder.width}).")
+        print(f"{count} shapes embedded into {printable(str(output))} (width {encoder.embedding_dim}).")
     if failures:
         print(f"{len(failures)} of {len(files)} files failed.", file=sys.stderr)
     return 1 if failures else 0

@@ -4,12 +4,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ..encoder import Encoder
 from ..errors import UserError
 
 
@@ -34,6 +35,11 @@ class EmbeddingFacts:
     teacher: str | None
     width: int
     text_tower: str | None = None
+
+    @classmethod
+    def of(cls, encoder: Encoder) -> Self:
+        """Those of an encoder's embeddings."""
+        return cls(encoder.name, encoder.sha256, encoder.teacher, encoder.embedding_dim, encoder.text_tower)
 
 
 class EmbeddingWriter:

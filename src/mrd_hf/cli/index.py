@@ -19,7 +19,7 @@ from ..files.atomic_folder import check_writable
 from ..search import ShapeIndex
 from ..search.shape_index import check_replaceable
 from .embedding_table import EmbeddingFacts, open_embeddings
-from .encoder import Encoder
+from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
 from .shape_files import as_text, find_shapes
 
@@ -45,9 +45,9 @@ def run(options: argparse.Namespace) -> int:
         index = _index_rows(rows, count, None, output, facts)
     elif Path(source).is_dir():
         files = find_shapes([source])
-        encoder = _load(options)
-        facts = EmbeddingFacts(encoder.name, encoder.sha256, encoder.teacher, encoder.width, encoder.text_tower)
-        rows = encoder.embed_files(files, options.up_axis, options.batch_size, failures)
+        encoder = chosen_encoder(options)
+        facts = EmbeddingFacts.of(encoder)
+        rows = embed_files(encoder, files, options.up_axis, options.batch_size, failures)
         index = _index_rows(rows, len(files), Path(source), output, facts)
     else:
         raise UserError(
@@ -63,16 +63,12 @@ def run(options: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _load(options: argparse.Namespace) -> Encoder:
-    return Encoder.load(options.model, options.revision, options.device)
-
-
 def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> ShapeIndex:
     if options.split is not None:
         dataset = load_triplets(source, options.split)
     else:
         dataset = concatenate_datasets(list(load_all_splits(source).values()))
-    encoder = _load(options)
+    encoder = chosen_encoder(options)
     embeds = encode_dataset(
         encoder.model, encoder.extractor, dataset, options.batch_size, progress=sys.stderr.isatty()
     ).numpy()

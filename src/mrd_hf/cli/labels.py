@@ -7,11 +7,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 
+from ..encoder import Encoder
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..models.model_sources import text_tower_of
 from ..models.text_tower import TextTower
-from .encoder import Encoder
 from .output import progress
 
 
@@ -104,7 +104,7 @@ def embed_labels(
             f"the encoder {encoder.name} does not say in whose space its embeddings are; give --text-tower, the "
             "image-text model that it was trained with, or --class-embeds."
         )
-    tower = load_text_tower(name, revision, encoder.width, device)
+    tower = load_text_tower(name, revision, encoder.embedding_dim, device)
     starts = range(0, len(labels), LABELS_AT_ONCE)
     parts = [
         tower.embed_classes(labels[start : start + LABELS_AT_ONCE], templates)

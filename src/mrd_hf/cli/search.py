@@ -14,7 +14,7 @@ from ..models.mesh_limits import check_image
 from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher, folder_identifier
-from .encoder import Encoder
+from .encoder import chosen_encoder, read_shape
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS
@@ -87,7 +87,7 @@ def _read_image(path: str) -> Image.Image:
 
 
 def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
-    encoder = Encoder.load(options.model, options.revision, options.device)
+    encoder = chosen_encoder(options)
     if index.model_sha256 is not None and encoder.sha256 != index.model_sha256:
         raise UserError(
             f"{options.index} was made by the encoder {index.model} (weights {index.model_sha256[:12]}), and "
@@ -95,7 +95,7 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
             "encoder as --model, or build the index anew with this one."
         )
     try:
-        values = encoder.read(path, options.up_axis)
+        values = read_shape(encoder, path, options.up_axis)
     except READING_ERRORS as error:
         raise UserError(one_line(str(error))) from None
     with torch.inference_mode():

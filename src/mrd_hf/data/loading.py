@@ -10,7 +10,7 @@ from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ..errors import UserError
-from ..files.file_state import state_of_files
+from ..files.digests import state_of_files
 from .embedding.embedded_files import read_record
 from .preparation.dataset_parts import missing_files, settings_of
 from .preparation.dataset_writing import ROWS_PER_GROUP

@@ -1,6 +1,5 @@
 """Encode a benchmark's or a dataset's shapes the same way every time."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -121,15 +120,6 @@ def encode_shapes(model: PreTrainedModel, point_values_batches: Iterable[torch.T
     with _eval_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
         embeds = [model.get_point_features(batch.to(device)).float().cpu() for batch in point_values_batches]
     return torch.cat(embeds)  # outside inference mode, so that a probe can be trained on it
-
-
-def weights_sha256(model: nn.Module) -> str:
-    """Hash of a model's weights and buffers, with their names: what tells a checkpoint, whatever it is called."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()
 
 
 @contextmanager

@@ -61,7 +61,7 @@ class EvaluationReport:
 
     Args:
         model (`str`): The encoder's folder or Hub id.
-        model_sha256 (`str`): Hash of its weights, see [`~mrd_hf.evaluation.encoding.weights_sha256`].
+        model_sha256 (`str`): Hash of its weights, see [`~mrd_hf.encoder.weights_sha256`].
         benchmark (`str`): Its name.
         split (`str`)
         ids (`list[str]`): One a shape.

@@ -23,7 +23,7 @@ from transformers.utils import logging
 
 from ..errors import UserError
 from ..files.atomic_folder import whole_folder
-from ..files.fingerprint import fingerprint
+from ..files.digests import fingerprint
 from . import approximate
 from .item_table import ItemTable, write_items
 

@@ -11,7 +11,7 @@ import torch
 import transformers
 from datasets import Dataset
 
-from ..data.embedding.cached_teacher import recorded_teacher
+from ..encoder import recorded_teacher
 from ..files.atomic_folder import whole_folder
 from ..hub.model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor

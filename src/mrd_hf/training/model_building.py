@@ -1,17 +1,14 @@
 """The model of a run, from its arguments and the teacher's width."""
 
-from pathlib import Path
-from typing import Any
-
 from huggingface_hub.errors import StrictDataclassError
 
-from ..data.embedding.cached_teacher import are_one, recorded_teacher, split_identifier
+from ..data.embedding.cached_teacher import are_one, split_identifier
+from ..encoder import load_point_bert, recorded_teacher
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig
 from ..models.model_sources import check_text_tower_id
 from ..models.modeling_mrd import MRDForPretraining
-from ..models.modeling_point_bert import PointBertModel
 from ..teacher import folder_identifier
 from .arguments import ModelArguments, parse_config, parse_mapping
 
@@ -46,7 +43,7 @@ def build_model(
     encoder = None
     try:
         if arguments.encoder is not None:
-            encoder = _load_encoder(arguments.encoder, changes)
+            encoder = load_point_bert(arguments.encoder, **changes)
             point_config = encoder.config
             _check_encoder(arguments.encoder, point_config, teacher_id)
         else:
@@ -81,14 +78,6 @@ def _text_tower(text_towers: str, teacher_id: str) -> str | None:
         if are_one(teacher, teacher_id):
             found = text_tower
     return found
-
-
-def _load_encoder(name: str, changes: dict[str, Any]) -> PointBertModel:
-    try:
-        return PointBertModel.from_pretrained(name, **changes)
-    except OSError as error:
-        kind = "" if Path(name).is_dir() else "no such folder, and not reachable on the Hub: "
-        raise UserError(f"cannot load the encoder {name}: {kind}{error}") from None
 
 
 def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:

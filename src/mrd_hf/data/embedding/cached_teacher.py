@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 from datasets import Dataset
-from transformers import PreTrainedConfig
 
 from ...errors import UserError
 from ...models.teacher_folder import FOLDER_REVISION, is_folder_revision
@@ -88,11 +87,6 @@ def split_identifier(teacher: str) -> tuple[str, str | None]:
     """A teacher's name and, where the identifier has it, its commit or its folder's digest."""
     match = WITH_REVISION.fullmatch(teacher)
     return (match["name"], match["revision"]) if match else (teacher, None)
-
-
-def recorded_teacher(config: PreTrainedConfig) -> str | None:
-    """The identifier of the teacher that an encoder's configuration names."""
-    return f"{config.teacher_id}@{config.teacher_revision}" if config.teacher_revision else config.teacher_id
 
 
 def are_one(teacher: str, other: str) -> bool:

@@ -18,7 +18,7 @@ from tqdm import tqdm
 
 from ...errors import UserError
 from ...files.atomic_file import whole_file
-from ...files.file_state import state_of_files
+from ...files.digests import state_of_files
 from ...files.plain_pickle import map_plain_npy
 from ...models.model_sources import PACKAGE, find_model
 from ...models.text_tower import TextTower

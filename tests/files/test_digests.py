@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from mrd_hf.files.file_state import state_of_files
+from mrd_hf.files.digests import state_of_files
 
 
 def write(path, content, seconds=1_000):

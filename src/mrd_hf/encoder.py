@@ -1,0 +1,185 @@
+"""A shape encoder with its feature extractor, loaded in one way wherever one is needed."""
+
+import hashlib
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
+from transformers.utils import cached_file
+
+from .errors import UserError
+from .files.digests import files_sha256
+from .models.configuration_mrd import MRDConfig
+from .models.configuration_point_bert import PointBertConfig
+from .models.configuration_uni3d import Uni3DConfig
+from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
+from .models.model_sources import ModelSource, find_model
+from .models.modeling_point_bert import PointBertModel
+
+
+CANNOT_LOAD = "cannot load the encoder"
+# What save_pretrained of the encoder and of its feature extractor writes, the latter possibly within a processor.
+ENCODER_FILES = ("config.json",)
+EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A shape encoder, its feature extractor, and what tells it from others. [`load_encoder`] makes it.
+
+    Args:
+        model (`PreTrainedModel`): Has `get_point_features`; in eval mode.
+        extractor (`PointCloudFeatureExtractor`): Its own.
+        name (`str`): A folder's name, or `id@commit` of the Hub.
+        folder (`Path`): Where its files are, in the Hub's cache if it is from there.
+    """
+
+    model: PreTrainedModel
+    extractor: PointCloudFeatureExtractor
+    name: str
+    folder: Path
+
+    @property
+    def config(self) -> PreTrainedConfig:
+        return self.model.config
+
+    @property
+    def teacher(self) -> str | None:
+        """The image-text model whose space the embeddings are in: `id`, or `id@commit`."""
+        return recorded_teacher(self.config)
+
+    @property
+    def text_tower(self) -> str | None:
+        """What embeds texts into the same space, where that is not the teacher as a whole."""
+        return self.config.text_tower_id
+
+    @property
+    def embedding_dim(self) -> int:
+        return self.config.embedding_size
+
+    @cached_property
+    def sha256(self) -> str:
+        """Digest of its weights' file; of all of them, one after the other, where there are several."""
+        return files_sha256(sorted(self.folder.glob("*.safetensors")))
+
+
+def load_encoder(name: str, revision: str | None = None, device: str | torch.device = "cpu") -> Encoder:
+    """Load an encoder with its extractor from a folder or from the Hub; of a model in pretraining, its encoder.
+
+    Weights that are pickled are not loaded. Where the Hub does not answer within seconds, what is in its cache is.
+
+    Args:
+        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
+        revision (`str`, *optional*): Branch, tag or commit on the Hub.
+        device (`str` or `torch.device`, defaults to `"cpu"`): Where it computes.
+
+    Raises:
+        UserError: There is no such encoder, it is something else, or the device cannot be used.
+    """
+    _check_folder(name, ENCODER_FILES, EXTRACTOR_FILES)
+    source = _find(name, revision)
+    model = _load_model(source, _load_config(source))
+    if model.config.model_type == "mrd":
+        model = model.point_bert
+    try:
+        extractor = AutoFeatureExtractor.from_pretrained(source.path, **source.arguments)
+        folder = Path(str(cached_file(source.path, "config.json", **source.arguments))).parent
+    except (OSError, ValueError, ImportError) as error:
+        raise _failure(source, error) from None
+    try:
+        model = model.to(device).eval()
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"cannot compute on the device {device}: {error}") from None
+    # The Hub's cache keeps each commit in a folder of that name.
+    full_name = Path(name).resolve().name if os.path.isdir(source.path) else f"{name}@{folder.name}"
+    return Encoder(model, extractor, full_name, folder)
+
+
+def load_point_bert(name: str, **changes: Any) -> PointBertModel:
+    """Load a `PointBertModel` to train further, whose folder need not have an extractor.
+
+    Args:
+        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
+        changes (`dict`): Fields of its configuration that are to be others.
+
+    Raises:
+        UserError: There is no such encoder, or it is something else.
+    """
+    _check_folder(name, ENCODER_FILES)
+    source = _find(name, None)
+    config = _load_config(source, **changes)
+    if not isinstance(config, PointBertConfig):
+        raise UserError(
+            f"{CANNOT_LOAD} '{name}': it is of the kind {config.model_type}; only a point_bert is trained further."
+        )
+    return _load_model(source, config)
+
+
+def weights_sha256(model: nn.Module) -> str:
+    """Hash of a model's weights and buffers, with their names: what tells a checkpoint, whatever it is called."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+def recorded_teacher(config: PreTrainedConfig) -> str | None:
+    """The identifier of the teacher that an encoder's configuration names."""
+    id_, revision = config.teacher_id, config.teacher_revision
+    return f"{id_}@{revision}" if id_ and revision else id_
+
+
+def _check_folder(name: str, *needed: tuple[str, ...]) -> None:
+    """Raise a [`UserError`] if this is a file, or a folder that lacks a file of an encoder's; ids of the Hub pass.
+
+    Args:
+        name (`str`): What the user gave as the model.
+        needed (`tuple[str, ...]`): Names of files, of each of which one must be there.
+    """
+    folder = Path(name)
+    if folder.is_file():
+        raise UserError(f"{CANNOT_LOAD} '{name}': it is a file; give the folder that it is in.")
+    missing = [files[0] for files in needed if not any((folder / file).is_file() for file in files)]
+    if not folder.is_dir() or not missing:
+        return
+    within = folder / "encoder"  # where pretraining writes it
+    remedy = (
+        f"did you mean {within}?" if (within / "config.json").is_file() else "give one that save_pretrained wrote."
+    )
+    raise UserError(f"{CANNOT_LOAD} '{name}': the folder has no {missing[0]}; {remedy}")
+
+
+def _find(name: str, revision: str | None) -> ModelSource:
+    try:
+        return find_model(name, revision, CANNOT_LOAD)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _load_config(source: ModelSource, **changes: Any) -> PreTrainedConfig:
+    try:
+        config = AutoConfig.from_pretrained(source.path, **changes, **source.arguments)
+    except (OSError, ValueError) as error:
+        raise _failure(source, error) from None
+    # Before other models' weights are downloaded.
+    if not isinstance(config, (PointBertConfig, Uni3DConfig, MRDConfig)):
+        raise UserError(f"{source.reference} is of the kind {config.model_type}, no encoder of shapes; give another.")
+    return config
+
+
+def _load_model(source: ModelSource, config: PreTrainedConfig) -> Any:
+    try:
+        return AutoModel.from_pretrained(source.path, config=config, use_safetensors=True, **source.arguments)
+    except (OSError, ValueError, ImportError) as error:
+        raise _failure(source, error) from None
+
+
+def _failure(source: ModelSource, error: Exception) -> UserError:
+    kind = "" if os.path.isdir(source.path) else "no such folder, and not to be had from the Hub: "
+    return UserError(f"{CANNOT_LOAD} '{source.reference}': {kind}{error}")

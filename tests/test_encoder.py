@@ -1,0 +1,83 @@
+"""One way to load an encoder: with its extractor, without pickles, soon where the Hub is silent, with clear errors."""
+
+import hashlib
+import time
+
+import pytest
+import torch
+from support.dead_hubs import SOON, move_the_hub, silent_server
+from support.tiny_encoders import clouds, tiny_encoder
+
+from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
+from mrd_hf.encoder import load_encoder, load_point_bert, weights_sha256
+from mrd_hf.errors import UserError
+
+
+def save(folder, model):
+    model.save_pretrained(folder)
+    PointCloudFeatureExtractor(num_points=77).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["openshape", "uni3d"])
+def test_an_encoder_comes_with_its_extractor_and_says_what_it_is(kind, tmp_path):
+    saved = tiny_encoder(kind, teacher_id="org/clip", teacher_revision="0123456", text_tower_id="org/words")
+    folder = save(tmp_path / "mine", saved)
+    encoder = load_encoder(folder)
+    assert torch.equal(encoder.model.get_point_features(clouds()), saved.get_point_features(clouds()))
+    assert not encoder.model.training and encoder.extractor.num_points == 77
+    assert (encoder.name, encoder.embedding_dim) == ("mine", 20)
+    assert (encoder.teacher, encoder.text_tower) == ("org/clip@0123456", "org/words")
+    weights = (tmp_path / "mine" / "model.safetensors").read_bytes()
+    assert encoder.sha256 == hashlib.sha256(weights).hexdigest()
+    assert weights_sha256(encoder.model) == weights_sha256(saved) != weights_sha256(tiny_encoder("ulip"))
+
+
+def test_a_model_in_pretraining_gives_its_encoder(tmp_path):
+    whole = MRDForPretraining(MRDConfig(point_config=tiny_encoder("openshape").config.to_dict())).eval()
+    encoder = load_encoder(save(tmp_path, whole))
+    assert torch.equal(encoder.model.get_point_features(clouds()), whole.get_point_features(clouds()))
+    assert encoder.config.model_type == "point_bert" and encoder.embedding_dim == 20
+
+
+def test_pickled_weights_are_not_loaded(tmp_path):
+    folder = save(tmp_path, tiny_encoder("openshape"))
+    torch.save(tiny_encoder("openshape").state_dict(), tmp_path / "pytorch_model.bin")
+    load_encoder(folder)
+    (tmp_path / "model.safetensors").unlink()
+    for load in (load_encoder, load_point_bert):
+        with pytest.raises(UserError, match=f"cannot load the encoder '{folder}': .*safetensors"):
+            load(folder)
+
+
+def test_a_silent_hub_is_not_waited_for(tmp_path, monkeypatch):
+    with silent_server() as address:
+        for load in (load_encoder, load_point_bert):
+            move_the_hub(monkeypatch, tmp_path, address)
+            started = time.perf_counter()
+            with pytest.raises(UserError, match="cannot load the encoder 'some/where': no such folder, not .* not"):
+                load("some/where")
+            assert time.perf_counter() - started < SOON
+
+
+def test_what_cannot_be_loaded_is_named(tmp_path):
+    folder = save(tmp_path / "run" / "encoder", tiny_encoder("uni3d"))
+    with pytest.raises(UserError, match=f"'{tmp_path / 'run'}': the folder has no config.json; did you mean {folder}"):
+        load_encoder(str(tmp_path / "run"))
+    with pytest.raises(UserError, match="config.json': it is a file; give the folder that it is in"):
+        load_encoder(f"{folder}/config.json")
+    with pytest.raises(UserError, match="cannot compute on the device cuda:99: "):
+        load_encoder(folder, device="cuda:99")
+    with pytest.raises(UserError, match="it is of the kind uni3d; only a point_bert is trained further"):
+        load_point_bert(folder)
+    (tmp_path / "run" / "encoder" / "preprocessor_config.json").unlink()
+    with pytest.raises(UserError, match="the folder has no preprocessor_config.json; give one that save_pretrained"):
+        load_encoder(folder)
+
+
+def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(tmp_path):
+    saved = tiny_encoder("openshape")
+    saved.save_pretrained(tmp_path)
+    loaded = load_point_bert(str(tmp_path), attention_dropout=0.25)
+    assert loaded.config.attention_dropout == 0.25
+    assert torch.equal(loaded.eval().get_point_features(clouds()), saved.get_point_features(clouds()))
