@@ -15,8 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import torch
 
+from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
 from mrd_hf.data.embedding.teacher_embedding import (
-    CLASS_TEXTS_FILE,
     categories_of,
     check_folders,
     embed_dataset_folder,

@@ -25,6 +25,7 @@ from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from mrd_hf.data.class_texts import CLASS_TEXTS_FILE, read_class_texts
 from mrd_hf.data.embedding.cached_teacher import (
     are_one,
     origins_in_dataset,
@@ -35,8 +36,7 @@ from mrd_hf.data.loading import load_triplets
 from mrd_hf.encoder import load_encoder, recorded_teacher, weights_sha256
 from mrd_hf.errors import UserError, run_script
 from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
-from mrd_hf.evaluation.benchmarks.triplets import CLASS_TEXTS
-from mrd_hf.evaluation.classes.class_embeddings import class_embeddings, load_class_embeddings
+from mrd_hf.evaluation.classes.class_embeddings import class_embeddings
 from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.embedding_cache import cached_embeds
@@ -201,8 +201,12 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
         if "image_embeds" in dataset.features:
             held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.data)
             check_teacher(arguments, model, dataset)
-            if arguments.class_texts is None and (path / CLASS_TEXTS).is_file() and PartialState().is_main_process:
-                print(f"no zero-shot scores without --class_texts {path / CLASS_TEXTS}", file=sys.stderr)
+            if (
+                arguments.class_texts is None
+                and (path / CLASS_TEXTS_FILE).is_file()
+                and PartialState().is_main_process
+            ):
+                print(f"no zero-shot scores without --class_texts {path / CLASS_TEXTS_FILE}", file=sys.stderr)
             if arguments.templates is not None:
                 raise UserError(
                     f"{arguments.data}: has cached embeddings, so --templates has nothing to embed; make class texts "
@@ -223,7 +227,7 @@ def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes
         published = published if are_one(benchmark.class_teacher, teacher_of(arguments, model)) else None
     texts, templates = arguments.class_texts or published, None
     if texts is not None:
-        embeds = load_class_embeddings(texts, benchmark.class_names)
+        _, embeds = read_class_texts(texts, benchmark.class_names)
     else:
         templates = arguments.templates or DEFAULT_TEMPLATES
         teacher, revision = text_tower(arguments, model)

@@ -1,6 +1,7 @@
 """The frozen image-text model whose embedding space the shape encoder learns, behind one small class."""
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -38,6 +39,7 @@ class Teacher:
             What to record as its name: the Hub id, or the folder's name; default: as `model_id` has it.
 
     Attributes:
+        text_tower ([`TextTower`]): Its text side.
         embedding_dim (`int`): Width of the shared embedding space, measured by running both towers.
     """
 
@@ -54,7 +56,7 @@ class Teacher:
         self.model_id = model_id
         self.revision = revision
         self.name = name or (Path(model_id).resolve().name if Path(model_id).is_dir() else model_id)
-        self._text_tower = TextTower(model, processor.tokenizer)
+        self.text_tower = TextTower(model, processor.tokenizer)
         self.embedding_dim = self._probe_embedding_dim()
 
     @classmethod
@@ -149,14 +151,18 @@ class Teacher:
             `torch.Tensor` of shape `(len(texts), embedding_dim)`: float32 with L2-normalised rows, on the teacher's
             device. A text's embedding does not depend on the other texts (beyond rounding).
         """
-        return self._text_tower.embed(texts, batch_size=max(1, len(texts)))
+        return self.text_tower.embed(texts, batch_size=max(1, len(texts)))
+
+    def embed_classes(self, labels: Sequence[str], templates: Sequence[str], batch_size: int) -> torch.Tensor:
+        """Embed class names, or other texts, in prompts: see [`TextTower.embed_classes`]."""
+        return self.text_tower.embed_classes(labels, templates, batch_size)
 
     def _image_features(self, **inputs: torch.Tensor) -> torch.Tensor:
         return self.model.get_image_features(**inputs).pooler_output
 
     def _probe_embedding_dim(self) -> int:
         image_width = self.embed_images([Image.new("RGB", (32, 32))]).shape[1]
-        text_width = self._text_tower.width
+        text_width = self.text_tower.width
         if image_width != text_width:
             raise UserError(
                 f"teacher '{self.model_id}' embeds images into {image_width} dimensions and texts into {text_width}; "

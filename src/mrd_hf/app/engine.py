@@ -142,7 +142,7 @@ def _load_towers(name: str, revision: str | None, may_be_teacher: bool) -> tuple
     if may_be_teacher:
         try:
             teacher = Teacher.from_pretrained(name, revision)
-            return teacher, TextTower(teacher.model, teacher.processor.tokenizer)
+            return teacher, teacher.text_tower
         except UserError:  # no dual encoder, or none at all
             pass
     try:

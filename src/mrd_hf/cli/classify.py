@@ -6,10 +6,11 @@ from typing import Any
 
 import torch
 
+from ..data.class_texts import read_class_texts
 from ..errors import UserError
-from ..models.pipeline_zero_shot_point_cloud_classification import normalized_class_embeds, rank_labels
+from ..models.pipeline_zero_shot_point_cloud_classification import rank_labels
 from .encoder import chosen_encoder, embed_files
-from .labels import chosen_templates, embed_labels, read_class_embeds, read_labels, split_labels
+from .labels import check_class_texts, chosen_templates, embed_labels, read_label_lines, split_labels
 from .output import print_json, printable
 from .shape_files import find_shapes
 
@@ -20,18 +21,19 @@ def run(options: argparse.Namespace) -> int:
     templates = chosen_templates(options.templates)
     class_embeds = None
     if options.class_embeds is not None:
-        labels, class_embeds = read_class_embeds(options.class_embeds)
+        labels, rows = read_class_texts(options.class_embeds)
+        check_class_texts(labels, options.class_embeds)
+        class_embeds = torch.from_numpy(rows)
     else:
-        labels = split_labels(options.labels) if options.labels is not None else read_labels(options.labels_file)
+        labels = split_labels(options.labels) if options.labels is not None else read_label_lines(options.labels_file)
     encoder = chosen_encoder(options)
     if class_embeds is None:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
-    else:
-        read_class_embeds(options.class_embeds, encoder.embedding_dim)
-    try:
-        class_embeds = normalized_class_embeds(class_embeds, encoder.embedding_dim)
-    except ValueError as error:
-        raise UserError(f"{options.class_embeds}: {error}") from None
+    elif class_embeds.shape[1] != encoder.embedding_dim:
+        raise UserError(
+            f"{options.class_embeds}: embeddings of width {class_embeds.shape[1]}, but the encoder's have "
+            f"{encoder.embedding_dim}; embed the labels with the encoder's own teacher."
+        )
 
     found: dict[str, list[dict[str, Any]]] = {}
     failures: list[dict[str, str]] = []

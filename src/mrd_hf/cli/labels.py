@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from ..encoder import Encoder
@@ -28,7 +25,7 @@ def split_labels(text: str) -> list[str]:
     return _checked(text.split(","), "--labels")
 
 
-def read_labels(path: str) -> list[str]:
+def read_label_lines(path: str) -> list[str]:
     """The labels of a text file, a line each."""
     file = Path(path)
     if not file.is_file():
@@ -42,36 +39,10 @@ def read_labels(path: str) -> list[str]:
     return _checked(text.split("\n"), path)
 
 
-def read_class_embeds(path: str, width: int | None = None) -> tuple[list[str], torch.Tensor]:
-    """The labels of a parquet file with the columns `label` and `text_embed`, and their embeddings.
-
-    Args:
-        path (`str`)
-        width (`int`, *optional*): Of the embeddings, as it is expected.
-
-    Returns:
-        `tuple(list[str], torch.Tensor)`: labels, and float32 embeddings of shape `(num_labels, width)`.
-    """
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; expected a parquet file with the columns label and text_embed.")
-    try:
-        table = pq.read_table(path, columns=["label", "text_embed"])
-        labels = table.column("label").to_pylist()
-        embeds = np.array(table.column("text_embed").to_pylist(), dtype=np.float32)
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
-        raise UserError(f"{path}: expected a parquet file with the columns label and text_embed ({error}).") from None
-    if embeds.ndim != 2 or not all(isinstance(label, str) for label in labels):
-        raise UserError(f"{path}: expected a text as label and numbers as text_embed in each row, and at least one.")
-    if not np.isfinite(embeds).all():
-        raise UserError(f"{path}: column text_embed has values that are not finite.")
-    if width is not None and embeds.shape[1] != width:
-        raise UserError(
-            f"{path}: embeddings of width {embeds.shape[1]}, but the encoder's have {width}; embed the labels with "
-            "the encoder's own teacher."
-        )
+def check_class_texts(labels: list[str], path: str) -> None:
+    """Raise a [`UserError`] if the labels of a file with embeddings are none to choose from."""
     if len(_checked(labels, path)) != len(labels):
         raise UserError(f"{path}: a label is empty or there twice.")
-    return labels, torch.from_numpy(embeds)
 
 
 def chosen_templates(given: list[str] | None) -> tuple[str, ...]:

@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
+from ..data.class_texts import read_class_texts
 from ..data.schema import EMBEDDING_COLUMNS, check_columns
 from ..errors import UserError
 from .benchmarks.benchmark import Benchmark
-from .benchmarks.triplets import read_labels
-from .classes.class_embeddings import load_class_embeddings
 from .report import Score
 from .scores.similarity import Embeddings
 from .scores.zero_shot import ZeroShotResult, zero_shot_classification
@@ -98,8 +97,7 @@ class HeldOutSet:
                 "compared with; prepare it with categories, or leave out class_texts."
             )
         if class_texts is not None:
-            class_names = read_labels(Path(class_texts))
-            class_embeds = load_class_embeddings(class_texts, class_names)
+            class_names, class_embeds = read_class_texts(class_texts)
             _check_width(class_embeds, width, class_texts, name)
             index_of: dict[str | None, int] = {of_class: index for index, of_class in enumerate(class_names)}
             index_of[None] = NO_LABEL

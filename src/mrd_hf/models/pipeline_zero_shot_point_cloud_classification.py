@@ -125,7 +125,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             postprocess["templates"] = (template,) if isinstance(template, str) else tuple(template)
             check_templates(postprocess["templates"])
         if (class_embeds := parameters.pop("class_embeds", None)) is not None:
-            postprocess["class_embeds"] = normalized_class_embeds(class_embeds, self.encoder_config.embedding_size)
+            postprocess["class_embeds"] = _normalized_class_embeds(class_embeds, self.encoder_config.embedding_size)
         if (top_k := parameters.pop("top_k", None)) is not None:
             if operator.index(top_k) < 1:
                 raise ValueError(f"top_k must be at least 1, got {top_k}.")
@@ -207,7 +207,7 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def normalized_class_embeds(embeds: Any, width: int) -> torch.Tensor:
+def _normalized_class_embeds(embeds: Any, width: int) -> torch.Tensor:
     """Embeddings of classes, normalised, in float32 on the CPU.
 
     Raises:

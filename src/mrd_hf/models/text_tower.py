@@ -134,12 +134,15 @@ class TextTower:
             embeds[start : start + batch_size] = self._embed_batch(list(texts[start : start + batch_size]))
         return embeds
 
-    def embed_classes(self, labels: Sequence[str], templates: Sequence[str]) -> torch.Tensor:
+    def embed_classes(
+        self, labels: Sequence[str], templates: Sequence[str], batch_size: int = BATCH_SIZE
+    ) -> torch.Tensor:
         """Embed class names: the mean over the embeddings of their prompts, normalised again.
 
         Args:
             labels (sequence of `str`): Names such as `armchair`.
             templates (sequence of `str`): Prompts; the name takes the place of `{}`, which each must have.
+            batch_size (`int`, defaults to 64): How many prompts the model sees at a time.
 
         Returns:
             `torch.Tensor` of shape `(len(labels), width)`: float32 with L2-normalised rows, on the model's device.
@@ -148,14 +151,15 @@ class TextTower:
             ValueError: If there is no template, or one has no `{}`.
         """
         check_templates(templates)
-        sums = torch.zeros(len(labels), self.width, device=self.model.device)
+        # On the CPU, where adding up has one order.
+        sums = torch.zeros(len(labels), self.width)
         prompts: Iterator[tuple[int, str]] = (
             (place, template.replace("{}", label)) for place, label in enumerate(labels) for template in templates
         )
-        while batch := list(islice(prompts, BATCH_SIZE)):
-            places = torch.tensor([place for place, _ in batch], device=sums.device)
-            sums.index_add_(0, places, self._embed_batch([prompt for _, prompt in batch]))
-        return normalize(sums, dim=-1)
+        while batch := list(islice(prompts, batch_size)):
+            places = torch.tensor([place for place, _ in batch])
+            sums.index_add_(0, places, self._embed_batch([prompt for _, prompt in batch]).cpu())
+        return normalize(sums, dim=-1).to(self.model.device)
 
     def _embed_batch(self, texts: list[str]) -> torch.Tensor:
         inputs = self.tokenizer(

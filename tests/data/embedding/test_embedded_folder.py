@@ -59,9 +59,9 @@ class CountingTeacher(Teacher):
         self.images += images
         return super().embed_images(images)
 
-    def embed_texts(self, texts):
-        self.texts += texts
-        return super().embed_texts(texts)
+    def embed_classes(self, labels, templates, batch_size):
+        self.texts += [template.format(label) for label in labels for template in templates]
+        return super().embed_classes(labels, templates, batch_size)
 
 
 def embed(folder, out, teacher, **options):

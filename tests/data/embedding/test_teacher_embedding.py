@@ -8,7 +8,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 import yaml
 from datasets import Dataset, Features, Value, load_dataset
 from PIL import Image
@@ -122,9 +121,9 @@ class CountingTeacher(Teacher):
 
     asked: list[str]
 
-    def embed_texts(self, texts: list[str]) -> torch.Tensor:
-        self.asked.extend(texts)
-        return super().embed_texts(texts)
+    def embed_classes(self, labels, templates, batch_size):
+        self.asked.extend(template.format(label) for label in labels for template in templates)
+        return super().embed_classes(labels, templates, batch_size)
 
 
 def test_each_distinct_text_is_embedded_once(teacher):

@@ -1,22 +1,19 @@
-"""Text embeddings of classes: made by the teacher once, kept, and read from others' files."""
+"""Text embeddings of classes: made by the teacher once, and kept."""
 
 import os
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import torch
 from huggingface_hub import constants
 from safetensors import safe_open
 from safetensors.numpy import save_file
-from support.paths import DEMO_DATA
 from support.tiny_packages import install
 from support.tiny_teachers import save_tiny_clip, save_tiny_siglip
 from transformers import AutoModel, AutoTokenizer
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.classes.class_embeddings import class_embeddings, load_class_embeddings
+from mrd_hf.evaluation.classes.class_embeddings import class_embeddings
 from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
 from mrd_hf.models.text_tower import TextTower
 
@@ -61,9 +58,8 @@ def one_by_one(teacher, names, templates):
 
 
 @pytest.mark.parametrize("templates", TEMPLATES)
-@pytest.mark.parametrize("batch_size", [7, 200])
-def test_as_defined_whatever_the_batch(tmp_path, teacher, templates, batch_size):
-    embeds = class_embeddings(NAMES, teacher, templates=templates, cache_dir=tmp_path, batch_size=batch_size)
+def test_as_defined(tmp_path, teacher, templates):
+    embeds = class_embeddings(NAMES, teacher, templates=templates, cache_dir=tmp_path)
     assert embeds.dtype == np.float32 and embeds.shape == (3, 24)
     assert np.allclose(embeds, one_by_one(teacher, NAMES, templates), atol=1e-5)
     assert np.allclose(np.linalg.norm(embeds, axis=1), 1, atol=1e-6)
@@ -192,88 +188,6 @@ def test_what_cannot_be_embedded(tmp_path, teacher):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="teacher .*empty': the folder holds no model"):
         class_embeddings(NAMES, str(tmp_path / "empty"), cache_dir=tmp_path)
-
-
-def write_parquet(file, names, embeds):
-    pq.write_table(pa.table({"label": names, "text_embed": embeds}), file)
-    return file
-
-
-def write_npy(file, value):
-    np.save(file, value, allow_pickle=True)
-    return file
-
-
-VECTORS = {"chair": [3.0, 4.0, 0.0], "night_stand": [0.0, 0.0, 2.0], "mug": [1.0, 0.0, 0.0], "xbox": [1.0, 1.0, 1.0]}
-EXPECTED = [[0.6, 0.8, 0], [0, 0, 1], [1, 0, 0]]
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda file: write_parquet(file.with_suffix(".parquet"), list(VECTORS), list(VECTORS.values())),
-        lambda file: write_npy(
-            file, {name: {"open_clip_text_feat": np.array([row])} for name, row in VECTORS.items()}
-        ),
-        lambda file: write_npy(file, {name: {"prompt_avg": np.array(row)} for name, row in VECTORS.items()}),
-        lambda file: write_npy(file, {name: np.array([row], dtype=np.float16) for name, row in VECTORS.items()}),
-        lambda file: write_npy(file, np.array(list(VECTORS.values()))[:3]),
-    ],
-)
-def test_published_files_are_matched_by_name(tmp_path, write):
-    embeds = load_class_embeddings(write(tmp_path / "x.npy"), NAMES)
-    assert embeds.dtype == np.float32 and np.allclose(embeds, EXPECTED)
-    if embeds.shape[0] == 3 and (tmp_path / "x.parquet").exists():
-        reverse = load_class_embeddings(tmp_path / "x.parquet", ["Mug", "NIGHT_STAND"])
-        assert np.allclose(reverse, [EXPECTED[2], EXPECTED[1]])
-
-
-def test_the_demo_datas_class_texts():
-    file = str(DEMO_DATA / "class_texts.parquet")
-    table = pq.read_table(file)
-    names = table["label"].to_pylist()
-    stored = np.array(table["text_embed"].to_pylist())  # in half precision, so of length 1 up to that
-    assert np.allclose(load_class_embeddings(file, names), stored, atol=2e-4)
-
-
-@pytest.mark.parametrize(
-    ("write", "message"),
-    [
-        (lambda file: write_npy(file, {"chair": np.ones(3)}), "of 2 of the 3 classes ('night stand', 'mug')"),
-        (
-            lambda file: write_npy(
-                file, {name: np.ones(3) for name in ["chair", "mug", "night_stand", "Night_stand"]}
-            ),
-            "of 1 of the 3 classes ('night stand')",
-        ),
-        (lambda file: write_npy(file, np.ones((4, 3))), "has (4, 3) numbers; expected a row for each of 3 classes"),
-        (
-            lambda file: write_npy(file, {"chair": {"clip": np.ones(3)}}),
-            "has no open_clip_text_feat or prompt_avg (it",
-        ),
-        (lambda file: write_npy(file, {"chair": np.ones(3), "mug": np.ones(2)}), "no vectors of numbers of one width"),
-        (lambda file: write_npy(file, {name: np.zeros(3) for name in VECTORS}), "are zero or not finite"),
-        (lambda file: write_npy(file, {name: np.full(3, np.nan) for name in VECTORS}), "are zero or not finite"),
-        (lambda file: write_npy(file, {"chair": os.getcwd}), "could run code"),
-        (lambda file: write_npy(file, {}), "holds a dict; expected a dictionary of class names"),
-        (lambda file: file.with_suffix(".parquet").write_bytes(b"PAR1"), "cannot be read as parquet"),
-        (
-            lambda file: pq.write_table(pa.table({"label": NAMES}), file.with_suffix(".parquet")),
-            "no column 'text_embed' (it has label)",
-        ),
-        (
-            lambda file: write_parquet(file.with_suffix(".parquet"), ["chair", None], [[1.0], [2.0]]),
-            "column 'label' is of string; expected text without nulls",
-        ),
-        (lambda file: None, "no such file"),
-    ],
-)
-def test_files_that_do_not_serve(tmp_path, write, message):
-    write(tmp_path / "x.npy")
-    file = next(tmp_path.iterdir(), tmp_path / "x.npy")
-    with pytest.raises(UserError) as caught:
-        load_class_embeddings(file, NAMES)
-    assert str(caught.value).startswith(f"{file}: ") and message in str(caught.value)
 
 
 def test_a_teacher_in_a_package(tmp_path, monkeypatch, loads):

@@ -164,34 +164,14 @@ class RowEmbedder:
         embeds = {key: self._known_texts.pop(key) for key in distinct if key in self._known_texts}
         for prompted, templates in ((True, self.text_templates), (False, AS_IT_IS)):
             new = [key for key in distinct if key not in embeds and key[1] == prompted]
-            rows = mean_over_prompts([text for text, _ in new], self.teacher, templates, self.batch_size)
-            embeds.update(zip(new, rows.astype(np.float16), strict=True))
+            rows = self.teacher.embed_classes([text for text, _ in new], templates, self.batch_size)
+            embeds.update(zip(new, rows.cpu().numpy().astype(np.float16), strict=True))
             self.throughput.texts += len(new) * len(templates)
         self._known_texts |= reversed(embeds.items())
         for key in list(islice(self._known_texts, max(0, len(self._known_texts) - KNOWN_TEXTS))):
             del self._known_texts[key]
         self.throughput.text_seconds += time.perf_counter() - started
         return iter(["null" if key is None else _checked(embeds[key]) for key in keys])
-
-
-def mean_over_prompts(texts: Sequence[str], teacher: Teacher, templates: Sequence[str], batch_size: int) -> np.ndarray:
-    """Embeddings of texts: the mean over a text's prompts, re-normalised.
-
-    Args:
-        texts (sequence of `str`): What goes into the prompts.
-        teacher ([`Teacher`]): The frozen image-text model.
-        templates (sequence of `str`): The prompts, each with one `{}`.
-        batch_size (`int`): How many prompts the teacher embeds at a time.
-
-    Returns:
-        `np.ndarray` of shape `(len(texts), width)`: float32 with L2-normalised rows.
-    """
-    means = np.zeros((len(texts), teacher.embedding_dim), dtype=np.float32)
-    prompts = ((place, template.format(text)) for place, text in enumerate(texts) for template in templates)
-    while batch := list(islice(prompts, batch_size)):
-        places = [place for place, _ in batch]
-        np.add.at(means, places, teacher.embed_texts([prompt for _, prompt in batch]).cpu().numpy())
-    return means / np.linalg.norm(means, axis=1, keepdims=True)
 
 
 def _decode_ahead(entries: list[Any], batch_size: int) -> Iterator[list[Image.Image | str]]:

@@ -19,15 +19,13 @@ from tqdm import tqdm
 from ...errors import UserError
 from ...files.atomic_file import remove_partial, whole_file
 from ...teacher import Teacher
+from ..class_texts import CLASS_TEXTS_FILE, read_class_names, spelling_key
 from ..loading import check_whole
 from ..preparation.dataset_writing import ROWS_PER_GROUP, check_vacant
 from ..preparation.parquet_writing import dataset_writer
 from ..schema import SOURCE_COLUMNS, check_columns, check_schema_version
 from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_footer
-from .row_embedding import AS_IT_IS, UNPROMPTED_SOURCES, RowEmbedder, Throughput, mean_over_prompts
-
-
-CLASS_TEXTS_FILE = "class_texts.parquet"
+from .row_embedding import AS_IT_IS, UNPROMPTED_SOURCES, RowEmbedder, Throughput
 
 
 def embed_dataset(dataset: Dataset, teacher: Teacher, batch_size: int = 64, name: str = "the dataset") -> Dataset:
@@ -149,7 +147,7 @@ def embed_dataset_folder(
             _write_class_texts(class_names, record, out / CLASS_TEXTS_FILE, teacher, class_templates, batch_size)
         elif (folder / CLASS_TEXTS_FILE).is_file():
             record = new_record(folder / CLASS_TEXTS_FILE, class_settings, left_out=[])
-            labels = _read_class_names(folder / CLASS_TEXTS_FILE)
+            labels = read_class_names(folder / CLASS_TEXTS_FILE)
             _write_class_texts(labels, record, out / CLASS_TEXTS_FILE, teacher, class_templates, batch_size)
         _copy_documents(folder, out)
     return files.assemble(), embedder.throughput
@@ -181,7 +179,7 @@ def categories_of(folder: Path) -> list[str]:
         )
     spellings: dict[str, str] = {}
     for category in sorted(categories):
-        other = spellings.setdefault(" ".join(category.replace("_", " ").split()).casefold(), category)
+        other = spellings.setdefault(spelling_key(category), category)
         if other != category:
             raise UserError(
                 f"{folder}: the categories '{other}' and '{category}' differ in spelling alone; make them one, and "
@@ -241,15 +239,6 @@ def _read(source: Path, num_rows: int) -> Iterator[pa.Table]:
             yield pa.Table.from_batches([batch])
 
 
-def _read_class_names(source: Path) -> list[str]:
-    table = pq.read_table(source)
-    if "label" not in table.column_names:
-        raise UserError(
-            f"{source}: no column 'label' (it has {', '.join(table.column_names)}); the class names go there."
-        )
-    return list(table["label"].to_pylist())
-
-
 def _write_class_texts(
     labels: Sequence[str],
     record: dict[str, Any],
@@ -261,7 +250,7 @@ def _write_class_texts(
     """Write the file of class texts, unless it is there; `record` says what it is made of."""
     if read_record(target) == record:
         return
-    embeds = mean_over_prompts(labels, teacher, templates, batch_size).astype(np.float16)
+    embeds = teacher.embed_classes(labels, templates, batch_size).cpu().numpy().astype(np.float16)
     text_embed = pa.FixedSizeListArray.from_arrays(pa.array(embeds.reshape(-1)), embeds.shape[1])
     with whole_file(target) as sink:
         pq.write_table(

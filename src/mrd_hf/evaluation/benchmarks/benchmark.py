@@ -31,7 +31,7 @@ class Benchmark:
         up_axis (`"y"` or `"z"`): Which axis points up in the clouds.
         read (function of `list[int]`): Gives the clouds of some rows; call `shapes` instead, which checks them.
         class_embeddings (`Path`, *optional*): A published file of the classes' text embeddings, found beside the
-            clouds; see [`load_class_embeddings`].
+            clouds; see [`~mrd_hf.data.class_texts.read_class_texts`].
         class_teacher (`str`, *optional*): Whose embeddings those are, where it is known.
 
     Raises:

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from ...data.class_texts import match_names
 from ...data.sources.published_fields import what
 from ...errors import UserError
-from ..classes.class_names import match_names
 from .benchmark import Shape
 
 

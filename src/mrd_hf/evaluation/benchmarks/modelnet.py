@@ -21,10 +21,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.class_texts import readable
 from ...data.sources.openshape import TEACHER
 from ...errors import UserError
 from ...files.plain_pickle import map_plain_npy
-from ..classes.class_names import MODELNET10, MODELNET40, readable
+from ..classes.class_names import MODELNET10, MODELNET40
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
 from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
+from ...data.class_texts import readable
 from ...data.sources.openshape import TEACHER
 from ...data.sources.openshape_files import MAX_FILE_BYTES
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
-from ..classes.class_names import readable
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
 from .fields import cloud_of, labels_of, read_items
 

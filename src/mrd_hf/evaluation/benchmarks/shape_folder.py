@@ -9,9 +9,9 @@ from typing import Literal
 
 import numpy as np
 
+from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
-from ..classes.class_names import readable
 from .benchmark import Benchmark, Shape
 from .shape_files import SUFFIXES, read_shape_file
 

@@ -9,17 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from datasets import Dataset
 
+from ...data.class_texts import CLASS_TEXTS_FILE, read_class_names
 from ...data.loaders.arrow_rows import ArrayRows
 from ...data.loading import load_all_splits, pick_split
 from ...data.schema import SHAPE_COLUMNS, check_columns
 from ...errors import UserError
 from .benchmark import Benchmark, Shape
-
-
-CLASS_TEXTS = "class_texts.parquet"
 
 
 def open_triplets(name: str, split: str) -> Benchmark:
@@ -40,9 +37,9 @@ def open_triplets(name: str, split: str) -> Benchmark:
             f"{name}: the split '{split}' has no column 'category' with values, the class of each shape (null where "
             "it is unknown); prepare it with categories."
         )
-    texts = Path(name) / CLASS_TEXTS
+    texts = Path(name) / CLASS_TEXTS_FILE
     if texts.is_file():
-        class_names = read_labels(texts)
+        class_names = read_class_names(texts)
     else:
         found = {of_class for part in splits.values() if _has_categories(part) for of_class in part.unique("category")}
         class_names = sorted(found - {None})
@@ -76,20 +73,3 @@ def open_triplets(name: str, split: str) -> Benchmark:
 
 def _has_categories(dataset: Dataset) -> bool:
     return "category" in dataset.features and dataset.data.column("category").null_count < len(dataset)
-
-
-def read_labels(texts: Path) -> list[str]:
-    """The classes that a parquet file of class texts is of, in its order.
-
-    Raises:
-        UserError: It cannot be read, or its labels are not each a text of its own.
-    """
-    if not texts.is_file():
-        raise UserError(f"{texts}: no such file; make class texts with scripts/embed_teacher.py --class_texts.")
-    try:
-        labels = pq.read_table(texts, columns=["label"])["label"].to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise UserError(f"{texts}: cannot be read ({error}); expected the columns label and text_embed.") from None
-    if not all(isinstance(label, str) for label in labels) or len(set(labels)) < len(labels):
-        raise UserError(f"{texts}: expected text in the column 'label', each class once.")
-    return labels

@@ -14,7 +14,8 @@ from embedding_runs import image_row, png
 from support.paths import SCRIPTS
 from support.tiny_teachers import save_tiny_clip
 
-from mrd_hf.data.embedding.teacher_embedding import CLASS_TEXTS_FILE, categories_of, embed_dataset_folder
+from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
+from mrd_hf.data.embedding.teacher_embedding import categories_of, embed_dataset_folder
 from mrd_hf.data.schema import triplet_features
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
