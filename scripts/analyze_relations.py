@@ -93,7 +93,7 @@ def check_number(arguments: argparse.Namespace, held_out: HeldOutSet) -> None:
 
 
 def check_width(name: str, encoder: Encoder, dataset_name: str, held_out: HeldOutSet) -> None:
-    width, teacher_width = encoder.embedding_dim, held_out.width
+    width, teacher_width = encoder.embedding_dim, held_out.embedding_dim
     if width != teacher_width:
         raise UserError(
             f"{name} embeds into width {width}, the teacher of {dataset_name} into {teacher_width}; "

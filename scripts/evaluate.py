@@ -257,7 +257,7 @@ class Encoder:
         self.seconds = 0.0
 
     def __call__(self, shapes: Shapes, corruption: str | None = None) -> np.ndarray:
-        """Embeddings of a split's shapes, `(num_shapes, width)`; of every process."""
+        """Embeddings of a split's shapes, `(num_shapes, embedding_dim)`; of every process."""
         read, title = shapes.read, f"Encoding {shapes.name} ({shapes.split})"
         if corruption is not None:
             read, title = partial(self._read_corrupted, shapes, corruption), f"{title}, {corruption}"
@@ -373,7 +373,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     loaded = load_encoder(arguments.model, device=state.device)
     model, extractor = loaded.model, loaded.extractor
     shapes = open_shapes(arguments, model)
-    width, expected = model.config.embedding_size, shapes.held_out.width
+    width, expected = model.config.embedding_dim, shapes.held_out.embedding_dim
     if expected is not None and width != expected:
         raise UserError(
             f"{arguments.model} embeds into width {width}, the teacher of {arguments.data} into {expected}; "

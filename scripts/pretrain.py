@@ -191,11 +191,11 @@ def main() -> None:
     if model_arguments.teacher is not None:
         name, revision = model_arguments.teacher, model_arguments.teacher_revision
         teacher = Teacher.from_pretrained(name, revision, device=accelerator.device)
-        width, teacher_id, logit_scale = teacher.embedding_dim, teacher.identifier, teacher.logit_scale
+        embedding_dim, teacher_id, logit_scale = teacher.embedding_dim, teacher.identifier, teacher.logit_scale
     else:
-        width, teacher_id, logit_scale = triplets.width, str(triplets.teacher), None
+        embedding_dim, teacher_id, logit_scale = triplets.embedding_dim, str(triplets.teacher), None
     set_seed(training.seed)
-    model = build_model(model_arguments, width, teacher_id, logit_scale)
+    model = build_model(model_arguments, embedding_dim, teacher_id, logit_scale)
     check_points(data, triplets, model.point_bert.config.num_patches)
     extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
     evaluation = None

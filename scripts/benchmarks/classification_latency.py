@@ -30,7 +30,7 @@ tower = {"text_tower": arguments["text_tower"]} if arguments["text_tower"] else 
 classify = pipeline("zero-shot-point-cloud-classification", model=arguments["model"], **tower)
 embeds = None
 if not tower:
-    width = classify.model.config.embedding_size
+    width = classify.model.config.embedding_dim
     embeds = np.random.default_rng(0).standard_normal((len(arguments["labels"]), width))
 loaded = time.time()
 seconds = []
@@ -77,7 +77,7 @@ def save_mesh(path: Path) -> None:
 def text_width(name: str) -> int:
     from mrd_hf.models.text_tower import TextTower
 
-    return TextTower.from_pretrained(name).width
+    return TextTower.from_pretrained(name).embedding_dim
 
 
 def main() -> None:

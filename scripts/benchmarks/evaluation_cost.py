@@ -56,7 +56,7 @@ def main() -> None:
     config = PointBertConfig.from_preset(arguments.preset, teacher_id="a-teacher")
     PointBertModel(config).save_pretrained(encoder)
     PointCloudFeatureExtractor(num_points=NUM_POINTS).save_pretrained(encoder)
-    embeds = np.random.default_rng(1).standard_normal((len(MODELNET40), config.embedding_size))
+    embeds = np.random.default_rng(1).standard_normal((len(MODELNET40), config.embedding_dim))
     classes = pa.table({"label": list(MODELNET40), "text_embed": embeds.tolist()})
     pq.write_table(classes, arguments.data / "class_texts.parquet")
     shutil.rmtree(out, ignore_errors=True)

@@ -60,7 +60,7 @@ class Encoder:
 
     @property
     def embedding_dim(self) -> int:
-        return self.config.embedding_size
+        return self.config.embedding_dim
 
     @cached_property
     def sha256(self) -> str:

@@ -162,7 +162,7 @@ class Teacher:
 
     def _probe_embedding_dim(self) -> int:
         image_width = self.embed_images([Image.new("RGB", (32, 32))]).shape[1]
-        text_width = self.text_tower.width
+        text_width = self.text_tower.embedding_dim
         if image_width != text_width:
             raise UserError(
                 f"teacher '{self.model_id}' embeds images into {image_width} dimensions and texts into {text_width}; "

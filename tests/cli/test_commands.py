@@ -258,7 +258,7 @@ def test_words_are_embedded_by_the_text_tower_that_the_encoder_names(work, tmp_p
     install(tmp_path / "site", "tiny-words")
     tower = TextTower.from_pretrained(words)
     encoder = tiny_encoder(
-        "openshape", projection_dim=tower.width, teacher_id="nowhere", text_tower_id="package:tiny-words/model"
+        "openshape", projection_dim=tower.embedding_dim, teacher_id="nowhere", text_tower_id="package:tiny-words/model"
     )
     encoder.save_pretrained(tmp_path / "encoder")
     shutil.copy(work / "encoder" / "preprocessor_config.json", tmp_path / "encoder")

@@ -26,7 +26,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf import POINT_BERT_PRESETS, UNI3D_PRESETS, PointBertConfig, PointBertModel, Uni3DConfig, Uni3DModel
 from mrd_hf.conversion.checkpoint_file import Checkpoint
-from mrd_hf.conversion.converting import build_model, convert_checkpoint, recognize
+from mrd_hf.conversion.converting import build_encoder, convert_checkpoint, recognize
 from mrd_hf.conversion.renaming import fit
 from mrd_hf.errors import UserError
 from mrd_hf.hub.model_card import retarget_card
@@ -224,7 +224,7 @@ def test_every_network_is_checked():
 def test_fused_tensors_fall_apart_in_their_order():
     """Of a plain MLP and of a network with three channels there is no recording."""
     tensors = drawn(ulip(1, 3, 512))
-    model = build_model(recognize(flat(tensors)))
+    model = build_encoder(recognize(flat(tensors)))
     qkv = tensors["point_encoder.blocks.blocks.0.attn.qkv.weight"]
     attention = model.layers[0].self_attn
     parts = [getattr(attention, f"{letter}_proj").weight for letter in "qkv"]
@@ -351,7 +351,7 @@ def test_weights_that_are_not_finite_are_refused():
     tensors = drawn(openshape(*SMALL, 20))
     tensors["ppat.lift.0.bias"][3] = torch.nan
     with pytest.raises(UserError, match=r"ppat.lift.0.bias \(64\) has values that are not finite"):
-        build_model(recognize(flat(tensors), "openshape-3"))
+        build_encoder(recognize(flat(tensors), "openshape-3"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import RepositoryNotFoundError
 
 from mrd_hf.conversion import sources
-from mrd_hf.conversion.sources import locate
+from mrd_hf.conversion.sources import find_checkpoint
 from mrd_hf.errors import UserError
 
 
@@ -37,46 +37,46 @@ def write(folder: Path, *names: str) -> None:
 
 def test_a_file_is_called_by_its_name_alone(tmp_path):
     write(tmp_path, "model.pt")
-    source = locate(str(tmp_path / "model.pt"), None)
+    source = find_checkpoint(str(tmp_path / "model.pt"), None)
     assert (source.file, source.name, source.repo_id) == (tmp_path / "model.pt", "model.pt", None)
     with pytest.raises(UserError, match="leave it out"):
-        locate(str(tmp_path / "model.pt"), "model.pt")
+        find_checkpoint(str(tmp_path / "model.pt"), "model.pt")
 
 
 def test_a_folders_only_weights_are_taken(tmp_path):
     write(tmp_path, "README.md", "ckpt/model.pth")
-    assert locate(str(tmp_path), None).file == tmp_path / "ckpt" / "model.pth"
+    assert find_checkpoint(str(tmp_path), None).file == tmp_path / "ckpt" / "model.pth"
     write(tmp_path, "best.pt")
     with pytest.raises(UserError, match="2 files that may hold weights: best.pt, ckpt/model.pth; .*--filename"):
-        locate(str(tmp_path), None)
-    assert locate(str(tmp_path), "best.pt").file == tmp_path / "best.pt"
+        find_checkpoint(str(tmp_path), None)
+    assert find_checkpoint(str(tmp_path), "best.pt").file == tmp_path / "best.pt"
     with pytest.raises(UserError, match="no file last.pt; those that may hold weights: best.pt, ckpt/model.pth"):
-        locate(str(tmp_path), "last.pt")
+        find_checkpoint(str(tmp_path), "last.pt")
 
 
 def test_a_folder_without_weights_is_refused(tmp_path):
     write(tmp_path, "README.md")
     with pytest.raises(UserError, match="0 files that may hold weights: none; expected one that ends in .safetensors"):
-        locate(str(tmp_path), None)
+        find_checkpoint(str(tmp_path), None)
 
 
 def test_a_repositorys_file_is_downloaded(hub, tmp_path):
     files, downloads = hub
     with pytest.raises(UserError, match="2 files that may hold weights: modelzoo/uni3d-b/model.pt, .*--filename"):
-        locate("BAAI/Uni3D", None)
+        find_checkpoint("BAAI/Uni3D", None)
     assert downloads == []
-    source = locate("BAAI/Uni3D", FILES[2])
+    source = find_checkpoint("BAAI/Uni3D", FILES[2])
     assert (source.file, source.name) == (tmp_path / "model.pt", f"BAAI/Uni3D/{FILES[2]}")
     assert source.repo_id == "BAAI/Uni3D"
     files.remove(FILES[3])
-    locate("BAAI/Uni3D", None)
+    find_checkpoint("BAAI/Uni3D", None)
     assert downloads == [("BAAI/Uni3D", FILES[2])] * 2
 
 
 def test_what_is_neither_a_file_nor_a_repository_is_refused(hub):
     for source in ("model.pt", "downloads/model.pt", "a/b/c", "no such file", "../x/y"):
         with pytest.raises(UserError, match="there is no such file") as error:
-            locate(source, None)
+            find_checkpoint(source, None)
         assert error.value.exit_code == 2
 
 
@@ -89,5 +89,5 @@ def test_a_repository_that_cannot_be_read(monkeypatch, kind):
 
     monkeypatch.setattr(HfApi, "list_repo_files", fail)
     with pytest.raises(UserError, match="org/model is no file here, and .*(no route|404).*hf auth login") as error:
-        locate("org/model", None)
+        find_checkpoint("org/model", None)
     assert error.value.exit_code == 1

@@ -145,7 +145,7 @@ def test_a_benchmarks_set_has_categories_alone():
         "toy", "test", "toy", ["mug", "lamp"], np.array([1, 0, 1]), list("abc"), "y", lambda rows: []
     )
     held_out = HeldOutSet.from_benchmark(benchmark, np.eye(2, dtype=np.float32))
-    assert held_out.width == 2 and held_out.names == ["lamp", "mug", "lamp"]
+    assert held_out.embedding_dim == 2 and held_out.names == ["lamp", "mug", "lamp"]
     scores = {score.key: score for score in evaluate_held_out(np.array([[0, 1], [1, 0], [1, 0.1]]), held_out)}
     assert list(scores)[:4] == [f"zero_shot_{measure}" for measure in ("top1", "top3", "top5", "class_mean")]
     assert list(scores)[4:] == ["same_category_neighbor", "shape_to_shape_map"]
@@ -193,7 +193,7 @@ def test_shapes_without_images_have_the_other_scores(dataset):
     few = dataset.select(range(8))
     bare = few.map(strip, features=dataset.features)
     held_out = HeldOutSet.from_dataset(bare, CLASS_TEXTS, name="demo")
-    assert held_out.image_embeds is None and held_out.width == 384
+    assert held_out.image_embeds is None and held_out.embedding_dim == 384
     scores = {score.key for score in evaluate_held_out(held_out.name_embeds, held_out)}
     assert {"zero_shot_top1", "shape_to_text_recall_at_1"} <= scores
     assert not any("image" in key for key in scores)

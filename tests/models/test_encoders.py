@@ -24,7 +24,7 @@ def test_output_shapes_and_recorded_states(kind):
     assert output.last_hidden_state.shape == (3, 9, 32)
     assert output.pooler_output.shape == (3, 64 if kind.startswith("ulip") else 32)
     assert output.point_embeds.shape == (3, 20)
-    assert model.config.embedding_size == 20
+    assert model.config.embedding_dim == 20
     assert len(output.hidden_states) == 4
     assert torch.equal(output.hidden_states[-1], output.last_hidden_state)
     model.set_attn_implementation("eager")
@@ -53,7 +53,7 @@ def test_without_projection_the_pooled_output_is_the_embedding(kind):
     output = model(clouds())
     assert output.point_embeds is None
     assert torch.equal(model.get_point_features(clouds()), output.pooler_output)
-    assert model.config.embedding_size == output.pooler_output.shape[-1]
+    assert model.config.embedding_dim == output.pooler_output.shape[-1]
 
 
 def test_the_same_cloud_gives_the_same_bits(kind):

@@ -190,7 +190,7 @@ def test_a_slow_hub_is_used_and_waited_for_as_long_as_is_said(hub, online, monke
         impatient.setenv("HF_HUB_ETAG_TIMEOUT", "30")
         impatient.setattr(constants, "HF_HUB_ETAG_TIMEOUT", 30)
         assert find_model("org/clip").not_asked is None
-    assert TextTower.from_pretrained("org/clip").width == CLIP_WIDTH
+    assert TextTower.from_pretrained("org/clip").embedding_dim == CLIP_WIDTH
 
 
 def test_a_hub_that_has_shaken_hands_may_take_its_time(online, monkeypatch):

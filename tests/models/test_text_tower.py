@@ -43,7 +43,7 @@ def states_by_hand(folder, text, max_length=40):
 def test_a_dual_encoders_texts_embed_as_the_teachers_do(kind, teacher_folders):
     tower = TextTower.from_pretrained(teacher_folders[kind])
     teacher = Teacher.from_pretrained(teacher_folders[kind])
-    assert tower.width == teacher.embedding_dim
+    assert tower.embedding_dim == teacher.embedding_dim
     torch.testing.assert_close(tower.embed(TEXTS), teacher.embed_texts(TEXTS))
     # By the whole model, called with its own processor.
     model, processor = AutoModel.from_pretrained(teacher_folders[kind]).eval(), teacher.processor
@@ -51,7 +51,7 @@ def test_a_dual_encoders_texts_embed_as_the_teachers_do(kind, teacher_folders):
     with torch.no_grad():
         expected = normalize(model.get_text_features(**ids).pooler_output, dim=-1)
     torch.testing.assert_close(tower.embed(TEXTS), expected)
-    assert tower.embed([]).shape == (0, tower.width)
+    assert tower.embed([]).shape == (0, tower.embedding_dim)
 
 
 def test_the_image_half_is_not_kept(teacher_folders):
@@ -77,7 +77,10 @@ def test_many_prompts_are_seen_a_batch_at_a_time(teacher_folders):
     tower.model.text_model.register_forward_pre_hook(
         lambda _, __, inputs: sizes.append(len(inputs["input_ids"])), with_kwargs=True
     )
-    assert tower.embed_classes([f"class {i}" for i in range(100)], ["a {}.", "the {}."]).shape == (100, tower.width)
+    assert tower.embed_classes([f"class {i}" for i in range(100)], ["a {}.", "the {}."]).shape == (
+        100,
+        tower.embedding_dim,
+    )
     assert sum(sizes) == 200 and max(sizes) <= 64
 
 
@@ -173,4 +176,4 @@ def test_the_real_minilm_gives_the_demo_datas_text_embeddings():
     stored = normalize(torch.tensor([embed for row in rows["text_embeds"] for embed in row]), dim=-1)
     assert len(texts) > 60
     assert ((tower.embed(texts) * stored).sum(dim=-1) > 0.999).all()
-    assert (tower.width, tower.max_length) == (384, 256)
+    assert (tower.embedding_dim, tower.max_length) == (384, 256)

@@ -124,7 +124,7 @@ def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_li
 def test_facts_are_kept(tmp_path):
     built = ShapeIndex.build(tmp_path / "i", clustered(3), items(3), model="m", teacher="t@1", model_sha256="abc")
     for index in (built, ShapeIndex.open(tmp_path / "i")):
-        assert (index.model, index.teacher, index.model_sha256, index.width) == ("m", "t@1", "abc", WIDTH)
+        assert (index.model, index.teacher, index.model_sha256, index.embedding_dim) == ("m", "t@1", "abc", WIDTH)
     assert ShapeIndex.build(tmp_path / "j", clustered(3), items(3), model="m").teacher is None
 
 

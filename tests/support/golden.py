@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from mrd_hf.conversion.checkpoint_file import Checkpoint
-from mrd_hf.conversion.converting import build_model, recognize
+from mrd_hf.conversion.converting import build_encoder, recognize
 
 
 FOLDER = Path(__file__).parent.parent / "golden"
@@ -39,4 +39,4 @@ def drawn_tensors(shapes: dict[str, list[int]]) -> dict[str, torch.Tensor]:
 def original_weights(name: str) -> dict[str, torch.Tensor]:
     """The weights the recording was made with, under our names."""
     tensors = drawn_tensors(original_shapes(name))
-    return build_model(recognize(Checkpoint(tensors, entry=None, others=()))).state_dict()
+    return build_encoder(recognize(Checkpoint(tensors, entry=None, others=()))).state_dict()

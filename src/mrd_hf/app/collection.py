@@ -74,7 +74,7 @@ class Collection:
         return str(path)
 
     def picture_embed(self, row: int) -> np.ndarray | None:
-        """The teacher's embedding of that picture, float32 of shape `(width,)`, where the dataset has it."""
+        """The teacher's embedding of that picture, float32 of shape `(embedding_dim,)`, where the dataset has it."""
         if self._image_embeds is None:
             return None
         return np.asarray(self._image_embeds[row]["image_embeds"][0], dtype=np.float32)

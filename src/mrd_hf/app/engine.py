@@ -62,10 +62,10 @@ class Engine:
         # A text tower of its own is there because the teacher as a whole cannot be had.
         is_teacher = text_tower is not None or config.text_tower_id is None
         self.teacher, self._tower = _load_towers(name, revision, is_teacher)
-        if self._tower.width != config.embedding_size:
+        if self._tower.embedding_dim != config.embedding_dim:
             raise UserError(
-                f"{self.teacher_name} embeds texts into width {self._tower.width}, the encoder {model} shapes into "
-                f"{config.embedding_size}; give its teacher by --text_tower."
+                f"{self.teacher_name} embeds texts into width {self._tower.embedding_dim}, the encoder {model} shapes "
+                f"into {config.embedding_dim}; give its teacher by --text_tower."
             )
         self._classify = pipeline(
             "zero-shot-point-cloud-classification", encoder, feature_extractor=extractor, text_tower=self._tower

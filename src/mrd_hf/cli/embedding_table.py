@@ -57,7 +57,7 @@ class EmbeddingWriter:
         self._writer = pq.ParquetWriter(sink, self._schema, compression="zstd", use_dictionary=["model"])
 
     def write(self, paths: list[str], embeds: np.ndarray) -> None:
-        """Add rows; `embeds` is float32 of shape `(len(paths), width)`."""
+        """Add rows; `embeds` is float32 of shape `(len(paths), embedding_dim)`."""
         flat = pa.array(np.ascontiguousarray(embeds).reshape(-1))
         columns = [
             pa.array(paths, pa.string()),

@@ -64,7 +64,7 @@ def embed_labels(
     """Embed labels with the text tower that the encoder names, its teacher's, or with another that is given.
 
     Returns:
-        `torch.Tensor` of shape `(len(labels), width)`: float32, L2-normalised.
+        `torch.Tensor` of shape `(len(labels), embedding_dim)`: float32, L2-normalised.
 
     Raises:
         UserError: The encoder names no teacher, the text tower does not load, or is of another width.
@@ -84,7 +84,7 @@ def embed_labels(
     return torch.cat(parts).cpu()
 
 
-def load_text_tower(name: str, revision: str | None, width: int, device: str) -> TextTower:
+def load_text_tower(name: str, revision: str | None, embedding_dim: int, device: str) -> TextTower:
     """Load a text tower whose embeddings can be compared with others of this width.
 
     Raises:
@@ -94,10 +94,10 @@ def load_text_tower(name: str, revision: str | None, width: int, device: str) ->
         tower = TextTower.from_pretrained(name, revision=revision, device=device)
     except (ValueError, OSError) as error:
         raise UserError(f"{error} If you have it elsewhere, give its folder as --text-tower.") from None
-    if tower.width != width:
+    if tower.embedding_dim != embedding_dim:
         raise UserError(
-            f"the text tower {name} embeds into width {tower.width}, but the shapes' embeddings have {width}; give "
-            "as --text-tower the image-text model that the encoder was trained with."
+            f"the text tower {name} embeds into width {tower.embedding_dim}, but the shapes' embeddings have "
+            f"{embedding_dim}; give as --text-tower the image-text model that the encoder was trained with."
         )
     return tower
 

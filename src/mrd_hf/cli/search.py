@@ -58,17 +58,17 @@ def _embed_text(text: str, index: ShapeIndex, options: argparse.Namespace) -> np
         name, revision = split_reference(index.text_tower)
     else:
         name, revision = _teacher(index, options)
-    return load_text_tower(name, revision, index.width, options.device).embed([text]).cpu().numpy()
+    return load_text_tower(name, revision, index.embedding_dim, options.device).embed([text]).cpu().numpy()
 
 
 def _embed_image(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
     image = _read_image(path)
     name, revision = _teacher(index, options)
     teacher = Teacher.from_pretrained(name, revision=revision, device=options.device)
-    if teacher.embedding_dim != index.width:
+    if teacher.embedding_dim != index.embedding_dim:
         raise UserError(
-            f"{name} embeds into width {teacher.embedding_dim}, but the index's embeddings have {index.width}; give "
-            f"as --teacher the model that its encoder {index.model} was trained with."
+            f"{name} embeds into width {teacher.embedding_dim}, but the index's embeddings have "
+            f"{index.embedding_dim}; give as --teacher the model that its encoder {index.model} was trained with."
         )
     return teacher.embed_images([image]).cpu().numpy()
 

@@ -18,7 +18,7 @@ from . import mixcon3d, openshape, point_patch_transformer, tamm, ulip, uni3d
 from .checkpoint_file import Checkpoint, read_checkpoint
 from .peer_encoder import PeerEncoder
 from .renaming import fit, listing, rename
-from .sources import Source, locate
+from .sources import Source, find_checkpoint
 
 
 # Those who took over OpenShape's network are asked before OpenShape.
@@ -66,7 +66,7 @@ class Conversion:
             "source": self.source.name,
             "network": f"{type(self.model).__name__}, {config.num_hidden_layers} layers of width {config.hidden_size}",
             "parameters": f"{parameters / 1e6:.1f}M, {str(self.model.dtype).removeprefix('torch.')}",
-            "embedding": f"width {config.embedding_size}",
+            "embedding": f"width {config.embedding_dim}",
             "teacher": config.teacher_id or "-",
             "points": f"{extractor.num_points}, without colors {extractor.default_color}",
             "patches": patches,
@@ -108,11 +108,11 @@ def convert_checkpoint(
             f"--preset {preset}: there is no such preset of {point_patch_transformer.NETWORK}; choose of "
             f"{', '.join(point_patch_transformer.presets())}."
         )
-    found = locate(source, filename)
+    found = find_checkpoint(source, filename)
     checkpoint = read_checkpoint(found.file)
     try:
         encoder = recognize(checkpoint, preset)
-        model = build_model(encoder)
+        model = build_encoder(encoder)
     except UserError as error:
         raise UserError(f"{found.name}: {error}", error.exit_code) from None
     conversion = Conversion(found, checkpoint, encoder, model)
@@ -148,7 +148,7 @@ def recognize(checkpoint: Checkpoint, preset: str | None = None) -> PeerEncoder:
     )
 
 
-def build_model(encoder: PeerEncoder) -> PointBertModel | Uni3DModel:
+def build_encoder(encoder: PeerEncoder) -> PointBertModel | Uni3DModel:
     """The model with a recognised encoder's weights.
 
     Raises:
@@ -198,7 +198,7 @@ def _write_card(conversion: Conversion, folder: Path, name: str, template: Path)
         name=name,
         title=card_title(name),
         peer=encoder.peer,
-        width=encoder.config.embedding_size,
+        width=encoder.config.embedding_dim,
         paper=encoder.paper,
         weights_license=encoder.license,
         teacher=encoder.config.teacher_id,

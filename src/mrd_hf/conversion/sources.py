@@ -26,7 +26,7 @@ class Source:
     repo_id: str | None = None
 
 
-def locate(source: str, filename: str | None) -> Source:
+def find_checkpoint(source: str, filename: str | None) -> Source:
     """Find a checkpoint's file; download it if it is on the Hub.
 
     Args:

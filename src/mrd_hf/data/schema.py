@@ -17,8 +17,8 @@ Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
 
 | column | type | meaning |
 |---|---|---|
-| `image_embeds` | float16 (num_images, width) | one L2-normalised embedding an image, in the order of `images` |
-| `text_embeds` | float16 (num_texts, width) | one L2-normalised embedding a text, in the order of `texts` |
+| `image_embeds` | float16 (num_images, embedding_dim) | one L2-normalised embedding an image, in their order |
+| `text_embeds` | float16 (num_texts, embedding_dim) | one L2-normalised embedding a text, in their order |
 | `teacher` | string | the model that made them |
 | `teacher_revision` | string | its commit on the Hub, the digest of its folder, or null |
 | `image_backend` | string | class of its image processor, e.g. `CLIPImageProcessorPil`: backends resize differently |

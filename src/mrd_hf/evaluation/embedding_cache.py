@@ -24,7 +24,7 @@ def cached_embeds(
         folder (`Path`): Where the files are; made if need be.
         facts (`dict[str, str]`): All that the embeddings depend on: weights, data, settings.
         num_shapes (`int`): How many rows there are to be.
-        compute (`Callable`): Makes the embeddings, float32 `(num_shapes, width)`.
+        compute (`Callable`): Makes the embeddings, float32 `(num_shapes, embedding_dim)`.
     """
     key = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
     file = folder / f"{key}.safetensors"

@@ -62,7 +62,7 @@ def encode_clouds(
         progress (`str`, *optional*): What the progress bar is called; without it there is none.
 
     Returns:
-        `torch.Tensor` of shape `(num_shapes, width)`: float32 on the CPU, un-normalised.
+        `torch.Tensor` of shape `(num_shapes, embedding_dim)`: float32 on the CPU, un-normalised.
     """
     state = PartialState()
     rows = np.array_split(np.arange(num_shapes), state.num_processes)[state.process_index]
@@ -114,7 +114,7 @@ def encode_shapes(model: PreTrainedModel, point_values_batches: Iterable[torch.T
             xyz in the unit sphere and rgb in 0..1.
 
     Returns:
-        `torch.Tensor` of shape `(num_shapes, width)`: float32 on the CPU, un-normalised.
+        `torch.Tensor` of shape `(num_shapes, embedding_dim)`: float32 on the CPU, un-normalised.
     """
     device = next(model.parameters()).device
     with _eval_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):

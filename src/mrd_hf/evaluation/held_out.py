@@ -7,7 +7,7 @@ import numpy as np
 from datasets import Dataset
 
 from ..data.class_texts import read_class_texts
-from ..data.schema import EMBEDDING_COLUMNS, check_columns
+from ..data.schema import EMBEDDING_COLUMNS, check_columns, embedding_dim
 from ..errors import UserError
 from .benchmarks.benchmark import Benchmark
 from .report import Score
@@ -30,10 +30,11 @@ class HeldOutSet:
         categories (`list[str | None]`): The class that each shape belongs to; None where it is unknown.
         labels (`np.ndarray` of shape `(num_shapes,)`): Each category's place in `class_names`; -1 where there is none.
         class_names (`list[str]`): The classes of zero-shot classification; empty without class texts.
-        class_embeds (`np.ndarray` of shape `(num_classes, width)`): The teacher's embedding of each class.
-        image_embeds (`np.ndarray` of shape `(num_shapes, width)`, *optional*):
+        class_embeds (`np.ndarray` of shape `(num_classes, embedding_dim)`): The teacher's embedding of each class.
+        image_embeds (`np.ndarray` of shape `(num_shapes, embedding_dim)`, *optional*):
             The teacher's embedding of each first image; None where no shape has images.
-        name_embeds (`np.ndarray` of shape `(num_shapes, width)`, *optional*): The teacher's embedding of each name.
+        name_embeds (`np.ndarray` of shape `(num_shapes, embedding_dim)`, *optional*):
+            The teacher's embedding of each name.
     """
 
     ids: list[str]
@@ -82,7 +83,7 @@ class HeldOutSet:
                 image_rows.append(row["image_embeds"][0])
         if imageless is not None and image_rows:
             raise UserError(f"{name}: shape '{imageless}' has no image; leave it out of the split to evaluate.")
-        width = dataset.features["image_embeds"].shape[1]
+        width = embedding_dim(dataset.features)
 
         class_names: list[str] = []
         class_embeds = np.zeros((0, width), dtype=np.float32)
@@ -125,7 +126,7 @@ class HeldOutSet:
 
         Args:
             benchmark ([`Benchmark`])
-            class_embeds (`np.ndarray` of shape `(num_classes, width)`): In the order of its classes.
+            class_embeds (`np.ndarray` of shape `(num_classes, embedding_dim)`): In the order of its classes.
         """
         names = [benchmark.class_names[label] for label in benchmark.labels]
         return cls(
@@ -141,7 +142,7 @@ class HeldOutSet:
         return len(self.ids)
 
     @property
-    def width(self) -> int | None:
+    def embedding_dim(self) -> int | None:
         """Width of the embeddings to compare with; None where there are none."""
         for embeds in (self.image_embeds, self.name_embeds):
             if embeds is not None:
@@ -167,7 +168,7 @@ def evaluate_held_out(point_embeds: Embeddings, held_out: HeldOutSet, seed: int 
     Scores without the data they need (categories, class texts, images, names) are left out.
 
     Args:
-        point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             In the order of `held_out`; need not be normalised.
         held_out ([`HeldOutSet`]):
             What to score against.

@@ -31,10 +31,10 @@ def zero_shot_scores(
     """Top-1, 3, 5 and class-mean accuracy of the nearest class, over the shapes that have one.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`)
-        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, width)`)
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`)
+        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, embedding_dim)`)
         labels (`np.ndarray` of shape `(num_shapes,)`): -1 where a shape has no label.
-        teacher_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`, *optional*):
+        teacher_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`, *optional*):
             The teacher's, of the shapes' images, to compare with.
         seed (`int`, defaults to 0): Of the bootstrap.
     """
@@ -116,9 +116,10 @@ def neighbor_scores(
     the only one of its category has nothing to find: it is no query, and others meet it.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`)
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`)
         keys (sequence of `str` or `int`, or None): Each shape's category.
-        teacher_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`, *optional*): To compare with.
+        teacher_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`, *optional*):
+            To compare with.
         seed (`int`, defaults to 0): Of the bootstrap.
 
     Returns:
@@ -170,9 +171,9 @@ def linear_probe_scores(
     """Accuracy of logistic regression on the embeddings, over the shapes of classes that have training shapes.
 
     Args:
-        train_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_train, width)`)
+        train_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_train, embedding_dim)`)
         train_labels (`np.ndarray` of shape `(num_train,)`): -1 where a shape has no label.
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`)
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`)
         labels (`np.ndarray` of shape `(num_shapes,)`): -1 where a shape has no label.
         seed (`int`, defaults to 0): Of the validation split and the bootstrap.
 

@@ -215,7 +215,7 @@ class PointBertConfig(CarriesPipelines):
         return self.hidden_size * (2 if self.pooling == "cls_max" else 1)
 
     @property
-    def embedding_size(self) -> int:
+    def embedding_dim(self) -> int:
         """Width of the embeddings: the projection's, or without one that of `pooler_output`."""
         return self.pooled_size if self.projection_dim is None else self.projection_dim
 

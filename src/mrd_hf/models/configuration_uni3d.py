@@ -147,7 +147,7 @@ class Uni3DConfig(CarriesPipelines):
         return cls(**{**UNI3D_PRESETS[name], **changes})
 
     @property
-    def embedding_size(self) -> int:
+    def embedding_dim(self) -> int:
         """Width of the embeddings: the projection's, or without one the transformer's."""
         return self.hidden_size if self.projection_dim is None else self.projection_dim
 

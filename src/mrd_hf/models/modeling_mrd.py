@@ -140,7 +140,7 @@ def encode_in_parts(encoder: PointBertModel, point_values: torch.Tensor, part_si
         part_size (`int`): Shapes that the encoder sees at a time.
 
     Returns:
-        `torch.Tensor` of shape `(batch, width)`.
+        `torch.Tensor` of shape `(batch, embedding_dim)`.
 
     Source: GradCache (arXiv 2101.06983), by torch's activation checkpointing of the whole encoder.
 

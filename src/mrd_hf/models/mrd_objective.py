@@ -146,7 +146,7 @@ class MRDObjective(nn.Module):
     ) -> MRDForPretrainingOutput:
         """
         Args:
-            point_embeds, image_embeds, text_embeds (`torch.Tensor` of shape `(num_rows, width)`):
+            point_embeds, image_embeds, text_embeds (`torch.Tensor` of shape `(num_rows, embedding_dim)`):
                 Embeddings of this process's part of the batch, in any floating point type, normalised or not.
             gather (`Gather`, *optional*): Joins the parts of several processes.
         """
@@ -253,8 +253,8 @@ class Similarities:
     """Cosines of rows and columns of each pair of modalities, computed when they are first asked for.
 
     Args:
-        rows (list of `torch.Tensor` of shape `(num_rows, width)`): Shapes, images, texts; L2-normalised.
-        columns (list of `torch.Tensor` of shape `(num_columns, width)`): The same of the global batch.
+        rows (list of `torch.Tensor` of shape `(num_rows, embedding_dim)`): Shapes, images, texts; L2-normalised.
+        columns (list of `torch.Tensor` of shape `(num_columns, embedding_dim)`): The same of the global batch.
     """
 
     def __init__(self, rows: list[torch.Tensor], columns: list[torch.Tensor]) -> None:

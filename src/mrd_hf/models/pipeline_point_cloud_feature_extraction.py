@@ -41,7 +41,7 @@ class PointCloudFeatureExtractionPipeline(PointCloudPipeline):
                 Whether URLs may be plain http.
 
         Returns:
-            For one shape a list of `width` floats, or a float32 tensor of shape `(width,)`; for several a list of
+            For one shape a list of floats, or a float32 tensor of shape `(embedding_dim,)`; for several a list of
             them, and an iterator over them where `inputs` is a dataset or is not of known length.
 
         Raises:

@@ -51,7 +51,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
         self._latest: tuple[tuple[str, ...], tuple[str, ...], torch.Tensor] | None = None
         super().__init__(*args, **kwargs)
         if text_tower is not None and not isinstance(text_tower, (str, os.PathLike)):
-            _check_width(text_tower.width, self.encoder_config.embedding_size, "the text tower")
+            _check_width(text_tower.embedding_dim, self.encoder_config.embedding_dim, "the text tower")
 
     @property
     def text_tower(self) -> TextTower:
@@ -72,7 +72,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
                 tower = TextTower.from_pretrained(os.fspath(name), revision, device=self.device, dtype=self.dtype)
             except ValueError as error:
                 raise ValueError(f"{error} To classify with this encoder, {remedy}.") from error
-            _check_width(tower.width, config.embedding_size, f"the text tower '{name}'")
+            _check_width(tower.embedding_dim, config.embedding_dim, f"the text tower '{name}'")
             self._text_tower = tower
         return self._text_tower
 
@@ -87,7 +87,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             hypothesis_template (`str` or a sequence of them, defaults to `"a point cloud model of {}."`):
                 What is said of a shape with a label, which takes the place of `{}`. Of several, the embeddings are
                 averaged.
-            class_embeds (array or tensor of shape `(num_labels, width)`, *optional*):
+            class_embeds (array or tensor of shape `(num_labels, embedding_dim)`, *optional*):
                 Embeddings of the labels, in their order, instead of texts; no text tower is needed.
             top_k (`int`, *optional*):
                 How many labels to return, the highest; default: all.
@@ -125,7 +125,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             postprocess["templates"] = (template,) if isinstance(template, str) else tuple(template)
             check_templates(postprocess["templates"])
         if (class_embeds := parameters.pop("class_embeds", None)) is not None:
-            postprocess["class_embeds"] = _normalized_class_embeds(class_embeds, self.encoder_config.embedding_size)
+            postprocess["class_embeds"] = _normalized_class_embeds(class_embeds, self.encoder_config.embedding_dim)
         if (top_k := parameters.pop("top_k", None)) is not None:
             if operator.index(top_k) < 1:
                 raise ValueError(f"top_k must be at least 1, got {top_k}.")
@@ -153,7 +153,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
         return rank_labels(model_outputs["point_embeds"][0], candidate_labels, class_embeds, scale, top_k)
 
     def _embed_labels(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
-        """Normalised embeddings, `(len(labels), width)`, of which only those not yet known are computed."""
+        """Normalised embeddings, `(len(labels), embedding_dim)`, of which only those not yet known are computed."""
         if self._latest is not None and self._latest[:2] == (labels, templates):
             return self._latest[2]
         kept = self._label_embeds
@@ -181,9 +181,9 @@ def rank_labels(
     """What a shape may be, the likeliest label first; in the order of the labels where equal.
 
     Args:
-        point_embed (`torch.Tensor` of shape `(width,)`): The shape's embedding.
+        point_embed (`torch.Tensor` of shape `(embedding_dim,)`): The shape's embedding.
         labels (sequence of `str`)
-        class_embeds (`torch.Tensor` of shape `(num_labels, width)`): Of the labels, L2-normalised.
+        class_embeds (`torch.Tensor` of shape `(num_labels, embedding_dim)`): Of the labels, L2-normalised.
         logit_scale (`float`, *optional*): The encoder's scale of cosines; default: CLIP's.
         top_k (`int`, *optional*): How many labels to return; default: all.
 
@@ -207,7 +207,7 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
     return tuple(labels)
 
 
-def _normalized_class_embeds(embeds: Any, width: int) -> torch.Tensor:
+def _normalized_class_embeds(embeds: Any, embedding_dim: int) -> torch.Tensor:
     """Embeddings of classes, normalised, in float32 on the CPU.
 
     Raises:
@@ -216,8 +216,8 @@ def _normalized_class_embeds(embeds: Any, width: int) -> torch.Tensor:
     embeds = embeds if isinstance(embeds, torch.Tensor) else torch.as_tensor(np.asarray(embeds))
     embeds = embeds.detach().float().cpu()
     if embeds.ndim != 2:
-        raise ValueError(f"class_embeds must have shape (num_labels, {width}), got {tuple(embeds.shape)}.")
-    _check_width(embeds.shape[1], width, "class_embeds")
+        raise ValueError(f"class_embeds must have shape (num_labels, {embedding_dim}), got {tuple(embeds.shape)}.")
+    _check_width(embeds.shape[1], embedding_dim, "class_embeds")
     norms = embeds.norm(dim=1, keepdim=True)
     if not (norms.isfinite() & (norms > 0)).all():
         row = int((~(norms.isfinite() & (norms > 0))).nonzero()[0, 0])

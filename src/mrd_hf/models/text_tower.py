@@ -43,7 +43,7 @@ class TextTower:
         lower_case (`bool`, defaults to `False`): Whether texts are made lower case before they are tokenized.
 
     Attributes:
-        width (`int`): Width of the embeddings, measured.
+        embedding_dim (`int`): Width of the embeddings, measured.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class TextTower:
         self.max_length, self.padding = text_limits(model, tokenizer)
         if max_length is not None:
             self.max_length = min(self.max_length, max_length)
-        self.width = self._embed_batch(["a shape"]).shape[1]
+        self.embedding_dim = self._embed_batch(["a shape"]).shape[1]
 
     @classmethod
     def from_pretrained(
@@ -126,10 +126,10 @@ class TextTower:
             batch_size (`int`, defaults to 64): How many the model sees at a time.
 
         Returns:
-            `torch.Tensor` of shape `(len(texts), width)`: float32 with L2-normalised rows, on the model's device. A
-            text's embedding does not depend on the other texts (beyond rounding).
+            `torch.Tensor` of shape `(len(texts), embedding_dim)`: float32 with L2-normalised rows, on the model's
+            device. A text's embedding does not depend on the other texts (beyond rounding).
         """
-        embeds = torch.empty(len(texts), self.width, device=self.model.device)
+        embeds = torch.empty(len(texts), self.embedding_dim, device=self.model.device)
         for start in range(0, len(texts), batch_size):
             embeds[start : start + batch_size] = self._embed_batch(list(texts[start : start + batch_size]))
         return embeds
@@ -145,14 +145,15 @@ class TextTower:
             batch_size (`int`, defaults to 64): How many prompts the model sees at a time.
 
         Returns:
-            `torch.Tensor` of shape `(len(labels), width)`: float32 with L2-normalised rows, on the model's device.
+            `torch.Tensor` of shape `(len(labels), embedding_dim)`: float32 with L2-normalised rows, on the model's
+            device.
 
         Raises:
             ValueError: If there is no template, or one has no `{}`.
         """
         check_templates(templates)
         # On the CPU, where adding up has one order.
-        sums = torch.zeros(len(labels), self.width)
+        sums = torch.zeros(len(labels), self.embedding_dim)
         prompts: Iterator[tuple[int, str]] = (
             (place, template.replace("{}", label)) for place, label in enumerate(labels) for template in templates
         )

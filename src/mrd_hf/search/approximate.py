@@ -46,7 +46,7 @@ def train_index(sample: np.ndarray, cells: int) -> Any:
     """An empty index, whose cells are around centres of what it is to hold.
 
     Args:
-        sample (`np.ndarray` of shape `(num_sampled, width)`): float32, L2-normalised.
+        sample (`np.ndarray` of shape `(num_sampled, embedding_dim)`): float32, L2-normalised.
         cells (`int`): See [`num_cells`].
 
     Returns:
@@ -108,7 +108,7 @@ def search(index: Any, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndar
 
     Args:
         index (`faiss.IndexIVF`): From [`open_index`].
-        queries (`np.ndarray` of shape `(num_queries, width)`): float32, L2-normalised.
+        queries (`np.ndarray` of shape `(num_queries, embedding_dim)`): float32, L2-normalised.
         k (`int`): At most as many as there are embeddings.
 
     Returns:

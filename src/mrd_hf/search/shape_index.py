@@ -64,7 +64,7 @@ class ShapeIndex:
         model_sha256 (`str`, *optional*): Digest of its weights.
         teacher (`str`, *optional*): The image-text model whose space they are in.
         text_tower (`str`, *optional*): What embeds texts into it, where that is not the teacher as a whole.
-        width (`int`): Of the embeddings.
+        embedding_dim (`int`): Width of the embeddings.
 
     Example:
 
@@ -80,9 +80,9 @@ class ShapeIndex:
         self.model_sha256: str | None = facts["model_sha256"]
         self.teacher: str | None = facts["teacher"]
         self.text_tower: str | None = facts.get("text_tower")  # of earlier versions there is none
-        self.width: int = facts["width"]
+        self.embedding_dim: int = facts["width"]
         self._items = items
-        self._embeds = embeds  # an array of shape (count, width), or a faiss index
+        self._embeds = embeds  # an array of shape (count, embedding_dim), or a faiss index
 
     def __len__(self) -> int:
         return len(self._items)
@@ -107,7 +107,7 @@ class ShapeIndex:
 
         Args:
             folder (`str` or `Path`): Complete or not there afterwards. Another index in it is replaced.
-            embeds (`np.ndarray` of shape `(count, width)`):
+            embeds (`np.ndarray` of shape `(count, embedding_dim)`):
                 Floats; normalised here. May be memory-mapped: beyond the index itself, which is held in float16 while
                 it is built, few are in memory at a time.
             items (`datasets.Dataset` or sequence of `dict`):
@@ -187,17 +187,17 @@ class ShapeIndex:
         """The `k` shapes with the largest cosine to each query, best first; all of them where there are fewer.
 
         Args:
-            queries (`np.ndarray` of shape `(num_queries, width)`): Floats; normalised here.
+            queries (`np.ndarray` of shape `(num_queries, embedding_dim)`): Floats; normalised here.
             k (`int`)
 
         Raises:
             UserError: A query is of another width, zero or not finite, or `k` is below 1.
         """
         queries = np.asarray(queries)
-        if queries.ndim != 2 or queries.shape[1] != self.width or queries.dtype.kind != "f":
+        if queries.ndim != 2 or queries.shape[1] != self.embedding_dim or queries.dtype.kind != "f":
             raise UserError(
                 f"queries of shape {queries.shape}, {queries.dtype}; the index needs floats of shape "
-                f"(number of queries, {self.width}), from {self.teacher or 'the teacher'} or {self.model}."
+                f"(number of queries, {self.embedding_dim}), from {self.teacher or 'the teacher'} or {self.model}."
             )
         if k < 1:
             raise UserError(f"k is {k}; expected at least 1.")

@@ -59,7 +59,7 @@ def export_encoder(
             teacher=recorded_teacher(encoder.config),
             text_tower=encoder.config.text_tower_id,
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
-            width=encoder.config.embedding_size,
+            width=encoder.config.embedding_dim,
             num_points=extractor.num_points,
             num_patches=encoder.config.num_patches,
             hardware=_hardware(encoder.device),

@@ -14,13 +14,13 @@ from .arguments import ModelArguments, parse_config, parse_mapping
 
 
 def build_model(
-    arguments: ModelArguments, width: int, teacher_id: str, teacher_logit_scale: float | None = None
+    arguments: ModelArguments, embedding_dim: int, teacher_id: str, teacher_logit_scale: float | None = None
 ) -> MRDForPretraining:
     """A new model, or one that starts from a pretrained encoder.
 
     Args:
         arguments ([`ModelArguments`])
-        width (`int`): Of the teacher's embeddings; the projection's width where the arguments do not give one.
+        embedding_dim (`int`): Of the teacher; the projection's width where the arguments do not give one.
         teacher_id (`str`):
             The teacher's name, or `name@commit`: where the embeddings come from. Recorded in the encoder's
             configuration.
@@ -47,17 +47,17 @@ def build_model(
             point_config = encoder.config
             _check_encoder(arguments.encoder, point_config, teacher_id)
         else:
-            point_config = PointBertConfig(**{"projection_dim": width, **changes})
+            point_config = PointBertConfig(**{"projection_dim": embedding_dim, **changes})
         if text_tower is not None:
             point_config.text_tower_id = text_tower
         elif point_config.teacher_id is None and "text_tower_id" not in changes:
             point_config.text_tower_id = None  # an encoder's that changes its teacher
         point_config.teacher_id, point_config.teacher_revision = split_identifier(teacher_id)
-        model_width = point_config.embedding_size
-        if model_width != width:
+        found = point_config.embedding_dim
+        if found != embedding_dim:
             raise UserError(
-                f"the model's embeddings have width {model_width} (point_config.projection_dim), those of the teacher "
-                f"{teacher_id} width {width}; leave projection_dim out, or use embeddings of width {model_width}."
+                f"the model's embeddings have width {found} (point_config.projection_dim), those of the teacher "
+                f"{teacher_id} width {embedding_dim}; leave projection_dim out, or use embeddings of width {found}."
             )
         model = MRDForPretraining(MRDConfig(point_config=point_config, **mrd_changes))
     except StrictDataclassError as error:

@@ -30,7 +30,7 @@ KNOWN_TEXTS = 65_536
 # They decode images while the model embeds those before.
 DECODING_THREADS = 4
 
-# An embedding, (width,), or why there is none.
+# An embedding, (embedding_dim,), or why there is none.
 Result = np.ndarray | str
 
 
@@ -93,8 +93,9 @@ class RowEmbedder:
             features (`datasets.Features`): Of these rows.
 
         Returns:
-            `pa.Table`: With `image_embeds` (num_images, width) and `text_embeds` (num_texts, width), float16 with
-            L2-normalised rows, `teacher`, `teacher_revision` and `image_backend`. Other columns stay as they are.
+            `pa.Table`: With `image_embeds` (num_images, embedding_dim) and `text_embeds` (num_texts, embedding_dim),
+            float16 with L2-normalised rows, `teacher`, `teacher_revision` and `image_backend`. Other columns stay as
+            they are.
 
         Raises:
             UserError: when a row has embeddings of images that it does not have.

@@ -29,10 +29,10 @@ def text_vectors(dataset: TripletDataset) -> np.ndarray:
     """Where each shape is in the teacher's text space: the mean of its text embeddings, L2-normalised.
 
     Returns:
-        `np.ndarray` of shape `(num_shapes, width)`, float32.
+        `np.ndarray` of shape `(num_shapes, embedding_dim)`, float32.
     """
     rows = dataset.rows.text_embeds
-    vectors = np.empty((len(dataset), dataset.width), dtype=np.float32)
+    vectors = np.empty((len(dataset), dataset.embedding_dim), dtype=np.float32)
     for number, row in enumerate(dataset.table_rows[dataset.usable].tolist()):
         vectors[number] = rows[row].astype(np.float32).mean(axis=0)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), np.finfo(np.float32).tiny)
@@ -45,7 +45,7 @@ def most_similar_rows(vectors: np.ndarray, count: int, device: torch.device | st
     equally near differently. The time grows with n squared: let a GPU do it for more than some 100,000.
 
     Args:
-        vectors (`np.ndarray` of shape `(n, width)`): float32.
+        vectors (`np.ndarray` of shape `(n, embedding_dim)`): float32.
         count (`int`): Less than n.
         device (`torch.device` or `str`, defaults to `"cpu"`)
 

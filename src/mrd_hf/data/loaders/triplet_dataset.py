@@ -37,9 +37,9 @@ class TripletDataset(torch.utils.data.Dataset):
         choice ([`ChoiceConfig`], *optional*): Probabilities of a shape's images and texts; by default OpenShape's.
 
     A batch is a dict: `ids` (list of str), `points` (as stored, float16 or float32, (batch, num_points, 3)), `colors`
-    (as stored, uint8, (batch, num_points, 3)), and `image_embeds`, `text_embeds` (float32 (batch, width)) or `images`
-    (list of PIL images) and `texts` (list of str). `num_points` is that of the first shape: of a larger cloud a
-    random part is taken, and a smaller one's points are repeated.
+    (as stored, uint8, (batch, num_points, 3)), and `image_embeds`, `text_embeds` (float32 (batch, embedding_dim)) or
+    `images` (list of PIL images) and `texts` (list of str). `num_points` is that of the first shape: of a larger cloud
+    a random part is taken, and a smaller one's points are repeated.
 
     Raises:
         UserError: when a column is missing, no shape can be used, or `choice` names a source that no shape has.
@@ -53,7 +53,7 @@ class TripletDataset(torch.utils.data.Dataset):
         self.cached = cached
         self.name = name
         self.choice = choice
-        self.width = embedding_dim(dataset.features) if cached else 0
+        self.embedding_dim = embedding_dim(dataset.features) if cached else 0
         self.dataset = dataset.select_columns(self.columns)
         # Those of the table, where the dataset is a selection of its rows.
         selected = self.dataset._indices
@@ -73,7 +73,7 @@ class TripletDataset(torch.utils.data.Dataset):
         """Of the whole table. Made in each process anew, since to pickle it would be to copy the table."""
         if self._rows is None:
             table = self.dataset.data.table
-            self._rows = TripletRows(table, self.width, self.cached, self.choice, self.seed, self.name)
+            self._rows = TripletRows(table, self.embedding_dim, self.cached, self.choice, self.seed, self.name)
         return self._rows
 
     def __getstate__(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class TripletRows:
 
     Args:
         table (`pa.Table`): Of the columns that [`columns_to_read`] names.
-        width (`int`): Of the cached embeddings.
+        embedding_dim (`int`): Width of the cached embeddings.
         cached (`bool`): Whether batches have cached embeddings, or images and texts.
         choice ([`ChoiceConfig`])
         seed (`int`)
@@ -59,7 +59,9 @@ class TripletRows:
         UserError: when points, colours or embeddings have nulls.
     """
 
-    def __init__(self, table: pa.Table, width: int, cached: bool, choice: ChoiceConfig, seed: int, name: str) -> None:
+    def __init__(
+        self, table: pa.Table, embedding_dim: int, cached: bool, choice: ChoiceConfig, seed: int, name: str
+    ) -> None:
         self.cached = cached
         self.choice = choice
         self.seed = seed
@@ -73,7 +75,7 @@ class TripletRows:
         self.points, self.colors = (self._arrays(table, column, 3) for column in ("points", "colors"))
         if cached:
             self.image_embeds, self.text_embeds = (
-                self._arrays(table, column, width) for column in ("image_embeds", "text_embeds")
+                self._arrays(table, column, embedding_dim) for column in ("image_embeds", "text_embeds")
             )
         else:
             self.images = ListRows(table.column("images"))

@@ -78,7 +78,7 @@ class TripletShards:
         self.schema = footers[0].schema
         self.features = Features.from_arrow_schema(self.schema)
         self.columns = columns_to_read(self.features, cached, choice, self.name)
-        self.width = embedding_dim(self.features) if cached else 0
+        self.embedding_dim = embedding_dim(self.features) if cached else 0
         for file, footer in zip(self.files, footers, strict=True):
             self._check_footer(file, footer)
         self.teacher = the_teacher((footer.origins for footer in footers), self.name) if cached else None
@@ -136,7 +136,7 @@ class TripletShards:
             raise UserError(f"cannot read {self.files[file]}, row group {place}: {error}.", exit_code=1) from None
 
     def rows(self, table: pa.Table) -> TripletRows:
-        return TripletRows(table, self.width, self.cached, self.choice, self.seed, self.name)
+        return TripletRows(table, self.embedding_dim, self.cached, self.choice, self.seed, self.name)
 
 
 def parquet_files(name: str | Path, split: str) -> list[str]:

@@ -32,7 +32,7 @@ from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
 from ..preparation.dataset_writing import PreparedShape, prepare_dataset
 from ..schema import triplet_features
-from .openshape_files import ArchiveReader, FolderReader, ListedShape, MetaData, locate
+from .openshape_files import ArchiveReader, FolderReader, ListedShape, MetaData, shapes_by_source
 from .published_fields import UnusableField, drawn_points, float_rows, unit_sphere, what
 
 
@@ -95,7 +95,7 @@ def prepare_openshape(
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such folder; expected the download of OpenShape/openshape-training-data.")
-    sources = locate(folder, MetaData(folder).shapes(split))
+    sources = shapes_by_source(folder, MetaData(folder).shapes(split))
     # Workers read the list of one archive at a time: that of all would be a gigabyte in each.
     with tempfile.TemporaryDirectory(prefix="mrd-hf-openshape-") as lists:
         digest = hashlib.sha256()
@@ -201,7 +201,7 @@ def _cloud(content: dict[str, Any], num_points: int, generator: np.random.Genera
 
 
 def _image_embeds(content: dict[str, Any], listed: ListedShape, warnings: list[str]) -> list[np.ndarray]:
-    """The embeddings that can be used, float64 (n, width) each: of the thumbnail, and of the renders."""
+    """The embeddings that can be used, float64 (n, embedding_dim) each: of the thumbnail, and of the renders."""
     embeds = []
     for field in ("thumbnail_feat", "image_feat") if _is_of_objaverse(listed) else ("image_feat",):
         try:
@@ -212,7 +212,7 @@ def _image_embeds(content: dict[str, Any], listed: ListedShape, warnings: list[s
 
 
 def _texts(content: dict[str, Any], listed: ListedShape, warnings: list[str]) -> Iterator[tuple[str, str, np.ndarray]]:
-    """Each text, its source, and its embedding, float64 (width,)."""
+    """Each text, its source, and its embedding, float64 (embedding_dim,)."""
     prompted = ("prompt_avg", "original")
     candidates: list[tuple[str, str, Any, Any, tuple[str, ...]]] = []
     if listed.keep_name:
@@ -271,7 +271,7 @@ def _text_embed(feat: Any, field: str, kinds: tuple[str, ...]) -> np.ndarray:
 
 
 def _unit_rows(value: Any, field: str) -> np.ndarray:
-    """Embeddings, float64 (n, width), of length 1."""
+    """Embeddings, float64 (n, embedding_dim), of length 1."""
     if isinstance(value, np.ndarray) and value.ndim == 1:
         value = value[None]
     rows = float_rows(value, field, EMBEDDING_DIM)

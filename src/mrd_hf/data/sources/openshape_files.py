@@ -260,7 +260,7 @@ class FolderReader:
         return FoundShape(key, content)
 
 
-def locate(root: Path, shapes: Sequence[ListedShape]) -> dict[str, list[ListedShape]]:
+def shapes_by_source(root: Path, shapes: Sequence[ListedShape]) -> dict[str, list[ListedShape]]:
     """The shapes of each archive or unpacked folder of a download, by its path below `root`.
 
     An archive comes before a folder, of which nobody knows whether it is whole. Shapes that have neither are under

@@ -49,7 +49,7 @@ def class_embeddings(
         progress (`bool`, defaults to `False`): Whether to show a progress bar while the teacher runs.
 
     Returns:
-        `np.ndarray` of shape `(num_classes, width)`: float32, L2-normalised rows.
+        `np.ndarray` of shape `(num_classes, embedding_dim)`: float32, L2-normalised rows.
 
     Raises:
         UserError: There are no such templates, no class, or the teacher does not load.

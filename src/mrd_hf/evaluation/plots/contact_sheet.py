@@ -47,7 +47,7 @@ def write_contact_sheet(
             The file to write; it appears only when complete.
         dataset (`datasets.Dataset`):
             The split that `held_out` was made from, with the columns `points` and `colors`.
-        point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        point_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             In the order of the dataset.
         held_out ([`HeldOutSet`]):
             Names, categories and classes.

@@ -91,7 +91,7 @@ def write_embedding_map(
             HTML file to write; it appears only when complete.
         clouds ([`CloudReader`]):
             Reads the shapes' points and colors.
-        embeds (`dict` of `torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        embeds (`dict` of `torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             By modality: `3D`, and optionally `image` and `text`. All of one width.
         ids (sequence of `str`):
             One a shape.
@@ -101,7 +101,7 @@ def write_embedding_map(
             Class of each shape; -1 where it has none.
         class_names (sequence of `str`):
             The classes.
-        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, width)`, *optional*):
+        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, embedding_dim)`, *optional*):
             Of the classes' texts. With them the page tells the classes nearest to a shape.
         pictures ([`PictureReader`], *optional*):
             Reads the shapes' pictures.
@@ -194,7 +194,7 @@ def project_embeddings(embeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     run, and t-SNE makes much of little.
 
     Args:
-        embeds (`dict` of `np.ndarray` of shape `(num_shapes, width)`): Of length 1, by modality.
+        embeds (`dict` of `np.ndarray` of shape `(num_shapes, embedding_dim)`): Of length 1, by modality.
 
     Returns:
         `dict` of `np.ndarray` of shape `(num_shapes, 2)`: By modality; float64 with 2 decimals, in -50..50.
@@ -290,7 +290,7 @@ def _joined(embeds: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _principal_components(rows: np.ndarray, count: int) -> np.ndarray:
-    """The rows (num_rows, width) along the `count` directions in which they vary most, by variance."""
+    """The rows (num_rows, embedding_dim) along the `count` directions in which they vary most, by variance."""
     centered = rows - rows.mean(axis=0, dtype=np.float64)
     _, directions = np.linalg.eigh(centered.T @ centered)  # by rising variance
     return centered @ directions[:, ::-1][:, :count]

@@ -33,7 +33,7 @@ def unit_embeddings(embeds: Embeddings, name: str) -> torch.Tensor:
     """Embeddings as float64 on the CPU, with rows of length 1.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_rows, width)`):
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_rows, embedding_dim)`):
             Of any float type, on any device.
         name (`str`):
             What messages call it.
@@ -44,7 +44,7 @@ def unit_embeddings(embeds: Embeddings, name: str) -> torch.Tensor:
     """
     rows = torch.as_tensor(embeds).detach().to("cpu", torch.float64)
     if rows.ndim != 2:
-        raise ValueError(f"{name} must have shape (num_rows, width), got {tuple(rows.shape)}")
+        raise ValueError(f"{name} must have shape (num_rows, embedding_dim), got {tuple(rows.shape)}")
     finite = rows.isfinite().all(dim=1)
     if not finite.all():
         raise ValueError(f"{name} holds a NaN or an infinity (first in row {int(finite.int().argmin())})")
@@ -58,8 +58,8 @@ def pair_alignment(first: Embeddings, second: Embeddings) -> Measured:
     """Alignment: the mean of `||x_i - y_i||^2` over matched pairs, in 0..4; 0 where each lies on its partner.
 
     Args:
-        first (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`): Need not be normalised.
-        second (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`): Need not be normalised.
+        first (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`): Need not be normalised.
+        second (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`): Need not be normalised.
 
     Raises:
         ValueError: If the two do not fit together, or either is malformed.
@@ -82,7 +82,7 @@ def linear_cka(first: Embeddings, second: Embeddings) -> Measured:
     embeddings are all alike. With few shapes for the width chance is far from zero, so compare with it.
 
     Args:
-        first (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`): Need not be normalised.
+        first (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`): Need not be normalised.
         second (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, other_width)`): Need not be normalised.
 
     Raises:
@@ -103,7 +103,7 @@ def uniformity(embeds: Embeddings, t: float = 2.0) -> float:
     """Uniformity: `log mean_{i != j} exp(-t ||x_i - x_j||^2)`; 0 where all are alike, about `-2t` spread evenly.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`): Need not be normalised.
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`): Need not be normalised.
         t (`float`, defaults to 2.0): How fast the Gaussian potential falls.
 
     Raises:

@@ -26,7 +26,7 @@ from .embedding_geometry import Measured, linear_cka, pair_alignment, uniformity
 RELATIONS = ("intra_image", "intra_text", "cross_image_text", "cross_text_image")
 TEACHER_MODALITIES: tuple[Modality, Modality] = ("image", "text")
 MODALITIES: tuple[Modality, ...] = ("point", *TEACHER_MODALITIES)
-# Embeddings (num_shapes, width) of `point`, `image` and `text`, in one order.
+# Embeddings (num_shapes, embedding_dim) of `point`, `image` and `text`, in one order.
 ModalityEmbeddings = Mapping[Modality, Embeddings]
 # Similarities in a block: 32 MB in float64, and some ten such arrays at once.
 BLOCK_SIZE = 2**22
@@ -77,7 +77,7 @@ def analyze_relations(
     """Compare all relations of shape embeddings with the teacher's.
 
     Args:
-        embeds (`Mapping` of `torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        embeds (`Mapping` of `torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             Of `point`, `image` and `text`, in one order; need not be normalised.
         ks (`tuple[int, ...]`, defaults to `(10,)`):
             How many of the nearest neighbours to compare.
@@ -134,7 +134,7 @@ def similarity_rows(unit: dict[Modality, torch.Tensor], pair: tuple[Modality, Mo
     """Some rows of cosines of one modality to another; within a modality without those of a sample to itself.
 
     Args:
-        unit (`dict` of `torch.Tensor` of shape `(num_shapes, width)`): From [`unit_embeddings`].
+        unit (`dict` of `torch.Tensor` of shape `(num_shapes, embedding_dim)`): From [`unit_embeddings`].
         pair (tuple of two modalities): The rows' and the columns'.
         rows (`slice`): Which rows.
 

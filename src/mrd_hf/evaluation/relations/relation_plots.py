@@ -40,8 +40,8 @@ def write_similarity_plot(path: Path, before: ModalityEmbeddings, after: Modalit
 
     Args:
         path (`Path`): PNG to write.
-        before (`dict` of embeddings `(num_shapes, width)`): Of `point`, `image` and `text`, before training.
-        after (`dict` of embeddings `(num_shapes, width)`): The same after training.
+        before (`dict` of embeddings `(num_shapes, embedding_dim)`): Of `point`, `image` and `text`, before training.
+        after (`dict` of embeddings `(num_shapes, embedding_dim)`): The same after training.
         title (`str`): Of the picture.
     """
     figure = new_figure(16, 8, title)
@@ -140,7 +140,7 @@ def drawn_pairs(embeds: ModalityEmbeddings, name: str) -> tuple[np.ndarray, np.n
     """Teacher's and 3D's similarities of all pairs of at most 512 shapes, in one order.
 
     Args:
-        embeds (`Mapping` of embeddings `(num_shapes, width)`): Of `point`, `image` and `text`.
+        embeds (`Mapping` of embeddings `(num_shapes, embedding_dim)`): Of `point`, `image` and `text`.
         name (`str`): The relation's.
 
     Returns:

@@ -56,7 +56,7 @@ def few_shot(
     go on where fewer stopped. Classes are drawn among those with at least `num_shots + 1` shapes.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             Need not be normalised. Examples and queries both come from them.
         labels (sequence of `int`):
             The class of each shape.

@@ -58,11 +58,11 @@ def linear_probe(
     threads; on another, the solver's last digits may move a shape that lies on a boundary.
 
     Args:
-        train_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_train, width)`):
+        train_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_train, embedding_dim)`):
             Need not be normalised.
         train_labels (sequence of `int`):
             Their classes, any whole numbers.
-        test_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_test, width)`)
+        test_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_test, embedding_dim)`)
         test_labels (sequence of `int`)
         seed (`int`, defaults to 0):
             Of the validation split.
@@ -142,7 +142,7 @@ def standardized(reference: np.ndarray, *rows: np.ndarray) -> list[np.ndarray]:
 
 
 def classify(rows: np.ndarray, labels: np.ndarray, queries: np.ndarray, regularization: float) -> np.ndarray:
-    """Classes of queries `(num_queries, width)` by a logistic regression fitted to rows `(num_rows, width)`.
+    """Classes of queries `(num_queries, embedding_dim)` by a logistic regression fitted to rows, as wide.
 
     Raises:
         UserError: If scikit-learn is not installed.

@@ -64,9 +64,9 @@ def retrieval_recall(
     512 MB (or one query's, with more than 67 million items).
 
     Args:
-        queries (`torch.Tensor` or `np.ndarray` of shape `(num_queries, width)`):
+        queries (`torch.Tensor` or `np.ndarray` of shape `(num_queries, embedding_dim)`):
             Need not be normalised.
-        gallery (`torch.Tensor` or `np.ndarray` of shape `(num_items, width)`):
+        gallery (`torch.Tensor` or `np.ndarray` of shape `(num_items, embedding_dim)`):
             Need not be normalised.
         query_keys (sequence of `str`, or of anything else that hashes):
             One a query: the name or category, or the object's id where only the very object counts.

@@ -32,7 +32,7 @@ def unit_rows(embeds: Embeddings, name: str) -> np.ndarray:
     """Embeddings as a float64 array with rows of length 1 and coordinates that are multiples of 2^-26.
 
     Args:
-        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_rows, width)`):
+        embeds (`torch.Tensor` or `np.ndarray` of shape `(num_rows, embedding_dim)`):
             Of any float type (float32 is what counts of it), on any device. A row of zeros stays zero.
         name (`str`):
             What messages call it.
@@ -47,7 +47,7 @@ def unit_rows(embeds: Embeddings, name: str) -> np.ndarray:
 def row_lengths(embeds: Embeddings, name: str) -> np.ndarray:
     """Length of each row, float64 `(num_rows,)`; errors as for [`unit_rows`]."""
     if embeds.ndim != 2:
-        raise ValueError(f"{name} must have shape (num_rows, width), got {tuple(embeds.shape)}")
+        raise ValueError(f"{name} must have shape (num_rows, embedding_dim), got {tuple(embeds.shape)}")
     lengths = np.empty(len(embeds))
     for rows in _tiles(embeds):
         block = _float32_block(embeds, rows)

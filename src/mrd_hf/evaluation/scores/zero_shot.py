@@ -48,9 +48,9 @@ def zero_shot_classification(
     Of classes equally near, the one with the lower index ranks first; cosines are exact sums (see `similarity.py`).
 
     Args:
-        shape_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, width)`):
+        shape_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`):
             One embedding a shape; need not be normalised.
-        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, width)`):
+        class_embeds (`torch.Tensor` or `np.ndarray` of shape `(num_classes, embedding_dim)`):
             One embedding a class; need not be normalised.
         labels (sequence of `int`):
             The true class of each shape, in 0..num_classes-1.

@@ -18,10 +18,10 @@ being left out of what it is compared with.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of lists of float, or array of shape (num_pairs, width)): Embeddings that search, as of shapes;
-        need not be normalised. They are kept in float32.
-    references (list of lists of float, or array of shape (num_pairs, width)): Embeddings to be found, as of the same
-        shapes' images or texts.
+    predictions (list of lists of float, or array of shape (num_pairs, embedding_dim)): Embeddings that search, as of
+        shapes; need not be normalised. They are kept in float32.
+    references (list of lists of float, or array of shape (num_pairs, embedding_dim)): Embeddings to be found, as of
+        the same shapes' images or texts.
     keys (list of str): One a pair: the shape's id, where only its own reference counts, or a name or category, where
         any reference of the same one does.
     ks (sequence of int, defaults to (1, 5, 10)): How many of the nearest references count.

@@ -19,10 +19,10 @@ Of classes equally near, the one with the lower index counts as nearer.
 
 _KWARGS_DESCRIPTION = """
 Args:
-    predictions (list of lists of float, or array of shape (num_shapes, width)): One embedding a shape; need not be
-        normalised. It is kept in float32.
+    predictions (list of lists of float, or array of shape (num_shapes, embedding_dim)): One embedding a shape; need
+        not be normalised. It is kept in float32.
     references (list of int): The class of each shape, an index into `class_embeds`.
-    class_embeds (array of shape (num_classes, width)): One text embedding a class, for `compute` alone.
+    class_embeds (array of shape (num_classes, embedding_dim)): One text embedding a class, for `compute` alone.
     top_k (sequence of int, defaults to (1, 3, 5)): How many of the nearest classes count.
 
 Returns:
