@@ -25,8 +25,9 @@ from tqdm import tqdm
 from mrd_hf.data.preparation.dataset_writing import write_parquet
 from mrd_hf.data.schema import triplet_features
 from mrd_hf.data.sources.sweethome3d import FurnitureLibrary, entry_jobs, prepare_entry, sweethome3d_features
-from mrd_hf.errors import UserError, run_script
+from mrd_hf.errors import UserError
 from mrd_hf.models.text_tower import TextTower
+from mrd_hf_cli.running import run_script
 
 
 CATEGORIES = Path(__file__).parent / "demo_data" / "categories.csv"

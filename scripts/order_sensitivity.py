@@ -14,8 +14,9 @@ from tqdm import tqdm
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.schema import SHAPE_COLUMNS, check_columns
 from mrd_hf.encoder import load_encoder
-from mrd_hf.errors import UserError, run_script
+from mrd_hf.errors import UserError
 from mrd_hf.evaluation.encoding import encode_shapes
+from mrd_hf_cli.running import run_script
 
 
 def parse_arguments() -> argparse.Namespace:

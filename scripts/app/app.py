@@ -4,7 +4,7 @@ python scripts/app/app.py --model outputs/demo/encoder --collection scripts/demo
 """
 
 from mrd_hf.app.server import main
-from mrd_hf.errors import run_script
+from mrd_hf_cli.running import run_script
 
 
 if __name__ == "__main__":  # the processes that read uploads import this file as well

@@ -2,7 +2,6 @@
 
 import os
 import select
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TextIO
 
 
 # As a shell has it for a program that a signal ended: 128 and the signal's number.
-INTERRUPTED, BROKEN_PIPE, TERMINATED = 130, 141, 143
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 @contextmanager
@@ -34,20 +33,6 @@ def without_traceback() -> Iterator[None]:
         for stream in broken:
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         raise SystemExit(BROKEN_PIPE) from None
-
-
-@contextmanager
-def exit_on_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM, by which a cluster's scheduler ends a run, is an exit with 143.
-
-    Unlike the signal's default, an exit takes the unfinished file along. Outside it the default holds again: a process
-    that is forked while a handler is set can lose the signal, and whoever ended it then waits forever.
-    """
-    previous = signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
 
 def _has_no_reader(stream: TextIO) -> bool:

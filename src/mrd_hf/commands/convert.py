@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Convert a checkpoint of OpenShape, MixCon3D, TAMM, ULIP, ULIP-2 or Uni3D into a folder that AutoModel and
 AutoFeatureExtractor load.
 
@@ -6,10 +5,10 @@ Whose it is, and its size, is read off the tensors' names and shapes. Nothing in
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
-from mrd_hf.conversion.converting import convert_checkpoint, format_table
-from mrd_hf.errors import run_script
+from ..conversion.converting import convert_checkpoint, format_table
 
 
 EXAMPLES = """\
@@ -19,10 +18,10 @@ examples:
   python scripts/convert_checkpoint.py downloads/mixcon3d.pt --to models/mixcon3d
   python scripts/convert_checkpoint.py my_openshape_run/latest.pt --preset openshape-3 --to models/mine
 """
-CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards" / "converted_template.md"
+CARD_TEMPLATE = Path(__file__).parents[3] / "model_cards" / "converted_template.md"
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -39,11 +38,11 @@ def parse_arguments() -> argparse.Namespace:
         help="the preset of PointBertConfig whose patches the model has, if its sizes fit several or none",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace a model that --to already has")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     conversion = convert_checkpoint(
         arguments.source,
         arguments.to,
@@ -56,4 +55,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

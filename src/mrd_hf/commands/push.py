@@ -8,15 +8,15 @@ the same command again: what has arrived is not uploaded once more.
 """
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Sequence
 from pathlib import Path
 
-from mrd_hf.errors import run_script
-from mrd_hf.hub.endpoint.writing import handler_files, write_handler
-from mrd_hf.hub.file_selection import select_files
-from mrd_hf.hub.pushing import check_target, push_folder
+from ..hub.endpoint.writing import handler_files, write_handler
+from ..hub.file_selection import select_files
+from ..hub.pushing import check_target, push_folder
 
 
-def parse_arguments() -> Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="as save_pretrained, pretraining or conversion wrote it")
     parser.add_argument("repo_id", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there")
@@ -35,7 +35,7 @@ def parse_arguments() -> Namespace:
         action="store_true",
         help="write and upload nothing; only say what would be uploaded where, and what left out",
     )
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def print_plan(arguments: Namespace) -> None:
@@ -65,8 +65,8 @@ def readable_size(size: int) -> str:
     return f"{size} B"
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     if arguments.dry_run:
         print_plan(arguments)
         return
@@ -85,4 +85,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

@@ -3,28 +3,29 @@
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import torch
 from transformers import AutoModel
 
-from mrd_hf.data.loading import load_triplets
-from mrd_hf.encoder import Encoder, load_encoder
-from mrd_hf.errors import UserError, run_script
-from mrd_hf.evaluation.encoding import encode_dataset
-from mrd_hf.evaluation.held_out import HeldOutSet
-from mrd_hf.evaluation.relations.embedding_geometry import unit_embeddings
-from mrd_hf.evaluation.relations.relation_analysis import ModalityEmbeddings, analyze_relations
-from mrd_hf.evaluation.relations.relation_plots import (
+from ..data.loading import load_triplets
+from ..encoder import Encoder, load_encoder
+from ..errors import UserError
+from ..evaluation.encoding import encode_dataset
+from ..evaluation.held_out import HeldOutSet
+from ..evaluation.relations.embedding_geometry import unit_embeddings
+from ..evaluation.relations.relation_analysis import ModalityEmbeddings, analyze_relations
+from ..evaluation.relations.relation_plots import (
     write_divergence_plot,
     write_measures_plot,
     write_similarity_plot,
 )
-from mrd_hf.evaluation.relations.relation_report import as_dict, compare_analyses, format_table
-from mrd_hf.evaluation.scores.similarity import Embeddings
-from mrd_hf.files.atomic_file import check_vacant, whole_file
-from mrd_hf.files.atomic_folder import check_writable
+from ..evaluation.relations.relation_report import as_dict, compare_analyses, format_table
+from ..evaluation.scores.similarity import Embeddings
+from ..files.atomic_file import check_vacant, whole_file
+from ..files.atomic_folder import check_writable
 
 
 UNTRAINED_SEED = 0
@@ -46,7 +47,7 @@ stand for a shape.
 """
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,7 +66,7 @@ def parse_arguments() -> argparse.Namespace:
         "--temperature", type=float, default=0.07, help="of relations, for their divergence (default: 0.07)"
     )
     parser.add_argument("--batch_size", type=int, default=64, help="shapes to encode at once (default: 64)")
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def untrained(encoder: Encoder) -> Encoder:
@@ -119,8 +120,8 @@ def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.T
     )
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     check_arguments(arguments)
     check_vacant(arguments.out / "report.json", arguments.overwrite)
     check_writable(arguments.out)
@@ -173,4 +174,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -25,44 +26,44 @@ from accelerate.utils import parse_flag_from_env
 from datasets import Dataset
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
-from mrd_hf.data.class_texts import CLASS_TEXTS_FILE, read_class_texts
-from mrd_hf.data.embedding.cached_teacher import (
+from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts
+from ..data.embedding.cached_teacher import (
     are_one,
     origins_in_dataset,
     split_identifier,
     the_teacher,
 )
-from mrd_hf.data.loading import load_triplets
-from mrd_hf.encoder import load_encoder, recorded_teacher, weights_sha256
-from mrd_hf.errors import UserError, run_script
-from mrd_hf.evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
-from mrd_hf.evaluation.classes.class_embeddings import class_embeddings
-from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
-from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
-from mrd_hf.evaluation.embedding_cache import cached_embeds
-from mrd_hf.evaluation.encoding import CloudReader, dataset_clouds, encode_clouds
-from mrd_hf.evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
-from mrd_hf.evaluation.plots.confusion_plot import write_confusion_matrix
-from mrd_hf.evaluation.plots.contact_sheet import write_contact_sheet
-from mrd_hf.evaluation.plots.embedding_map import dataset_pictures, write_embedding_map
-from mrd_hf.evaluation.plots.interval_plot import write_interval_bars, write_robustness_bars
-from mrd_hf.evaluation.report import EvaluationReport, Score, check_replaceable, format_table
-from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS, corrupt
-from mrd_hf.evaluation.scoring import (
+from ..data.loading import load_triplets
+from ..encoder import load_encoder, recorded_teacher, weights_sha256
+from ..errors import UserError
+from ..evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
+from ..evaluation.classes.class_embeddings import class_embeddings
+from ..evaluation.classes.prompt_templates import TEMPLATES
+from ..evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
+from ..evaluation.embedding_cache import cached_embeds
+from ..evaluation.encoding import CloudReader, dataset_clouds, encode_clouds
+from ..evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
+from ..evaluation.plots.confusion_plot import write_confusion_matrix
+from ..evaluation.plots.contact_sheet import write_contact_sheet
+from ..evaluation.plots.embedding_map import dataset_pictures, write_embedding_map
+from ..evaluation.plots.interval_plot import write_interval_bars, write_robustness_bars
+from ..evaluation.report import EvaluationReport, Score, check_replaceable, format_table
+from ..evaluation.scores.corruptions import CORRUPTIONS, corrupt
+from ..evaluation.scoring import (
     few_shot_scores,
     few_shot_settings,
     linear_probe_is_possible,
     linear_probe_scores,
     under_corruption,
 )
-from mrd_hf.files.atomic_file import check_vacant
-from mrd_hf.files.atomic_folder import check_writable
-from mrd_hf.files.digests import state_of_files
-from mrd_hf.hub.model_card import write_results
-from mrd_hf.models.model_sources import text_tower_of
-from mrd_hf.models.teacher_folder import is_folder_revision
-from mrd_hf.teacher import folder_identifier
-from mrd_hf.training.distributed import set_cpu_threads
+from ..files.atomic_file import check_vacant
+from ..files.atomic_folder import check_writable
+from ..files.digests import state_of_files
+from ..hub.model_card import write_results
+from ..models.model_sources import text_tower_of
+from ..models.teacher_folder import is_folder_revision
+from ..teacher import folder_identifier
+from ..training.distributed import set_cpu_threads
 
 
 DEFAULT_TEMPLATES = "openshape64"
@@ -87,7 +88,7 @@ class Shapes:
     dataset: Dataset | None = None  # of triplets with cached embeddings
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="the encoder: a folder or an id on the Hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of report.json, outcomes.parquet and pictures")
@@ -128,7 +129,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a report of another model, or on other shapes, in --out"
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.compare is None and (arguments.model is None or arguments.data is None):
         parser.error("give --model and --data, or two evaluations to --compare")
     if arguments.compare is not None:
@@ -423,8 +424,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print(f"{took:.1f} s, of which encoding {encoder.seconds:.1f} s", file=sys.stderr)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     check_writable(arguments.out)
     if arguments.compare is not None:
         comparisons = compare_evaluations(arguments.compare[0], arguments.compare[1], arguments.seed)
@@ -440,4 +441,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

@@ -14,6 +14,7 @@ import dataclasses
 import importlib.util
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +24,12 @@ from accelerate.utils import broadcast_object_list, set_seed
 from datasets import Dataset
 from safetensors.torch import save_file
 
-from mrd_hf import MRDForPretraining, PointCloudFeatureExtractor
-from mrd_hf.data.embedding.cached_teacher import check_teacher
-from mrd_hf.data.embedding.teacher_embedding import embed_dataset
-from mrd_hf.data.loaders.augmentation import AugmentationConfig
-from mrd_hf.data.loaders.choices import ChoiceConfig
-from mrd_hf.data.loaders.hard_negatives import (
+from .. import MRDForPretraining, PointCloudFeatureExtractor
+from ..data.embedding.cached_teacher import check_teacher
+from ..data.embedding.teacher_embedding import embed_dataset
+from ..data.loaders.augmentation import AugmentationConfig
+from ..data.loaders.choices import ChoiceConfig
+from ..data.loaders.hard_negatives import (
     NEIGHBORS,
     NEIGHBORS_FILE,
     load_neighbors,
@@ -36,19 +37,19 @@ from mrd_hf.data.loaders.hard_negatives import (
     save_neighbors,
     text_vectors,
 )
-from mrd_hf.data.loaders.triplet_dataset import TripletDataset
-from mrd_hf.data.loaders.triplet_shards import TripletShards, parquet_files
-from mrd_hf.data.loading import load_triplets
-from mrd_hf.encoder import weights_sha256
-from mrd_hf.errors import UserError, is_first_process, run_script
-from mrd_hf.evaluation.encoding import encode_dataset
-from mrd_hf.evaluation.held_out import HeldOutSet, evaluate_held_out
-from mrd_hf.evaluation.plots.interval_plot import write_interval_bars
-from mrd_hf.evaluation.report import EvaluationReport, Score, as_metrics, format_table
-from mrd_hf.hub.model_card import card_title
-from mrd_hf.hub.pushing import check_login, push_folder
-from mrd_hf.teacher import Teacher
-from mrd_hf.training.arguments import (
+from ..data.loaders.triplet_dataset import TripletDataset
+from ..data.loaders.triplet_shards import TripletShards, parquet_files
+from ..data.loading import load_triplets
+from ..encoder import weights_sha256
+from ..errors import UserError, is_first_process
+from ..evaluation.encoding import encode_dataset
+from ..evaluation.held_out import HeldOutSet, evaluate_held_out
+from ..evaluation.plots.interval_plot import write_interval_bars
+from ..evaluation.report import EvaluationReport, Score, as_metrics, format_table
+from ..hub.model_card import card_title
+from ..hub.pushing import check_login, push_folder
+from ..teacher import Teacher
+from ..training.arguments import (
     DataArguments,
     PretrainingArguments,
     as_recipe,
@@ -56,16 +57,16 @@ from mrd_hf.training.arguments import (
     parse_config,
     parse_mapping,
 )
-from mrd_hf.training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
-from mrd_hf.training.distributed import set_cpu_threads
-from mrd_hf.training.export import count_licenses, export_encoder, last_losses
-from mrd_hf.training.model_building import build_model
-from mrd_hf.training.pretraining import LOG_FILE, Pretraining
-from mrd_hf.training.tracking import start_trackers
-from mrd_hf.training.training_log import plot_log, read_log
+from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
+from ..training.distributed import set_cpu_threads
+from ..training.export import count_licenses, export_encoder, last_losses
+from ..training.model_building import build_model
+from ..training.pretraining import LOG_FILE, Pretraining
+from ..training.tracking import start_trackers
+from ..training.training_log import plot_log, read_log
 
 
-CARD_TEMPLATE = Path(__file__).parent.parent / "model_cards" / "template.md"
+CARD_TEMPLATE = Path(__file__).parents[3] / "model_cards" / "template.md"
 
 
 class HeldOutEvaluation:
@@ -157,8 +158,8 @@ def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: in
     return load_neighbors(path, len(triplets), count)
 
 
-def main() -> None:
-    data, model_arguments, training = parse_arguments(sys.argv[1:])
+def main(argv: Sequence[str] | None = None) -> None:
+    data, model_arguments, training = parse_arguments(list(sys.argv[1:] if argv is None else argv))
     if training.eval_steps is not None and data.eval_split is None:
         raise UserError("eval_steps is of the evaluation on eval_split, and none is given; give it, e.g. test.")
     groups = (data, model_arguments, training)
@@ -305,4 +306,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

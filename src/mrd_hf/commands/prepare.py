@@ -1,4 +1,3 @@
-#!/usr/bin/env python
 """Turn 3D collections into a dataset of shape-image-text triplets, ready for scripts/embed_teacher.py.
 
 The result is a folder that `datasets.load_dataset` reads, with a `report.json` that lists what was skipped and why.
@@ -8,22 +7,18 @@ One command a source; `%(prog)s SOURCE --help` shows its options.
 
 import argparse
 import os
+from collections.abc import Sequence
 from typing import Any
-
-
-# Before numpy comes in. Shapes are shared out by processes; threads for the small matrix products of one shape would
-# only take time from one another.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from PIL import ImageColor
 
-from mrd_hf.data.rendering import RenderSettings
-from mrd_hf.data.sources.meshes.mesh_folder import prepare_mesh_folder
-from mrd_hf.data.sources.openshape import prepare_openshape
 from mrd_hf.data.sources.sweethome3d import prepare_sweethome3d
-from mrd_hf.data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
-from mrd_hf.errors import run_script
-from mrd_hf_cli.ending import exit_on_sigterm
+
+from ..data.rendering import RenderSettings
+from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
+from ..data.sources.openshape import prepare_openshape
+from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
+from .termination import exit_on_sigterm
 
 
 EXAMPLES = """\
@@ -66,7 +61,7 @@ LISTED = 10
 FEW_NAMES = 10
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -76,7 +71,7 @@ def parse_arguments() -> argparse.Namespace:
     _add_meshes(sources)
     _add_openshape(sources)
     _add_ulip(sources)
-    return parser.parse_args()
+    return parser.parse_args(argv)
 
 
 def _add_sweethome3d(sources: Any) -> None:
@@ -309,12 +304,17 @@ def print_summary(report: dict, out: str) -> None:
             print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/{where}")
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
+    # Shapes are shared out by processes, which have this before their numpy comes in; threads for the small matrix
+    # products of one shape would only take time from one another.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     with exit_on_sigterm():
         report = arguments.prepare(arguments)
     print_summary(report, arguments.out)
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

@@ -10,22 +10,22 @@ command is given again: files that are finished stay.
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import torch
 
-from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
-from mrd_hf.data.embedding.teacher_embedding import (
+from ..data.class_texts import CLASS_TEXTS_FILE
+from ..data.embedding.teacher_embedding import (
     categories_of,
     check_folders,
     embed_dataset_folder,
 )
-from mrd_hf.errors import run_script
-from mrd_hf.evaluation.classes.prompt_templates import TEMPLATES
-from mrd_hf.teacher import Teacher
-from mrd_hf.training.distributed import set_cpu_threads
-from mrd_hf_cli.ending import exit_on_sigterm
+from ..evaluation.classes.prompt_templates import TEMPLATES
+from ..teacher import Teacher
+from ..training.distributed import set_cpu_threads
+from .termination import exit_on_sigterm
 
 
 EXAMPLES = """\
@@ -41,7 +41,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 LISTED = 10
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -97,7 +97,7 @@ def parse_arguments() -> argparse.Namespace:
         metavar="I",
         help="which of the N runs this is, from 0 (default %(default)s)",
     )
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(argv)
     if arguments.batch_size < 1:
         parser.error(f"--batch_size must be at least 1, not {arguments.batch_size}")
     if not 0 <= arguments.shard_index < arguments.num_shards:
@@ -123,8 +123,8 @@ def print_summary(out: Path, report: dict, teacher: Teacher, throughput: str) ->
     print("\n".join(lines), flush=True)
 
 
-def main() -> None:
-    arguments = parse_arguments()
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse_arguments(argv)
     # Set by accelerate launch and torchrun. Processes share files and nothing else, so they need no process group,
     # and a slow one does not run into another's time limit.
     rank, world_size, local_rank = (
@@ -161,4 +161,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from mrd_hf_cli.running import run_script
+
     run_script(main)

@@ -1,0 +1,1 @@
+"""What `mrd-hf` does at length, a module a command with `main(argv)`: data, training, evaluation, publishing."""
