@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 
 from .ending import without_traceback
-from .parser import parse
+from .parser import LONG_COMMANDS, parse
+from .running import run_script
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -16,10 +17,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         arguments (sequence of `str`, *optional*): Those of the process by default.
     """
     with without_traceback():
-        options = parse(sys.argv[1:] if arguments is None else arguments)
+        given = list(sys.argv[1:] if arguments is None else arguments)
         # A locale that cannot show a name is no reason to end; and what is printed is seen at once, also in a pipe.
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+        if given and given[0] in LONG_COMMANDS:
+            # Each has a parser of its own, of what only it imports.
+            run_script(lambda: importlib.import_module(LONG_COMMANDS[given[0]]).main(given[1:]))
+            return
+        options = parse(given)
         from mrd_hf.cli.output import set_up_logging
 
         set_up_logging()

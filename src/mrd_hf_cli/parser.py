@@ -1,14 +1,18 @@
-"""What `mrd-hf` understands. Imports nothing of `mrd_hf`, so that `--help` need not wait for torch."""
+"""What `mrd-hf` understands. Imports nothing of `mrd_hf`, so that `--help` need not wait for torch.
+
+Long commands, such as `mrd-hf pretrain`, have parsers of their own.
+"""
 
 import argparse
 import difflib
 import itertools
 from collections.abc import Sequence
-from importlib.metadata import version
+from typing import Any
 
 
 DESCRIPTION = """\
 Classify, embed, search and draw 3D shapes: .ply .glb .gltf .obj .off .stl .npy .npz .pcd .xyz
+Train encoders for them, evaluate and publish them.
 
   mrd-hf classify chair.glb --labels "chair,table,lamp"
   mrd-hf embed models/ -o models.parquet
@@ -21,6 +25,37 @@ The encoder is --model or the environment variable MRD_HF_MODEL: a folder, or an
 Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
 `mrd-hf COMMAND --help` says more of each.
 """
+# By what they are for, each with a line about it.
+COMMANDS = {
+    "use": {
+        "classify": "say what shapes are, among labels of your own",
+        "embed": "embed shapes into a parquet file",
+        "index": "make an index to search",
+        "search": "find shapes by a text, a picture or a shape",
+        "render": "draw a mesh or a point cloud",
+        "app": "classify and search in a browser",
+        "convert": "make an encoder's folder of a checkpoint of OpenShape, MixCon3D, TAMM, ULIP or Uni3D",
+    },
+    "train": {
+        "prepare": "make a dataset of shapes, images and texts",
+        "embed-teacher": "embed its images and texts by the teacher",
+        "pretrain": "train an encoder on it",
+        "evaluate": "score an encoder, or compare two evaluations",
+        "analyze": "show which of the teacher's relations an encoder keeps",
+    },
+    "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},
+}
+# Those whose `main(argv)` has a parser of its own, made of what only it imports.
+LONG_COMMANDS = {
+    "analyze": "mrd_hf.commands.analyze",
+    "app": "mrd_hf.app.server",
+    "convert": "mrd_hf.commands.convert",
+    "embed-teacher": "mrd_hf.commands.embed_teacher",
+    "evaluate": "mrd_hf.commands.evaluate",
+    "prepare": "mrd_hf.commands.prepare",
+    "pretrain": "mrd_hf.commands.pretrain",
+    "push": "mrd_hf.commands.push",
+}
 
 CLASSIFY = """\
 Say what shapes are, among labels of your own; the scores of a shape's labels add up to 1.
@@ -105,28 +140,51 @@ def _options_first(arguments: Sequence[str], parser: argparse.ArgumentParser) ->
 
 
 def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentParser]]:
-    """The parser of the whole command line, and those of the sub-commands by their names."""
+    """The parser of the whole command line, and those of the short commands by their names."""
     parser = argparse.ArgumentParser(
         prog="mrd-hf",
+        usage="mrd-hf [-h] [--version] COMMAND ...",
         description=DESCRIPTION,
-        epilog=EPILOG,
+        epilog=f"{_listed_commands()}\n{EPILOG}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=f"mrd-hf {version('mrd-hf')}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", title="commands")
-    _add_classify(_command(commands, "classify", "say what shapes are, among labels of your own", CLASSIFY))
-    _add_embed(_command(commands, "embed", "embed shapes into a parquet file", EMBED))
-    _add_index(_command(commands, "index", "make an index to search", INDEX))
-    _add_search(_command(commands, "search", "find shapes by a text, a picture or a shape", SEARCH))
-    _add_render(_command(commands, "render", "draw a mesh or a point cloud", RENDER))
-    return parser, commands.choices
+    parser.add_argument("--version", action=_ShowVersion, nargs=0, help="show the version and exit")
+    # Not shown by argparse, which has no groups of them.
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", prog="mrd-hf", help=argparse.SUPPRESS
+    )
+    _add_classify(_command(commands, "classify", CLASSIFY))
+    _add_embed(_command(commands, "embed", EMBED))
+    _add_index(_command(commands, "index", INDEX))
+    _add_search(_command(commands, "search", SEARCH))
+    _add_render(_command(commands, "render", RENDER))
+    short = dict(commands.choices)
+    for name in LONG_COMMANDS:  # for the message about a command that there is not
+        commands.add_parser(name)
+    return parser, short
 
 
-def _command(commands, name: str, summary: str, description: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
+class _ShowVersion(argparse.Action):
+    """argparse's own wants the version when the parser is made, and to look it up takes as long as all the rest."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: Any) -> None:
+        from importlib.metadata import version
+
+        print(f"mrd-hf {version('mrd-hf')}")
+        parser.exit()
+
+
+def _listed_commands() -> str:
+    listed = []
+    for purpose, commands in COMMANDS.items():
+        listed += [f"{purpose}:", *(f"  {name:<14} {summary}" for name, summary in commands.items()), ""]
+    return "\n".join(listed)
+
+
+def _command(commands, name: str, description: str) -> argparse.ArgumentParser:  # type: ignore[no-untyped-def]
     return commands.add_parser(
         name,
-        help=summary,
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,

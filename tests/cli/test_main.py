@@ -20,10 +20,10 @@ from tiny_commands import save_tiny_encoder, write_shapes
 import mrd_hf
 from mrd_hf.cli import classify, output
 from mrd_hf.cli.output import one_line, printable
-from mrd_hf.errors import run_script
 from mrd_hf_cli import parser
 from mrd_hf_cli.main import main
 from mrd_hf_cli.parser import make_parser, parse
+from mrd_hf_cli.running import run_script
 
 
 COMMANDS = ("classify", "embed", "index", "search", "render")

@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +16,7 @@ from support.tiny_encoders import tiny_encoder
 from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.commands import analyze as analyze_command
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.encoder import load_encoder
 from mrd_hf.errors import UserError
@@ -24,7 +24,6 @@ from mrd_hf.evaluation.encoding import encode_dataset
 
 
 PATH = SCRIPTS / "analyze_relations.py"
-SCRIPT = runpy.run_path(str(PATH))
 PICTURES = ("similarities.png", "measures.png", "divergences.png")
 
 
@@ -52,10 +51,9 @@ def analyze(monkeypatch, model: Path, dataset: Path, out: Path, *arguments: str,
     """The report; drawing takes most of the time, so pictures that nothing looks at are left out."""
     for plot in ("similarity", "measures", "divergence"):
         if plot not in draw:
-            monkeypatch.setitem(SCRIPT["main"].__globals__, f"write_{plot}_plot", lambda *_: None)
+            monkeypatch.setattr(analyze_command, f"write_{plot}_plot", lambda *_: None)
     required = ["--model", str(model), "--dataset", str(dataset), "--out", str(out)]
-    monkeypatch.setattr(sys, "argv", [PATH.name, *required, *arguments])
-    SCRIPT["main"]()
+    analyze_command.main([*required, *arguments])
     return json.loads((out / "report.json").read_text())
 
 
@@ -105,7 +103,7 @@ def test_the_figures_are_those_of_the_encoders_and_their_chance(dataset, encoder
     shapes = load_triplets(dataset, "test")
     images = np.concatenate(shapes.with_format("numpy")["image_embeds"]).astype(np.float64)
     loaded = load_encoder(str(encoder))
-    for moment, its in (("before", SCRIPT["untrained"](loaded)), ("after", loaded)):
+    for moment, its in (("before", analyze_command.untrained(loaded)), ("after", loaded)):
         points = encode_dataset(its.model, its.extractor, shapes).double().numpy()
         correlations = []
         for i in range(14):
@@ -141,7 +139,7 @@ def test_temperature_and_split_count(dataset, encoder, tmp_path, monkeypatch):
 
 
 def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tmp_path, monkeypatch):
-    monkeypatch.setitem(SCRIPT["main"].__globals__, "encode_dataset", lambda *_, **__: pytest.fail("encoded"))
+    monkeypatch.setattr(analyze_command, "encode_dataset", lambda *_, **__: pytest.fail("encoded"))
     out = tmp_path / "out"
     wide, without = save_encoder(tmp_path / "wide", 20), tmp_path / "without"
     save_tiny_triplets(without, without=("image_embeds", "text_embeds", "teacher"))
@@ -181,10 +179,9 @@ def test_an_encoder_that_diverged_is_named(dataset, encoder, tmp_path, monkeypat
     assert not (tmp_path / "out" / "report.json").exists()
 
 
-def test_help_shows_an_example(capsys, monkeypatch):
-    monkeypatch.setattr(sys, "argv", [PATH.name, "--help"])
+def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit, match="0"):
-        SCRIPT["main"]()
+        analyze_command.main(["--help"])
     shown = capsys.readouterr().out
     assert "python scripts/analyze_relations.py --model outputs/demo/encoder" in shown
     assert "--before" in shown and "report.json" in shown

@@ -1,6 +1,5 @@
 """scripts/evaluate.py as a user runs it."""
 
-import importlib.util
 import json
 import os
 import re
@@ -24,6 +23,7 @@ from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf.commands import evaluate as evaluate_command
 from mrd_hf.data.embedding.cached_teacher import split_identifier
 from mrd_hf.data.sources.openshape import TEACHER as OPENSHAPES_TEACHER
 from mrd_hf.errors import UserError
@@ -219,9 +219,6 @@ def test_results_go_into_the_models_card(dataset, tmp_path):
 
 def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path, monkeypatch):
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
-    spec = importlib.util.spec_from_file_location("evaluate_script", SCRIPT)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
     teacher = save_tiny_clip(tmp_path / "here" / "clip")
     other = save_tiny_clip(tmp_path / "there" / "clip")
     config = json.loads((other / "config.json").read_text())
@@ -234,9 +231,9 @@ def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path,
         trimesh.creation.box().export(tmp_path / "shapes" / label / "one.obj")
 
     def open_shapes(*arguments: str):
-        command = ["evaluate.py", "--model", "mine", "--out", "out", "--benchmark", "shape-folder"]
-        monkeypatch.setattr(sys, "argv", [*command, "--data", str(tmp_path / "shapes"), "--up_axis", "y", *arguments])
-        return script.open_shapes(script.parse_arguments(), model)
+        command = ["--model", "mine", "--out", "out", "--benchmark", "shape-folder"]
+        command += ["--data", str(tmp_path / "shapes"), "--up_axis", "y", *arguments]
+        return evaluate_command.open_shapes(evaluate_command.parse_arguments(command), model)
 
     with pytest.raises(UserError, match=rf"'clip' was a local folder .*{revision}.*Give it by --teacher FOLDER"):
         open_shapes()

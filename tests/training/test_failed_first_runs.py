@@ -1,6 +1,5 @@
 """What a first run that goes wrong says and leaves behind, in one process and under accelerate's launcher."""
 
-import importlib.util
 import json
 import os
 import re
@@ -14,22 +13,16 @@ from accelerate.state import AcceleratorState, PartialState
 from support.tiny_triplets import save_tiny_triplets
 from test_pretrain_script import RECIPE, ROOT, SCRIPT
 
-from mrd_hf.errors import SECONDS_BEHIND_THE_FIRST, UserError, run_script
+from mrd_hf.commands.pretrain import main
+from mrd_hf.errors import UserError
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.training_log import read_log
+from mrd_hf_cli.running import SECONDS_BEHIND_THE_FIRST, run_script
 
 
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory) -> Path:
     return save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def pretrain_script():
-    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture
@@ -42,17 +35,16 @@ def recipe(dataset, tmp_path) -> Path:
 
 
 @pytest.fixture
-def pretrain(pretrain_script, recipe, monkeypatch, capfd):
-    """Runs the script in this process; returns its exit code and the lines that it wrote to stderr."""
+def pretrain(recipe, monkeypatch, capfd):
+    """Runs the command in this process; returns its exit code and the lines that it wrote to stderr."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
 
     def run(output_dir: Path, *arguments: object) -> tuple[int, list[str]]:
-        command = ["pretrain.py", "--config", recipe, "--output_dir", output_dir, *arguments]
-        monkeypatch.setattr(sys, "argv", [str(word) for word in command])
+        words = [str(word) for word in ("--config", recipe, "--output_dir", output_dir, *arguments)]
         capfd.readouterr()
         code = 0
         try:
-            run_script(pretrain_script.main)
+            run_script(lambda: main(words))
         except SystemExit as ended:
             code = ended.code
         finally:
@@ -170,7 +162,7 @@ def test_a_mistake_of_another_process_alone_is_said_as_well(monkeypatch, capsys,
 
 def test_commands_in_the_docs_launch_one_process_quietly():
     """Else a traceback of the launcher follows each message; for several processes it knows no such option."""
-    for name in ("README.md", "Makefile", "scripts/pretrain.py", "src/mrd_hf/training/arguments.py"):
+    for name in ("README.md", "Makefile", "src/mrd_hf/commands/pretrain.py", "src/mrd_hf/training/arguments.py"):
         commands = re.findall(r"accelerate launch( [^\n]*|(?:[^\n]*\\\n)+[^\n]*)", (ROOT / name).read_text())
         for command in commands:
             several = "ddp" in command or "fsdp" in command or "accelerate/" in command

@@ -1,6 +1,5 @@
 """scripts/pretrain.py on streamed shards, on hard negatives, and with other chances for images and texts."""
 
-import importlib.util
 import shutil
 from pathlib import Path
 
@@ -10,8 +9,9 @@ import torch
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
-from test_pretrain_script import RECIPE, SCRIPT, assert_refused, pretrain
+from test_pretrain_script import RECIPE, assert_refused, pretrain
 
+from mrd_hf.commands.pretrain import check_hard_negatives
 from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loaders.triplet_shards import TripletShards
 from mrd_hf.errors import UserError
@@ -60,24 +60,19 @@ def test_a_run_on_hard_negatives_keeps_its_neighbors_and_resumes_exactly(recipe,
 
 
 def test_what_hard_negatives_need_is_told():
-    spec = importlib.util.spec_from_file_location("pretrain_script", SCRIPT)
-    assert spec is not None and spec.loader is not None
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-
     def triplets(cls: type, length: int = 40, cached: bool = True):
         made = cls.__new__(cls)
         made.cached, made.usable = cached, range(length)
         return made
 
-    script.check_hard_negatives(triplets(TripletDataset), 31)
+    check_hard_negatives(triplets(TripletDataset), 31)
     for refused, count, message in (
         (triplets(TripletShards), 31, "leave out streaming"),
         (triplets(TripletDataset, cached=False), 31, "needs cached embeddings"),
         (triplets(TripletDataset), 40, "40 nearest shapes, and the dataset has 40 in all"),
     ):
         with pytest.raises(UserError, match=message):
-            script.check_hard_negatives(refused, count)
+            check_hard_negatives(refused, count)
 
 
 def test_a_typo_is_told_before_anything_is_written(recipe, tmp_path):

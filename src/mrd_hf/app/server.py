@@ -25,6 +25,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
+        prog="mrd-hf app",
         description="Serve a page that classifies and searches shapes.",
         epilog="Each argument's default is the environment variable that its help names, where that is set.",
     )

@@ -49,7 +49,10 @@ stand for a shape.
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mrd-hf analyze",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="the trained encoder: a folder or an id on the Hub")
     parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")

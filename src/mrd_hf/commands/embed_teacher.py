@@ -43,7 +43,10 @@ LISTED = 10
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mrd-hf embed-teacher",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder of the prepared dataset (data/<split>-*.parquet)")
     parser.add_argument("--teacher", required=True, help="image-text dual encoder: a Hub id or a local folder")

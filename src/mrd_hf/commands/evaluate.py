@@ -89,7 +89,9 @@ class Shapes:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="mrd-hf evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", help="the encoder: a folder or an id on the Hub")
     parser.add_argument("--out", type=Path, required=True, help="folder of report.json, outcomes.parquet and pictures")
     data = parser.add_argument_group("the shapes")

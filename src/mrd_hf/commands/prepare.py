@@ -63,7 +63,10 @@ FEW_NAMES = 10
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="mrd-hf prepare",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # Each source adds its command: its own arguments, the common ones, and `prepare`, which main() calls.
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")

@@ -17,7 +17,7 @@ from ..hub.pushing import check_target, push_folder
 
 
 def parse_arguments(argv: Sequence[str] | None) -> Namespace:
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = ArgumentParser(prog="mrd-hf push", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="as save_pretrained, pretraining or conversion wrote it")
     parser.add_argument("repo_id", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there")
     parser.add_argument("--type", choices=["model", "dataset"], default="model", help="default: model")

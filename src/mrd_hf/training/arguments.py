@@ -269,6 +269,7 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
     """
     parser = _Parser(
         ARGUMENT_CLASSES,
+        prog="mrd-hf pretrain",
         allow_abbrev=False,  # as a beginning is often a mistake, and may become ambiguous
         description="Pretrain PointBERT by Multi-modal Relation Distillation.",
         epilog="Example: accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/demo.yaml --seed 1",

@@ -1,6 +1,5 @@
 """Caching a teacher's embeddings: the right embedding in the right row, nothing lost, folders written whole."""
 
-import runpy
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from PIL import Image
 from support.paths import SCRIPTS
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
+from mrd_hf.commands.embed_teacher import main
 from mrd_hf.data.embedding.teacher_embedding import check_folders, embed_dataset, embed_dataset_folder
 from mrd_hf.data.schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, check_columns, triplet_features
 from mrd_hf.errors import UserError
@@ -21,7 +21,6 @@ from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.teacher import Teacher
 
 
-SCRIPT = SCRIPTS / "embed_teacher.py"
 NAMES = ["chair", "lamp", "chair", "table", "bed"]
 IMAGE_COUNTS = [1, 3, 0, 2, 1]
 
@@ -153,7 +152,15 @@ def test_dataset_without_texts_is_refused(teacher):
 
 def test_script_writes_a_folder_that_loads(teacher, teacher_folder, tmp_path):
     folder = write_folder(tmp_path / "furniture")
-    command = [sys.executable, str(SCRIPT), str(folder), "--teacher", str(teacher_folder), "--batch_size", "2"]
+    command = [
+        sys.executable,
+        str(SCRIPTS / "embed_teacher.py"),
+        str(folder),
+        "--teacher",
+        str(teacher_folder),
+        "--batch_size",
+        "2",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "test 2, train 5" in done.stdout
@@ -204,10 +211,9 @@ def test_output_folders_that_are_refused(tmp_path, out, overwrite, message):
         check_folders(tmp_path / "furniture", tmp_path / out, overwrite)
 
 
-def test_missing_dataset_is_told_before_the_teacher_loads(tmp_path, monkeypatch):
-    monkeypatch.setattr("sys.argv", [SCRIPT.name, str(tmp_path / "nothing"), "--teacher", "someone/no-such-teacher"])
+def test_missing_dataset_is_told_before_the_teacher_loads(tmp_path):
     with pytest.raises(UserError, match="nothing: no such dataset folder"):
-        runpy.run_path(str(SCRIPT))["main"]()
+        main([str(tmp_path / "nothing"), "--teacher", "someone/no-such-teacher"])
 
 
 def test_folder_that_is_no_dataset(teacher, tmp_path):
