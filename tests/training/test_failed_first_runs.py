@@ -71,7 +71,7 @@ def pretrain(recipe, monkeypatch, capfd):
         (["--push_to_hub", "--hub_model_id", "org/name"], "HF_HUB_OFFLINE is set"),
         (["--dataset", "nowhere/at/all"], "no dataset at nowhere/at/all: no such folder"),
         (["--train_split", "val"], "has no split 'val'; it has train, test"),
-        (["--class_texts", "no.parquet"], "no.parquet: no such file; make class texts with"),
+        (["--class_texts", "no.parquet"], "no.parquet: no such file; expected class texts"),
         (["--encoder", "nowhere/at/all"], "cannot load the encoder 'nowhere/at/all': no such folder"),
         (["--resume_from_checkpoint", "nowhere"], "nowhere is not a checkpoint: it has no trainer_state.json"),
     ],
