@@ -80,7 +80,7 @@ test: lint $(VENV)/.transformers-tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile
 
 docs: $(VENV)/.installed
-	$(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # The wheel is built from the source archive, so that both have all that is needed.
 dist: $(VENV)/.installed

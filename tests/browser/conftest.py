@@ -9,10 +9,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browser.fitted_encoder import save_fitted_encoder
 from browser.page_server import Server, start_server, wait_for_address
 from datasets import concatenate_datasets
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from support.fitted_encoder import save_fitted_encoder
 from support.paths import DEMO_DATA, ROOT
 
 from mrd_hf.data.loading import load_all_splits

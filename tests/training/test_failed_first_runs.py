@@ -162,7 +162,12 @@ def test_a_mistake_of_another_process_alone_is_said_as_well(monkeypatch, capsys,
 
 def test_commands_in_the_docs_launch_one_process_quietly():
     """Else a traceback of the launcher follows each message; for several processes it knows no such option."""
-    for name in ("README.md", "Makefile", "src/mrd_hf/commands/pretrain.py", "src/mrd_hf/training/arguments.py"):
+    for name in (
+        "Makefile",
+        "docs/training.md",
+        "src/mrd_hf/commands/pretrain.py",
+        "src/mrd_hf/training/arguments.py",
+    ):
         commands = re.findall(r"accelerate launch( [^\n]*|(?:[^\n]*\\\n)+[^\n]*)", (ROOT / name).read_text())
         for command in commands:
             several = "ddp" in command or "fsdp" in command or "accelerate/" in command

@@ -30,7 +30,7 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
             f"which encoder? Give --model or set {MODEL_VARIABLE}, to a folder or an id on the Hub. There is no "
             "default: no weights trained on Objaverse have been published with this package yet. For a strong "
             f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
-            "README: Which weights?"
+            "More in the documentation, docs/checkpoints.md."
         )
     return load_encoder(name, options.revision, options.device)
 
