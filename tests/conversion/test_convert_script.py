@@ -14,7 +14,6 @@ import mrd_hf  # noqa: F401  (registers the Auto classes)
 
 
 SCRIPT = ROOT / "scripts" / "convert_checkpoint.py"
-CARD_TEMPLATE = ROOT / "model_cards" / "converted_template.md"
 
 
 def test_converts_and_says_what_it_made(tmp_path):

@@ -21,7 +21,6 @@ from peer_layouts import (
 from safetensors import safe_open
 from safetensors.torch import save_file
 from support.golden import drawn_tensors, original_shapes, recording
-from test_convert_script import CARD_TEMPLATE
 from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf import POINT_BERT_PRESETS, UNI3D_PRESETS, PointBertConfig, PointBertModel, Uni3DConfig, Uni3DModel
@@ -72,7 +71,7 @@ def test_gives_the_original_networks_embeddings(tmp_path, name, file, wrap, peer
     else:
         torch.save(wrap(tensors), tmp_path / file)
     folder = tmp_path / "converted"
-    conversion = convert_checkpoint(str(tmp_path / file), folder, CARD_TEMPLATE)
+    conversion = convert_checkpoint(str(tmp_path / file), folder)
     error = (embeddings(folder, recorded["points"]) - recorded["embedding"]).norm(dim=1)
     assert (error / recorded["embedding"].norm(dim=1)).max() < 1e-5
     config, extractor = AutoModel.from_pretrained(folder).config, AutoFeatureExtractor.from_pretrained(folder)
@@ -87,7 +86,7 @@ def test_gives_the_original_networks_embeddings(tmp_path, name, file, wrap, peer
 def test_the_folder_is_complete_and_names_no_path_of_this_machine(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     torch.save(training_checkpoint(prefixed("module.", drawn(openshape(*SMALL, 1280)))), tmp_path / "latest.pt")
-    convert_checkpoint(str(tmp_path / "latest.pt"), Path("models/mine"), CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "latest.pt"), Path("models/mine"), preset="openshape-3")
     (tmp_path / "models" / "mine").rename(tmp_path / "mine")
     names = {file.name for file in (tmp_path / "mine").iterdir()}
     assert names >= {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"}
@@ -118,7 +117,7 @@ def test_the_scale_of_similarities_is_kept(tmp_path, where):
         torch.save(training_checkpoint(tensors), tmp_path / "m.pt")
     else:
         torch.save({**tensors, "module.logit_scale": torch.tensor([2.66])}, tmp_path / "m.pt")
-    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", preset="openshape-3")
     assert AutoModel.from_pretrained(tmp_path / "mine").config.logit_scale == pytest.approx(14.2963, rel=1e-4)
 
 
@@ -126,7 +125,7 @@ def test_the_scale_of_similarities_is_kept(tmp_path, where):
 def test_a_scale_that_is_none_is_left_out(tmp_path, value):
     tensors = prefixed("module.", drawn(openshape(*SMALL, 1280)))
     torch.save({**tensors, "module.logit_scale": torch.tensor(value)}, tmp_path / "m.pt")
-    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", preset="openshape-3")
     assert AutoModel.from_pretrained(tmp_path / "mine").config.logit_scale is None
 
 
@@ -135,7 +134,7 @@ def test_what_is_left_out_and_what_to_know_is_said(tmp_path):
     raw = {name: torch.zeros_like(tensor) for name, tensor in tensors.items()}
     contents = {**training_checkpoint(raw), "state_dict_ema": tensors, "text_proj": {"weight": torch.zeros(2, 2)}}
     torch.save(contents, tmp_path / "m.pt")
-    conversion = convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", CARD_TEMPLATE, preset="openshape-3")
+    conversion = convert_checkpoint(str(tmp_path / "m.pt"), tmp_path / "mine", preset="openshape-3")
     assert conversion.encoder.peer == "MixCon3D"
     assert set(conversion.left_out()) == {*contents} - {"state_dict_ema"}
     assert "the moving average" in conversion.facts()["note"]
@@ -368,7 +367,7 @@ def test_the_type_of_the_weights_is_kept_if_they_have_one(tmp_path, dtypes, expe
         if tensor.is_floating_point():
             tensors[name] = tensor.to(dtypes[i % len(dtypes)])
     torch.save(tensors, tmp_path / "half.pt")
-    convert_checkpoint(str(tmp_path / "half.pt"), tmp_path / "out", CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "half.pt"), tmp_path / "out", preset="openshape-3")
     loaded = AutoModel.from_pretrained(tmp_path / "out")
     assert loaded.layers[0].mlp.fc1.weight.dtype == loaded.config.dtype == expected
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
@@ -380,7 +379,7 @@ def test_the_type_of_the_weights_is_kept_if_they_have_one(tmp_path, dtypes, expe
 
 def test_a_folder_that_is_taken_is_left_alone(tmp_path):
     torch.save(drawn(openshape(*SMALL, 20)), tmp_path / "m.pt")
-    arguments = {"source": str(tmp_path / "m.pt"), "card_template": CARD_TEMPLATE, "preset": "openshape-3"}
+    arguments = {"source": str(tmp_path / "m.pt"), "preset": "openshape-3"}
     out = tmp_path / "out"
     out.mkdir()
     convert_checkpoint(folder=out, **arguments)  # empty folders are free
@@ -401,13 +400,13 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path):
 def test_a_conversion_that_fails_leaves_the_old_folder_and_no_other(tmp_path, monkeypatch):
     torch.save(drawn(openshape(*SMALL, 20)), tmp_path / "m.pt")
     out = tmp_path / "out"
-    convert_checkpoint(str(tmp_path / "m.pt"), out, CARD_TEMPLATE, preset="openshape-3")
+    convert_checkpoint(str(tmp_path / "m.pt"), out, preset="openshape-3")
     before = (out / "model.safetensors").read_bytes()
     wrong = AutoModel.from_pretrained(out)
     torch.nn.init.zeros_(wrong.layers[1].mlp.fc2.bias)
     monkeypatch.setattr(AutoModel, "from_pretrained", lambda folder: wrong)
     with pytest.raises(UserError, match="differs from the converted one") as error:
-        convert_checkpoint(str(tmp_path / "m.pt"), out, CARD_TEMPLATE, preset="openshape-3", overwrite=True)
+        convert_checkpoint(str(tmp_path / "m.pt"), out, preset="openshape-3", overwrite=True)
     assert error.value.exit_code == 1
     assert (out / "model.safetensors").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["m.pt", "out"]

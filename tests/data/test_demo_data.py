@@ -17,6 +17,7 @@ from mrd_hf.data.schema import (
     embedding_dim,
     triplet_features,
 )
+from mrd_hf.training.recipe_files import RECIPES
 
 
 FOLDER = DEMO_DATA
@@ -57,7 +58,7 @@ def test_schema(demo):
 
 def test_the_demo_recipe_names_this_teachers_text_tower(demo):
     """And none for embeddings of another, as with `make demo TEACHER=...`."""
-    recipe = yaml.safe_load((FOLDER.parent / "recipes" / "demo.yaml").read_text())
+    recipe = yaml.safe_load((RECIPES / "demo.yaml").read_text())
     assert recipe["text_towers"].keys() == set(every(demo, "teacher"))
     (tower,) = recipe["text_towers"].values()
     package = re.fullmatch(r"package:([\w-]+)/model", tower)[1]

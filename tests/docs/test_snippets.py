@@ -14,6 +14,7 @@ from support.fitted_encoder import save_fitted_encoder
 from support.pages import PAGES, blocks, command_lines
 from support.paths import DEMO_DATA, ROOT
 
+from mrd_hf.training.recipe_files import RECIPES
 from mrd_hf_cli.main import run
 from mrd_hf_cli.parser import parse
 
@@ -30,7 +31,7 @@ def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
     for name in ("scripts", "src"):
         (folder / name).symlink_to(ROOT / name)
-    ((teacher, text_tower),) = yaml.safe_load((ROOT / "scripts/recipes/demo.yaml").read_text())["text_towers"].items()
+    ((teacher, text_tower),) = yaml.safe_load((RECIPES / "demo.yaml").read_text())["text_towers"].items()
     save_fitted_encoder(
         folder / "outputs" / "demo" / "encoder", load_dataset(str(DEMO_DATA), split="test"), teacher, text_tower
     )

@@ -1,11 +1,5 @@
 """What cards are written from."""
 
-from support.paths import ROOT
-
-
-TEMPLATE = ROOT / "model_cards" / "template.md"
-
-
 FACTS = {
     "name": "outputs/run/encoder",
     "dataset": "org/data",

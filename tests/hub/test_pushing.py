@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from card_facts import FACTS, TEMPLATE
+from card_facts import FACTS
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
 from support.hub_server import READER, WRITER, Repository, in_the_hubs_place
@@ -31,7 +31,7 @@ def saved(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("model") / "encoder"
     tiny_encoder("openshape").save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=32).save_pretrained(folder)
-    write_model_card(folder, TEMPLATE, teacher="openai/clip-vit-base-patch32", **FACTS)
+    write_model_card(folder, teacher="openai/clip-vit-base-patch32", **FACTS)
     return folder
 
 

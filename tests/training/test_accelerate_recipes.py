@@ -19,6 +19,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.evaluation.encoding import encode_dataset
+from mrd_hf.training.recipe_files import ACCELERATE_RECIPES
 from mrd_hf.training.training_log import read_log
 
 
@@ -35,6 +36,12 @@ def accelerate_launch(recipe: str, num_processes: int) -> tuple[str, ...]:
 
 def test_all_recipes_are_here():
     assert RECIPES == ["ddp.yaml", "ddp_two_nodes.yaml", "deepspeed_zero2.yaml", "fsdp2.yaml", "one_process.yaml"]
+
+
+def test_those_of_a_clone_are_the_packages():
+    for name in RECIPES:
+        assert yaml.safe_load((FOLDER / name).read_text()) == yaml.safe_load((ACCELERATE_RECIPES / name).read_text())
+    assert [file.name for file in sorted(ACCELERATE_RECIPES.iterdir())] == RECIPES
 
 
 @pytest.mark.parametrize("name", RECIPES)

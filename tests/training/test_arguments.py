@@ -1,6 +1,7 @@
 """Recipes and the command line: what wins, and what a mistake is told."""
 
 import pytest
+from support.paths import SCRIPTS
 
 from mrd_hf.data.loaders.augmentation import AugmentationConfig
 from mrd_hf.errors import UserError
@@ -51,8 +52,24 @@ def test_a_file_that_is_no_recipe(tmp_path, text, message):
 
 
 def test_a_missing_recipe(tmp_path):
-    with pytest.raises(UserError, match="cannot read the recipe .*none.yaml: No such file"):
+    with pytest.raises(UserError, match="cannot read the recipe .*none.yaml: No such file.*the package has demo"):
         parse_arguments(["--config", str(tmp_path / "none.yaml")])
+
+
+def test_the_packages_recipe_by_its_name_is_the_clones_by_its_path(tmp_path, monkeypatch):
+    expected = parse_arguments(["--config", str(SCRIPTS / "recipes" / "demo.yaml"), "--seed", "3"])
+    monkeypatch.chdir(tmp_path)  # where there is nothing
+    assert parse_arguments(["--config", "demo", "--seed", "3"]) == expected
+    assert expected[0].dataset == "scripts/demo_data" and expected[2].seed == 3
+
+
+def test_a_recipe_may_change_another(tmp_path):
+    path = recipe(tmp_path, "config: demo\nnum_train_steps: 2\n")
+    assert parse_arguments(path)[2].num_train_steps == 2
+    assert parse_arguments(path)[0] == parse_arguments(["--config", "demo"])[0]
+    (tmp_path / "itself.yaml").write_text(f"config: {tmp_path / 'itself.yaml'}\n")
+    with pytest.raises(UserError, match=r"itself.yaml: its key 'config' leads back to itself"):
+        parse_arguments(["--config", str(tmp_path / "itself.yaml")])
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from torch.distributed.tensor import DTensor
 
 from mrd_hf.errors import UserError
 from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.recipe_files import ACCELERATE_RECIPES
 from mrd_hf.training.sharding import Sharding, requested_sharding, shard
 from mrd_hf.training.training_log import read_log
 
@@ -192,7 +193,7 @@ def test_a_sharded_checkpoint_is_safetensors_alone(runs):
 def test_what_cannot_be_resumed_says_how_to(runs):
     for rank in range(2):
         plain, shards, averageless = json.loads((runs / f"refused-{rank}.json").read_text())
-        launch = "resume it by accelerate launch --config_file scripts/recipes/accelerate"
+        launch = f"resume it by accelerate launch --config_file {ACCELERATE_RECIPES}"
         assert f"was saved without FSDP2 and DeepSpeed; {launch}/ddp.yaml" in plain
         assert f"was saved by FSDP2; {launch}/fsdp2.yaml" in shards
         assert "has no moving average; resume with --ema_decay 0" in averageless

@@ -18,7 +18,6 @@ examples:
   python scripts/convert_checkpoint.py downloads/mixcon3d.pt --to models/mixcon3d
   python scripts/convert_checkpoint.py my_openshape_run/latest.pt --preset openshape-3 --to models/mine
 """
-CARD_TEMPLATE = Path(__file__).parents[3] / "model_cards" / "converted_template.md"
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -49,7 +48,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     conversion = convert_checkpoint(
         arguments.source,
         arguments.to,
-        CARD_TEMPLATE,
         filename=arguments.filename,
         preset=arguments.preset,
         overwrite=arguments.overwrite,

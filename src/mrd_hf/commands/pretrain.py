@@ -66,9 +66,6 @@ from ..training.tracking import start_trackers
 from ..training.training_log import plot_log, read_log
 
 
-CARD_TEMPLATE = Path(__file__).parents[3] / "model_cards" / "template.md"
-
-
 class HeldOutEvaluation:
     """Scores a model on held-out shapes, as scripts/evaluate.py does, and keeps the last embeddings and scores."""
 
@@ -264,7 +261,6 @@ def main(argv: Sequence[str] | None = None) -> None:
         result.model,
         extractor,
         output_dir / "encoder",
-        CARD_TEMPLATE,
         facts={
             "name": name,
             "title": title,

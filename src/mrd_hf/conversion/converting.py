@@ -10,7 +10,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
 from ..files.atomic_folder import whole_folder
-from ..hub.model_card import card_title
+from ..hub.model_card import CONVERTED_TEMPLATE, card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
 from ..models.modeling_uni3d import Uni3DModel
@@ -84,7 +84,6 @@ class Conversion:
 def convert_checkpoint(
     source: str,
     folder: Path,
-    card_template: Path,
     filename: str | None = None,
     preset: str | None = None,
     overwrite: bool = False,
@@ -94,7 +93,6 @@ def convert_checkpoint(
     Args:
         source (`str`): A checkpoint: a file, a folder with one in it, or a repository's id on the Hub.
         folder (`Path`): To write to; complete or not there.
-        card_template (`Path`): Jinja template, `model_cards/converted_template.md`.
         filename (`str`, *optional*): Which file of the folder or repository.
         preset (`str`, *optional*): Whose patches a PointBERT of OpenShape's kind has, if its sizes do not tell.
         overwrite (`bool`, defaults to `False`): Whether a model in `folder` may be replaced.
@@ -119,7 +117,7 @@ def convert_checkpoint(
     with whole_folder(folder) as temporary:
         model.save_pretrained(temporary)
         encoder.extractor.save_pretrained(temporary)
-        _write_card(conversion, temporary, str(folder), card_template)
+        _write_card(conversion, temporary, str(folder))
         _check_written(conversion, temporary)
     return conversion
 
@@ -181,7 +179,7 @@ def _check_vacant(folder: Path, overwrite: bool) -> None:
         raise UserError(f"{folder}: is not empty and holds no model (config.json) to replace; choose another folder.")
 
 
-def _write_card(conversion: Conversion, folder: Path, name: str, template: Path) -> None:
+def _write_card(conversion: Conversion, folder: Path, name: str) -> None:
     encoder, source = conversion.encoder, conversion.source
     data = ModelCardData(
         # Of the texts that its embeddings are compared with.
@@ -194,7 +192,7 @@ def _write_card(conversion: Conversion, folder: Path, name: str, template: Path)
     )
     ModelCard.from_template(
         data,
-        template_str=template.read_text(encoding="utf-8"),
+        template_str=CONVERTED_TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         title=card_title(name),
         peer=encoder.peer,

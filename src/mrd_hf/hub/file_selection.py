@@ -194,7 +194,7 @@ def _check_model(folder: Path, selection: Selection) -> None:
     if "README.md" not in selection.files:
         raise UserError(
             f"{folder}: has no model card (README.md), which says what the model is, its licence and its limits; "
-            "pretraining and converting write one, and model_cards/template.md shows what belongs into it."
+            "pretraining and converting write one."
         )
 
 

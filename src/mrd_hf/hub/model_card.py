@@ -15,6 +15,10 @@ from ..errors import UserError
 from ..models.model_sources import package_of
 
 
+# Of Jinja.
+PRETRAINED_TEMPLATE, CONVERTED_TEMPLATE = (
+    Path(__file__).parent / "templates" / name for name in ("pretrained.md", "converted.md")
+)
 REPORT_VERSION = 1
 EVALUATION_HEADING = "## Evaluation"
 NOT_EVALUATED = "Not evaluated."
@@ -26,7 +30,6 @@ EMBEDDING = ("feature-extraction", "point cloud embedding")
 
 def write_model_card(
     folder: Path,
-    template: Path,
     name: str,
     teacher: str | None,
     text_tower: str | None = None,
@@ -39,7 +42,6 @@ def write_model_card(
 
     Args:
         folder (`Path`): The checkpoint's folder.
-        template (`Path`): Jinja template, `model_cards/template.md`.
         name (`str`): What to load it by: its repository on the Hub, or its folder as it will be typed.
         teacher (`str`, *optional*): The teacher's name, or `name@commit`.
         text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
@@ -62,7 +64,7 @@ def write_model_card(
     )
     card = ModelCard.from_template(
         data,
-        template_str=template.read_text(encoding="utf-8"),
+        template_str=PRETRAINED_TEMPLATE.read_text(encoding="utf-8"),
         name=name,
         title=title or card_title(name),
         teacher=teacher,

@@ -13,6 +13,7 @@ from transformers import HfArgumentParser
 
 from ..errors import UserError
 from ..hub.pushing import check_target
+from .recipe_files import ACCELERATE_RECIPES, find_recipe, recipe_names
 from .tracking import check_name
 
 
@@ -233,22 +234,34 @@ class _Parser(HfArgumentParser):
         raise UserError(f"{message}; --help lists the arguments.")
 
 
-def recipe_to_argv(path: str | Path) -> list[str]:
+def recipe_to_argv(name: str | Path, of: tuple[Path, ...] = ()) -> list[str]:
     """A YAML recipe as command-line arguments, so that both are checked by the same parser.
 
+    Its key `config` names another recipe, of which it changes what it has itself.
+
+    Args:
+        name (`str` or `Path`): Its file, or the name of one that the package has.
+        of (tuple of `Path`): The recipes that name it, from the first.
+
     Raises:
-        UserError: when the file is missing, not a YAML mapping, or has an unknown key; the message names it.
+        UserError: when the file is missing, not a YAML mapping, names itself or has an unknown key; the message names
+            the file.
     """
+    path = find_recipe(name)
+    if path in of:
+        raise UserError(f"{path}: its key 'config' leads back to itself; leave it out.")
     try:
-        recipe = yaml.safe_load(Path(path).read_text())
+        recipe = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise UserError(f"cannot read the recipe {path}: {error.strerror}.") from None
+        names = ", ".join(recipe_names())
+        raise UserError(f"cannot read the recipe {path}: {error.strerror}; the package has {names}.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
     known = [f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments)]
-    argv = []
+    base = recipe.pop("config", None)
+    argv = [] if base is None else recipe_to_argv(base, (*of, path))
     for key, value in recipe.items():
         if key not in known:
             raise UserError(f"{path}: unknown key '{key}'; {unknown_key_hint(str(key), known)}")
@@ -272,9 +285,14 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
         prog="mrd-hf pretrain",
         allow_abbrev=False,  # as a beginning is often a mistake, and may become ambiguous
         description="Pretrain PointBERT by Multi-modal Relation Distillation.",
-        epilog="Example: accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/demo.yaml --seed 1",
+        epilog="Example: mrd-hf pretrain --config demo --seed 1. Several GPUs: accelerate launch --config_file FILE "
+        f"-m mrd_hf.commands.pretrain ..., with a file of your own or of {ACCELERATE_RECIPES}.",
     )
-    parser.add_argument("--config", help="YAML recipe of these arguments; the command line overrides it.")
+    parser.add_argument(
+        "--config",
+        help="YAML recipe of these arguments, a file or one of the package "
+        f"({', '.join(recipe_names())}); the command line overrides it.",
+    )
     config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
     config_parser.add_argument("--config")
     config, rest = config_parser.parse_known_args(argv)

@@ -23,6 +23,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
 from ..files.atomic_folder import check_writable, flush_to_disk
+from .recipe_files import ACCELERATE_RECIPES
 from .sharded_state import ShardedState
 
 
@@ -130,7 +131,7 @@ def load_checkpoint(
     if saved != ("fsdp2" if sharded is not None else "deepspeed_zero2" if deepspeed else "ddp"):
         raise UserError(
             f"{checkpoint} was saved {MANNERS[saved]}; resume it by accelerate launch --config_file "
-            f"scripts/recipes/accelerate/{saved}.yaml."
+            f"{ACCELERATE_RECIPES / saved}.yaml."
         )
     if deepspeed and len(zero_shards) != accelerator.num_processes:
         raise UserError(

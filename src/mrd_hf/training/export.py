@@ -26,7 +26,6 @@ def export_encoder(
     model: MRDForPretraining,
     extractor: PointCloudFeatureExtractor,
     folder: Path,
-    card_template: Path,
     facts: dict[str, Any],
     report: dict[str, Any] | None = None,
     picture: Path | None = None,
@@ -38,7 +37,6 @@ def export_encoder(
         model ([`MRDForPretraining`]): The trained model, whose scale of cosines the encoder's configuration keeps.
         extractor ([`PointCloudFeatureExtractor`])
         folder (`Path`): Replaced if it exists.
-        card_template (`Path`): See [`mrd_hf.hub.model_card.write_model_card`].
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
         report (`dict`, *optional*), picture (`Path`, *optional*):
             The evaluation's, see [`mrd_hf.hub.model_card.write_results`].
@@ -55,7 +53,6 @@ def export_encoder(
         extractor.save_pretrained(temporary)
         write_model_card(
             temporary,
-            card_template,
             teacher=recorded_teacher(encoder.config),
             text_tower=encoder.config.text_tower_id,
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",

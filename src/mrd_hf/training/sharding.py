@@ -23,9 +23,10 @@ from torch.distributed.tensor import DTensor
 
 from ..errors import UserError
 from ..models.modeling_mrd import MRDForPretraining
+from .recipe_files import ACCELERATE_RECIPES
 
 
-RECIPE = "scripts/recipes/accelerate/fsdp2.yaml"
+RECIPE = ACCELERATE_RECIPES / "fsdp2.yaml"
 # What `accelerate launch` tells its processes: variable, value where it is not set, the one that is supported.
 SETTINGS = (
     ("FSDP_VERSION", "1", "2"),

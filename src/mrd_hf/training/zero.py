@@ -6,6 +6,7 @@ from torch import nn
 
 from ..errors import UserError
 from .arguments import PretrainingArguments
+from .recipe_files import ACCELERATE_RECIPES
 
 
 def fit_deepspeed(accelerator: Accelerator, arguments: PretrainingArguments, objective: nn.Module) -> None:
@@ -26,13 +27,13 @@ def fit_deepspeed(accelerator: Accelerator, arguments: PretrainingArguments, obj
     if arguments.mixed_precision != "no":
         raise UserError(
             f"mixed_precision {arguments.mixed_precision} does not go with DeepSpeed, which would halve the whole "
-            "model, batch norm's statistics included; leave it out, or use scripts/recipes/accelerate/fsdp2.yaml."
+            f"model, batch norm's statistics included; leave it out, or use {ACCELERATE_RECIPES / 'fsdp2.yaml'}."
         )
     config = accelerator.state.deepspeed_plugin.deepspeed_config
     if config["zero_optimization"]["stage"] == 3:
         raise UserError(
             "zero_stage 3 shards the weights themselves, which only FSDP2 does here: use "
-            "scripts/recipes/accelerate/fsdp2.yaml, or zero_stage 2."
+            f"{ACCELERATE_RECIPES / 'fsdp2.yaml'}, or zero_stage 2."
         )
     config["train_micro_batch_size_per_gpu"] = arguments.per_device_batch_size
     config["gradient_clipping"] = arguments.max_grad_norm
