@@ -64,7 +64,7 @@ def use(bin_folder: Path, folder: Path) -> None:
 
     print(run("python", ROOT / "scripts" / "smoke_test.py"))
     labels = DEMO_DATA / "class_texts.parquet"
-    options = ["--dataset", DEMO_DATA, "--class-texts", labels, "--eval-split", "test", "--output-dir", "run"]
+    options = ["--config", "demo", "--dataset", DEMO_DATA, "--class-texts", labels, "--output-dir", "run"]
     options += ["--num-train-steps", 10, "--warmup-steps", 2, "--per-device-batch-size", 16, "--num-points", 64]
     options += ["--num-workers", 0, "--point-config", json.dumps(TINY)]
     trained = run("accelerate", "launch", "--quiet", "-m", "mrd_hf.commands.pretrain", *options)
