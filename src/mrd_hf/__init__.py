@@ -3,6 +3,8 @@
 Importing the package registers its models with transformers' Auto classes, and its pipelines.
 """
 
+from importlib.metadata import version
+
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
@@ -20,7 +22,7 @@ from .models.processing_mrd import MRDProcessor
 from .models.text_tower import TextTower
 
 
-__version__ = "0.1.0"
+__version__ = version("mrd-hf")
 
 AutoConfig.register("point_bert", PointBertConfig)
 AutoConfig.register("uni3d", Uni3DConfig)

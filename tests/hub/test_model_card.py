@@ -11,8 +11,6 @@ from huggingface_hub import ModelCard, metadata_load
 from mrd_hf.errors import UserError
 from mrd_hf.hub.model_card import (
     card_title,
-    evaluation_results,
-    format_results,
     retarget_card,
     write_model_card,
     write_results,
@@ -214,13 +212,6 @@ def test_names_cannot_break_the_table(card):
     write_results(card, report)
     text = card.read_text()
     assert text.count("| top\\|1 |") == 1 and text.count("end of evaluation") == 1
-
-
-def test_a_table_alone(card):
-    lines = format_results(REPORT).splitlines()
-    assert lines[0].startswith("| metric | shapes | model |") and len(lines) == 4
-    assert len({line.count("|") for line in lines}) == 1
-    assert [result.metric_value for result in evaluation_results(REPORT)] == [0.5749, 0.2]
 
 
 def test_a_card_follows_its_model_to_its_repository(card):

@@ -160,7 +160,7 @@ def test_an_item_that_lacks_a_field_has_null(tmp_path):
     ("embeds", "rows", "message"),
     [
         (clustered(3), items(2), r"embeddings of shape \(3, 24\), float32, for 2 items"),
-        (clustered(3)[0], items(24), r"expected floats of shape \(24, width\)"),
+        (clustered(3)[0], items(24), r"expected floats of shape \(24, embedding_dim\)"),
         (clustered(0), [], "at least one"),
         (np.ones((2, 4), dtype=np.int64), items(2), "int64"),
         (np.array([[1, 0], [0, 0]], dtype=np.float32), items(2), "embedding 1 is zero or not finite"),

@@ -205,7 +205,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             else load_triplets(data.dataset, data.eval_split)
         )
         if teacher is not None:
-            held_out_dataset = embed_dataset(held_out_dataset, teacher, batch_size=training.per_device_batch_size)
+            held_out_dataset = embed_dataset(held_out_dataset, teacher, training.per_device_batch_size, data.dataset)
         else:
             check_teacher(held_out_dataset, teacher_id, f"{data.dataset} ({data.eval_split})")
         held_out = HeldOutSet.from_dataset(held_out_dataset, data.class_texts, name=data.dataset)

@@ -151,11 +151,6 @@ def write_results(card_path: Path, report: dict[str, Any], picture: Path | None 
     card.save(card_path)
 
 
-def format_results(report: dict[str, Any]) -> str:
-    """A report as a Markdown table, shares in percent; "-" where a comparison is not defined."""
-    return "\n".join([_row(COLUMNS), "|---" * len(COLUMNS) + "|", *_rows(report).values()])
-
-
 def retarget_card(text: str, repo_id: str) -> str:
     """The card with its examples and its heading naming the repository that it goes to.
 

@@ -127,7 +127,7 @@ class ShapeIndex:
         if embeds.ndim != 2 or embeds.shape[0] != len(items) or 0 in embeds.shape or embeds.dtype.kind != "f":
             raise UserError(
                 f"embeddings of shape {embeds.shape}, {embeds.dtype}, for {len(items)} items; expected floats of "
-                f"shape ({len(items)}, width) and at least one."
+                f"shape ({len(items)}, embedding_dim) and at least one."
             )
         check_replaceable(folder)
         facts = {

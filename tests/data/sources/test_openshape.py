@@ -330,7 +330,7 @@ def test_nothing_downloaded_is_said_at_once(tmp_path):
     [
         ("split/train_all.json", "[{", r"split/train_all\.json: is not JSON"),
         ("split/train_all.json", "[" * 100_000, r"split/train_all\.json: is not JSON"),
-        ("split/train_all.json", "{}", "expected a list of shapes"),
+        ("split/train_all.json", "{}", "expected a list of id"),
         ("split/train_all.json", "[]", "lists no shape"),
         ("split/train_all.json", '[{"id": "a"}]', r"entry 0: .*'data_path'"),
         ("split/train_all.json", '[{"id": 1, "data_path": "a/b/c.npy"}]', "entry 0: .*'id'"),

@@ -130,7 +130,7 @@ def test_takes_any_float_type(dtype):
         ({"labels": [-1] * 60}, r"0\.\.6"),
         ({"class_embeds": np.ones((7, 4))}, "width 5.*4"),
         ({"shape_embeds": np.full((60, 5), np.nan)}, "NaN.*row 0"),
-        ({"shape_embeds": np.ones((60, 5, 1))}, r"num_rows, width"),
+        ({"shape_embeds": np.ones((60, 5, 1))}, r"num_rows, embedding_dim"),
     ],
 )
 def test_inputs_that_do_not_fit(change, message):

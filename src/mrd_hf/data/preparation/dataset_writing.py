@@ -10,7 +10,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypedDict, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -58,6 +58,15 @@ class _Outcome:
     table: pa.Table | None
     skipped: str | None
     warnings: list[str]
+
+
+class Run(TypedDict, total=False):
+    """How much is done at once, and by whom, whatever a dataset is made from; arguments of [`prepare_dataset`]."""
+
+    num_workers: int
+    overwrite: bool
+    num_shards: int
+    shard_index: int
 
 
 def prepare_dataset(

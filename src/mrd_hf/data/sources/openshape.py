@@ -23,14 +23,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from datasets import Features
 
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
-from ..preparation.dataset_writing import PreparedShape, prepare_dataset
+from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
 from .openshape_files import ArchiveReader, FolderReader, ListedShape, MetaData, shapes_by_source
 from .published_fields import UnusableField, drawn_points, float_rows, unit_sphere, what
@@ -66,10 +66,7 @@ def prepare_openshape(
     split: str = "train_all",
     num_points: int = 10_000,
     seed: int = 0,
-    num_workers: int = 1,
-    overwrite: bool = False,
-    num_shards: int = 1,
-    shard_index: int = 0,
+    **run: Unpack[Run],
 ) -> dict[str, Any]:
     """Make a triplet dataset from OpenShape's training data.
 
@@ -82,9 +79,7 @@ def prepare_openshape(
         split (`str`, defaults to `"train_all"`): Of the lists in `meta_data/split`.
         num_points (`int`, defaults to 10000): Points a shape; from clouds with more, so many are drawn.
         seed (`int`, defaults to 0): Seed of that drawing.
-        num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
-        overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
-        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
+        run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
         `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
@@ -117,10 +112,7 @@ def prepare_openshape(
                 # Of what is wanted of which archive, GPT-4's verdicts and categories included.
                 "lists": digest.hexdigest()[:16],
             },
-            num_workers=num_workers,
-            overwrite=overwrite,
-            num_shards=num_shards,
-            shard_index=shard_index,
+            **run,
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files.tar_stream import BrokenArchive, TarStream
+from .published_fields import check_items, read_file
 
 
 # A hundred times the file of a shape.
@@ -127,14 +128,7 @@ class MetaData:
 
     def _items(self, name: str, fields: Sequence[str]) -> list[dict[str, str]]:
         """The entries of a list, each of which has text for the fields."""
-        items = self._read(name)
-        if not isinstance(items, list):
-            raise UserError(f"{self._folder / name}: expected a list of shapes.")
-        for number, item in enumerate(items):
-            for field in fields:
-                if not (isinstance(item, dict) and isinstance(item.get(field), str)):
-                    raise UserError(f"{self._folder / name}: entry {number}: has no text as its '{field}'.")
-        return items
+        return check_items(self._read(name), fields, self._folder / name)
 
     def _read(self, name: str) -> Any:
         where = self._folder / name
@@ -214,7 +208,8 @@ class ArchiveReader:
 
     def _read(self, key: str, stream: TarStream) -> FoundShape:
         if stream.size > MAX_FILE_BYTES:
-            return FoundShape(key, problem=_too_large(f"{self.path}:{key}.npy", stream.size))
+            name = f"{self.path}:{key}.npy"
+            return FoundShape(key, problem=f"{name}: has {stream.size} bytes; expected at most {MAX_FILE_BYTES}.")
         try:
             return FoundShape(key, stream.read())
         except BrokenArchive as error:
@@ -247,17 +242,10 @@ class FolderReader:
                 problem=f"the download has neither {place}.tar.gz nor {dataset}.tar.gz nor a folder {place}.",
             )
         file = self.folder / f"{name}.npy"
-        # A pipe would wait for ever.
-        if not file.is_file():
-            return FoundShape(key, problem=f"{file}: no such file.")
         try:
-            with file.open("rb") as opened:
-                content = opened.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            return FoundShape(key, problem=f"{file}: cannot be read ({error.strerror}).")
-        if len(content) > MAX_FILE_BYTES:
-            return FoundShape(key, problem=_too_large(str(file), file.stat().st_size))
-        return FoundShape(key, content)
+            return FoundShape(key, read_file(file, MAX_FILE_BYTES))
+        except UserError as error:
+            return FoundShape(key, problem=str(error))
 
 
 def shapes_by_source(root: Path, shapes: Sequence[ListedShape]) -> dict[str, list[ListedShape]]:
@@ -304,7 +292,3 @@ def _lists_split(name: str) -> bool:
 def _is_npy(path: str) -> bool:
     """Whether a path is that of a .npy file, of characters that a file's name can have; JSON can hold others."""
     return path.endswith(".npy") and path.isprintable()
-
-
-def _too_large(name: str, size: int) -> str:
-    return f"{name}: has {size} bytes; expected at most {MAX_FILE_BYTES}."

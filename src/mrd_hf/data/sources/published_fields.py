@@ -1,14 +1,51 @@
-"""What the published data sets have in common: arrays and texts that are checked before they are used."""
+"""What published data sets have in common: files, lists, arrays and texts that are checked before they are used."""
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ...errors import UserError
 from ...models.surface_sampling import normalize_points
 
 
 class UnusableField(Exception):
     """A field that cannot be used: its name, what was found and what was expected."""
+
+
+def read_file(file: Path, max_bytes: int) -> bytes:
+    """What is in a file.
+
+    Raises:
+        UserError: It is not there, cannot be read, or is larger.
+    """
+    # A pipe would wait for ever.
+    if not file.is_file():
+        raise UserError(f"{file}: no such file; download it again.")
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(max_bytes + 1)
+    except OSError as error:
+        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
+    if len(content) > max_bytes:
+        raise UserError(f"{file}: has {file.stat().st_size} bytes; expected at most {max_bytes}.")
+    return content
+
+
+def check_items(items: Any, fields: Sequence[str], file: Path) -> list[dict[str, str]]:
+    """The entries of a file's list, each of which has text for the fields.
+
+    Raises:
+        UserError: It is no such list; the message names entry and field.
+    """
+    if not isinstance(items, list):
+        raise UserError(f"{file}: holds a {type(items).__name__}; expected a list of {', '.join(fields)}.")
+    for number, item in enumerate(items):
+        for field in fields:
+            if not (isinstance(item, dict) and isinstance(item.get(field), str)):
+                raise UserError(f"{file}: entry {number}: has no text as its '{field}'.")
+    return items
 
 
 def float_rows(value: Any, field: str, width: int) -> np.ndarray:

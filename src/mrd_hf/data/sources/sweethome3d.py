@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache, partial
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
 from datasets import Features, Value
@@ -25,7 +26,7 @@ from PIL import Image
 from ...errors import UserError
 from ...models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
 from ...models.surface_sampling import normalize_points, sample_surface
-from ..preparation.dataset_writing import PreparedShape, prepare_dataset
+from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
 
 
@@ -276,10 +277,7 @@ def prepare_sweethome3d(
     out: str | Path,
     num_points: int = 10_000,
     seed: int = 0,
-    num_workers: int = 1,
-    overwrite: bool = False,
-    num_shards: int = 1,
-    shard_index: int = 0,
+    **run: Unpack[Run],
 ) -> dict:
     """Make a triplet dataset from furniture libraries.
 
@@ -290,9 +288,7 @@ def prepare_sweethome3d(
         out (`str` or `Path`): Folder of the dataset.
         num_points (`int`, defaults to 10000): Points sampled from each surface.
         seed (`int`, defaults to 0): Seed of the sampling.
-        num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
-        overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
-        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
+        run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
         `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
@@ -312,10 +308,7 @@ def prepare_sweethome3d(
             "num_points": num_points,
             "seed": seed,
         },
-        num_workers=num_workers,
-        overwrite=overwrite,
-        num_shards=num_shards,
-        shard_index=shard_index,
+        **run,
     )
 
 

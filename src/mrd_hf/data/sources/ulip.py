@@ -17,16 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 from PIL import Image
 
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
-from ..preparation.dataset_writing import PreparedShape, prepare_dataset
+from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
-from .published_fields import UnusableField, drawn_points, float_rows, unit_sphere
+from .published_fields import UnusableField, drawn_points, float_rows, read_file, unit_sphere
 
 
 SPLITS = ("train", "test")
@@ -60,10 +60,7 @@ def prepare_ulip(
     split: str = "train",
     num_points: int = NUM_POINTS,
     seed: int = 0,
-    num_workers: int = 1,
-    overwrite: bool = False,
-    num_shards: int = 1,
-    shard_index: int = 0,
+    **run: Unpack[Run],
 ) -> dict[str, Any]:
     """Make a triplet dataset from ULIP's triplets of ShapeNet-55.
 
@@ -73,9 +70,7 @@ def prepare_ulip(
         split (`str`, defaults to `"train"`): Or `"test"`. Give each a folder of its own.
         num_points (`int`, defaults to 8192): Points a shape; from clouds with more, so many are drawn.
         seed (`int`, defaults to 0): Seed of that drawing.
-        num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
-        overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
-        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
+        run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
         `dict`: The report that is also written to `report.json`, see [`prepare_dataset`].
@@ -103,10 +98,7 @@ def prepare_ulip(
         triplet_features(),
         out,
         settings={"source": "ulip", "split": split, "num_points": num_points, "seed": seed},
-        num_workers=num_workers,
-        overwrite=overwrite,
-        num_shards=num_shards,
-        shard_index=shard_index,
+        **run,
     )
 
 
@@ -135,7 +127,7 @@ def prepare_shape(job: ShapeJob, folder: str, flat: bool, num_points: int, seed:
         return PreparedShape(job.id, skipped=f"taxonomy.json: has no synset {job.id.partition('-')[0]} ({job.id}).")
     cloud = Path(folder) / "shapenet_pc" / f"{job.id}.npy"
     try:
-        content = _read_file(cloud, MAX_CLOUD_BYTES)
+        content = read_file(cloud, MAX_CLOUD_BYTES)
         xyz = float_rows(read_plain_npy(content, str(cloud)), str(cloud), 3)
         generator = np.random.default_rng([seed, zlib.crc32(job.id.encode())])
         points = unit_sphere(xyz[drawn_points(xyz, str(cloud), num_points, generator)], str(cloud))
@@ -171,7 +163,7 @@ def _read_renders(folder: Path, shape_id: str) -> tuple[list[bytes], list[str]]:
     for degrees in DEGREES:
         file = folder / f"{shape_id}_r_{degrees:03d}.png"
         try:
-            content = _read_file(file, MAX_IMAGE_BYTES)
+            content = read_file(file, MAX_IMAGE_BYTES)
             # Checks the sums of a PNG without decoding it.
             Image.open(io.BytesIO(content), formats=["PNG"]).verify()
             images.append(content)
@@ -215,19 +207,6 @@ def _read_names(file: Path) -> dict[str, str]:
 
 def _read_text(file: Path) -> str:
     try:
-        return _read_file(file, MAX_CLOUD_BYTES).decode("utf-8")
+        return read_file(file, MAX_CLOUD_BYTES).decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: cannot be read ({error}); download it again.") from None
-
-
-def _read_file(file: Path, max_bytes: int) -> bytes:
-    if not file.is_file():
-        raise UserError(f"{file}: no such file; download it again.")
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(max_bytes + 1)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
-    if len(content) > max_bytes:
-        raise UserError(f"{file}: has {file.stat().st_size} bytes; expected at most {max_bytes}.")
-    return content

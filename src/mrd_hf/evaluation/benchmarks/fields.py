@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ...data.class_texts import match_names
-from ...data.sources.published_fields import what
+from ...data.sources.published_fields import check_items, what
 from ...errors import UserError
 from .benchmark import Shape
 
@@ -25,13 +25,7 @@ def read_items(file: Path, fields: Sequence[str]) -> list[dict[str, str]]:
         raise UserError(f"{file}: cannot be read ({error.strerror}); download it again.") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: is not JSON ({error}); download it again.") from None
-    if not isinstance(items, list):
-        raise UserError(f"{file}: holds a {type(items).__name__}; expected a list of {', '.join(fields)}.")
-    for number, item in enumerate(items):
-        for field in fields:
-            if not (isinstance(item, dict) and isinstance(item.get(field), str)):
-                raise UserError(f"{file}: entry {number}: has no text as its '{field}'.")
-    return items
+    return check_items(items, fields, file)
 
 
 def read_lines(file: Path) -> list[str]:

@@ -15,6 +15,7 @@ import numpy as np
 from ...data.class_texts import readable
 from ...data.sources.openshape import TEACHER
 from ...data.sources.openshape_files import MAX_FILE_BYTES
+from ...data.sources.published_fields import read_file
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
 from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
@@ -115,11 +116,4 @@ def _present(files: list[Path]) -> list[bool]:
 
 
 def _read(file: Path) -> Shape:
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UserError(f"{file}: cannot be read ({error.strerror}).") from None
-    if len(content) > MAX_FILE_BYTES:
-        raise UserError(f"{file}: has {file.stat().st_size} bytes; expected at most {MAX_FILE_BYTES}.")
-    return cloud_of(read_plain_npy(content, str(file)), str(file), color_range=1)
+    return cloud_of(read_plain_npy(read_file(file, MAX_FILE_BYTES), str(file)), str(file), color_range=1)

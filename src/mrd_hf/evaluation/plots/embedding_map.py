@@ -155,17 +155,6 @@ def write_embedding_map(
         file.write(_fill(PAGE.read_text(encoding="utf-8"), parts).encode())
 
 
-def dataset_clouds(dataset: Dataset) -> CloudReader:
-    """Reads clouds from the columns `points` and `colors` of a triplet dataset."""
-    columns = dataset.select_columns(["points", "colors"]).with_format("numpy")
-
-    def read(rows: Sequence[int]) -> list[Cloud]:
-        batch = columns[list(rows)]
-        return list(zip(batch["points"], batch["colors"], strict=True))
-
-    return read
-
-
 def dataset_pictures(dataset: Dataset) -> PictureReader:
     """Reads each shape's first picture from the column `images` of a triplet dataset."""
     images = dataset.select_columns(["images"])

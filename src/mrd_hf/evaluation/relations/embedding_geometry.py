@@ -99,12 +99,11 @@ def linear_cka(first: Embeddings, second: Embeddings) -> Measured:
     return Measured(value=((x.T @ y).square().sum() / scale).item(), chance=chance.item())
 
 
-def uniformity(embeds: Embeddings, t: float = 2.0) -> float:
-    """Uniformity: `log mean_{i != j} exp(-t ||x_i - x_j||^2)`; 0 where all are alike, about `-2t` spread evenly.
+def uniformity(embeds: Embeddings) -> float:
+    """Uniformity: `log mean_{i != j} exp(-2 ||x_i - x_j||^2)`; 0 where all are alike, about -4 spread evenly.
 
     Args:
         embeds (`torch.Tensor` or `np.ndarray` of shape `(num_shapes, embedding_dim)`): Need not be normalised.
-        t (`float`, defaults to 2.0): How fast the Gaussian potential falls.
 
     Raises:
         ValueError: If there are fewer than two embeddings, or they are malformed.
@@ -116,7 +115,7 @@ def uniformity(embeds: Embeddings, t: float = 2.0) -> float:
         raise ValueError(f"got {len(x)} embedding; uniformity needs at least two")
     total = 0.0
     for rows in x.split(max(1, BLOCK_SIZE // len(x))):
-        total += torch.exp(-2 * t * (1 - rows @ x.T)).sum().item()
+        total += torch.exp(-4 * (1 - rows @ x.T)).sum().item()
     # Each with itself has the potential 1.
     return float(torch.tensor((total - len(x)) / (len(x) * (len(x) - 1)), dtype=torch.float64).log())
 

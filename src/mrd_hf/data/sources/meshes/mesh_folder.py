@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, Unpack
 
 import numpy as np
 from datasets import Features, Value
@@ -26,7 +26,7 @@ from datasets import Features, Value
 from ....errors import UserError
 from ....models.mesh_loading import MeshError
 from ....models.surface_sampling import normalize_points, sample_surface
-from ...preparation.dataset_writing import PreparedShape, prepare_dataset
+from ...preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ...rendering import RenderSettings, check_can_render, encode_image, render_views
 from ...schema import triplet_features
 from .held_out_names import hold_out, name_key
@@ -108,11 +108,8 @@ def prepare_mesh_folder(
     rendering: RenderSettings | None = None,
     num_points: int = 10_000,
     seed: int = 0,
-    num_workers: int = 1,
-    overwrite: bool = False,
-    num_shards: int = 1,
-    shard_index: int = 0,
     test_share: float | None = None,
+    **run: Unpack[Run],
 ) -> dict:
     """Make a triplet dataset from a folder of meshes.
 
@@ -130,10 +127,8 @@ def prepare_mesh_folder(
         rendering (`RenderSettings`, *optional*): How to draw pictures; without it there are none.
         num_points (`int`, defaults to 10000): Points sampled from each surface.
         seed (`int`, defaults to 0): Seed of the sampling.
-        num_workers (`int`, defaults to 1): Processes to share the work; 1 works in this one.
-        overwrite (`bool`, defaults to `False`): Whether a dataset in `out` may be replaced.
-        num_shards (`int`, defaults to 1), shard_index (`int`, defaults to 0): See [`prepare_dataset`].
         test_share (`float`, *optional*): The share of the names to hold out in `test`, see [`hold_out`].
+        run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
         `dict`: The report that is also written to `report.json`, see [`prepare_dataset`]. With `test_share` it has
@@ -162,10 +157,7 @@ def prepare_mesh_folder(
             "seed": seed,
             "test_share": test_share,
         },
-        num_workers=num_workers,
-        overwrite=overwrite,
-        num_shards=num_shards,
-        shard_index=shard_index,
+        **run,
         splits=splits,
         facts={} if names is None else {"names": names},
     )
