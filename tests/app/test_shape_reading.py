@@ -13,7 +13,7 @@ from support.tiny_meshes import QUARTERS, glb
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.app import shape_reading
-from mrd_hf.app.shape_reading import ShapeReader, UnreadableShape, read_shape
+from mrd_hf.app.shape_reading import ShapeReader, UnreadableShape, read_upload
 
 
 NUM_POINTS = 300
@@ -45,7 +45,7 @@ def test_points_are_those_of_the_feature_extractor(tmp_path):
     files = some_files(tmp_path)
     assert len(files) == 8
     for file in files:
-        points, view, notes = read_shape(file, "y", NUM_POINTS)
+        points, view, notes = read_upload(file, "y", NUM_POINTS)
         assert notes == [] and view.startswith(b"glTF")
         for up_axis in ("y", "z"):
             expected = extractor(str(file), up_axis=up_axis)["point_values"]
@@ -56,7 +56,7 @@ def test_points_are_those_of_the_feature_extractor(tmp_path):
 def test_an_upload_is_read_in_another_process(reader, tmp_path):
     (tmp_path / "box.glb").write_bytes(glb())
     shape = reader.read(str(tmp_path / "box.glb"), "y")
-    points, view, _ = read_shape(tmp_path / "box.glb", "y", NUM_POINTS)
+    points, view, _ = read_upload(tmp_path / "box.glb", "y", NUM_POINTS)
     assert (shape.points == points).all() and shape.view == view and shape.notes == []
     (tmp_path / "box.glb").unlink()
     assert reader.read(str(tmp_path / "box.glb"), "y") is shape  # kept, so that a click does not read it again
@@ -65,7 +65,7 @@ def test_an_upload_is_read_in_another_process(reader, tmp_path):
 def test_a_cloud_of_many_points_is_thinned(monkeypatch, tmp_path):
     monkeypatch.setattr(shape_reading, "MAX_POINTS", 100)
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(101, 3)))
-    points, _, notes = read_shape(tmp_path / "many.npy", "y", NUM_POINTS)
+    points, _, notes = read_upload(tmp_path / "many.npy", "y", NUM_POINTS)
     assert len(points) == 100 and notes == ["100 of its 101 points are used."]
 
 

@@ -11,7 +11,7 @@ from support.tiny_meshes import QUARTERS, plain_mesh, quad
 
 from mrd_hf.app import view_glb
 from mrd_hf.app.view_glb import ball_radius, cloud_view, mesh_view
-from mrd_hf.models.mesh_loading import TexturedMesh
+from mrd_hf.models.shapes import TexturedMesh
 
 
 def parts(glb):

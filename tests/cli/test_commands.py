@@ -493,7 +493,7 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
     classify = ["classify", shapes]
     wrong = [
         (["classify", tmp_path / "no.glb", "--labels", "a"], "no.glb: no such file or folder"),
-        (["classify", tmp_path / "empty", "--labels", "a"], "empty: no shape in it; expected files of .ply"),
+        (["classify", tmp_path / "empty", "--labels", "a"], "empty: no shape in it; expected files of .glb"),
         ([*classify, "--labels", " ,, "], "--labels: no label in it"),
         ([*classify, "--labels", "x" * 1001], "a label of 1,001 characters; at most 1,000"),
         ([*classify, "--labels", ",".join(map(str, range(100_001)))], "100,001 labels; at most 100,000"),
@@ -535,7 +535,7 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
         (["search", work / "index", "--image", tmp_path / "latin.txt"], "latin.txt: cannot be read as a picture"),
         (["search", work / "index", "--shape", tmp_path / "latin.txt", *encoder], "suffix '.txt' are not known"),
         (["render", tmp_path / "no.glb"], "no.glb: no such file"),
-        (["render", shapes], "is a folder; give one shape"),
+        (["render", shapes], "is a folder; give the files in it"),
         (["render", tmp_path / "latin.txt"], "suffix '.txt' are not known"),
         (["render", shapes / "box.glb", "-o", tmp_path / "x.jpg"], "expected a file with the suffix .png"),
         (["render", shapes / "box.glb", "-o", tmp_path / "x.png", "--views", 99, "--size", 4096], "pixels"),

@@ -10,13 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hostile_shapes import claims_and_bombs, embedded, lzf_bomb, readers_of, write_files
+from hostile_shapes import claims_and_bombs, embedded, readers_of, write_files
 from support.false_claims import huge_png
 from support.tiny_gltf import TRIANGLE
 from support.tiny_teachers import CLIP_WIDTH
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
-
-from mrd_hf.cli.shape_files import check_size
 
 
 GIB = 2**30
@@ -106,18 +104,6 @@ def test_names_and_labels_reach_the_terminal_as_text(tmp_path, encoder, classes)
         assert name in lines
     assert r"s/latin-\udce9.glb" in lines and any("椅子🪑" in line for line in lines)
     assert r"s/bad\x1b[2J.glb" in done.stderr.decode()
-
-
-def test_compressed_clouds_may_only_grow_so_much(tmp_path):
-    (tmp_path / "bomb.pcd").write_bytes(lzf_bomb(3 * 10**7)[:1000])
-    with pytest.raises(ValueError, match=r"bomb.pcd: 343 MiB once unpacked, of 0.0 MiB"):
-        check_size(str(tmp_path / "bomb.pcd"))
-    np.savez_compressed(tmp_path / "sound.npz", points=np.zeros((10**5, 3)))
-    check_size(str(tmp_path / "sound.npz"))
-    with open(tmp_path / "large.xyz", "wb") as file:
-        file.truncate(3 * GIB)  # takes no room on the disk
-    with pytest.raises(ValueError, match=r"large.xyz: 3.0 GiB; files of at most 2 GiB are read"):
-        check_size(str(tmp_path / "large.xyz"))
 
 
 def test_a_pipe_is_no_shape(tmp_path, encoder, classes, capsys):

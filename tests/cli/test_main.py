@@ -161,10 +161,10 @@ with without_traceback():
 # The command, in which the second file takes forever.
 WAITING = """
 import time
-from mrd_hf.cli import encoder
+from mrd_hf.models import feature_extraction_point_cloud as extraction
 from mrd_hf_cli.main import main
-check_size = encoder.check_size
-encoder.check_size = lambda path: time.sleep(600) if path.endswith("cloud.npy") else check_size(path)
+read_shape = extraction.read_shape
+extraction.read_shape = lambda path: time.sleep(600) if path.endswith("cloud.npy") else read_shape(path)
 main()
 """
 

@@ -9,7 +9,7 @@ from support.tiny_meshes import QUARTERS, plain_mesh, quad
 from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings, encode_image, render_views
 from mrd_hf.errors import UserError
-from mrd_hf.models.mesh_loading import MeshPart, TexturedMesh
+from mrd_hf.models.shapes import MeshPart, TexturedMesh
 
 
 needs_embree = pytest.mark.skipif(rendering.EmbreeScene is None, reason="needs embreex")

@@ -486,7 +486,7 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
     }
     monkeypatch.setattr(FakeConnection, "pages", pages)
     hosts = ["a.example", "b.example"]
-    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path) == "ply"
+    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path, ["glb", "ply"]) == "ply"
     assert (tmp_path / "shape.ply").read_bytes() == b"content"
     for name, message in {
         "out.glb": "nothing is fetched from evil.example",
@@ -498,7 +498,7 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
         "page.html": "must end in the file's name",
     }.items():
         with pytest.raises(Refused, match=message):
-            shape_reading.fetch(f"https://a.example/{name}", hosts, 99, tmp_path)
+            shape_reading.fetch(f"https://a.example/{name}", hosts, 99, tmp_path, ["glb", "ply"])
     assert not any("evil" in url or url.startswith("http:") for url in FakeConnection.asked)
 
 
@@ -512,6 +512,9 @@ def test_a_named_host_at_a_private_address_is_refused(handler, module, monkeypat
 
 def test_a_folder_without_a_model_gets_no_handler(tmp_path):
     with pytest.raises(UserError, match="holds no model"):
+        write_handler(tmp_path)
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="has not this version's code; load the model and save it again"):
         write_handler(tmp_path)
 
 

@@ -18,7 +18,8 @@ from support.textured_square import quarters, textured_square, write_textured_ob
 from transformers import AutoFeatureExtractor
 
 from mrd_hf import PointBertConfig, PointCloudFeatureExtractor
-from mrd_hf.models.mesh_loading import DEFAULT_COLOR, MeshError
+from mrd_hf.models.mesh_loading import DEFAULT_COLOR
+from mrd_hf.models.shapes import MeshError
 
 
 RNG = np.random.default_rng(0)

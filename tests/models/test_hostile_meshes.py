@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.tiny_gltf import TRIANGLE, data_uri, textured_gltf
 
-from mrd_hf.models import mesh_limits, mesh_loading
-from mrd_hf.models.mesh_loading import AssetResolver, MeshError, read_mesh, texture_to_rgba
+from mrd_hf.models import mesh_loading, shape_limits
+from mrd_hf.models.mesh_loading import AssetResolver, read_mesh
+from mrd_hf.models.shapes import MeshError
+from mrd_hf.models.textures import texture_to_rgba
 
 
 def read_gltf(**changes):
@@ -86,12 +88,12 @@ def test_a_geometry_placed_too_often_is_an_error(monkeypatch):
 
 
 def test_images_of_too_many_pixels_are_not_decoded(monkeypatch):
-    monkeypatch.setattr(mesh_limits, "MAX_TEXELS", 99)
+    monkeypatch.setattr(shape_limits, "MAX_TEXELS", 99)
     with pytest.raises(ValueError, match="10 x 10 pixels; at most 99"):
         texture_to_rgba(Image.new("RGB", (10, 10)))
     resolver = AssetResolver("", {"t.png": png()}.get)
     assert resolver.get("t.png") == png()
-    monkeypatch.setattr(mesh_limits, "MAX_TEXELS", 3)
+    monkeypatch.setattr(shape_limits, "MAX_TEXELS", 3)
     with pytest.raises(FileNotFoundError):
         resolver.get("t.png")
     assert resolver.failures == ["file not readable: t.png"]

@@ -6,18 +6,10 @@ import trimesh
 from PIL import Image
 from support.tiny_gltf import gltf
 
-from mrd_hf.models.mesh_loading import (
-    DEFAULT_COLOR,
-    MAX_TEXTURE_SIZE,
-    AssetResolver,
-    MeshError,
-    TexturedMesh,
-    convert_shape,
-    load_mesh,
-    load_shape,
-    read_mesh,
-    texture_to_rgba,
-)
+from mrd_hf.models.mesh_loading import DEFAULT_COLOR, AssetResolver, convert_shape, read_mesh
+from mrd_hf.models.shape_files import read_shape
+from mrd_hf.models.shapes import MeshError, TexturedMesh
+from mrd_hf.models.textures import MAX_TEXTURE_SIZE, texture_to_rgba
 
 
 QUAD = """mtllib quad.mtl
@@ -149,14 +141,14 @@ def test_mesh_without_a_surface_is_an_error_that_names_it(obj):
 
 
 def test_unreadable_files_are_errors_that_name_them(tmp_path):
-    with pytest.raises(MeshError, match=r"gone\.obj: no such file"):
-        load_mesh(tmp_path / "gone.obj")
+    with pytest.raises(FileNotFoundError, match=r"gone\.obj: no such file"):
+        read_shape(tmp_path / "gone.obj")
     (tmp_path / "bad.glb").write_bytes(b"glTF but not really")
     with pytest.raises(MeshError, match=r"bad\.glb: cannot be read as 'glb'"):
-        load_mesh(tmp_path / "bad.glb")
+        read_shape(tmp_path / "bad.glb")
     (tmp_path / "bad.xyzzy").write_bytes(b"what is this")
-    with pytest.raises(MeshError, match=r"bad\.xyzzy"):
-        load_mesh(tmp_path / "bad.xyzzy")
+    with pytest.raises(ValueError, match=r"bad\.xyzzy: files with the suffix '.xyzzy' are not known"):
+        read_shape(tmp_path / "bad.xyzzy")
 
 
 def test_mesh_on_the_disk_with_its_texture(tmp_path):
@@ -164,7 +156,7 @@ def test_mesh_on_the_disk_with_its_texture(tmp_path):
     (tmp_path / "quad.mtl").write_text("newmtl paint\nmap_Kd maps/t.png\n")
     (tmp_path / "maps").mkdir()
     Image.new("RGB", (2, 2), (9, 8, 7)).save(tmp_path / "maps" / "t.png")
-    (part,) = load_mesh(tmp_path / "quad.obj").parts
+    (part,) = read_shape(tmp_path / "quad.obj").parts
     assert tuple(part.texture[0, 0]) == (9, 8, 7, 255)
 
 
@@ -189,7 +181,7 @@ def test_no_texture_or_material_outside_the_meshs_folder_is_read(outside, monkey
     (outside / "folder" / "b.obj").write_text(QUAD.replace("quad.mtl", f"{reference}.mtl"))
     monkeypatch.chdir(outside / "folder")
     for folder in (outside / "folder", "", "../folder"):
-        textured, untextured = (load_mesh(f"{folder}/{name}" if folder else name) for name in ("a.obj", "b.obj"))
+        textured, untextured = (read_shape(f"{folder}/{name}" if folder else name) for name in ("a.obj", "b.obj"))
         assert textured.parts[0].texture is None and (textured.parts[0].corner_colors == (0, 0, 255)).all()
         assert not untextured.parts[0].is_colored
         for mesh, suffix in ((textured, "png"), (untextured, "mtl")):
@@ -203,16 +195,16 @@ def test_no_buffer_outside_the_meshs_folder_is_read(outside, reference):
     triangle = gltf(buffers=[{"byteLength": 36, "uri": reference}])
     (outside / "folder" / "a.gltf").write_bytes(triangle)
     with pytest.raises(MeshError, match=r"a\.gltf: cannot be read as 'gltf'"):
-        load_mesh(outside / "folder" / "a.gltf")
+        read_shape(outside / "folder" / "a.gltf")
     (outside / "secret.bin").rename(outside / "folder" / "secret.bin")  # beside the mesh, it is found by its name
-    assert load_mesh(outside / "folder" / "a.gltf").parts[0].triangles.tolist() == [np.eye(3).tolist()]
+    assert read_shape(outside / "folder" / "a.gltf").parts[0].triangles.tolist() == [np.eye(3).tolist()]
 
 
 def test_absolute_reference_falls_back_to_the_file_beside_the_mesh(outside):
     Image.new("RGB", (2, 2), (0, 255, 0)).save(outside / "folder" / "secret.png")
     (outside / "folder" / "a.obj").write_text(QUAD)
     (outside / "folder" / "quad.mtl").write_text(f"newmtl paint\nmap_Kd {outside}/secret.png\n")
-    mesh = load_mesh(outside / "folder" / "a.obj")
+    mesh = read_shape(outside / "folder" / "a.obj")
     assert (mesh.parts[0].texture == (0, 255, 0, 255)).all() and mesh.warnings == []
 
 
@@ -222,7 +214,7 @@ def test_links_within_the_folder_are_followed(outside):
     (outside / "a.obj").write_text(QUAD)
     for name, target in (("a.obj", "a.obj"), ("quad.mtl", "quad.mtl"), ("t.png", "secret.png")):
         (outside / "folder" / name).symlink_to(outside / target)
-    mesh = load_mesh(outside / "folder" / "a.obj")
+    mesh = read_shape(outside / "folder" / "a.obj")
     assert (mesh.parts[0].texture == (255, 0, 0, 255)).all() and mesh.warnings == []
 
 
@@ -231,8 +223,8 @@ def test_vertex_and_face_colors(tmp_path):
     triangle = {"vertices": [[0, 0, 0], [1, 0, 0], [0, 1, 0]], "faces": [[0, 1, 2]], "process": False}
     trimesh.Trimesh(**triangle, vertex_colors=corners).export(tmp_path / "vertex.ply")
     trimesh.Trimesh(**triangle, face_colors=corners[:1]).export(tmp_path / "face.ply")
-    (by_vertex,) = load_mesh(tmp_path / "vertex.ply").parts
-    (by_face,) = load_mesh(tmp_path / "face.ply").parts
+    (by_vertex,) = read_shape(tmp_path / "vertex.ply").parts
+    (by_face,) = read_shape(tmp_path / "face.ply").parts
     assert (by_vertex.corner_colors[0] == corners[:, :3]).all()
     assert (by_face.corner_colors == (255, 0, 0)).all()
 
@@ -245,7 +237,7 @@ def glb(tmp_path, **material):
     scene = trimesh.Scene()
     scene.add_geometry(mesh, transform=trimesh.transformations.translation_matrix([0, 0, 5]))
     scene.export(tmp_path / "mesh.glb")
-    (part,) = load_mesh(tmp_path / "mesh.glb").parts
+    (part,) = read_shape(tmp_path / "mesh.glb").parts
     return part
 
 
@@ -321,7 +313,7 @@ BYTES = ("255 0 0", "0 255 0", "1 2 3")
 
 def test_ply_without_faces_is_its_points(tmp_path):
     (tmp_path / "a.ply").write_text(PLY.format(kind="uchar", faces=0, rows=BYTES))
-    xyz, rgb = load_shape(tmp_path / "a.ply")
+    xyz, rgb = read_shape(tmp_path / "a.ply")
     assert xyz.tolist() == [[0, 0, 0], [1000000.001, 0, 0], [0, 1, 0]]
     assert rgb.tolist() == [[255, 0, 0], [0, 255, 0], [1, 2, 3]]
 
@@ -337,10 +329,10 @@ def test_ply_without_faces_is_its_points(tmp_path):
 )  # fmt: skip
 def test_points_without_colors(tmp_path, name, text):
     (tmp_path / name).write_text(text)
-    xyz, rgb = load_shape(tmp_path / name)
+    xyz, rgb = read_shape(tmp_path / name)
     assert xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]] and rgb is None
-    with pytest.raises(MeshError, match=f"{name}: 0 faces"):
-        load_mesh(tmp_path / name)
+    with (tmp_path / name).open("rb") as file, pytest.raises(MeshError, match=f"{name}: 0 faces"):
+        read_mesh(file, name[2:], AssetResolver("", lambda _: None), name)
 
 
 def test_points_of_a_glb_are_placed_and_keep_their_colors(tmp_path):
@@ -351,7 +343,7 @@ def test_points_of_a_glb_are_placed_and_keep_their_colors(tmp_path):
         trimesh.PointCloud([[0, 0, 1.0]]), transform=trimesh.transformations.translation_matrix([0, 0, 5])
     )
     scene.export(tmp_path / "a.glb")
-    for xyz, rgb in (load_shape(tmp_path / "a.glb"), convert_shape(scene, "scene")):
+    for xyz, rgb in (read_shape(tmp_path / "a.glb"), convert_shape(scene, "scene")):
         rows = {(*point, *color) for point, color in zip(xyz.tolist(), rgb.tolist(), strict=True)}
         assert rows == {(0, 0, 0, 255, 0, 0), (1, 0, 0, 0, 0, 255), (0, 0, 6, *DEFAULT_COLOR)}
 
@@ -359,7 +351,7 @@ def test_points_of_a_glb_are_placed_and_keep_their_colors(tmp_path):
 def test_file_without_anything_is_an_error_that_names_it(tmp_path):
     (tmp_path / "a.off").write_text("OFF\n0 0 0\n")
     with pytest.raises(MeshError, match=r"a\.off"):
-        load_shape(tmp_path / "a.off")
+        read_shape(tmp_path / "a.off")
     with pytest.raises(MeshError, match="nothing: no faces and no points"):
         convert_shape(trimesh.Scene(), "nothing")
 
@@ -382,20 +374,20 @@ def test_file_without_anything_is_an_error_that_names_it(tmp_path):
 def test_colors_beyond_their_range_are_not_clipped(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(MeshError, match=rf"(?i)a\.\w+: colours from {message}.*expected floats in 0..1"):
-        load_shape(tmp_path / name)
+        read_shape(tmp_path / name)
 
 
 def test_float_vertex_colors(tmp_path):
     (tmp_path / "a.obj").write_text("v 0 0 0 1 0 0\nv 1 0 0 0 0.5 0\nv 0 1 0 0 0 1\nf 1 2 3\n")
     (tmp_path / "a.ply").write_text(PLY.format(kind="float", faces=1, rows=("1 0 0", "0 .5 0", "0 0 1")) + "3 0 1 2\n")
     for name in ("a.obj", "a.ply"):
-        (part,) = load_mesh(tmp_path / name).parts
+        (part,) = read_shape(tmp_path / name).parts
         assert part.is_colored and part.corner_colors.tolist() == [[[255, 0, 0], [0, 128, 0], [0, 0, 255]]]
 
 
 def test_a_mesh_that_says_nothing_of_colors_is_not_colored(tmp_path):
     trimesh.creation.box().export(tmp_path / "a.stl")
-    (part,) = load_mesh(tmp_path / "a.stl").parts
+    (part,) = read_shape(tmp_path / "a.stl").parts
     assert not part.is_colored and (part.corner_colors == DEFAULT_COLOR).all()
     assert not read_obj(BARE_QUAD, {}).parts[0].is_colored
     assert read_obj(BARE_QUAD, {"quad.mtl": "newmtl paint\nKd .1 .1 .1\n"}).parts[0].is_colored

@@ -157,11 +157,14 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
     assert code == {
         "feature_extraction_point_cloud.py",
         "gltf_checks.py",
-        "mesh_limits.py",
         "mesh_loading.py",
         "pcd_files.py",
         "point_cloud_files.py",
+        "shape_files.py",
+        "shape_limits.py",
+        "shapes.py",
         "surface_sampling.py",
+        "textures.py",
     }
     needed = {package for name in code for package in get_imports(tmp_path / name)}
     assert needed - set(sys.stdlib_module_names) == {"numpy", "torch", "transformers"}

@@ -4,8 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from mrd_hf.models.mesh_loading import MeshPart, TexturedMesh, texture_to_rgba
+from mrd_hf.models.shapes import MeshPart, TexturedMesh
 from mrd_hf.models.surface_sampling import normalize_points, sample_surface
+from mrd_hf.models.textures import texture_to_rgba
 
 
 RED, GREEN, BLUE, WHITE = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)

@@ -4,7 +4,7 @@ import numpy as np
 import trimesh
 from PIL import Image
 
-from mrd_hf.models.mesh_loading import MeshPart, TexturedMesh
+from mrd_hf.models.shapes import MeshPart, TexturedMesh
 
 
 QUARTERS = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [250, 200, 10]]], dtype=np.uint8)  # top row first

@@ -13,8 +13,8 @@ from transformers import pipeline
 from ..encoder import load_encoder, weights_sha256
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
-from ..models.mesh_limits import check_image
 from ..models.model_sources import text_tower_of
+from ..models.shape_limits import check_image
 from ..models.text_tower import TextTower
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher

@@ -18,11 +18,12 @@ from threading import Lock
 
 import numpy as np
 
-from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
-from ..models.point_cloud_files import CLOUD_SUFFIXES
+from ..models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
+from ..models.shapes import ColoredPoints, TexturedMesh, check_colored_points
+from .view_glb import cloud_view, mesh_view
 
 
-SUFFIXES = tuple(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
+SUFFIXES = tuple(sorted(SHAPE_SUFFIXES))
 TIME_LIMIT = 20.0  # seconds
 MEMORY_LIMIT = 2 * 2**30  # bytes beyond what the process has at its start
 # No encoder sees more; a larger cloud is thinned by a fixed random choice, as the feature extractor does.
@@ -33,9 +34,7 @@ MAX_MESSAGE = 600
 TOO_LARGE = "reading it takes more memory than there is for it; simplify the shape."
 
 _forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(
-    ["mrd_hf.models.mesh_loading", "mrd_hf.models.surface_sampling", "mrd_hf.models.feature_extraction_point_cloud"]
-)
+_forks.set_forkserver_preload(["mrd_hf.app.shape_reading", "mrd_hf.models.mesh_loading"])
 
 
 class UnreadableShape(ValueError):
@@ -155,7 +154,7 @@ def _read_into(
     resource.setrlimit(resource.RLIMIT_CPU, (int(time_limit) + 1,) * 2)  # should the server end before this does
     result: dict[str, str | list[str]]
     try:
-        points, view, notes = read_shape(Path(path), up_axis, num_points)
+        points, view, notes = read_upload(Path(path), up_axis, num_points)
         np.save(Path(folder) / "points.npy", points, allow_pickle=False)
         (Path(folder) / "view.glb").write_bytes(view)
         result = {"notes": notes}
@@ -173,51 +172,33 @@ def _named(message: str, path: str, name: str) -> str:
     return re.sub(known_as, lambda _: name, message)
 
 
-def read_shape(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, bytes, list[str]]:
+def read_upload(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, bytes, list[str]]:
     """What [`Shape`] has of a file: the points as the feature extractor would take them, the view and the notes.
 
     Raises:
         ValueError: It cannot be read; the message names it.
     """
-    # Here, and not above: the server itself never reads a mesh.
-    from ..models.mesh_loading import TexturedMesh, load_shape
-    from ..models.point_cloud_files import load_point_cloud
-    from ..models.surface_sampling import sample_surface
-    from .view_glb import cloud_view, mesh_view
-
-    found = load_point_cloud(path) if path.suffix.lower() in CLOUD_SUFFIXES else load_shape(path)
+    found = read_shape(path)
+    points, notes = colored_points(found, num_points), []
+    check_colored_points(points, path.name)
     if isinstance(found, TexturedMesh):
-        xyz, rgb = sample_surface(found, num_points, np.random.default_rng(0))
         view, is_surface = mesh_view(found, up_axis)
         notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
         if len(found.warnings) > NOTES_LISTED:
             notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
         if not is_surface:
             notes.append("Shown by points of its surface, as it is large.")
-        is_colored = any(part.is_colored for part in found.parts)
-        return _checked(xyz, rgb if is_colored else None, path.name), view, notes
-    points = _checked(*found, path.name)
-    notes = []
-    if len(points) > MAX_POINTS:
-        notes.append(f"{MAX_POINTS:,} of its {len(points):,} points are used.")
-        points = points[np.random.default_rng(0).permutation(len(points))[:MAX_POINTS]]
-    rgb_shown = points[:, 3:] if points.shape[1] == 6 else None
-    return points, cloud_view(points[:, :3], rgb_shown, up_axis), notes
+        return _joined(points), view, notes
+    if len(points.xyz) > MAX_POINTS:
+        notes.append(f"{MAX_POINTS:,} of its {len(points.xyz):,} points are used.")
+        kept = np.random.default_rng(0).permutation(len(points.xyz))[:MAX_POINTS]
+        points = ColoredPoints(points.xyz[kept], None if points.rgb is None else points.rgb[kept])
+    return _joined(points), cloud_view(points.xyz, points.rgb, up_axis), notes
 
 
-def _checked(xyz: np.ndarray, rgb: np.ndarray | None, name: str) -> np.ndarray:
-    """Points and colours in one array, of which the feature extractor has found no fault.
-
-    Raises:
-        ValueError: It has; the message names the file.
-    """
-    if rgb is None and xyz.ndim == 2 and xyz.shape[1] == 6:
-        xyz, rgb = xyz[:, :3], xyz[:, 3:]
-    try:
-        PointCloudFeatureExtractor(num_points=1)(xyz, rgb)
-    except ValueError as error:
-        message = str(error).replace("colors[0]", f"the colours of {name}").replace("points[0]", name)
-        raise ValueError(message) from error
+def _joined(points: ColoredPoints) -> np.ndarray:
+    """Points and colours, if there are any, in one array of float64, colours in 0..1."""
+    xyz, rgb = points
     if rgb is None:
         return xyz.astype(np.float64)
     return np.concatenate([xyz, rgb / (255 if rgb.dtype.kind in "iu" else 1)], axis=1, dtype=np.float64)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..models.mesh_loading import MeshPart, TexturedMesh
+from ..models.shapes import MeshPart, TexturedMesh
 from ..models.surface_sampling import sample_surface
+from ..models.textures import srgb_to_linear
 
 
 # Beyond either a mesh is shown by points of its surface: 10 MB would be sent, or 64 MB of texels unpacked.
@@ -109,9 +110,8 @@ def _frame(points: np.ndarray) -> tuple[np.ndarray, float]:
 
 def _to_linear(srgb: np.ndarray) -> np.ndarray:
     """sRGB in 0..1 to the linear, opaque uint16 RGBA that glTF has at corners."""
-    linear = np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
     rgba = np.full((len(srgb), 4), 65535, dtype=np.uint16)
-    rgba[:, :3] = np.round(np.clip(linear, 0, 1) * 65535)
+    rgba[:, :3] = np.round(np.clip(srgb_to_linear(srgb), 0, 1) * 65535)
     return rgba
 
 

@@ -11,7 +11,7 @@ from ..encoder import Encoder, load_encoder
 from ..errors import UserError
 from ..evaluation.encoding import encode_shapes
 from .output import progress, report_failure
-from .shape_files import READING_ERRORS, UpAxis, check_size
+from .shape_files import READING_ERRORS, UpAxis
 
 
 MODEL_VARIABLE = "MRD_HF_MODEL"
@@ -33,12 +33,6 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
             "More in the documentation, docs/checkpoints.md."
         )
     return load_encoder(name, options.revision, options.device)
-
-
-def read_shape(encoder: Encoder, path: str, up_axis: UpAxis) -> torch.Tensor:
-    """A file as `point_values` of shape `(1, num_points, 6)`; raises one of `READING_ERRORS`."""
-    check_size(path)
-    return encoder.extractor(path, up_axis=up_axis)["point_values"]
 
 
 def embed_files(
@@ -70,7 +64,7 @@ def embed_files(
     size = 1
     for file in progress(files, what, quiet):
         try:
-            values.append(read_shape(encoder, file, up_axis))
+            values.append(encoder.extractor(file, up_axis=up_axis)["point_values"])
             names.append(file)
         except READING_ERRORS as error:
             failures.append({"file": file, "error": report_failure(file, error)})

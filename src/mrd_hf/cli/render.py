@@ -14,10 +14,11 @@ from ..data.sources.meshes.mesh_folder import Z_UP_TO_Y_UP
 from ..errors import UserError
 from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..files.atomic_file import check_vacant, whole_file
-from ..models.feature_extraction_point_cloud import MESH_SUFFIXES, PointCloudFeatureExtractor
-from ..models.mesh_loading import TexturedMesh, load_shape
+from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
+from ..models.shape_files import read_shape
+from ..models.shapes import ColoredPoints, TexturedMesh
 from .output import one_line, print_json, printable
-from .shape_files import READING_ERRORS, UpAxis, check_size
+from .shape_files import READING_ERRORS, UpAxis
 
 
 logger = logging.getLogger(__name__)
@@ -26,7 +27,7 @@ logger = logging.getLogger(__name__)
 MAX_PIXELS = 2**26
 VIEWS_A_ROW = 6
 # Grey level of points without colours: lighter than the encoders', which is dark on white.
-UNCOLORED = 0.65
+DRAWN_GREY = 0.65
 DPI = 100
 # Of the figure: discs reach over the edge of the axes.
 WITH_MARGIN = (0.04, 0.04, 0.92, 0.92)
@@ -59,14 +60,9 @@ def run(options: argparse.Namespace) -> int:
 
 def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
-    if not path.is_file():
-        raise UserError(f"{path}: {'is a folder; give one shape' if path.is_dir() else 'no such file'}.")
-    check_size(str(path))
-    if path.suffix.lower() not in MESH_SUFFIXES:
-        return draw_cloud(path, None, settings, up_axis)
-    shape = load_shape(path)
+    shape = read_shape(path)
     if not isinstance(shape, TexturedMesh):
-        return draw_cloud(*shape, settings, up_axis)
+        return draw_cloud(shape, settings, up_axis)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
     upright = shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape
@@ -80,21 +76,19 @@ def _turn(degrees: float) -> np.ndarray:
     return np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
 
 
-def draw_cloud(
-    points: Path | np.ndarray, colors: np.ndarray | None, settings: RenderSettings, up_axis: UpAxis
-) -> np.ndarray:
+def draw_cloud(points: ColoredPoints, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures of a point cloud from around it, the first from the front and a little to the right.
 
     Args:
-        points (`Path` or `np.ndarray` of shape `(num_points, 3)`), colors (`np.ndarray`, *optional*), up_axis:
-            As [`PointCloudFeatureExtractor`] takes them, and with its errors.
+        points (`ColoredPoints`)
         settings (`RenderSettings`): How many views, and their resolution.
+        up_axis (`"y"` or `"z"`, *optional*): As [`PointCloudFeatureExtractor`] takes it.
 
     Returns:
         `np.ndarray` of shape `(num_views, resolution, resolution, 3)`: uint8 sRGB.
     """
-    extractor = PointCloudFeatureExtractor(num_points=MAX_POINTS, default_color=UNCOLORED)
-    (values,) = extractor(points, colors, up_axis=up_axis, return_tensors="np")["point_values"]
+    extractor = PointCloudFeatureExtractor(num_points=MAX_POINTS, default_color=DRAWN_GREY)
+    (values,) = extractor(points.xyz, points.rgb, up_axis=up_axis, return_tensors="np")["point_values"]
     values = np.unique(values, axis=0)  # of a small cloud the extractor repeats the points
     views = []
     for view in range(settings.num_views):

@@ -10,11 +10,11 @@ from PIL import Image
 
 from ..data.embedding.cached_teacher import are_one
 from ..errors import UserError
-from ..models.mesh_limits import check_image
 from ..models.model_sources import split_reference
+from ..models.shape_limits import check_image
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher, folder_identifier
-from .encoder import chosen_encoder, read_shape
+from .encoder import chosen_encoder
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS
@@ -95,7 +95,7 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
             "encoder as --model, or build the index anew with this one."
         )
     try:
-        values = read_shape(encoder, path, options.up_axis)
+        values = encoder.extractor(path, up_axis=options.up_axis)["point_values"]
     except READING_ERRORS as error:
         raise UserError(one_line(str(error))) from None
     with torch.inference_mode():

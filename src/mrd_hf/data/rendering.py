@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..models.mesh_loading import TexturedMesh
+from ..models.shapes import TexturedMesh
 from ..models.surface_sampling import MIN_OPACITY
 
 

@@ -14,12 +14,11 @@ from tqdm import tqdm
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from ..data.schema import SHAPE_COLUMNS, check_columns
+from ..models.shapes import ColoredPoints
 
 
-# Points (num_points, 3), and colors (num_points, 3) or None.
-Cloud = tuple[np.ndarray, np.ndarray | None]
 # Reads the clouds of some rows, in their order; `Benchmark.shapes` is one, [`dataset_clouds`] makes one.
-CloudReader = Callable[[Sequence[int]], Sequence[Cloud]]
+CloudReader = Callable[[Sequence[int]], Sequence[ColoredPoints]]
 
 
 def dataset_clouds(dataset: Dataset) -> CloudReader:
@@ -31,9 +30,9 @@ def dataset_clouds(dataset: Dataset) -> CloudReader:
     check_columns(dataset.features, SHAPE_COLUMNS, "the dataset to encode")
     shapes = dataset.select_columns(["points", "colors"]).with_format("numpy")
 
-    def read(rows: Sequence[int]) -> list[Cloud]:
+    def read(rows: Sequence[int]) -> list[ColoredPoints]:
         batch = shapes[[int(row) for row in rows]]
-        return list(zip(batch["points"], batch["colors"], strict=True))
+        return [ColoredPoints(*cloud) for cloud in zip(batch["points"], batch["colors"], strict=True)]
 
     return read
 

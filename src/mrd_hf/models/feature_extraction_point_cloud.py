@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -11,14 +10,12 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.utils import TensorType, logging
 
-from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
+from .point_cloud_files import split_colors
+from .shape_files import colored_points, read_shape
+from .shapes import UNCOLORED, ColoredPoints, TexturedMesh, check_colored_points
 
 
 logger = logging.get_logger(__name__)
-
-# These may hold a mesh or, without any face, a point cloud.
-MESH_SUFFIXES = (".ply", ".glb", ".gltf", ".obj", ".off", ".stl")
-FLOAT32_MAX = np.finfo(np.float32).max
 
 
 class PointCloudFeatureExtractor(FeatureExtractionMixin):
@@ -48,7 +45,7 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
         normalize: bool = True,
         up_axis: Literal["y", "z"] = "y",
         encoder_up_axis: Literal["y", "z"] = "y",
-        default_color: float = 0.4,
+        default_color: float = UNCOLORED,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -111,27 +108,34 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
         values = np.empty((len(points), self.num_points, 6), dtype=np.float32)
         for i, shape in enumerate(points):
             xyz, rgb, name, colors_name = self._read(shape, None if colors is None else colors[i], i)
-            _check_points(xyz, name)
-            if rgb is not None:
-                _check_colors(rgb, len(xyz), colors_name)
+            check_colored_points(ColoredPoints(xyz, rgb), name, colors_name)
+            if rgb is not None and rgb.dtype.kind in "iu" and rgb.max() == 1:
+                logger.warning_once(
+                    f"{colors_name} are integers of at most 1, so nearly black, as integers are in 0..255; if 1 is "
+                    "meant to be full brightness, convert them to float."
+                )
             self._fill(values[i], xyz, rgb, up_axis)
         return BatchFeature({"point_values": values}, tensor_type=return_tensors)
 
     def _read(self, shape: Any, colors: Any, i: int) -> tuple[np.ndarray, np.ndarray | None, str, str]:
         """The points and colours of a shape as they come, and what messages call the two."""
-        name, rgb, is_bare = f"points[{i}]", None, False
+        name, is_bare = f"points[{i}]", False
         trimesh = sys.modules.get("trimesh")  # where it was never imported, no object is of its making
         if isinstance(shape, (str, os.PathLike)):
             name = os.fspath(shape)
-            xyz, rgb = self._load(name)
+            if not os.path.exists(name):
+                raise FileNotFoundError(
+                    f"{name}: no such file. Files are read from the disk alone; download what is on the Hub or the "
+                    "web."
+                )
+            xyz, rgb = self._sample(read_shape(name), name)
         elif trimesh is not None and isinstance(shape, (trimesh.Trimesh, trimesh.Scene, trimesh.PointCloud)):
             from .mesh_loading import convert_shape
 
             xyz, rgb = self._sample(convert_shape(shape, name), name)
         else:
-            xyz, is_bare = _as_array(shape, name), True
-        if rgb is None and xyz.ndim == 2 and xyz.shape[1] == 6:
-            xyz, rgb, is_bare = xyz[:, :3], xyz[:, 3:], False
+            xyz, rgb = split_colors(_as_array(shape, name))
+            is_bare = rgb is None
         if colors is None:
             return xyz, rgb, name, f"the colours of {name}"
         if not is_bare:
@@ -140,35 +144,10 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             )
         return xyz, _as_array(colors, f"colors[{i}]"), name, f"colors[{i}]"
 
-    def _load(self, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        path = Path(name)
-        if path.is_dir():
-            raise ValueError(f"{name} is a folder; give the files in it.")
-        if not path.is_file():
-            raise FileNotFoundError(
-                f"{name}: no such file. Files are read from the disk alone; download what is on the Hub or the web."
-            )
-        suffix = path.suffix.lower()
-        if suffix in CLOUD_SUFFIXES:
-            return load_point_cloud(path)
-        if suffix in MESH_SUFFIXES:
-            from .mesh_loading import load_shape
-
-            return self._sample(load_shape(path), name)
-        known = ", ".join(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
-        raise ValueError(f"{name}: files with the suffix '{suffix}' are not known; expected one of {known}.")
-
-    def _sample(self, shape: Any, name: str) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points of a mesh's surface; a point cloud as it is."""
-        from .mesh_loading import TexturedMesh
-        from .surface_sampling import sample_surface
-
-        if not isinstance(shape, TexturedMesh):
-            return shape
-        for warning in shape.warnings:
+    def _sample(self, shape: TexturedMesh | ColoredPoints, name: str) -> ColoredPoints:
+        for warning in shape.warnings if isinstance(shape, TexturedMesh) else []:
             logger.warning(f"{name}: {warning}.")
-        xyz, rgb = sample_surface(shape, self.num_points, np.random.default_rng(0))
-        return xyz, rgb if any(part.is_colored for part in shape.parts) else None
+        return colored_points(shape, self.num_points)
 
     def _fill(self, values: np.ndarray, xyz: np.ndarray, rgb: np.ndarray | None, up_axis: str) -> None:
         """Write a cloud into `values`, float32 of shape `(num_points, 6)`."""
@@ -228,36 +207,6 @@ def _as_array(values: Any, name: str) -> np.ndarray:
             f"{type(values).__name__}{f' of {array.dtype}' if isinstance(values, np.ndarray) else ''}."
         )
     return array
-
-
-def _check_points(xyz: np.ndarray, name: str) -> None:
-    if xyz.dtype.kind not in "fiu" or xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
-        raise ValueError(
-            f"{name} must have shape (num_points, 3), or (num_points, 6) with colours, and at least one point; got "
-            f"{xyz.shape} of {xyz.dtype}."
-        )
-    if not (xyz.min() >= -FLOAT32_MAX and xyz.max() <= FLOAT32_MAX):  # False for nan as well
-        bad = int((~(np.abs(xyz.astype(np.float64)) <= FLOAT32_MAX)).sum())
-        raise ValueError(f"{name} has {bad} values that are not finite (or beyond 3.4e38); remove those points.")
-
-
-def _check_colors(rgb: np.ndarray, num_points: int, name: str) -> None:
-    if rgb.shape != (num_points, 3) or rgb.dtype.kind not in "fiu":
-        raise ValueError(f"{name} must have shape ({num_points}, 3) as its points, got {rgb.shape} of {rgb.dtype}.")
-    low, high = rgb.min(), rgb.max()
-    if rgb.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # False for nan as well
-            raise ValueError(
-                f"{name} must be integers in 0..255 or floats in 0..1, got floats from {low:g} to {high:g}; divide by "
-                "255 or convert to integers if they are in 0..255 (or are these normals?)."
-            )
-    elif low < 0 or high > 255:
-        raise ValueError(f"{name} must be integers in 0..255 or floats in 0..1, got integers from {low} to {high}.")
-    elif high == 1:
-        logger.warning_once(
-            f"{name} are integers of at most 1, so nearly black, as integers are in 0..255; if 1 is meant to be full "
-            "brightness, convert them to float."
-        )
 
 
 __all__ = ["PointCloudFeatureExtractor"]

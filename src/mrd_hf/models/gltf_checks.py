@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from .mesh_limits import MAX_FACES
+from .shape_limits import MAX_FACES
 
 
 # This file travels with checkpoints, whose other code does not need it: guarded, transformers does not ask for it.

@@ -8,21 +8,23 @@ Colours follow each format's convention. Wavefront OBJ: a texture replaces the d
 texture must not blacken it). glTF: the base colour factor, which is linear, multiplies the texture. A material that
 says nothing is light grey.
 
-A file without any face is a point cloud: of it, [`load_shape`] gives the vertices.
+A file without any face is a point cloud: of it, [`load_mesh`] gives the vertices.
 """
 
 import io
 import posixpath
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from .gltf_checks import check_gltf
-from .mesh_limits import MAX_FACES, check_image
+from .shape_limits import MAX_FACES, check_image
+from .shapes import ColoredPoints, MeshError, MeshPart, TexturedMesh, triangle_areas
+from .textures import linear_to_srgb, srgb_to_linear, texture_to_rgba
 
 
 # This file travels with checkpoints, whose other code needs neither: guarded, transformers does not ask for them.
@@ -36,49 +38,6 @@ except ImportError as error:
 
 
 DEFAULT_COLOR = (200, 200, 200)
-# Beyond this many texels a side a texture holds more detail than ten thousand surface points can show.
-MAX_TEXTURE_SIZE = 1024
-
-
-# Positions of shape `(num_points, 3)` and uint8 sRGB colours of the same shape, None where there are none.
-ColoredPoints = tuple[np.ndarray, np.ndarray | None]
-
-
-class MeshError(ValueError):
-    """A mesh that cannot be used: unreadable, or without any surface. The message names the file."""
-
-
-@dataclass(frozen=True)
-class MeshPart:
-    """Triangles that are coloured in one way: by a texture where there is one, else by their corners.
-
-    Args:
-        triangles (`np.ndarray` of shape `(num_faces, 3, 3)`): float64 corner positions, in the file's own unit.
-        corner_colors (`np.ndarray` of shape `(num_faces, 3, 3)`): uint8 sRGB of each corner.
-        texture (`np.ndarray` of shape `(height, width, 4)`, *optional*):
-            uint8 sRGB and opacity, top row first. Opacity is for cut-outs only: glass is a surface like any other.
-        uv (`np.ndarray` of shape `(num_faces, 3, 2)`, *optional*):
-            Texture coordinates of each corner, (0, 0) the texture's lower left; there whenever `texture` is.
-        is_colored (`bool`, defaults to `True`): False where the file says nothing, and the colour is a stand-in.
-    """
-
-    triangles: np.ndarray
-    corner_colors: np.ndarray
-    texture: np.ndarray | None = None
-    uv: np.ndarray | None = None
-    is_colored: bool = True
-
-
-@dataclass(frozen=True)
-class TexturedMesh:
-    """A mesh as parts, and what had to be replaced to read it (missing textures, broken faces), one line each."""
-
-    parts: list[MeshPart]
-    warnings: list[str] = field(default_factory=list)
-
-    def rotated(self, rotation: np.ndarray) -> "TexturedMesh":
-        """The mesh with `rotation`, of shape `(3, 3)`, applied to every position."""
-        return replace(self, parts=[replace(part, triangles=part.triangles @ rotation.T) for part in self.parts])
 
 
 class AssetResolver(Resolver):
@@ -129,33 +88,34 @@ class AssetResolver(Resolver):
         return []
 
 
-def load_mesh(path: str | Path) -> TexturedMesh:
-    """Read a mesh file from the disk, with the materials and textures it names.
+def load_mesh(path: Path) -> TexturedMesh | ColoredPoints:
+    """Read a mesh file from the disk, with the materials and textures it names or, without any face, its vertices.
 
     Args:
-        path (`str` or `Path`):
+        path (`Path`):
             A file in any format trimesh reads; its suffix says which. Files that it names are read from its own
             folder and those below, nowhere else.
 
     Raises:
-        MeshError: There is no such file, it cannot be read, or it has no surface.
+        MeshError: It cannot be read, or has neither a surface nor a point.
     """
-    return _mesh(*_open(path), name=str(path))
+    folder = path.parent.resolve()
 
+    def read(name: str) -> bytes | None:
+        # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
+        if not Path(name).is_relative_to(folder):
+            raise PermissionError("only the mesh's own folder and those below are")
+        return Path(name).read_bytes() if Path(name).is_file() else None
 
-def load_shape(path: str | Path) -> TexturedMesh | ColoredPoints:
-    """Read a mesh as [`load_mesh`] does or, of a file without any face, the vertices.
-
-    Raises:
-        MeshError: There is no such file, it cannot be read, or it has neither a surface nor a point.
-    """
-    return _shape(*_open(path), name=str(path))
+    with path.open("rb") as file:
+        resolver = AssetResolver(folder.as_posix(), read)
+        return _shape(*_read_scene(file, path.suffix[1:], resolver, str(path)), name=str(path))
 
 
 def convert_shape(
     geometry: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, name: str
 ) -> TexturedMesh | ColoredPoints:
-    """What [`load_shape`] gives of a file, of an object of trimesh's. It is left as it is.
+    """What [`load_mesh`] gives of a file, of an object of trimesh's. It is left as it is.
 
     Args:
         geometry (`trimesh.Trimesh`, `trimesh.Scene` or `trimesh.PointCloud`): PBR materials are taken as glTF's.
@@ -181,29 +141,6 @@ def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str
         MeshError: It cannot be read, or has no triangle of finite, non-zero area.
     """
     return _mesh(*_read_scene(file, file_type, resolver, name), name=name)
-
-
-def triangle_areas(triangles: np.ndarray) -> np.ndarray:
-    """Areas, of shape `(num_faces,)`, of triangles of shape `(num_faces, 3, 3)`."""
-    edges = triangles[:, 1:] - triangles[:, :1]
-    return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1) / 2
-
-
-def _open(path: str | Path) -> tuple[trimesh.Scene, str, list[str]]:
-    """What [`_read_scene`] gives, of a file on the disk."""
-    path = Path(path)
-    if not path.is_file():
-        raise MeshError(f"{path}: no such file.")
-    folder = path.parent.resolve()
-
-    def read(name: str) -> bytes | None:
-        # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
-        if not Path(name).is_relative_to(folder):
-            raise PermissionError("only the mesh's own folder and those below are")
-        return Path(name).read_bytes() if Path(name).is_file() else None
-
-    with path.open("rb") as file:
-        return _read_scene(file, path.suffix[1:], AssetResolver(folder.as_posix(), read), str(path))
 
 
 def _read_scene(
@@ -279,14 +216,14 @@ def _shape(
         raise MeshError(f"{name}: no faces and no points; expected at least one triangle or point.")
     xyz = np.concatenate([_place(geometry.vertices, transform) for transform, geometry in placed])
     if not any(_has_vertex_colors(geometry) for _, geometry in placed):
-        return xyz, None
+        return ColoredPoints(xyz, None)
     rgb = [
         np.asarray(geometry.visual.vertex_colors)[:, :3]
         if _has_vertex_colors(geometry)
         else np.full((len(geometry.vertices), 3), DEFAULT_COLOR, dtype=np.uint8)
         for _, geometry in placed
     ]
-    return xyz, np.concatenate(rgb)
+    return ColoredPoints(xyz, np.concatenate(rgb))
 
 
 def _has_vertex_colors(geometry: trimesh.parent.Geometry) -> bool:
@@ -383,7 +320,7 @@ def _diffuse_color(material: Any, is_gltf: bool) -> np.ndarray | None:
     """The material's own colour, uint8 of shape `(3,)`, whatever its texture; None if it has none."""
     if isinstance(material, PBRMaterial) and material.baseColorFactor is not None:
         factor = np.asarray(material.baseColorFactor, dtype=np.uint8)[:3]
-        return _linear_to_srgb(factor / 255) if is_gltf else factor
+        return linear_to_srgb(factor / 255) if is_gltf else factor
     if isinstance(material, SimpleMaterial) and "kd" in material.kwargs:
         diffuse = material.kwargs["kd"]
         if np.shape(diffuse) == (3,) and np.isfinite(diffuse).all():
@@ -407,38 +344,7 @@ def _read_texture(image: Image.Image, material: Any, is_gltf: bool, warnings: li
     if is_gltf:
         if material.baseColorFactor is not None:
             factor = np.asarray(material.baseColorFactor, dtype=np.float64)[:3] / 255
-            texture[..., :3] = _linear_to_srgb(_srgb_to_linear(texture[..., :3]) * factor)
+            texture[..., :3] = linear_to_srgb(srgb_to_linear(texture[..., :3] / 255) * factor)
         if material.alphaMode not in ("MASK", "BLEND"):
             texture[..., 3] = 255
     return texture
-
-
-def texture_to_rgba(image: Image.Image) -> np.ndarray:
-    """Pixels of an image of any Pillow mode as uint8 RGBA of shape `(height, width, 4)`.
-
-    Grey-scale of 16 bits is scaled down to 8. The longer side is reduced to `MAX_TEXTURE_SIZE`.
-
-    Raises:
-        ValueError: It has more than `MAX_TEXELS` pixels, or a format that is not decoded here.
-    """
-    check_image(image)
-    image.draft(None, (MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))  # JPEG decodes straight to about the size needed
-    if image.mode == "F":
-        image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))
-    elif image.mode.startswith("I"):
-        image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
-    elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
-        image = image.convert("RGB")
-    image = image.convert("RGBA")
-    image.thumbnail((MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))
-    return np.array(image)
-
-
-def _srgb_to_linear(color: np.ndarray) -> np.ndarray:
-    scaled = color / 255
-    return np.where(scaled <= 0.04045, scaled / 12.92, ((scaled + 0.055) / 1.055) ** 2.4)
-
-
-def _linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    scaled = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)
-    return np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)

@@ -12,6 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .shape_limits import check_size
+from .shapes import ColoredPoints
+
 
 KINDS = {"F": "f", "U": "u", "I": "i"}
 
@@ -35,7 +38,7 @@ class PcdHeader:
     data: str
 
 
-def read_pcd(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
+def read_pcd(content: bytes) -> ColoredPoints:
     """The points of a .pcd file.
 
     Points whose coordinates are all NaN are left out: that is how the format marks the pixels of an organised cloud
@@ -45,8 +48,7 @@ def read_pcd(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
         content (`bytes`): The whole file.
 
     Returns:
-        `tuple(np.ndarray, np.ndarray or None)`: float64 positions of shape `(num_points, 3)` and uint8 colours of the
-        same shape, None where the file has none.
+        `ColoredPoints`: float64 positions and uint8 colours.
 
     Raises:
         ValueError: It is damaged, cut off, or has no x, y and z.
@@ -60,11 +62,12 @@ def read_pcd(content: bytes) -> tuple[np.ndarray, np.ndarray | None]:
     has_depth = ~np.isnan(xyz).all(axis=1)
     packed = columns.get("rgb", columns.get("rgba"))
     if packed is None:
-        return xyz[has_depth], None
+        return ColoredPoints(xyz[has_depth], None)
     if packed.dtype.itemsize != 4:
         raise ValueError(f"its colours are of type {packed.dtype}; expected 4 bytes, 0xAARRGGBB")
     bits = np.ascontiguousarray(packed).view("<u4")[has_depth]
-    return xyz[has_depth], np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
+    rgb = np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
+    return ColoredPoints(xyz[has_depth], rgb)
 
 
 def _split(content: bytes) -> tuple[PcdHeader, bytes]:
@@ -121,6 +124,7 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     packed_size, size = (int.from_bytes(body[start : start + 4], "little") for start in (0, 4))
     if len(body) < 8 + packed_size:
         raise ValueError("its compressed data are cut off")
+    check_size(len(body), size)
     unpacked = decompress_lzf(body[8 : 8 + packed_size], size)
     columns = {}
     start = 0

@@ -11,17 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from .pcd_files import read_pcd
+from .shape_limits import check_size
+from .shapes import ColoredPoints
 
 
 # Keys of a .npz file; the first that is there counts.
 NPZ_POINTS = ("points", "xyz")
 NPZ_COLORS = ("colors", "rgb")
-# Unpacked, as an archive says: 40 million points and colours in float32, or made to fill the memory.
-MAX_ARCHIVE_SIZE = 2**30
 CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
 
 
-def load_point_cloud(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def load_point_cloud(path: Path) -> ColoredPoints:
     """Read a point cloud.
 
     - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours.
@@ -35,8 +35,7 @@ def load_point_cloud(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         path (`Path`): The file; its suffix says how it is read. Nothing is unpickled.
 
     Returns:
-        `tuple(np.ndarray, np.ndarray or None)`: the points and the colours as they are stored, their shapes and values
-        unchecked.
+        `ColoredPoints`: as they are stored, their shapes and values unchecked.
 
     Raises:
         ValueError: The file is damaged or has something else in it; the message names it.
@@ -50,10 +49,13 @@ def load_point_cloud(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         raise ValueError(f"{path}: {error}.") from error
 
 
-def _read_numpy(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_numpy(path: Path, suffix: str) -> ColoredPoints:
     try:
         if zipfile.is_zipfile(path):
-            _check_archive(path)
+            with zipfile.ZipFile(path) as archive:
+                wanted = {f"{name}.npy" for name in NPZ_POINTS + NPZ_COLORS}
+                unpacked = sum(member.file_size for member in archive.infolist() if member.filename in wanted)
+            check_size(path.stat().st_size, unpacked)
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             found, arrays = ["points"], {"points": content}
@@ -71,21 +73,18 @@ def _read_numpy(path: Path, suffix: str) -> tuple[np.ndarray, np.ndarray | None]
     points = next((arrays[name] for name in NPZ_POINTS if name in arrays), None)
     if points is None:
         raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")
-    return points, next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
+    colors = next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
+    return split_colors(points) if colors is None else ColoredPoints(points, colors)
 
 
-def _check_archive(path: Path) -> None:
-    """Raise a `ValueError` if what is to be read of an archive unpacks to more than `MAX_ARCHIVE_SIZE`."""
-    with zipfile.ZipFile(path) as archive:
-        wanted = {f"{name}.npy" for name in NPZ_POINTS + NPZ_COLORS}
-        size = sum(member.file_size for member in archive.infolist() if member.filename in wanted)
-    if size > MAX_ARCHIVE_SIZE:
-        raise ValueError(
-            f"{size / 2**20:,.0f} MiB once unpacked, more than the {MAX_ARCHIVE_SIZE // 2**20:,} MiB read"
-        )
+def split_colors(points: np.ndarray) -> ColoredPoints:
+    """Points and colours of an array of shape `(num_points, 6)`; one of another shape is all points."""
+    if points.ndim == 2 and points.shape[1] == 6:
+        return ColoredPoints(points[:, :3], points[:, 3:])
+    return ColoredPoints(points, None)
 
 
-def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
+def _read_text(path: Path) -> ColoredPoints:
     lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
     rows = [
         (number, re.sub("[,;]", " ", line).split())
@@ -108,9 +107,9 @@ def _read_text(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         number, word = next((number, word) for number, words in rows for word in words if not _is_number(word))
         raise ValueError(f"line {number} has '{word}'; expected a number") from None
     if width == 3:
-        return table, None
+        return ColoredPoints(table, None)
     written_as_integers = all(re.fullmatch("[+-]?[0-9]+", word) for _, words in rows for word in words[3:])
-    return table[:, :3], table[:, 3:].astype(np.int64) if written_as_integers else table[:, 3:]
+    return ColoredPoints(table[:, :3], table[:, 3:].astype(np.int64) if written_as_integers else table[:, 3:])
 
 
 def _is_number(word: str) -> bool:

@@ -14,8 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
 
-from .feature_extraction_point_cloud import MESH_SUFFIXES
-from .point_cloud_files import CLOUD_SUFFIXES
+from .shape_files import SHAPE_SUFFIXES
 
 
 MAX_DOWNLOAD_BYTES = 256 * 2**20
@@ -49,8 +48,8 @@ def downloaded_shape(url: str, timeout: float | None = DEFAULT_TIMEOUT, allow_ht
         raise ValueError(f"{url}: is no URL ({error}).") from error
     _check_scheme(url, parts.scheme.lower(), allow_http)
     suffix = PurePosixPath(unquote(parts.path)).suffix.lower()
-    if suffix not in MESH_SUFFIXES + CLOUD_SUFFIXES:
-        known = ", ".join(sorted(MESH_SUFFIXES + CLOUD_SUFFIXES))
+    if suffix not in SHAPE_SUFFIXES:
+        known = ", ".join(sorted(SHAPE_SUFFIXES))
         raise ValueError(f"{url}: files with the suffix '{suffix}' are not known; expected one of {known}.")
     with tempfile.TemporaryDirectory(prefix="mrd-hf-") as folder:
         file = Path(folder) / f"shape{suffix}"

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .mesh_loading import TexturedMesh, triangle_areas
+from .shapes import ColoredPoints, TexturedMesh, triangle_areas
 
 
 # Below this opacity a texel is a hole: the leaves of most plants are cut out of rectangles by their texture.
@@ -11,9 +11,7 @@ MIN_OPACITY = 128
 MAX_ROUNDS = 32
 
 
-def sample_surface(
-    mesh: TexturedMesh, num_points: int, generator: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+def sample_surface(mesh: TexturedMesh, num_points: int, generator: np.random.Generator) -> ColoredPoints:
     """Draw points uniformly by area, independently of each other, so in random order.
 
     Points that a texture makes transparent are drawn again, up to `MAX_ROUNDS` times; a mesh that is transparent all
@@ -25,8 +23,8 @@ def sample_surface(
         generator (`np.random.Generator`): Source of all randomness.
 
     Returns:
-        `tuple(np.ndarray, np.ndarray)`: float64 positions of shape `(num_points, 3)` in the mesh's own frame and
-        uint8 sRGB colours of shape `(num_points, 3)`.
+        `ColoredPoints`: float64 positions in the mesh's own frame, and uint8 sRGB colours, also where they are a
+        stand-in.
     """
     areas = [triangle_areas(part.triangles) for part in mesh.parts]
     kept_points, kept_colors = [], []
@@ -39,7 +37,7 @@ def sample_surface(
         missing -= int(opaque.sum())
         if missing == 0:
             break
-    return np.concatenate(kept_points), np.concatenate(kept_colors)
+    return ColoredPoints(np.concatenate(kept_points), np.concatenate(kept_colors))
 
 
 def normalize_points(points: np.ndarray) -> np.ndarray:

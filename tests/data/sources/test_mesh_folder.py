@@ -261,7 +261,7 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
 
 
 def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("mrd_hf.data.sources.meshes.mesh_files.MAX_FILE_BYTES", 10_000)
+    monkeypatch.setattr("mrd_hf.models.shape_limits.HARMLESS_BYTES", 100_000)
     archive = tmp_path / "in.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("bomb.stl", b"\0" * 1_000_000)
@@ -273,7 +273,7 @@ def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
     report, prepared = prepare(archive, tmp_path)
     assert prepared["id"][:] == ["good"]
     bomb, hurt = report["skipped"]
-    assert bomb["why"] == "bomb.stl: unpacks to 1,000,000 bytes; at most 10,000 are read."
+    assert bomb["why"].startswith("bomb.stl: 1 MiB once unpacked, of 0.0 MiB")
     assert hurt["why"].startswith("hurt.obj: damaged or not readable")
 
 

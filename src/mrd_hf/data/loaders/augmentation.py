@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ...errors import UserError
+from ...models.shapes import UNCOLORED
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class AugmentationConfig:
     jitter_max: float = 0.18
     rotate: bool = True
     color_dropout: float = 0.5
-    default_color: float = 0.4
+    default_color: float = UNCOLORED
 
     def __post_init__(self) -> None:
         for field in fields(self):

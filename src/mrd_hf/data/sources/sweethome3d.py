@@ -24,7 +24,8 @@ from datasets import Features, Value
 from PIL import Image
 
 from ...errors import UserError
-from ...models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
+from ...models.mesh_loading import AssetResolver, read_mesh
+from ...models.shapes import MeshError, TexturedMesh
 from ...models.surface_sampling import normalize_points, sample_surface
 from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features

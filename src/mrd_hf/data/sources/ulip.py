@@ -24,6 +24,7 @@ from PIL import Image
 
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
+from ...models.shapes import UNCOLORED
 from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
 from .published_fields import UnusableField, drawn_points, float_rows, read_file, unit_sphere
@@ -32,8 +33,6 @@ from .published_fields import UnusableField, drawn_points, float_rows, read_file
 SPLITS = ("train", "test")
 NUM_POINTS = 8192
 DEGREES = range(0, 360, 12)
-# What models take for the colour of a cloud without, 0.4.
-NO_COLOR = 102
 # Many times the size of a cloud, or a render.
 MAX_CLOUD_BYTES = 2**24
 MAX_IMAGE_BYTES = 2**26
@@ -150,7 +149,7 @@ def prepare_shape(job: ShapeJob, folder: str, flat: bool, num_points: int, seed:
         "license": None,
         "creator": None,
         "points": points,
-        "colors": np.full((num_points, 3), NO_COLOR, dtype=np.uint8),
+        "colors": np.full((num_points, 3), round(255 * UNCOLORED), dtype=np.uint8),
         "images": [{"bytes": image, "path": None} for image in images],
         "texts": [{"text": name, "source": "name"} for name in names],
     }

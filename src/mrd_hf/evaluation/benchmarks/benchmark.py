@@ -9,12 +9,10 @@ from typing import Literal
 import numpy as np
 
 from ...errors import UserError
+from ...models.shapes import ColoredPoints
 
 
 LISTED = 5
-
-# Points (m, 3) in any unit, and colours (m, 3), integers in 0..255 or floats in 0..1, None where a shape has none.
-Shape = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +43,7 @@ class Benchmark:
     labels: np.ndarray
     ids: list[str]
     up_axis: Literal["y", "z"]
-    read: Callable[[list[int]], list[Shape]]
+    read: Callable[[list[int]], list[ColoredPoints]]
     class_embeddings: Path | None = None
     class_teacher: str | None = None
 
@@ -69,15 +67,14 @@ class Benchmark:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def shapes(self, rows: Sequence[int] | np.ndarray) -> list[Shape]:
+    def shapes(self, rows: Sequence[int] | np.ndarray) -> list[ColoredPoints]:
         """Read some of the shapes, in the order of `rows`.
 
         Args:
             rows (sequence of `int`): In 0..len-1.
 
         Returns:
-            `list[tuple[np.ndarray, np.ndarray | None]]`: of each its points (m, 3), in any unit, and its colours
-            (m, 3), integers in 0..255 or floats in 0..1, or None.
+            `list[ColoredPoints]`
 
         Raises:
             UserError: A shape cannot be read, or it is no cloud; the message names it.

@@ -10,7 +10,7 @@ import numpy as np
 from ...data.class_texts import match_names
 from ...data.sources.published_fields import check_items, what
 from ...errors import UserError
-from .benchmark import Shape
+from ...models.shapes import ColoredPoints
 
 
 def read_items(file: Path, fields: Sequence[str]) -> list[dict[str, str]]:
@@ -84,7 +84,7 @@ def integer_labels(values: Any, field: str) -> np.ndarray:
     return array.astype(np.int64)
 
 
-def cloud_of(content: Any, where: str, color_range: float) -> Shape:
+def cloud_of(content: Any, where: str, color_range: float) -> ColoredPoints:
     """The cloud of a dictionary `xyz`, `rgb` as OpenShape saves it.
 
     Args:
@@ -100,10 +100,10 @@ def cloud_of(content: Any, where: str, color_range: float) -> Shape:
         raise UserError(f"{where}: xyz {found}; expected a dictionary with arrays 'xyz' and 'rgb'.")
     rgb = content.get("rgb")
     if rgb is None:
-        return content["xyz"], None
+        return ColoredPoints(content["xyz"], None)
     if not isinstance(rgb, np.ndarray) or rgb.dtype.kind not in "fiu" or rgb.size == 0:
         raise UserError(f"{where}: rgb {what(rgb)}; expected numbers of shape (n, 3).")
     # Rounding leaves some colours a little beyond.
     if not (rgb.min() >= -1e-3 * color_range and rgb.max() <= 1.001 * color_range):  # False for nan as well
         raise UserError(f"{where}: rgb reaches from {rgb.min():g} to {rgb.max():g}; expected 0 to {color_range:g}.")
-    return content["xyz"], (rgb / color_range).clip(0, 1).astype(np.float32)
+    return ColoredPoints(content["xyz"], (rgb / color_range).clip(0, 1).astype(np.float32))

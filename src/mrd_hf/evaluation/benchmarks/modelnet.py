@@ -25,11 +25,12 @@ from ...data.class_texts import readable
 from ...data.sources.openshape import TEACHER
 from ...errors import UserError
 from ...files.plain_pickle import map_plain_npy
+from ...models.shapes import ColoredPoints
 from ..classes.class_names import MODELNET10, MODELNET40
-from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
+from .benchmark import Benchmark, check_complete, find_folder, listed
 from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels
-from .shape_files import read_shape_file
+from .shape_folder import read_shape_file
 
 
 CLASSES = {"modelnet40": MODELNET40, "modelnet10": MODELNET10}
@@ -82,7 +83,7 @@ def _openshape(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     kept, labels = _of_classes(name, labels)
     check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(list_file), allow_partial)
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         return [cloud_of(clouds[kept[row]], f"{cloud_file}: entry {kept[row]}", color_range=255) for row in rows]
 
     embeddings = folder / "cat_name_pt_feat.npy"
@@ -125,13 +126,13 @@ def _hdf5(name: str, folder: Path, split: str, allow_partial: bool) -> Benchmark
     source = str(folder / f"ply_data_{split}*.h5")
     check_complete(labels, CLASSES[name], HDF5_SIZES[name][split], _what(name, split), source, allow_partial)
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         wanted = [places[kept[row]] for row in rows]
         clouds: dict[tuple[Path, int], np.ndarray] = {}
         for file in dict.fromkeys(file for file, _ in wanted):
             in_file = [row for of, row in wanted if of == file]
             clouds |= {(file, row): cloud for row, cloud in zip(in_file, read_clouds(file, in_file), strict=True)}
-        return [(clouds[place], None) for place in wanted]
+        return [ColoredPoints(clouds[place], None) for place in wanted]
 
     ids = [f"{places[place][0].stem}/{places[place][1]:04d}" for place in kept]
     return Benchmark(name, split, source, _class_names(name), labels, ids, "y", read)
@@ -154,8 +155,8 @@ def _resampled(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     _, labels = _of_classes(name, labels[kept[there]])
     check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(list_file), allow_partial)
 
-    def read(rows: list[int]) -> list[Shape]:
-        return [(_read_resampled(files[row]), None) for row in rows]
+    def read(rows: list[int]) -> list[ColoredPoints]:
+        return [ColoredPoints(_read_resampled(files[row]), None) for row in rows]
 
     return Benchmark(name, split, str(list_file), _class_names(name), labels, ids, "y", read)
 
@@ -188,9 +189,9 @@ def _meshes(name: str, folder: Path, split: str, allow_partial: bool) -> Benchma
     labels = labels_of((file.parent.parent.name for file in files), CLASSES[name], str(folder))
     check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(folder), allow_partial)
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         # Without the colours that a few of the files give their faces: no other layout has them.
-        return [(read_shape_file(files[row])[0], None) for row in rows]
+        return [ColoredPoints(read_shape_file(files[row]).xyz, None) for row in rows]
 
     return Benchmark(name, split, str(folder), _class_names(name), labels, ids, "z", read)
 

@@ -18,7 +18,8 @@ from ...data.sources.openshape_files import MAX_FILE_BYTES
 from ...data.sources.published_fields import read_file
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
-from .benchmark import Benchmark, Shape, check_complete, find_folder, listed
+from ...models.shapes import ColoredPoints
+from .benchmark import Benchmark, check_complete, find_folder, listed
 from .fields import cloud_of, labels_of, read_items
 
 
@@ -71,7 +72,7 @@ def open_objaverse_lvis(path: Path, split: str, allow_partial: bool) -> Benchmar
     labels = labels_of((item["category"] for item in items), categories, str(list_file))
     check_complete(labels, class_names, NUM_SHAPES, "objaverse-lvis", str(list_file), allow_partial)
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         return [_read(files[row]) for row in rows]
 
     embeddings = folder.parent / "lvis_cat_name_pt_feat.npy"
@@ -115,5 +116,5 @@ def _present(files: list[Path]) -> list[bool]:
     return [file.name in names[file.parent] for file in files]
 
 
-def _read(file: Path) -> Shape:
+def _read(file: Path) -> ColoredPoints:
     return cloud_of(read_plain_npy(read_file(file, MAX_FILE_BYTES), str(file)), str(file), color_range=1)

@@ -22,8 +22,9 @@ from ...data.sources.openshape import TEACHER
 from ...data.sources.published_fields import what
 from ...errors import UserError
 from ...files.plain_pickle import map_plain_npy
+from ...models.shapes import ColoredPoints
 from ..classes.class_names import SCANOBJECTNN
-from .benchmark import Benchmark, Shape, check_complete, find_folder
+from .benchmark import Benchmark, check_complete, find_folder
 from .fields import integer_labels
 from .h5_files import read_clouds, read_labels
 
@@ -74,10 +75,10 @@ def open_scanobjectnn(path: Path, split: str, variant: str | None, allow_partial
     labels = read_labels(file) if clouds is None else clouds[1]
     name = f"scanobjectnn-{variant}"
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         if clouds is not None:
-            return [(clouds[0][row], None) for row in rows]
-        return [(points, None) for points in read_clouds(file, rows)]
+            return [ColoredPoints(clouds[0][row], None) for row in rows]
+        return [ColoredPoints(points, None) for points in read_clouds(file, rows)]
 
     ids = [f"{row:05d}" for row in range(len(labels) if clouds is None else len(clouds[0]))]
     embeddings = file.with_name("cat_name_pt_feat.npy")

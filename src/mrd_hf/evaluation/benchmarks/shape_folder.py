@@ -12,8 +12,13 @@ import numpy as np
 from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
-from .benchmark import Benchmark, Shape
-from .shape_files import SUFFIXES, read_shape_file
+from ...models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
+from ...models.shapes import ColoredPoints
+from .benchmark import Benchmark
+
+
+# Points drawn from a mesh: as many as OpenShape evaluates with.
+NUM_POINTS = 10_000
 
 
 def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Benchmark:
@@ -27,11 +32,12 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
     Raises:
         UserError: There is no class folder, or no shape of the split.
     """
-    known = ", ".join(SUFFIXES)
+    known = ", ".join(SHAPE_SUFFIXES)
     places = [
         (of_class, of_split, file)
         for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in SUFFIXES and file.is_file() and (place := _place(file.relative_to(path))) is not None
+        if file.suffix.lower() in SHAPE_SUFFIXES and file.is_file()
+        if (place := _place(file.relative_to(path))) is not None
         for of_class, of_split in [place]
     ]
     if not places:
@@ -52,7 +58,7 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
         raise UserError(f"{path}: has folders that differ in spelling alone ({', '.join(folders)}); join them.")
     files = [file for _, _, file in chosen]
 
-    def read(rows: list[int]) -> list[Shape]:
+    def read(rows: list[int]) -> list[ColoredPoints]:
         return [read_shape_file(files[row]) for row in rows]
 
     return Benchmark(
@@ -65,6 +71,18 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
         up_axis=up_axis,
         read=read,
     )
+
+
+def read_shape_file(file: Path) -> ColoredPoints:
+    """The points of a file, as the feature extractor of as many points draws them.
+
+    Raises:
+        UserError: It cannot be read; the message names it.
+    """
+    try:
+        return colored_points(read_shape(file), NUM_POINTS)
+    except (ValueError, OSError) as error:
+        raise UserError(str(error)) from None
 
 
 def _place(file: Path) -> tuple[str, str | None] | None:

@@ -16,7 +16,8 @@ from ...data.loaders.arrow_rows import ArrayRows
 from ...data.loading import load_all_splits, pick_split
 from ...data.schema import SHAPE_COLUMNS, check_columns
 from ...errors import UserError
-from .benchmark import Benchmark, Shape
+from ...models.shapes import ColoredPoints
+from .benchmark import Benchmark
 
 
 def open_triplets(name: str, split: str) -> Benchmark:
@@ -55,8 +56,8 @@ def open_triplets(name: str, split: str) -> Benchmark:
     except pa.ArrowInvalid as error:
         raise UserError(f"{name}: points or colors have nulls ({error}); prepare it anew.") from None
 
-    def read(rows: list[int]) -> list[Shape]:
-        return [(points[kept[row]].astype(np.float32), colors[kept[row]]) for row in rows]
+    def read(rows: list[int]) -> list[ColoredPoints]:
+        return [ColoredPoints(points[kept[row]].astype(np.float32), colors[kept[row]]) for row in rows]
 
     return Benchmark(
         name=Path(name).resolve().name if Path(name).is_dir() else name,

@@ -28,6 +28,8 @@ from PIL import Image
 
 from ...errors import UserError
 from ...files.atomic_file import whole_file
+from ...models.shapes import ColoredPoints
+from ..encoding import CloudReader
 from ..scores.similarity import Embeddings, similarity_blocks, unit_rows
 
 
@@ -41,10 +43,6 @@ try:
 except ImportError:
     TSNE = None
 
-# Points (num_points, 3) in any unit, and colors (num_points, 3), integers in 0..255 or floats in 0..1, or None.
-Cloud = tuple[np.ndarray, np.ndarray | None]
-# The clouds of some rows, in their order; `Benchmark.shapes` is one, [`dataset_clouds`] makes one.
-CloudReader = Callable[[Sequence[int]], Sequence[Cloud]]
 # The picture of a row, or None; [`dataset_pictures`] makes one.
 PictureReader = Callable[[int], Image.Image | None]
 
@@ -300,8 +298,8 @@ def _nearest_classes(shape_embeds: np.ndarray, class_embeds: Embeddings) -> list
     return nearest
 
 
-def _read_clouds(clouds: CloudReader, rows: list[int]) -> list[tuple[int, Cloud]]:
-    found: list[tuple[int, Cloud]] = []
+def _read_clouds(clouds: CloudReader, rows: list[int]) -> list[tuple[int, ColoredPoints]]:
+    found: list[tuple[int, ColoredPoints]] = []
     for start in range(0, len(rows), READ_AT_ONCE):
         part = rows[start : start + READ_AT_ONCE]
         found += zip(part, clouds(part), strict=True)

@@ -14,9 +14,10 @@ from typing import Literal
 
 import numpy as np
 
+from ...models.shapes import ColoredPoints
+
 
 UpAxis = Literal["y", "z"]
-Cloud = tuple[np.ndarray, np.ndarray | None]
 
 JITTER_STD = 0.01  # in radii of the cloud, which the encoder sees as 1
 JITTER_MAX = 0.05
@@ -38,10 +39,12 @@ class Corruption:
     name: str
     title: str
     kind: str
-    apply: Callable[[np.ndarray, np.ndarray | None, UpAxis, np.random.Generator], Cloud]
+    apply: Callable[[np.ndarray, np.ndarray | None, UpAxis, np.random.Generator], ColoredPoints]
 
 
-def corrupt(name: str, points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, seed: int, index: int) -> Cloud:
+def corrupt(
+    name: str, points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, seed: int, index: int
+) -> ColoredPoints:
     """Corrupt a cloud.
 
     Args:
@@ -71,24 +74,26 @@ def corrupt(name: str, points: np.ndarray, colors: np.ndarray | None, up_axis: U
     corruption = _BY_NAME[name]
     generator = np.random.default_rng([seed, zlib.crc32(corruption.kind.encode()), index])
     new_points, new_colors = corruption.apply(points.astype(np.float64), colors, up_axis, generator)
-    return new_points.astype(points.dtype), None if new_colors is None else new_colors.copy()
+    return ColoredPoints(new_points.astype(points.dtype), None if new_colors is None else new_colors.copy())
 
 
 def drop_colors(
     points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator
-) -> Cloud:
+) -> ColoredPoints:
     """No colours, for which the feature extractor then puts its grey."""
-    return points, None
+    return ColoredPoints(points, None)
 
 
 def thin(
     points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator, size: int
-) -> Cloud:
+) -> ColoredPoints:
     """A random choice of `size` points, in their old order; a cloud of no more than those is left as it is."""
     return _keep(points, colors, generator.permutation(len(points))[:size])
 
 
-def jitter(points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator) -> Cloud:
+def jitter(
+    points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator
+) -> ColoredPoints:
     """Gaussian noise of each coordinate, 0.01 of the cloud's radius and no more than 0.05 of it.
 
     The radius is the distance of the farthest point from the mean: after the feature extractor's scaling these are
@@ -96,10 +101,12 @@ def jitter(points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, gener
     """
     radius = np.linalg.norm(points - points.mean(axis=0), axis=1).max()
     noise = np.clip(JITTER_STD * generator.standard_normal(points.shape), -JITTER_MAX, JITTER_MAX)
-    return points + radius * noise, colors
+    return ColoredPoints(points + radius * noise, colors)
 
 
-def turn(points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator) -> Cloud:
+def turn(
+    points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator
+) -> ColoredPoints:
     """A turn by any angle about the upward line through the mean."""
     angle = generator.uniform(0, 2 * np.pi)
     cos, sin = np.cos(angle), np.sin(angle)
@@ -107,12 +114,12 @@ def turn(points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generat
         "y": np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]]),
         "z": np.array([[cos, -sin, 0], [sin, cos, 0], [0, 0, 1]]),
     }[up_axis]
-    return _about_mean(points, turned), colors
+    return ColoredPoints(_about_mean(points, turned), colors)
 
 
 def rotate_freely(
     points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator
-) -> Cloud:
+) -> ColoredPoints:
     """Any rotation about the mean, all alike probable: that of a quaternion of four Gaussians (Shoemake 1992)."""
     quaternion = generator.standard_normal(4)
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
@@ -123,12 +130,12 @@ def rotate_freely(
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-    return _about_mean(points, rotation), colors
+    return ColoredPoints(_about_mean(points, rotation), colors)
 
 
 def cut(
     points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator, share: float
-) -> Cloud:
+) -> ColoredPoints:
     """Without the points beyond a plane of any direction, placed so that it cuts off a share of them."""
     direction = generator.standard_normal(3)
     return _without_lowest(points, colors, (points - points.mean(axis=0)) @ -direction, share)
@@ -136,19 +143,19 @@ def cut(
 
 def hole(
     points: np.ndarray, colors: np.ndarray | None, up_axis: UpAxis, generator: np.random.Generator, share: float
-) -> Cloud:
+) -> ColoredPoints:
     """Without a share of the points, those nearest to one of them, as where something stood in the scanner's way."""
     center = points[generator.integers(len(points))]
     return _without_lowest(points, colors, ((points - center) ** 2).sum(axis=1), share)
 
 
-def _keep(points: np.ndarray, colors: np.ndarray | None, rows: np.ndarray) -> Cloud:
+def _keep(points: np.ndarray, colors: np.ndarray | None, rows: np.ndarray) -> ColoredPoints:
     """Some points with their colours, in their old order, which decides where sampling starts."""
     rows = np.sort(rows)
-    return points[rows], None if colors is None else colors[rows]
+    return ColoredPoints(points[rows], None if colors is None else colors[rows])
 
 
-def _without_lowest(points: np.ndarray, colors: np.ndarray | None, values: np.ndarray, share: float) -> Cloud:
+def _without_lowest(points: np.ndarray, colors: np.ndarray | None, values: np.ndarray, share: float) -> ColoredPoints:
     removed = min(round(share * len(points)), len(points) - 1)
     return _keep(points, colors, np.argsort(values, kind="stable")[removed:])
 

@@ -22,7 +22,6 @@ import ssl
 import struct
 import sys
 import types
-import zipfile
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -30,8 +29,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 import numpy as np
 
 
-FORMATS = ("glb", "gltf", "obj", "off", "ply", "stl", "npy", "npz", "pcd", "xyz")
-CLOUD_FORMATS = ("npy", "npz", "pcd", "xyz")
 # What the process itself may take besides; its libraries take 140 MB.
 OWN_MEMORY = 256 * 2**20
 MAX_REDIRECTS = 3
@@ -58,34 +55,25 @@ def read_shape(
     Args:
         code (module): With the checkpoint's modules.
         folder (`Path`): Holds the upload, and nothing else for it to name.
-        file_format (`str`): One of `FORMATS`.
+        file_format (`str`): Its suffix.
         num_points (`int`): How many points to draw from a surface.
         max_points (`int`): How many a cloud may have.
 
     Raises:
         Refused: when it is damaged, too large, or not all there.
     """
-    if file_format not in FORMATS:
-        raise Refused(f"the format '{file_format}' is not known; expected one of {', '.join(FORMATS)}.")
+    if file_format not in formats(code):
+        raise Refused(f"the format '{file_format}' is not known; expected one of {', '.join(formats(code))}.")
     file = folder / f"shape.{file_format}"
     check_self_contained(file, file_format)
+    shape_files = _module(code, "shape_files")
     try:
-        if file_format in CLOUD_FORMATS:
-            if file_format == "npz":
-                _check_unpacked_size(file, max_points)
-            points, colors = _module(code, "point_cloud_files").load_point_cloud(file)
-        else:
-            shape = _module(code, "mesh_loading").load_shape(file)
-            if not isinstance(shape, tuple):
-                missing = [warning for warning in shape.warnings if warning.startswith(("file not found", "file may"))]
-                if missing:
-                    raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
-                generator = np.random.default_rng(0)
-                points, colors = _module(code, "surface_sampling").sample_surface(shape, num_points, generator)
-                if not any(part.is_colored for part in shape.parts):
-                    colors = None
-            else:
-                points, colors = shape
+        shape = shape_files.read_shape(file)
+        warnings = [] if isinstance(shape, tuple) else shape.warnings
+        missing = [warning for warning in warnings if warning.startswith(("file not found", "file may"))]
+        if missing:
+            raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
+        points, colors = shape_files.colored_points(shape, num_points)
     except ValueError as error:
         if isinstance(error.__cause__, MemoryError):
             raise MemoryError from None
@@ -93,6 +81,11 @@ def read_shape(
     if len(points) > max_points:
         raise Refused(f"the cloud has {len(points):,} points; at most {max_points:,} are taken.", 413)
     return points, colors
+
+
+def formats(code: types.ModuleType) -> list[str]:
+    """The suffixes of files that are read, without their dots."""
+    return [suffix[1:] for suffix in _module(code, "shape_files").SHAPE_SUFFIXES]
 
 
 def check_self_contained(file: Path, file_format: str) -> None:
@@ -122,8 +115,8 @@ def check_self_contained(file: Path, file_format: str) -> None:
         )
 
 
-def fetch(url: str, hosts: list[str], max_bytes: int, folder: Path) -> str:
-    """Fetch the file behind a URL into `folder`; returns its format.
+def fetch(url: str, hosts: list[str], max_bytes: int, folder: Path, known: list[str]) -> str:
+    """Fetch the file behind a URL into `folder`; returns its format, one of those that are `known`.
 
     Only https, only from hosts that are named, only at addresses that are public, for each redirect as well.
 
@@ -133,8 +126,8 @@ def fetch(url: str, hosts: list[str], max_bytes: int, folder: Path) -> str:
     for _ in range(MAX_REDIRECTS + 1):
         parts, host = check_url(url, hosts)
         file_format = PurePosixPath(unquote(parts.path)).suffix.lower()[1:]
-        if file_format not in FORMATS:
-            raise Refused(f"the URL must end in the file's name, with one of {', '.join(FORMATS)}.")
+        if file_format not in known:
+            raise Refused(f"the URL must end in the file's name, with one of {', '.join(known)}.")
         connection = CheckedConnection(host, parts.port or 443, timeout=FETCH_TIMEOUT)
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
@@ -212,17 +205,6 @@ def _gltf_header(file: Path, file_format: str) -> bytes:
         return source.read(length)
 
 
-def _check_unpacked_size(file: Path, max_points: int) -> None:
-    """Refuse an archive of more than so many points could take, in float64 and with colors."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            size = sum(entry.file_size for entry in archive.infolist())
-    except (zipfile.BadZipFile, OSError) as error:
-        raise Refused(f"the shape cannot be read as npz ({error}).") from None
-    if size > max_points * 6 * 8 + 2**16:
-        raise Refused(f"the archive unpacks to {size:,} bytes, more than {max_points:,} points take.", 413)
-
-
 def _module(code: types.ModuleType, name: str) -> Any:
     return importlib.import_module(f"{code.__name__}.{name}")
 
@@ -249,7 +231,7 @@ def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
     try:
         file_format = request["format"]
         if "url" in request:
-            file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder)
+            file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder, formats(code))
         points, colors = read_shape(code, folder, file_format, request["num_points"], request["max_points"])
         np.save(folder / "points.npy", points, allow_pickle=False)
         if colors is not None:
@@ -264,7 +246,7 @@ def main() -> None:
     # Whatever a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    for name in ("mesh_loading", "surface_sampling", "point_cloud_files"):
+    for name in ("shape_files", "mesh_loading"):
         _module(package, name)
     _limit_memory(OWN_MEMORY + memory)
     print(json.dumps({"ready": True}), file=answers, flush=True)

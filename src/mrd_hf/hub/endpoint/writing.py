@@ -11,10 +11,13 @@ def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
     """What [`write_handler`] would write: the file to copy, by its name in a checkpoint's folder.
 
     Raises:
-        UserError: when the folder holds no checkpoint, or another file of such a name that may not be replaced.
+        UserError: when the folder holds no checkpoint of this version, or another file of such a name that may not be
+            replaced.
     """
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (config.json); give the one that save_pretrained wrote.")
+    if not (folder / "shape_files.py").is_file():
+        raise UserError(f"{folder}: has not this version's code; load the model and save it again.")
     files = {name: Path(__file__).with_name(name) for name in sorted(ENDPOINT_FILES)}
     for name, source in files.items():
         file = folder / name

@@ -14,11 +14,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....errors import UserError
-from ....models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
-
-
-# What unpacks to more than this is a mistake or an attack.
-MAX_FILE_BYTES = 2**30
+from ....models.mesh_loading import AssetResolver, read_mesh
+from ....models.shape_limits import check_size
+from ....models.shapes import MeshError, TexturedMesh
 
 
 class MeshFiles:
@@ -66,15 +64,13 @@ class MeshFiles:
             path = self.source / name
             if not path.is_file():
                 return None
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise OSError(f"{path.stat().st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+            _check_size(path.stat().st_size)
             return path.read_bytes()
         try:
             info = self._zip.getinfo(name)
         except KeyError:
             return None
-        if info.file_size > MAX_FILE_BYTES:
-            raise OSError(f"unpacks to {info.file_size:,} bytes; at most {MAX_FILE_BYTES:,} are read")
+        _check_size(info.compress_size, info.file_size)
         try:
             return self._zip.read(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
@@ -108,6 +104,13 @@ def leads_out(name: str) -> bool:
     """Whether a path, with /, is absolute or leads out of the folder that it starts from."""
     normalized = posixpath.normpath(name.replace("\\", "/"))
     return normalized.startswith(("/", "../")) or normalized == ".." or re.match("[A-Za-z]:", normalized) is not None
+
+
+def _check_size(size: int, unpacked: int = 0) -> None:
+    try:
+        check_size(size, unpacked)
+    except ValueError as error:
+        raise OSError(str(error)) from error
 
 
 def _is_hidden(part: str) -> bool:

@@ -24,8 +24,9 @@ import numpy as np
 from datasets import Features, Value
 
 from ....errors import UserError
-from ....models.mesh_loading import MeshError
-from ....models.surface_sampling import normalize_points, sample_surface
+from ....models.shape_files import MESH_SUFFIXES, colored_points
+from ....models.shapes import UNCOLORED, MeshError
+from ....models.surface_sampling import normalize_points
 from ...preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ...rendering import RenderSettings, check_can_render, encode_image, render_views
 from ...schema import triplet_features
@@ -36,12 +37,9 @@ from .mesh_names import folder_categories, shape_ids, words_of_name
 from .mesh_parquet import load_row, mesh_rows
 
 
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
 METADATA_NAMES = tuple(f"metadata{suffix}" for suffix in METADATA_SUFFIXES)
 # (x, y, z) to (x, z, -y), as the feature extractor does it; what faced -y, the front of most z-up models, faces +z.
 Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
-# What a mesh without any colours has, as in the feature extractor: 0.4.
-UNCOLORED = 102
 
 
 @dataclass(frozen=True)
@@ -204,13 +202,14 @@ def prepare_mesh(
         return PreparedShape(job.id, skipped=str(error))
     if up_axis == "z":
         mesh = mesh.rotated(Z_UP_TO_Y_UP)
-    points, colors = sample_surface(mesh, num_points, np.random.default_rng([seed, zlib.crc32(job.id.encode())]))
+    generator = np.random.default_rng([seed, zlib.crc32(job.id.encode())])
+    points, colors = colored_points(mesh, num_points, generator)
     with np.errstate(invalid="ignore", over="ignore"):
         points = normalize_points(points).astype(np.float16)
     if not np.isfinite(points).all():
         return PreparedShape(job.id, skipped=f"{job.name}: all too small or too large for floating-point numbers.")
-    if not any(part.is_colored for part in mesh.parts):
-        colors = np.full_like(colors, UNCOLORED)
+    if colors is None:
+        colors = np.full(points.shape, round(255 * UNCOLORED), dtype=np.uint8)
     images = [] if rendering is None else [encode_image(view) for view in render_views(mesh, rendering)]
     row = {
         "id": job.id,

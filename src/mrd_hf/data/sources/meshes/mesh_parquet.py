@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....errors import UserError
-from ....models.mesh_loading import AssetResolver, MeshError, TexturedMesh, read_mesh
+from ....models.mesh_loading import AssetResolver, read_mesh
+from ....models.shapes import MeshError, TexturedMesh
 from .mesh_metadata import TEXT_COLUMNS, Description, describe
 
 

@@ -1,8 +1,13 @@
-"""What a mesh or a texture may be: what is larger is a mistake or an attack, and would exhaust the memory."""
+"""What a file of a shape may be: what is larger is a mistake or an attack, and would exhaust the memory."""
 
 from typing import Any
 
 
+MAX_FILE_BYTES = 2**31
+# Compressing a cloud makes it a tenth as large, at best: what unpacks to more than this many times its size, and to
+# more than a harmless size, was made to fill the memory.
+MAX_RATIO = 50
+HARMLESS_BYTES = 2**28
 # Ten million take about 1.5 GB.
 MAX_FACES = 10_000_000
 # 8192 x 8192, for which decoding takes 0.5 GB.
@@ -28,3 +33,14 @@ def check_image(image: Any) -> None:
     width, height = image.size
     if width * height > MAX_TEXELS:
         raise ValueError(f"{width} x {height} pixels; at most {MAX_TEXELS:,} are read")
+
+
+def check_size(size: int, unpacked: int = 0) -> None:
+    """Raise a `ValueError` for a file that is too large to be read, packed or unpacked; both sizes are in bytes."""
+    if size > MAX_FILE_BYTES:
+        raise ValueError(f"{size / 2**30:.1f} GiB; files of at most {MAX_FILE_BYTES // 2**30} GiB are read")
+    if unpacked > MAX_FILE_BYTES or unpacked > max(HARMLESS_BYTES, MAX_RATIO * size):
+        raise ValueError(
+            f"{unpacked / 2**20:,.0f} MiB once unpacked, of {size / 2**20:,.1f} MiB; this is no shape, or too large a "
+            "one: thin it out"
+        )

@@ -1,0 +1,73 @@
+"""From any file of a shape to coloured points: which reader it takes, and what is drawn of a mesh's surface."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
+from .shape_limits import check_size
+from .shapes import ColoredPoints, TexturedMesh, check_colored_points
+from .surface_sampling import sample_surface
+
+
+# These may hold a mesh or, without any face, a point cloud.
+MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
+SHAPE_SUFFIXES = MESH_SUFFIXES + CLOUD_SUFFIXES
+
+
+def read_shape(path: str | os.PathLike) -> TexturedMesh | ColoredPoints:
+    """Read a mesh with its colours and textures or, of a file without any face, the points.
+
+    Args:
+        path (`str` or `Path`):
+            A file whose suffix is one of `SHAPE_SUFFIXES`. Files that it names are read from its own folder and those
+            below, nowhere else; [`colored_points`] makes points of what is returned.
+
+    Raises:
+        ValueError: It is a folder, of another kind, too large, damaged or empty; the message names it.
+        FileNotFoundError: There is no such file.
+        ImportError: It may hold a mesh, and trimesh or Pillow is missing.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give the files in it.")
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file.")
+    suffix = path.suffix.lower()
+    if suffix not in SHAPE_SUFFIXES:
+        known = ", ".join(sorted(SHAPE_SUFFIXES))
+        raise ValueError(f"{path}: files with the suffix '{suffix}' are not known; expected one of {known}.")
+    try:
+        check_size(path.stat().st_size)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}.") from None
+    shape: TexturedMesh | ColoredPoints
+    if suffix in CLOUD_SUFFIXES:
+        shape = load_point_cloud(path)
+    else:
+        from .mesh_loading import load_mesh  # which needs trimesh
+
+        shape = load_mesh(path)
+    if not isinstance(shape, TexturedMesh):
+        check_colored_points(shape, str(path))
+    return shape
+
+
+def colored_points(
+    shape: TexturedMesh | ColoredPoints, num_points: int, generator: np.random.Generator | None = None
+) -> ColoredPoints:
+    """Points of a shape that was read: drawn from a mesh's surface, uniformly by area; those of a cloud as they are.
+
+    Args:
+        shape (`TexturedMesh` or `ColoredPoints`)
+        num_points (`int`): How many to draw from a surface.
+        generator (`np.random.Generator`, *optional*): Source of all randomness. Default: one with the seed 0.
+
+    Returns:
+        `ColoredPoints`: without colours where the file says none.
+    """
+    if not isinstance(shape, TexturedMesh):
+        return shape
+    points = sample_surface(shape, num_points, generator or np.random.default_rng(0))
+    return points if shape.is_colored else ColoredPoints(points.xyz, None)

@@ -1,0 +1,104 @@
+"""What a shape is once it has been read: a mesh of coloured triangles, or coloured points."""
+
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
+
+import numpy as np
+
+
+FLOAT32_MAX = np.finfo(np.float32).max
+# Grey level, 0..1, that encoders see where a shape has no colours, OpenShape's.
+UNCOLORED = 0.4
+
+
+class ColoredPoints(NamedTuple):
+    """A point cloud.
+
+    Args:
+        xyz (`np.ndarray` of shape `(num_points, 3)`): In any unit.
+        rgb (`np.ndarray` of shape `(num_points, 3)`, *optional*):
+            sRGB, integers in 0..255 or floats in 0..1: the type decides. None where the shape has no colours.
+    """
+
+    xyz: np.ndarray
+    rgb: np.ndarray | None
+
+
+def check_colored_points(points: ColoredPoints, name: str, colors_name: str | None = None) -> None:
+    """Raise a `ValueError` that says what is wrong with a cloud: shapes, types, ranges or numbers that are not finite.
+
+    Args:
+        points (`ColoredPoints`)
+        name (`str`), colors_name (`str`, *optional*): What the message calls the points, and their colours.
+    """
+    xyz, rgb = points
+    if xyz.dtype.kind not in "fiu" or xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
+        raise ValueError(
+            f"{name} must have shape (num_points, 3), or (num_points, 6) with colours, and at least one point; got "
+            f"{xyz.shape} of {xyz.dtype}."
+        )
+    if not (xyz.min() >= -FLOAT32_MAX and xyz.max() <= FLOAT32_MAX):  # False for nan as well
+        bad = int((~(np.abs(xyz.astype(np.float64)) <= FLOAT32_MAX)).sum())
+        raise ValueError(f"{name} has {bad} values that are not finite (or beyond 3.4e38); remove those points.")
+    if rgb is None:
+        return
+    name = colors_name or f"the colours of {name}"
+    if rgb.shape != xyz.shape or rgb.dtype.kind not in "fiu":
+        raise ValueError(f"{name} must have shape {xyz.shape} as its points, got {rgb.shape} of {rgb.dtype}.")
+    low, high = rgb.min(), rgb.max()
+    if rgb.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):  # False for nan as well
+            raise ValueError(
+                f"{name} must be integers in 0..255 or floats in 0..1, got floats from {low:g} to {high:g}; divide by "
+                "255 or convert to integers if they are in 0..255 (or are these normals?)."
+            )
+    elif low < 0 or high > 255:
+        raise ValueError(f"{name} must be integers in 0..255 or floats in 0..1, got integers from {low} to {high}.")
+
+
+class MeshError(ValueError):
+    """A mesh that cannot be used: unreadable, or without any surface. The message names the file."""
+
+
+@dataclass(frozen=True)
+class MeshPart:
+    """Triangles that are coloured in one way: by a texture where there is one, else by their corners.
+
+    Args:
+        triangles (`np.ndarray` of shape `(num_faces, 3, 3)`): float64 corner positions, in the file's own unit.
+        corner_colors (`np.ndarray` of shape `(num_faces, 3, 3)`): uint8 sRGB of each corner.
+        texture (`np.ndarray` of shape `(height, width, 4)`, *optional*):
+            uint8 sRGB and opacity, top row first. Opacity is for cut-outs only: glass is a surface like any other.
+        uv (`np.ndarray` of shape `(num_faces, 3, 2)`, *optional*):
+            Texture coordinates of each corner, (0, 0) the texture's lower left; there whenever `texture` is.
+        is_colored (`bool`, defaults to `True`): False where the file says nothing, and the colour is a stand-in.
+    """
+
+    triangles: np.ndarray
+    corner_colors: np.ndarray
+    texture: np.ndarray | None = None
+    uv: np.ndarray | None = None
+    is_colored: bool = True
+
+
+@dataclass(frozen=True)
+class TexturedMesh:
+    """A mesh as parts, and what had to be replaced to read it (missing textures, broken faces), one line each."""
+
+    parts: list[MeshPart]
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def is_colored(self) -> bool:
+        """Whether the file says a colour of any part."""
+        return any(part.is_colored for part in self.parts)
+
+    def rotated(self, rotation: np.ndarray) -> "TexturedMesh":
+        """The mesh with `rotation`, of shape `(3, 3)`, applied to every position."""
+        return replace(self, parts=[replace(part, triangles=part.triangles @ rotation.T) for part in self.parts])
+
+
+def triangle_areas(triangles: np.ndarray) -> np.ndarray:
+    """Areas, of shape `(num_faces,)`, of triangles of shape `(num_faces, 3, 3)`."""
+    edges = triangles[:, 1:] - triangles[:, :1]
+    return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1) / 2
