@@ -28,7 +28,7 @@ def test_loads_a_split_of_a_folder(tmp_path):
     assert len(load_triplets(str(folder), "test")) == 3
 
 
-def test_a_folder_written_anew_is_read_anew(tmp_path):
+def test_a_folder_that_was_rewritten_is_read_again(tmp_path):
     """Also with a card, by which alone `datasets` would know it; and so is another folder of the same name."""
     for parent, count in (("a", 5), ("b", 7), ("a", 9)):
         folder = save_tiny_triplets(tmp_path / parent / "tiny", train=count, test=3)
@@ -51,11 +51,11 @@ def test_a_file_cut_off_is_named(tmp_path):
     folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
     shard = folder / "data" / "train-00000-of-00001.parquet"
     shard.write_bytes(shard.read_bytes()[: shard.stat().st_size // 2])
-    with pytest.raises(UserError, match=f"cannot read {shard}: .*prepare it anew"):
+    with pytest.raises(UserError, match=f"cannot read {shard}: .*prepare it again"):
         load_triplets(str(folder), "train")
 
 
-def test_a_file_damaged_inside_is_named_and_how_to_make_it_anew(tmp_path):
+def test_a_file_damaged_inside_is_named_and_how_to_regenerate_it(tmp_path):
     """Its footer is whole, so that only reading it all tells."""
     folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
     shard = folder / "data" / "train-00000-of-00001.parquet"
@@ -64,7 +64,7 @@ def test_a_file_damaged_inside_is_named_and_how_to_make_it_anew(tmp_path):
     (folder / "reports").mkdir()
     report = {"settings": {"source": "sweethome3d", "seed": 3}}
     (folder / "reports" / "train-00000-of-00001.json").write_text(json.dumps(report))
-    with pytest.raises(UserError, match=f"(?s)cannot read {shard}: .*; delete it; .* sweethome3d .*seed.: 3.* anew"):
+    with pytest.raises(UserError, match=f"(?s)cannot read {shard}: .*; delete it; .* sweethome3d .*: 3.* regenerates"):
         load_triplets(str(folder), "train")
 
 

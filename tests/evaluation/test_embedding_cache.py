@@ -29,7 +29,7 @@ def test_other_facts_are_computed(tmp_path, facts):
 
 
 @pytest.mark.parametrize("length", [0, 10, 60])
-def test_a_file_cut_short_is_made_anew(tmp_path, length):
+def test_a_file_cut_short_is_regenerated(tmp_path, length):
     cached_embeds(tmp_path, FACTS, 3, lambda: EMBEDS)
     (file,) = tmp_path.iterdir()
     os.truncate(file, length)

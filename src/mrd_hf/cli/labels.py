@@ -8,11 +8,11 @@ from ..encoder import Encoder
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..models.model_sources import text_tower_of
+from ..models.pipeline_zero_shot_point_cloud_classification import DEFAULT_TEMPLATE
 from ..models.text_tower import TextTower
 from .output import progress
 
 
-DEFAULT_TEMPLATES = ("a point cloud model of {}.",)
 MAX_LABELS = 100_000
 MAX_LABEL_LENGTH = 1000
 MAX_LABELS_FILE = 2**27
@@ -48,7 +48,7 @@ def check_class_texts(labels: list[str], path: str) -> None:
 def chosen_templates(given: list[str] | None) -> tuple[str, ...]:
     """The prompt templates that `--template` names or spells out."""
     templates: list[str] = []
-    for template in given or DEFAULT_TEMPLATES:
+    for template in given or (DEFAULT_TEMPLATE,):
         if template not in TEMPLATES and "{}" not in template:
             raise UserError(
                 f"--template {template!r} has no {{}} for the label to stand in, and is none of the sets "

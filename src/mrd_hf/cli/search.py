@@ -92,7 +92,7 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
         raise UserError(
             f"{options.index} was made by the encoder {index.model} (weights {index.model_sha256[:12]}), and "
             f"{encoder.name} has other weights ({encoder.sha256[:12]}): their embeddings cannot be compared. Give its "
-            "encoder as --model, or build the index anew with this one."
+            "encoder as --model, or rebuild the index with this one."
         )
     try:
         values = encoder.extractor(path, up_axis=options.up_axis)["point_values"]

@@ -115,7 +115,7 @@ def usable(embeds: Embeddings, name: str, remedy: str) -> torch.Tensor:
 
 def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Of images and of names."""
-    remedy = "embed the dataset anew with scripts/embed_teacher.py"
+    remedy = "embed the dataset again with scripts/embed_teacher.py"
     assert held_out.image_embeds is not None and held_out.name_embeds is not None  # a triplet dataset has both
     return (
         usable(held_out.image_embeds, f"{dataset_name}: column 'image_embeds'", remedy),

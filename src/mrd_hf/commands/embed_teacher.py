@@ -84,7 +84,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where it runs; of several processes each takes the GPU of its number (default %(default)s)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what --out already has instead of going on with it"
+        "--overwrite", action="store_true", help="replace what --out already has instead of resuming it"
     )
     parser.add_argument(
         "--num_shards",

@@ -248,7 +248,7 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes; the result does not depend on it (default: one a core)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what --out already has instead of going on with it"
+        "--overwrite", action="store_true", help="replace what --out already has instead of resuming it"
     )
     parser.add_argument(
         "--num_shards",

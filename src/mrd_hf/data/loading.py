@@ -89,8 +89,8 @@ def _first_broken_file(folder: Path) -> tuple[Path, str] | None:
 
 def _remedy(folder: Path, broken: Path) -> str:
     if (folder / "reports" / f"{broken.stem}.json").is_file():
-        return f"delete it; {_command(folder)} makes it anew and keeps the others"
-    return "prepare it anew with scripts/prepare_dataset.py"
+        return f"delete it; {_command(folder)} regenerates it and keeps the others"
+    return "prepare it again with scripts/prepare_dataset.py"
 
 
 def _command(folder: Path) -> str:
@@ -109,7 +109,7 @@ def _cache_dir(folder: Path) -> str:
     """Where `datasets` keeps its copy of a local dataset: another place whenever a file of it has changed.
 
     The library knows a folder with a dataset card by its name and its card alone, and would go on serving the copy
-    that it made before the folder was written anew, or that of another folder of the same name.
+    that it made before the folder was rewritten, or that of another folder of the same name.
     """
     fingerprint = hashlib.sha256(f"{folder.resolve()} {state_of_files(folder)}".encode()).hexdigest()
     return str(Path(datasets.config.HF_DATASETS_CACHE) / "mrd_hf" / fingerprint[:16])

@@ -18,7 +18,7 @@ def cached_embeds(
 ) -> torch.Tensor:
     """Embeddings from a file in `folder` if one was made with the same facts, else computed and kept there.
 
-    Processes of one run call it together, and all get all; the first one writes. A damaged file is made anew.
+    Processes of one run call it together, and all get all; the first one writes. A damaged file is regenerated.
 
     Args:
         folder (`Path`): Where the files are; made if need be.

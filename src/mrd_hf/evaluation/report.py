@@ -141,7 +141,7 @@ def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no evaluation ({error}); make one with scripts/evaluate.py.") from None
     if not isinstance(report, dict) or report.get("version") != REPORT_VERSION or "metrics" not in report:
-        raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it anew with scripts/evaluate.py.")
+        raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it again with scripts/evaluate.py.")
     return report, outcomes
 
 

@@ -58,7 +58,7 @@ class ItemTable:
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
         except (OSError, pa.ArrowInvalid) as error:
-            raise UserError(f"cannot read {path}: {error}; build the index anew.") from None
+            raise UserError(f"cannot read {path}: {error}; rebuild the index.") from None
         self._starts = [0]
         for group in range(self._file.num_row_groups):
             self._starts.append(self._starts[-1] + self._file.metadata.row_group(group).num_rows)

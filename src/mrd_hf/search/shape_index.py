@@ -160,11 +160,11 @@ class ShapeIndex:
         facts = _read_facts(folder)
         for name, expected in facts["files"].items():
             if not (folder / name).is_file():
-                raise UserError(f"{folder}: {name} is missing; build the index anew.")
+                raise UserError(f"{folder}: {name} is missing; rebuild the index.")
             if fingerprint(folder / name) != expected:
                 raise UserError(
-                    f"{folder}: {name} is damaged, or of another index than {FACTS}; copy the whole folder, or build "
-                    "the index anew."
+                    f"{folder}: {name} is damaged, or of another index than {FACTS}; copy the whole folder, or "
+                    "rebuild the index."
                 )
         items = ItemTable(folder / ITEMS)
         embeds: Any
@@ -179,7 +179,7 @@ class ShapeIndex:
         if found != (facts["count"], facts["width"]) or len(items) != facts["count"]:
             raise UserError(
                 f"{folder}: {found[0]} embeddings of width {found[1]} and {len(items)} items, but {FACTS} says "
-                f"{facts['count']} of width {facts['width']}; build the index anew."
+                f"{facts['count']} of width {facts['width']}; rebuild the index."
             )
         return cls(folder, facts, items, embeds)
 
@@ -237,7 +237,7 @@ def _write_embeds(folder: Path, embeds: np.ndarray) -> str:
     if count > EXACT_UP_TO:
         logger.warning(
             f"{count} embeddings without faiss: every search will compare with all of them. For a quick one: "
-            "pip install 'mrd-hf[retrieval]' and build the index anew."
+            "pip install 'mrd-hf[retrieval]' and rebuild the index."
         )
     target = np.lib.format.open_memmap(folder / EXACT, mode="w+", dtype=np.float32, shape=(count, width))
     start = 0
@@ -285,9 +285,9 @@ def _read_facts(folder: Path) -> dict[str, Any]:
         version, files = facts["version"], facts["files"]
         complete = {"model", "model_sha256", "teacher", "width", "count"} <= facts.keys()
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({error}); build the index anew.") from None
+        raise UserError(f"{path} cannot be read ({error}); rebuild the index.") from None
     if version != VERSION:
-        raise UserError(f"{path}: version {version}; this mrd-hf reads version {VERSION}; build the index anew.")
+        raise UserError(f"{path}: version {version}; this mrd-hf reads version {VERSION}; rebuild the index.")
     if not complete or set(files) not in ({ITEMS, EXACT}, {ITEMS, APPROXIMATE}):
-        raise UserError(f"{path} is incomplete; build the index anew.")
+        raise UserError(f"{path} is incomplete; rebuild the index.")
     return facts

@@ -82,7 +82,7 @@ def test_a_second_call_does_not_load_the_teacher(tmp_path, teacher, loads):
         assert content.metadata()["teacher"] == teacher and content.metadata()["templates"] == "clip"
 
 
-def test_whatever_differs_is_embedded_anew(tmp_path, teacher, loads, monkeypatch):
+def test_whatever_differs_is_embedded_again(tmp_path, teacher, loads, monkeypatch):
     def embed(names=NAMES, templates="clip", of=teacher):
         return class_embeddings(names, of, templates=templates, cache_dir=tmp_path / "cache")
 
@@ -106,7 +106,7 @@ def test_a_teacher_that_was_replaced_in_its_folder(tmp_path, loads):
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "text", "rows", "nan", "zeros", "other", "dtype"])
-def test_a_damaged_file_is_made_anew(tmp_path, teacher, loads, damage):
+def test_a_damaged_file_is_regenerated(tmp_path, teacher, loads, damage):
     first = class_embeddings(NAMES, teacher, templates="clip", cache_dir=tmp_path)
     (file,) = tmp_path.iterdir()
     with safe_open(file, framework="numpy") as content:

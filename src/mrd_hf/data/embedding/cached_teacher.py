@@ -62,12 +62,12 @@ def the_teacher(origins: Iterable[Origins], dataset_name: str) -> str:
             first, second = sorted(map(str, found))[:2]
             raise UserError(
                 f"{dataset_name}: column '{column}' says {first} in some rows and {second} in others, and embeddings "
-                "of several origins cannot be compared; embed all of it anew with scripts/embed_teacher.py."
+                "of several origins cannot be compared; embed all of it again with scripts/embed_teacher.py."
             )
     teacher = next(iter(values.get("teacher", {None})), None)
     if teacher is None:
         raise UserError(
-            f"{dataset_name}: column 'teacher' does not say whose the embeddings are; embed it anew with "
+            f"{dataset_name}: column 'teacher' does not say whose the embeddings are; embed it again with "
             "scripts/embed_teacher.py."
         )
     return teacher

@@ -22,7 +22,7 @@ from ..schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, triplet_features
 
 
 # How a text is embedded that no prompt is put around.
-AS_IT_IS = ("{}",)
+NO_PROMPT = ("{}",)
 # Retrieved texts are captions of other pictures: OpenShape (arXiv 2305.10764) puts all others into prompts.
 UNPROMPTED_SOURCES = ("retrieval",)
 # Texts whose embeddings are kept at hand, 160 MB of width 1280: names and tags occur again and again.
@@ -71,7 +71,7 @@ class RowEmbedder:
         left_out (`list[dict]`): `id` and `why` of each image and text left out so far.
     """
 
-    def __init__(self, teacher: Teacher, batch_size: int, text_templates: Sequence[str] = AS_IT_IS) -> None:
+    def __init__(self, teacher: Teacher, batch_size: int, text_templates: Sequence[str] = NO_PROMPT) -> None:
         added = triplet_features(embedding_dim=teacher.embedding_dim)
         self.added = Features({column: added[column] for column in (*EMBEDDING_COLUMNS, *TEACHER_COLUMNS)})
         self.teacher = teacher
@@ -163,7 +163,7 @@ class RowEmbedder:
         distinct = [key for key in dict.fromkeys(keys) if key is not None]
         # Taken out, and put back last, so that those not asked for in the longest time come first.
         embeds = {key: self._known_texts.pop(key) for key in distinct if key in self._known_texts}
-        for prompted, templates in ((True, self.text_templates), (False, AS_IT_IS)):
+        for prompted, templates in ((True, self.text_templates), (False, NO_PROMPT)):
             new = [key for key in distinct if key not in embeds and key[1] == prompted]
             rows = self.teacher.embed_classes([text for text, _ in new], templates, self.batch_size)
             embeds.update(zip(new, rows.cpu().numpy().astype(np.float16), strict=True))

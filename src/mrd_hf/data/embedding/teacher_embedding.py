@@ -25,7 +25,7 @@ from ..preparation.dataset_writing import ROWS_PER_GROUP, check_vacant
 from ..preparation.parquet_writing import dataset_writer
 from ..schema import SOURCE_COLUMNS, check_columns, check_schema_version
 from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_footer
-from .row_embedding import AS_IT_IS, UNPROMPTED_SOURCES, RowEmbedder, Throughput
+from .row_embedding import NO_PROMPT, UNPROMPTED_SOURCES, RowEmbedder, Throughput
 
 
 def embed_dataset(dataset: Dataset, teacher: Teacher, batch_size: int = 64, name: str = "the dataset") -> Dataset:
@@ -70,7 +70,7 @@ def embed_dataset_folder(
     out: Path,
     teacher: Teacher,
     class_templates: Sequence[str],
-    text_templates: Sequence[str] = AS_IT_IS,
+    text_templates: Sequence[str] = NO_PROMPT,
     batch_size: int = 64,
     overwrite: bool = False,
     num_shards: int = 1,

@@ -97,11 +97,11 @@ def load_neighbors(path: Path, num_shapes: int, count: int) -> np.ndarray:
         with safe_open(path, framework="numpy") as file:
             neighbors = file.get_tensor("neighbors")
     except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read {path}: {error}; delete it, and it is made anew.") from None
+        raise UserError(f"cannot read {path}: {error}; delete it, and it is regenerated.") from None
     if neighbors.shape != (num_shapes, count):
         raise UserError(
             f"{path}: has {neighbors.shape[1]} neighbors of {len(neighbors)} shapes, expected {count} of "
-            f"{num_shapes}; it belongs to another dataset or to other arguments; delete it, and it is made anew."
+            f"{num_shapes}; it belongs to another dataset or to other arguments; delete it, and it is regenerated."
         )
     return neighbors
 

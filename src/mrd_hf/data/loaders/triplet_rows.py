@@ -84,7 +84,7 @@ class TripletRows:
         try:
             return ArrayRows(table.column(column), width)
         except pa.ArrowInvalid as error:
-            raise UserError(f"{self.name}: column '{column}' has nulls ({error}); prepare it anew.") from None
+            raise UserError(f"{self.name}: column '{column}' has nulls ({error}); prepare it again.") from None
 
     def usable(self) -> np.ndarray:
         """Which rows have points, an image and a text, bool `(num_rows,)`."""
@@ -140,7 +140,7 @@ class TripletRows:
             points, colors = self.points[row], self.colors[row]
             if len(points) != len(colors):
                 found = f"{self.ids[row]} has {len(points)} points, but {len(colors)} colors"
-                raise UserError(f"{self.name}: {found}; prepare it anew.")
+                raise UserError(f"{self.name}: {found}; prepare it again.")
             for name, values in (("points", points), ("colors", colors)):
                 if len(values) >= num_points:
                     start = int(draw * (len(values) - num_points + 1))
@@ -174,5 +174,5 @@ class TripletRows:
         sources = self._text_sources(row)
         if self.cached and len(sources) != (count := len(self.text_embeds[row])):
             found = f"{self.ids[row]} has {len(sources)} texts, but {count} text_embeds"
-            raise UserError(f"{self.name}: {found}; embed them anew with scripts/embed_teacher.py.")
+            raise UserError(f"{self.name}: {found}; embed them again with scripts/embed_teacher.py.")
         return pick_text(draw, self.probabilities[sources])

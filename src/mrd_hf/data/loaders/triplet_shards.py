@@ -85,7 +85,7 @@ class TripletShards:
         # Each row group: its file, its place there, and its rows.
         groups = [(f, g, rows) for f, footer in enumerate(footers) for g, rows in enumerate(footer.rows) if rows]
         if not groups:
-            raise UserError(f"{self.name}: split '{split}' has no shapes; prepare it anew with prepare_dataset.py.")
+            raise UserError(f"{self.name}: split '{split}' has no shapes; prepare it again with prepare_dataset.py.")
         self.groups = np.array(groups, dtype=np.int64)
         self.first_rows = np.cumsum(self.groups[:, 2]) - self.groups[:, 2]
         self._read_first_group()
@@ -99,7 +99,7 @@ class TripletShards:
             found = footer.schema.field(column).type if column in footer.schema.names else "missing"
             if found != expected:
                 message = f"{file}: column '{column}' is {found}, in {self.files[0]} {expected}"
-                raise UserError(f"{message}; prepare it anew.")
+                raise UserError(f"{message}; prepare it again.")
         if footer.schema_version is not None and footer.schema_version > SCHEMA_VERSION:
             raise UserError(
                 f"{file}: column 'schema_version' says {footer.schema_version}, and this mrd-hf reads up to "
@@ -175,7 +175,7 @@ def _footer(file: str) -> _Footer:
             schema, metadata = parquet.schema_arrow, parquet.metadata
             origins = origins_in_file(parquet)
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {file}: {error}; prepare it anew with scripts/prepare_dataset.py.") from None
+        raise UserError(f"cannot read {file}: {error}; prepare it again with scripts/prepare_dataset.py.") from None
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     versions = [
         group.column(number).statistics.max

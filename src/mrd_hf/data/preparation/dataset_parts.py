@@ -153,7 +153,7 @@ class DatasetParts:
         except ValueError as error:
             raise UserError(
                 f"{file}: not the report of a part ({error}); delete it and data/{name}.parquet, and run again, which "
-                "makes that part anew."
+                "regenerates that part."
             ) from None
         return report
 

@@ -95,7 +95,7 @@ def prepare_dataset(
             whose row does not fit `features`, is skipped.
         features (`datasets.Features`): Of the rows.
         out (`str` or `Path`): Folder of the dataset.
-        settings (`dict`): What the dataset was made from, for the report; a file made with others is not gone on with.
+        settings (`dict`): What the dataset was made from, for the report; a file made with others is not resumed.
         num_workers (`int`, defaults to 1):
             Processes to share the work; 1 works in this one, which a job that kills its process then ends.
         overwrite (`bool`, defaults to `False`):

@@ -54,7 +54,7 @@ def open_triplets(name: str, split: str) -> Benchmark:
     try:
         points, colors = (ArrayRows(dataset.data.column(name_of), 3) for name_of in ("points", "colors"))
     except pa.ArrowInvalid as error:
-        raise UserError(f"{name}: points or colors have nulls ({error}); prepare it anew.") from None
+        raise UserError(f"{name}: points or colors have nulls ({error}); prepare it again.") from None
 
     def read(rows: list[int]) -> list[ColoredPoints]:
         return [ColoredPoints(points[kept[row]].astype(np.float32), colors[kept[row]]) for row in rows]

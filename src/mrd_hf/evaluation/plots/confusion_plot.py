@@ -21,17 +21,17 @@ EMPTY_COLOR = "#eceef1"
 
 
 def write_confusion_matrix(path: str | Path, confusion: np.ndarray, class_names: list[str]) -> None:
-    """Draw which classes are taken for which: a row a true class, shaded by the share of the class's shapes.
+    """Draw which classes are predicted as which: a row a true class, shaded by the share of the class's shapes.
 
     What is right is blue, what is wrong orange; the numbers are counts of shapes. Of more than 40 classes, 40 are
-    shown, those of the most frequent mix-ups, and a last column has the shapes that were taken for any other class;
+    shown, those of the most frequent mix-ups, and a last column has the shapes that were predicted as any other class;
     the title says so. The same input gives the same bytes.
 
     Args:
         path (`str` or `Path`):
             PNG to write.
         confusion (`np.ndarray` of shape `(num_classes, num_classes)`):
-            Counts of shapes: row true class, column the class it was taken for.
+            Counts of shapes: row true class, column the class it was predicted as.
         class_names (`list[str]`):
             In the order of rows and columns.
 
@@ -170,5 +170,5 @@ def _label(panel: Axes, columns: list[str], rows: list[str], font_size: float) -
     panel.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     panel.grid(which="minor", color="#d9dde3", linewidth=0.5)
     panel.tick_params(which="both", length=0)
-    panel.set_xlabel("taken for")
+    panel.set_xlabel("predicted as")
     panel.set_ylabel("true class (shapes)")

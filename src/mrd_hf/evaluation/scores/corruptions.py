@@ -1,4 +1,4 @@
-"""Corruptions of raw point clouds, for a table of how well an encoder bears them.
+"""Corruptions of raw point clouds, for a table of an encoder's robustness to them.
 
 Each is applied to a cloud as it was read, before the feature extractor centres and scales it. What is drawn depends on
 the seed, the kind of corruption and the shape's index alone, so a shape is corrupted the same way in any batch, order

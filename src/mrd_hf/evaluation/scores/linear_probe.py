@@ -28,7 +28,7 @@ class LinearProbeResult:
     Attributes:
         accuracy (`float`): Share of test shapes classified rightly.
         class_mean (`float`): Mean of that share over the classes that occur among the test labels.
-        predictions (`np.ndarray` of shape `(num_test,)`): The class that each test shape was taken for.
+        predictions (`np.ndarray` of shape `(num_test,)`): The class that each test shape was predicted as.
         correct (`np.ndarray` of shape `(num_test,)`): Whether it is the right one, for intervals.
         regularization (`float`): The chosen inverse strength (scikit-learn's `C`).
         validation_accuracies (`dict[float, float]`): Share classified rightly of the training shapes set aside, by
