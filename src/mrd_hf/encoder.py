@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +24,7 @@ from .models.modeling_point_bert import PointBertModel
 
 
 CANNOT_LOAD = "cannot load the encoder"
+LOADING_ERRORS = (OSError, ValueError, ImportError)
 # What save_pretrained of the encoder and of its feature extractor writes, the latter possibly within a processor.
 ENCODER_FILES = ("config.json",)
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -81,15 +83,13 @@ def load_encoder(name: str, revision: str | None = None, device: str | torch.dev
     Raises:
         UserError: There is no such encoder, it is something else, or the device cannot be used.
     """
-    _check_folder(name, ENCODER_FILES, EXTRACTOR_FILES)
-    source = _find(name, revision)
-    model = _load_model(source, _load_config(source))
+    source, model = _load(name, (ENCODER_FILES, EXTRACTOR_FILES), revision)
     if model.config.model_type == "mrd":
         model = model.point_bert
     try:
         extractor = AutoFeatureExtractor.from_pretrained(source.path, **source.arguments)
         folder = Path(str(cached_file(source.path, "config.json", **source.arguments))).parent
-    except (OSError, ValueError, ImportError) as error:
+    except LOADING_ERRORS as error:
         raise _failure(source, error) from None
     try:
         model = model.to(device).eval()
@@ -101,23 +101,16 @@ def load_encoder(name: str, revision: str | None = None, device: str | torch.dev
 
 
 def load_point_bert(name: str, **changes: Any) -> PointBertModel:
-    """Load a `PointBertModel` to train further, whose folder need not have an extractor.
-
-    Args:
-        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
-        changes (`dict`): Fields of its configuration that are to be others.
+    """Load a `PointBertModel` to train further, its configuration changed; its folder need not have an extractor.
 
     Raises:
         UserError: There is no such encoder, or it is something else.
     """
-    _check_folder(name, ENCODER_FILES)
-    source = _find(name, None)
-    config = _load_config(source, **changes)
-    if not isinstance(config, PointBertConfig):
-        raise UserError(
-            f"{CANNOT_LOAD} '{name}': it is of the kind {config.model_type}; only a point_bert is trained further."
-        )
-    return _load_model(source, config)
+    _, model = _load(name, (ENCODER_FILES,), **changes)
+    if not isinstance(model, PointBertModel):
+        kind = model.config.model_type
+        raise UserError(f"{CANNOT_LOAD} '{name}': it is of the kind {kind}; only a point_bert is trained further.")
+    return model
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -135,48 +128,29 @@ def recorded_teacher(config: PreTrainedConfig) -> str | None:
     return f"{id_}@{revision}" if id_ and revision else id_
 
 
-def _check_folder(name: str, *needed: tuple[str, ...]) -> None:
-    """Raise a [`UserError`] if this is a file, or a folder that lacks a file of an encoder's; ids of the Hub pass.
-
-    Args:
-        name (`str`): What the user gave as the model.
-        needed (`tuple[str, ...]`): Names of files, of each of which one must be there.
-    """
+def _load(
+    name: str, needed: Sequence[tuple[str, ...]], revision: str | None = None, **changes: Any
+) -> tuple[ModelSource, Any]:
+    """Where an encoder is, and the model; `needed` are names of files, of each of which a folder must have one."""
     folder = Path(name)
     if folder.is_file():
         raise UserError(f"{CANNOT_LOAD} '{name}': it is a file; give the folder that it is in.")
     missing = [files[0] for files in needed if not any((folder / file).is_file() for file in files)]
-    if not folder.is_dir() or not missing:
-        return
-    within = folder / "encoder"  # where pretraining writes it
-    remedy = (
-        f"did you mean {within}?" if (within / "config.json").is_file() else "give one that save_pretrained wrote."
-    )
-    raise UserError(f"{CANNOT_LOAD} '{name}': the folder has no {missing[0]}; {remedy}")
-
-
-def _find(name: str, revision: str | None) -> ModelSource:
+    if folder.is_dir() and missing:
+        within = folder / "encoder"  # where pretraining writes it
+        is_within = (within / "config.json").is_file()
+        remedy = f"did you mean {within}?" if is_within else "give one that save_pretrained wrote."
+        raise UserError(f"{CANNOT_LOAD} '{name}': the folder has no {missing[0]}; {remedy}")
     try:
-        return find_model(name, revision, CANNOT_LOAD)
+        source = find_model(name, revision, CANNOT_LOAD)
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-def _load_config(source: ModelSource, **changes: Any) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(source.path, **changes, **source.arguments)
-    except (OSError, ValueError) as error:
-        raise _failure(source, error) from None
-    # Before other models' weights are downloaded.
-    if not isinstance(config, (PointBertConfig, Uni3DConfig, MRDConfig)):
-        raise UserError(f"{source.reference} is of the kind {config.model_type}, no encoder of shapes; give another.")
-    return config
-
-
-def _load_model(source: ModelSource, config: PreTrainedConfig) -> Any:
-    try:
-        return AutoModel.from_pretrained(source.path, config=config, use_safetensors=True, **source.arguments)
-    except (OSError, ValueError, ImportError) as error:
+        if not isinstance(config, (PointBertConfig, Uni3DConfig, MRDConfig)):  # whose weights are not downloaded
+            raise UserError(f"{name} is of the kind {config.model_type}, no encoder of shapes; give another.")
+        return source, AutoModel.from_pretrained(source.path, config=config, use_safetensors=True, **source.arguments)
+    except LOADING_ERRORS as error:
         raise _failure(source, error) from None
 
 
