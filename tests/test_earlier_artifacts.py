@@ -16,6 +16,7 @@ from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf import PointBertModel
 from mrd_hf.data.loading import load_triplets
+from mrd_hf.encoder import load_encoder, weights_sha256
 from mrd_hf.evaluation.comparison import compare_evaluations
 from mrd_hf.evaluation.encoding import encode_dataset
 from mrd_hf.search import ShapeIndex
@@ -50,6 +51,13 @@ def test_an_encoder_embeds_as_it_did(made):
     embeds = encode_dataset(model.eval(), extractor, load_triplets(made / "dataset", "test"))
     recorded = load_file(made / "run" / "evaluation" / "point_embeds.safetensors")["point_embeds"]
     assert torch.allclose(embeds, recorded, atol=1e-7) and recorded.abs().max() > 1e-3
+
+
+def test_its_weights_have_the_digests_that_were_recorded(made):
+    encoder = load_encoder(str(made / "run" / "encoder"))
+    assert ShapeIndex.open(made / "index").model_sha256 == encoder.sha256
+    report = json.loads((made / "run" / "evaluation" / "report.json").read_text())
+    assert report["model"]["sha256"] == weights_sha256(encoder.model)
 
 
 def test_a_run_resumes_and_ends_as_it_did(made):
