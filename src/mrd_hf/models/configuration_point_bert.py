@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
 
+from .configuration_checks import check_encoder_config
 from .custom_pipelines import CarriesPipelines
-from .model_sources import check_text_tower_id
 
 
 # Fields that differ from the defaults of [`PointBertConfig`]. OpenShape's scalings are all projected into the space of
@@ -221,22 +221,7 @@ class PointBertConfig(CarriesPipelines):
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
-        check_text_tower_id(self.text_tower_id)
-        if self.hidden_size % self.num_attention_heads != 0:
-            raise ValueError(
-                f"hidden_size ({self.hidden_size}) must be a multiple of num_attention_heads "
-                f"({self.num_attention_heads})."
-            )
-        for name in ("num_hidden_layers", "num_patches", "patch_size", "patch_radius"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be positive, got {getattr(self, name)}.")
-        if self.projection_dim is not None and self.projection_dim <= 0:
-            raise ValueError(f"projection_dim must be positive or None, got {self.projection_dim}.")
-        if self.logit_scale is not None and not 0 < self.logit_scale < float("inf"):
-            raise ValueError(f"logit_scale must be positive or None, got {self.logit_scale}.")
-        for name in ("attention_dropout", "drop_path_rate", "patch_dropout", "classifier_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {getattr(self, name)}.")
+        check_encoder_config(self, positive=("patch_radius",), shares=("classifier_dropout",))
 
 
 __all__ = ["POINT_BERT_PRESETS", "PointBertConfig"]
