@@ -27,6 +27,7 @@ from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.errors import UserError
 from mrd_hf.hub.endpoint import shape_reading
+from mrd_hf.hub.endpoint.isolation import IsolatedReader
 from mrd_hf.hub.endpoint.shape_reading import Refused, check_url, is_public
 from mrd_hf.hub.endpoint.writing import write_handler
 
@@ -358,20 +359,21 @@ def test_memory_is_bounded_whatever_a_file_asks_for(handler, module):
 
 
 @pytest.mark.parametrize(("memory", "is_read"), [(0, False), (2**30, True)])
-def test_a_file_takes_no_more_memory_than_it_may(folder, module, memory, is_read):
+def test_a_file_takes_no_more_memory_than_it_may(handler, folder, module, monkeypatch, memory, is_read):
     """A picture of 25 million pixels in a tenth of a megabyte, whose decoding takes 200."""
     picture = io.BytesIO()
     Image.new("RGB", (5000, 5000), (9, 8, 7)).save(picture, "PNG")
     data = textured_gltf(data_uri(picture.getvalue(), "image/png"))
-    reader = module.ShapeReader(folder, 60, memory)
+    reader = IsolatedReader(str(folder / "shape_reading.py"), str(folder), timeout=60, memory=memory)
+    monkeypatch.setattr(handler, "reader", reader)
     if is_read:
-        points, colors = reader.read(data, "gltf", 32)
-        assert points.shape == (32, 3) and colors.tolist() == [[9, 8, 7]] * 32
+        points, colors = handler.read_elsewhere({"format": "gltf"}, data)
+        assert points.shape == (64, 3) and colors.tolist() == [[9, 8, 7]] * 64
     else:
         with pytest.raises(module.RequestError, match="takes too much memory") as error:
-            reader.read(data, "gltf", 32)
+            handler.read_elsewhere({"format": "gltf"}, data)
         assert error.value.status == 413
-        assert reader.read(glb(), "glb", 32)[0].shape == (32, 3)
+        assert handler.read_elsewhere({"format": "glb"}, glb())[0].shape == (64, 3)
     reader.close()
 
 
@@ -396,17 +398,10 @@ def test_a_failure_of_its_own_tells_nothing_of_the_server(handler, module, monke
     def fail(*arguments):
         raise RuntimeError("/secret/path is broken")
 
-    monkeypatch.setattr(handler.reader, "read", fail)
+    monkeypatch.setattr(handler.reader, "ask", fail)
     with pytest.raises(module.RequestError, match="^the request failed; the endpoint's log") as error:
         handler({"inputs": glb()})
     assert error.value.status == 500
-
-
-def test_the_reader_knows_nothing_of_the_endpoints_secrets(folder, module, monkeypatch):
-    monkeypatch.setenv("HF_TOKEN", SECRET)
-    reader = module.ShapeReader(folder, 20, 2**29)
-    assert SECRET not in psutil.Process(reader.process.pid).environ().values()
-    reader.close()
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,25 @@
 """Read an uploaded shape in a process of its own, which may not take long, nor much memory.
 
-An upload is whatever a stranger sends. The readers refuse what they know to be harmful, and a process that can be
-ended is the answer to what they do not know: the server goes on whatever happens in it. It comes from a server of
-forks that has imported all it needs, so that it starts in milliseconds; what it found comes back as plain files.
+The readers refuse what they know to be harmful, and a process that can be ended is the answer to what they do not
+know: the server goes on whatever happens in it. What it found comes back as plain files.
 """
 
-import json
-import multiprocessing
 import re
-import resource
-import sys
 import tempfile
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from queue import LifoQueue
 from threading import Lock
+from typing import Any
 
 import numpy as np
 
+from ..hub.endpoint.isolation import IsolatedReader
 from ..models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
+from ..models.shape_limits import ran_out_of_memory
 from ..models.shapes import ColoredPoints, TexturedMesh, check_colored_points
 from .view_glb import cloud_view, mesh_view
 
@@ -28,13 +29,11 @@ TIME_LIMIT = 20.0  # seconds
 MEMORY_LIMIT = 2 * 2**30  # bytes beyond what the process has at its start
 # No encoder sees more; a larger cloud is thinned by a fixed random choice, as the feature extractor does.
 MAX_POINTS = 200_000
+# As many are read at the same time.
+NUM_PROCESSES = 2
 KEPT = 16
 NOTES_LISTED = 3
 MAX_MESSAGE = 600
-TOO_LARGE = "reading it takes more memory than there is for it; simplify the shape."
-
-_forks = multiprocessing.get_context("forkserver")
-_forks.set_forkserver_preload(["mrd_hf.app.shape_reading", "mrd_hf.models.mesh_loading"])
 
 
 class UnreadableShape(ValueError):
@@ -67,17 +66,24 @@ class ShapeReader:
     """
 
     def __init__(self, num_points: int, time_limit: float = TIME_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
-        self.num_points = num_points
         self.time_limit = time_limit
-        self.memory_limit = memory_limit
+        # The last one that was used is taken first, so that the others start only when they are needed.
+        self._free: LifoQueue[IsolatedReader] = LifoQueue()
+        for _ in range(NUM_PROCESSES):
+            self._free.put(IsolatedReader(__name__, str(num_points), timeout=time_limit, memory=memory_limit))
         self._kept: OrderedDict[tuple[str, str, str], Shape | UnreadableShape] = OrderedDict()
         self._lock = Lock()
 
     def warm_up(self) -> None:
-        """Start the server of forks, so that the first upload does not wait for its imports."""
-        process = _forks.Process(target=_do_nothing)
+        """Start a process, so that the first upload does not wait for its imports."""
+        process = self._free.get()
         process.start()
-        process.join()
+        self._free.put(process)
+
+    def close(self) -> None:
+        """End the processes."""
+        for _ in range(NUM_PROCESSES):
+            self._free.get().close()
 
     def read(self, path: str, up_axis: str, name: str | None = None) -> Shape:
         """Read a file.
@@ -116,54 +122,46 @@ class ShapeReader:
                 f"{name}: files with the suffix '{suffix[:20]}' are not shapes known here; give one of "
                 f"{', '.join(SUFFIXES)}."
             )
-        with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
-            process = _forks.Process(
-                target=_read_into,
-                args=(path, up_axis, name, self.num_points, folder, self.memory_limit, self.time_limit),
-                daemon=True,
-            )
-            process.start()
-            process.join(self.time_limit)
-            if process.exitcode is None:
-                process.kill()
-                process.join()
-                raise UnreadableShape(
-                    f"{name}: reading it takes more than {self.time_limit:g} seconds; simplify the shape."
-                )
-            result = Path(folder) / "result.json"
-            if process.exitcode != 0 or not result.is_file():
-                raise UnreadableShape(f"{name}: {TOO_LARGE}")
-            found = json.loads(result.read_text())
-            if "error" in found:
-                raise UnreadableShape(found["error"])
-            points = np.load(Path(folder) / "points.npy", allow_pickle=False)
-            return Shape(points, (Path(folder) / "view.glb").read_bytes(), found["notes"])
+        process = self._free.get()
+        try:
+            with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
+                found = process.ask({"path": path, "up_axis": up_axis, "name": name, "folder": folder})
+                if "error" in found:
+                    raise UnreadableShape(found["error"])
+                points = np.load(Path(folder) / "points.npy", allow_pickle=False)
+                return Shape(points, (Path(folder) / "view.glb").read_bytes(), found["notes"])
+        except TimeoutError:
+            raise UnreadableShape(
+                f"{name}: reading it takes more than {self.time_limit:g} seconds; simplify the shape."
+            ) from None
+        except (MemoryError, EOFError):
+            raise UnreadableShape(
+                f"{name}: reading it takes more memory than there is for it; simplify the shape."
+            ) from None
+        finally:
+            self._free.put(process)
 
 
-def _do_nothing() -> None:
-    """In the other process."""
+def reader(num_points: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """In the other process: what answers its requests."""
+    from ..models import mesh_loading  # noqa: F401  (so that the first upload does not wait for it)
+
+    return partial(_read_into_folder, int(num_points))
 
 
-def _read_into(
-    path: str, up_axis: str, name: str, num_points: int, folder: str, memory_limit: int, time_limit: float
-) -> None:
-    """In the other process: read a file, and write what the page needs of it into `folder`."""
-    if sys.platform == "linux":  # elsewhere the time limit alone holds
-        size = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (size + memory_limit,) * 2)
-    resource.setrlimit(resource.RLIMIT_CPU, (int(time_limit) + 1,) * 2)  # should the server end before this does
-    result: dict[str, str | list[str]]
+def _read_into_folder(num_points: int, request: dict[str, Any]) -> dict[str, Any]:
+    """Read a file, and write what the page needs of it into a folder."""
+    path, name, folder = request["path"], request["name"], Path(request["folder"])
     try:
-        points, view, notes = read_upload(Path(path), up_axis, num_points)
-        np.save(Path(folder) / "points.npy", points, allow_pickle=False)
-        (Path(folder) / "view.glb").write_bytes(view)
-        result = {"notes": notes}
-    except MemoryError:
-        result = {"error": f"{name}: {TOO_LARGE}"}
+        points, view, notes = read_upload(Path(path), request["up_axis"], num_points)
+        np.save(folder / "points.npy", points, allow_pickle=False)
+        (folder / "view.glb").write_bytes(view)
+        return {"notes": notes}
     except Exception as error:  # of many readers: whatever is raised here is about the file
+        if ran_out_of_memory(error):
+            raise MemoryError from None
         message = _named(str(error), path, name)
-        result = {"error": (message if name in message else f"{name}: {message}")[:MAX_MESSAGE]}
-    (Path(folder) / "result.json").write_text(json.dumps(result))
+        return {"error": (message if name in message else f"{name}: {message}")[:MAX_MESSAGE]}
 
 
 def _named(message: str, path: str, name: str) -> str:

@@ -41,7 +41,7 @@ GIT_FILES = {".gitattributes"}
 PICTURES = re.compile(r"(images/)?[\w.-]+\.(png|jpg|jpeg|webp)")
 PARQUET = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.parquet")
 # What an Inference Endpoint starts; see `mrd_hf.hub.endpoint`.
-ENDPOINT_FILES = {"handler.py", "shape_reading.py", "requirements.txt"}
+ENDPOINT_FILES = {"handler.py", "isolation.py", "shape_reading.py", "requirements.txt"}
 
 # Why a file that is left out is, by the first expression that its path matches.
 REASONS = (

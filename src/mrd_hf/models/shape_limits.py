@@ -44,3 +44,10 @@ def check_size(size: int, unpacked: int = 0) -> None:
             f"{unpacked / 2**20:,.0f} MiB once unpacked, of {size / 2**20:,.1f} MiB; this is no shape, or too large a "
             "one: thin it out"
         )
+
+
+def ran_out_of_memory(error: BaseException | None) -> bool:
+    """Whether an error is one of memory or was raised because of one, as that of a reader that cannot go on."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__
+    return error is not None

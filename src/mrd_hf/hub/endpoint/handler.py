@@ -20,23 +20,16 @@ Settings, as environment variables: MRD_MAX_BYTES of a file, MRD_TIMEOUT in seco
 bytes for reading it, MRD_URL_HOSTS (separated by commas), MRD_TEXT_TOWER, a folder or Hub id instead of the teacher's
 that the encoder names.
 
-This file goes into a checkpoint's folder, with shape_reading.py, and imports nothing of mrd_hf.
+This file goes into a checkpoint's folder, with isolation.py and shape_reading.py, and imports nothing of mrd_hf.
 """
 
 import base64
 import binascii
-import contextlib
-import json
+import importlib.util
 import logging
 import os
 import re
-import select
-import subprocess
-import sys
 import tempfile
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +48,6 @@ MAX_LABEL_LENGTH = 200
 MAX_TEXTS = 2000
 PARAMETERS = ("candidate_labels", "hypothesis_template", "class_embeds", "top_k", "up_axis", "normalize", "format")
 MAGIC = {b"glTF": "glb", b"ply\n": "ply", b"ply\r": "ply", b"\x93NUM": "npy"}
-START_TIMEOUT = 120.0
 
 
 class RequestError(ValueError):
@@ -81,11 +73,14 @@ class EndpointHandler:
     def __init__(self, path: str = "") -> None:
         self.max_bytes = int(os.environ.get("MRD_MAX_BYTES", 32 * 2**20))
         self.hosts = [host.strip().lower() for host in os.environ.get("MRD_URL_HOSTS", "").split(",") if host.strip()]
-        self.reader = ShapeReader(
-            Path(path).resolve(),
+        folder = Path(path).resolve()
+        self.reader = _isolation().IsolatedReader(
+            str(folder / "shape_reading.py"),
+            str(folder),
             timeout=float(os.environ.get("MRD_TIMEOUT", 20)),
             memory=int(os.environ.get("MRD_MAX_MEMORY", 3 * 2**30)),
         )
+        self.reader.start()
         device = 0 if torch.cuda.is_available() else -1
         self.classify = pipeline(
             TASK, model=path, trust_remote_code=True, device=device, text_tower=os.environ.get("MRD_TEXT_TOWER")
@@ -201,12 +196,37 @@ class EndpointHandler:
                 raise RequestError("this endpoint fetches no URLs; send the file.", 403)
             if not isinstance(inputs["url"], str) or len(inputs["url"]) > 2048:
                 raise RequestError("url must be a string, of at most 2048 characters.")
-            return self.reader.fetch(inputs["url"], self.hosts, self.max_bytes, self.extractor.num_points)
+            request = {"url": inputs["url"], "hosts": self.hosts, "max_bytes": self.max_bytes, "format": ""}
+            return self.read_elsewhere(request)
         content = self.decoded(inputs["file"])
         known = inputs.get("format") or file_format or MAGIC.get(content[:4])
         if not isinstance(known, str):
             raise RequestError("format is missing: say what kind of file it is, such as 'obj'.")
-        return self.reader.read(content, known.lower().lstrip("."), self.extractor.num_points)
+        known = known.lower().lstrip(".")
+        if not re.fullmatch("[a-z0-9]{1,8}", known):
+            raise RequestError("format must be a file's suffix, such as 'glb'.")
+        return self.read_elsewhere({"format": known}, content)
+
+    def read_elsewhere(
+        self, request: dict[str, Any], content: bytes | None = None
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Points and colors of a file, read in a process of its own; see shape_reading.py."""
+        with tempfile.TemporaryDirectory(prefix="shape-", ignore_cleanup_errors=True) as folder:
+            if content is not None:
+                Path(folder, f"shape.{request['format']}").write_bytes(content)
+            limits = {"num_points": self.extractor.num_points, "max_points": MAX_POINTS}
+            try:
+                answer = self.reader.ask({**request, **limits, "folder": folder})
+            except TimeoutError:
+                raise RequestError(f"the shape could not be read within {self.reader.timeout:g} s.", 408) from None
+            except MemoryError:
+                raise RequestError("the shape takes too much memory to read.", 413) from None
+            except EOFError:
+                raise RequestError("the shape cannot be read: it took too much memory, or broke its reader.") from None
+            if "error" in answer:
+                raise RequestError(answer["error"], answer["status"])
+            points, colors = Path(folder, "points.npy"), Path(folder, "colors.npy")
+            return np.load(points), np.load(colors) if colors.exists() else None
 
     def decoded(self, file: Any) -> bytes:
         """A file's bytes, from bytes or base64 (a `data:` URL as well)."""
@@ -227,113 +247,13 @@ class EndpointHandler:
         return bytes(file)
 
 
-class ShapeReader:
-    """A process that reads files, shape_reading.py; one that takes too long is stopped, and another one started.
-
-    Args:
-        folder (`Path`): The checkpoint's.
-        timeout (`float`): Seconds that a file may take.
-        memory (`int`): Bytes that it may take.
-    """
-
-    def __init__(self, folder: Path, timeout: float, memory: int) -> None:
-        self.folder, self.timeout, self.memory = folder, timeout, memory
-        self.lock = threading.Lock()
-        self.process = self.start()
-
-    def start(self) -> "subprocess.Popen[bytes]":
-        # The endpoint's own token, and what else it was told, are not for what reads files of strangers.
-        kept = {
-            name: os.environ[name]
-            for name in ("PATH", "PYTHONPATH", "LANG", "TMPDIR", "LD_LIBRARY_PATH")
-            if name in os.environ
-        }
-        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        script = self.folder / "shape_reading.py"
-        self.is_ready = False  # which it says once it has loaded its libraries
-        return subprocess.Popen(
-            [sys.executable, str(script), str(self.folder), str(self.memory)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**kept, **threads, "PYTHONDONTWRITEBYTECODE": "1"},
-            bufsize=0,
-        )
-
-    def read(self, content: bytes, file_format: str, num_points: int) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points and colors of a file; see `read_shape` of shape_reading.py."""
-        if not re.fullmatch("[a-z0-9]{1,8}", file_format):
-            raise RequestError("format must be a file's suffix, such as 'glb'.")
-        with self.folder_of_its_own() as folder:
-            (folder / f"shape.{file_format}").write_bytes(content)
-            return self.ask(folder, {"format": file_format, "num_points": num_points})
-
-    def fetch(
-        self, url: str, hosts: list[str], max_bytes: int, num_points: int
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """The same of the file behind a URL; see `fetch` of shape_reading.py."""
-        with self.folder_of_its_own() as folder:
-            request = {"url": url, "hosts": hosts, "max_bytes": max_bytes, "format": "", "num_points": num_points}
-            return self.ask(folder, request)
-
-    @contextlib.contextmanager
-    def folder_of_its_own(self) -> Iterator[Path]:
-        with tempfile.TemporaryDirectory(prefix="shape-", ignore_cleanup_errors=True) as folder:
-            yield Path(folder)
-
-    def ask(self, folder: Path, request: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
-        with self.lock:
-            answer = self.exchange({**request, "folder": str(folder), "max_points": MAX_POINTS})
-        if "error" in answer:
-            raise RequestError(answer["error"], answer["status"])
-        points, colors = folder / "points.npy", folder / "colors.npy"
-        return np.load(points), np.load(colors) if colors.exists() else None
-
-    def exchange(self, request: dict[str, Any]) -> dict[str, Any]:
-        if self.process.poll() is not None:
-            self.restart()
-        try:
-            if not self.is_ready:
-                self.receive(START_TIMEOUT)
-                self.is_ready = True
-            assert self.process.stdin is not None
-            self.process.stdin.write(json.dumps(request).encode() + b"\n")
-            answer = self.receive(self.timeout)
-            if answer.get("is_spent"):
-                self.restart()
-            return answer
-        except TimeoutError:
-            self.restart()
-            raise RequestError(f"the shape could not be read within {self.timeout:g} s.", 408) from None
-        except (OSError, EOFError):
-            self.restart()
-            raise RequestError("the shape cannot be read: it took too much memory, or broke its reader.") from None
-
-    def receive(self, timeout: float) -> dict[str, Any]:
-        """The next line from the process."""
-        stream = self.process.stdout
-        assert stream is not None
-        deadline, line = time.monotonic() + timeout, b""
-        while not line.endswith(b"\n"):
-            left = deadline - time.monotonic()
-            if left <= 0 or not select.select([stream], [], [], left)[0]:
-                raise TimeoutError
-            data = os.read(stream.fileno(), 2**16)
-            if not data:
-                raise EOFError
-            line += data
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def restart(self) -> None:
-        self.close()
-        self.process = self.start()
-
-    def close(self) -> None:
-        self.process.kill()
-        self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout):
-            assert stream is not None
-            stream.close()
+def _isolation() -> Any:
+    """The module beside this file, by its path: this file itself is loaded under a name that others cannot import."""
+    spec = importlib.util.spec_from_file_location("isolation", Path(__file__).with_name("isolation.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def _checked_labels(labels: Any) -> list[str]:

@@ -1,12 +1,8 @@
-"""Reads shapes that strangers sent, in a process of its own that can be stopped and that has only so much memory.
+"""What the process does that reads an endpoint's shapes: isolation.py starts it and asks it for one after the other.
 
-    python shape_reading.py FOLDER MEMORY
-
-FOLDER holds the checkpoint, whose code is used; MEMORY is in bytes. Requests come in on stdin and answers go out on
-stdout, a line of JSON each. A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where
-the folder holds the upload alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it,
-and `"max_bytes"`. An answer is `{}` once the folder holds points.npy and possibly colors.npy, or `{"status": int,
-"error": str}`, with `"is_spent"` if another process should go on.
+A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where the folder holds the upload
+alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it, and `"max_bytes"`. An answer
+is `{}` once the folder holds points.npy and possibly colors.npy, or `{"status": int, "error": str}`.
 
 It goes with handler.py, into a checkpoint's folder, and imports nothing of mrd_hf.
 """
@@ -15,13 +11,14 @@ import http.client
 import importlib
 import ipaddress
 import json
-import os
 import re
 import socket
 import ssl
 import struct
 import sys
 import types
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urljoin, urlsplit
@@ -29,8 +26,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 import numpy as np
 
 
-# What the process itself may take besides; its libraries take 140 MB.
-OWN_MEMORY = 256 * 2**20
 MAX_REDIRECTS = 3
 FETCH_TIMEOUT = 10.0
 # IPv6 networks whose addresses stand for others: of IPv4, of tunnels.
@@ -75,7 +70,7 @@ def read_shape(
             raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
         points, colors = shape_files.colored_points(shape, num_points)
     except ValueError as error:
-        if isinstance(error.__cause__, MemoryError):
+        if _module(code, "shape_limits").ran_out_of_memory(error):
             raise MemoryError from None
         raise Refused(str(error).replace(str(file), "the shape")) from None
     if len(points) > max_points:
@@ -217,15 +212,6 @@ def _package(folder: Path) -> types.ModuleType:
     return package
 
 
-def _limit_memory(limit: int) -> None:
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
-
-
 def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
     folder = Path(request["folder"])
     try:
@@ -241,23 +227,9 @@ def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
         return {"status": refused.status, "error": str(refused)}
 
 
-def main() -> None:
-    package, memory = _package(Path(sys.argv[1])), int(sys.argv[2])
-    # Whatever a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
+def reader(folder: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """What answers requests with the code of the checkpoint in a folder."""
+    code = _package(Path(folder))
     for name in ("shape_files", "mesh_loading"):
-        _module(package, name)
-    _limit_memory(OWN_MEMORY + memory)
-    print(json.dumps({"ready": True}), file=answers, flush=True)
-    for line in sys.stdin:
-        try:
-            answer = _answer(package, json.loads(line))
-        except MemoryError:
-            # What memory is left may be in pieces.
-            answer = {"status": 413, "error": "the shape takes too much memory to read.", "is_spent": True}
-        print(json.dumps(answer), file=answers, flush=True)
-
-
-if __name__ == "__main__":
-    main()
+        _module(code, name)
+    return partial(_answer, code)
