@@ -45,6 +45,8 @@ COMMANDS = {
     },
     "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},
 }
+# Of options that had other names, or have them in other commands; they are understood.
+EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--templates": "--template"}
 # Those whose `main(argv)` has a parser of its own, made of what only it imports.
 LONG_COMMANDS = {
     "analyze": "mrd_hf.commands.analyze",
@@ -62,7 +64,7 @@ Say what shapes are, among labels of your own; the scores of a shape's labels ad
 
   mrd-hf classify chair.glb scans/*.ply --labels "chair,table,lamp"
   mrd-hf classify chair.glb --labels-file labels.txt --template "a photo of a {}." --json
-  mrd-hf classify chair.glb --class-embeds class_texts.parquet
+  mrd-hf classify chair.glb --class-texts class_texts.parquet
 """
 EMBED = """\
 Embed shapes into a parquet file: a row each, with the columns path, embedding and model.
@@ -130,6 +132,7 @@ def _options_first(arguments: Sequence[str], parser: argparse.ArgumentParser) ->
         else:
             name, equals, value = word.partition("=")
             spelled = name.replace("_", "-")  # --batch_size=3 is --batch-size=3
+            spelled = spelled if spelled in actions else EARLIER_NAMES.get(spelled, spelled)
             if spelled not in actions:
                 close = difflib.get_close_matches(spelled, actions, n=1)
                 parser.error(f"unrecognized argument: {word}" + (f"; did you mean {close[0]}?" if close else ""))
@@ -196,7 +199,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     labels = parser.add_mutually_exclusive_group(required=True)
     labels.add_argument("--labels", help="labels to choose from, separated by commas")
     labels.add_argument("--labels-file", metavar="FILE", help="text file with a label a line")
-    labels.add_argument("--class-embeds", metavar="FILE", help="parquet file of labels (label) embedded (text_embed)")
+    labels.add_argument("--class-texts", metavar="FILE", help="parquet file of labels (label) embedded (text_embed)")
     parser.add_argument(
         "--template",
         action="append",

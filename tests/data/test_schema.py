@@ -38,7 +38,7 @@ def test_other_columns_do_not_matter():
 
 
 @pytest.mark.parametrize(
-    ("column", "remedy"), [("points", "scripts/prepare_dataset.py"), ("image_embeds", "scripts/embed_teacher.py")]
+    ("column", "remedy"), [("points", "mrd-hf prepare"), ("image_embeds", "mrd-hf embed-teacher")]
 )
 def test_missing_column_is_named_with_its_remedy(column, remedy):
     features = triplet_features(embedding_dim=8)

@@ -145,11 +145,11 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
     save_tiny_triplets(without, without=("image_embeds", "text_embeds", "teacher"))
     (tmp_path / "file").write_text("")
     cases = [
-        ((wide, dataset), f"{wide} embeds into width 20, the teacher of {dataset} into {WIDTH}.*embed_teacher.py"),
+        ((wide, dataset), f"{wide} embeds into width 20, the teacher of {dataset} into {WIDTH}.*mrd-hf embed-teacher"),
         ((encoder, dataset, "--before", wide), f"{wide} embeds into width 20"),
         ((encoder, dataset, "--k", 3, 13), "split 'test' has 14 shapes, and --k 13 needs at least 15; give a smaller"),
         ((encoder, dataset, "--k", 0), "--k must be at least 1, got 0"),
-        ((encoder, without), f"{without}: no column 'image_embeds'.*embed_teacher.py"),
+        ((encoder, without), f"{without}: no column 'image_embeds'.*mrd-hf embed-teacher"),
         ((encoder, dataset, "--split", "all"), "has no split 'all'; it has train, test"),
         ((encoder, dataset, "--temperature", 0), "--temperature must be a number above 0, got 0.0"),
         ((encoder, dataset, "--temperature", "nan"), "--temperature must be a number above 0, got nan"),
@@ -183,5 +183,5 @@ def test_help_shows_an_example(capsys):
     with pytest.raises(SystemExit, match="0"):
         analyze_command.main(["--help"])
     shown = capsys.readouterr().out
-    assert "python scripts/analyze_relations.py --model outputs/demo/encoder" in shown
+    assert "mrd-hf analyze --model outputs/demo/encoder" in shown
     assert "--before" in shown and "report.json" in shown

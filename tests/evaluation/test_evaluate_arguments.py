@@ -57,22 +57,22 @@ def refused(monkeypatch, capsys, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--compare", "a", "b", "--linear_probe"], "--compare takes two finished evaluations, so no --linear_probe"),
+        (["--compare", "a", "b", "--linear-probe"], "--compare takes two finished evaluations, so no --linear-probe"),
         (
-            ["--compare", "a", "b", "--class_texts", "c"],
-            "--compare takes two finished evaluations, so no --class_texts",
+            ["--compare", "a", "b", "--class-texts", "c"],
+            "--compare takes two finished evaluations, so no --class-texts",
         ),
         (
             ["--model", "m", "--data", "d", "--variant", "obj_bg"],
             "--variant is of scanobjectnn, and the --benchmark is",
         ),
         (
-            ["--model", "m", "--data", "d", "--class_texts", "c", "--templates", "clip"],
-            "--class_texts has their embed",
+            ["--model", "m", "--data", "d", "--class-texts", "c", "--templates", "clip"],
+            "--class-texts has their embed",
         ),
-        (["--model", "m", "--data", "d", "--batch_size", "0"], "--batch_size must be at least 1, not 0"),
+        (["--model", "m", "--data", "d", "--batch-size", "0"], "--batch-size must be at least 1, not 0"),
         (["--model", "m", "--data", "d", "--seed", "-1"], "--seed must be at least 0, not -1"),
-        (["--model", "m"], "give --model and --data"),
+        (["--model", "m"], "give --model and --dataset"),
     ],
 )
 def test_options_that_do_not_go_together(monkeypatch, capsys, arguments, message):
@@ -82,7 +82,7 @@ def test_options_that_do_not_go_together(monkeypatch, capsys, arguments, message
 def test_class_texts_need_categories(encoder, tmp_path, monkeypatch, capsys):
     """Neither a column nor, in this split, a value: zero-shot scores were asked for, and cannot be."""
     data = save_tiny_triplets(tmp_path / "bare", without=("category",))
-    options = ["--model", encoder, "--data", data, "--class_texts", data / "class_texts.parquet"]
+    options = ["--model", encoder, "--data", data, "--class-texts", data / "class_texts.parquet"]
     message = refused(monkeypatch, capsys, *options, "--out", tmp_path / "out")
     assert f"error: {data}: no column 'category'" in message and "class_texts.parquet" in message
     data = save_tiny_triplets(tmp_path / "null")
@@ -100,16 +100,16 @@ def test_class_texts_need_categories(encoder, tmp_path, monkeypatch, capsys):
 def test_templates_have_nothing_to_embed_where_embeddings_are_cached(dataset, encoder, tmp_path, monkeypatch, capsys):
     options = ["--model", encoder, "--data", dataset, "--templates", "clip", "--out", tmp_path / "out"]
     message = refused(monkeypatch, capsys, *options)
-    assert "--templates has nothing to embed" in message and "--class_templates clip" in message
+    assert "--templates has nothing to embed" in message and "--class-templates clip" in message
 
 
-@pytest.mark.parametrize("flag", ["--few_shot", "--linear_probe"])
+@pytest.mark.parametrize("flag", ["--few-shot", "--linear-probe"])
 def test_probes_name_the_class_texts_that_they_lack(dataset, encoder, tmp_path, monkeypatch, capsys, flag):
     options = ["--model", encoder, "--data", dataset, flag, "--out", tmp_path / "out"]
     message = refused(monkeypatch, capsys, *options)
-    assert flag in message and "give the classes by --class_texts, or leave it out." in message
-    if flag == "--few_shot":  # of four classes, which are too few
-        message = refused(monkeypatch, capsys, *options, "--class_texts", dataset / "class_texts.parquet")
+    assert flag in message and "give the classes by --class-texts, or leave it out." in message
+    if flag == "--few-shot":  # of four classes, which are too few
+        message = refused(monkeypatch, capsys, *options, "--class-texts", dataset / "class_texts.parquet")
         assert "needs five classes of two shapes in test; leave it out." in message
 
 
@@ -123,13 +123,13 @@ def test_robustness_needs_something_to_compare(encoder, tmp_path, monkeypatch, c
     pq.write_table(table.set_column(place, table.schema.field(place).with_type(nothing.type), nothing), file)
     options = ["--model", encoder, "--data", data, "--robustness", "--out", tmp_path / "out"]
     message = refused(monkeypatch, capsys, *options)
-    assert "has no images, so --robustness has nothing to compare; give the classes by --class_texts" in message
+    assert "has no images, so --robustness has nothing to compare; give the classes by --class-texts" in message
 
 
 def test_a_split_that_there_is_not(dataset, encoder, tmp_path, monkeypatch, capsys):
     options = ["--model", encoder, "--data", dataset, "--split", "validation", "--out", tmp_path / "out"]
     message = refused(monkeypatch, capsys, *options)
-    assert "has no split 'validation'; it has train, test." in message and "--test_share" in message
+    assert "has no split 'validation'; it has train, test." in message and "--test-share" in message
 
 
 def test_a_corruption_that_changes_nothing_is_named(dataset, encoder, tmp_path, monkeypatch, capsys):
@@ -139,5 +139,5 @@ def test_a_corruption_that_changes_nothing_is_named(dataset, encoder, tmp_path, 
     printed = capsys.readouterr()
     (line,) = (line for line in printed.err.splitlines() if line.startswith("--robustness: without effect"))
     assert "thin_512" in line and "jitter" not in line  # of 96 points
-    assert f"no zero-shot scores without --class_texts {dataset / 'class_texts.parquet'}" in printed.err
+    assert f"no zero-shot scores without --class-texts {dataset / 'class_texts.parquet'}" in printed.err
     assert "jitter" in printed.out and "thin_512" not in printed.out

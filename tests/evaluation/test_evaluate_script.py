@@ -253,7 +253,7 @@ def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):
     wide = evaluate(save_encoder(tmp_path / "wide", 20), dataset, tmp_path / "out")
     assert wide.returncode == 2
     assert f"embeds into width 20, the teacher of {dataset} into {WIDTH}" in wide.stderr
-    assert "embed_teacher.py" in wide.stderr
+    assert "mrd-hf embed-teacher" in wide.stderr
     assert not (tmp_path / "out").exists()
 
 

@@ -165,7 +165,7 @@ def test_embeddings_that_diverged():
 
 
 def test_dataset_without_embeddings(dataset):
-    with pytest.raises(UserError, match=r"demo: no column 'image_embeds'.*embed_teacher\.py"):
+    with pytest.raises(UserError, match=r"demo: no column 'image_embeds'.*mrd-hf embed-teacher"):
         HeldOutSet.from_dataset(dataset.remove_columns("image_embeds"), name="demo")
 
 

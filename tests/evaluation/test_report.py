@@ -51,7 +51,7 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
         file.write_text(json.dumps(json.loads(file.read_text()) | {"version": 2}))
     else:
         (folder / "outcomes.parquet").write_bytes(b"PAR1")
-    with pytest.raises(UserError, match=rf"{folder}.*scripts/evaluate\.py"):
+    with pytest.raises(UserError, match=rf"{folder}.*mrd-hf evaluate"):
         read_report(folder)
 
 

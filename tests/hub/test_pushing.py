@@ -82,7 +82,7 @@ def test_to_anothers_repository_files_can_be_proposed(hub, checkpoint):
     repository = Repository("models", "bob/model", private=False)
     repository.add_commit("refs/heads/main", {}, "initial commit")
     hub.repositories["models", "bob/model"] = repository
-    with pytest.raises(UserError, match="propose the files with --create_pr"):
+    with pytest.raises(UserError, match="propose the files with --create-pr"):
         push_folder(checkpoint, "bob/model")
     push_folder(checkpoint, "bob/model", create_pr=True)
     assert "model.safetensors" in repository.files("refs/pr/1") and repository.files() == {}
@@ -132,7 +132,7 @@ def test_an_upload_that_broke_off_goes_on_where_it_was(hub, checkpoint):
     hub.break_uploads_after = [10**9] + [200_000] * 20  # the first that comes gets through
     with pytest.raises(UserError, match=f"The files are safe in {checkpoint}") as error:
         push_folder(checkpoint, "org/model")
-    assert error.value.exit_code == 1 and "push_to_hub.py" in str(error.value)
+    assert error.value.exit_code == 1 and "mrd-hf push" in str(error.value)
     assert set(hub.repository("org/model").files()) == {".gitattributes"}  # nothing half-done is to be seen
     assert sum(hub.uploaded.values()) == 1
     hub.break_uploads_after = []
@@ -288,7 +288,7 @@ def test_without_a_login_or_a_network_nothing_is_lost(hub, checkpoint, monkeypat
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(UserError, match=r"http://127.0.0.1:9 cannot be reached.*The files are safe in") as error:
         push_folder(checkpoint, "org/model", private=True, revision="v2")
-    assert f"push_to_hub.py {checkpoint} org/model --private --revision v2`" in str(error.value)
+    assert f"mrd-hf push {checkpoint} org/model --private --revision v2`" in str(error.value)
     monkeypatch.delenv("HF_TOKEN")
     with pytest.raises(UserError, match="hf auth login"):
         push_folder(checkpoint, "org/model")

@@ -90,9 +90,9 @@ def test_a_mistake_is_one_message_without_the_usage(argv, message):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--learning_rat", "1"], r"unrecognized argument: --learning_rat; did you mean --learning_rate\?"),
-        (["--learning-rat=1"], r"unrecognized argument: --learning-rat; did you mean --learning_rate\?"),
-        (["--per_device_train_batch_size", "8"], r"did you mean --per_device_batch_size\?"),
+        (["--learning_rat", "1"], r"unrecognized argument: --learning_rat; did you mean --learning-rate\?"),
+        (["--learning-rat=1"], r"unrecognized argument: --learning-rat; did you mean --learning-rate\?"),
+        (["--per_device_train_batch_size", "8"], r"did you mean --per-device-batch-size\?"),
         (["--confg", "recipe.yaml"], r"did you mean --config\?"),
         (["--zzz", "1"], r"unrecognized argument: --zzz; --help lists the arguments\."),
         (["demo.yaml"], r"unrecognized argument: demo.yaml; --help lists the arguments\."),

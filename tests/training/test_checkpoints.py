@@ -50,12 +50,12 @@ def test_where_there_is_no_latest_checkpoint_a_run_starts_from_the_beginning(tmp
 def test_an_earlier_run_is_not_overwritten_unless_told(tmp_path):
     (tmp_path / ARGUMENTS_FILE).write_text("{}")
     checkpoint = fake_checkpoint(tmp_path, 5)
-    with pytest.raises(UserError, match=r"has a run in it already \(checkpoint-5\); pass --resume_from_checkpoint la"):
+    with pytest.raises(UserError, match=r"has a run in it already \(checkpoint-5\); pass --resume-from-checkpoint la"):
         prepare_output_dir(tmp_path, resume=None, overwrite=False)
     assert checkpoint.exists()
     assert prepare_output_dir(tmp_path, resume="latest", overwrite=False) == checkpoint
     assert checkpoint.exists()
-    with pytest.raises(UserError, match="--overwrite_output_dir would delete .*checkpoint-5, which --resume"):
+    with pytest.raises(UserError, match="--overwrite-output-dir would delete .*checkpoint-5, which --resume"):
         prepare_output_dir(tmp_path, resume="latest", overwrite=True)
     assert checkpoint.exists()
     assert prepare_output_dir(tmp_path, resume=None, overwrite=True) is None
@@ -121,7 +121,7 @@ def test_a_folder_that_is_no_run_is_never_deleted(tmp_path):
     (tmp_path / "thesis.tex").write_text("years of work")
     for resume, overwrite in ((None, True), (None, False), ("latest", False), ("latest", True)):
         with pytest.raises(
-            UserError, match="holds something other than a training run .* choose another --output_dir"
+            UserError, match="holds something other than a training run .* choose another --output-dir"
         ):
             prepare_output_dir(tmp_path, resume, overwrite)
     assert (tmp_path / "thesis.tex").exists()

@@ -253,7 +253,7 @@ def test_mistakes_end_with_one_message_and_nothing_written(recipe, dataset, tmp_
 def test_an_earlier_run_is_not_overwritten(recipe, finished_run):
     before = {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")}
     assert_refused(
-        recipe, finished_run, message="has a run in it already (checkpoint-12); pass --resume_from_checkpoint latest"
+        recipe, finished_run, message="has a run in it already (checkpoint-12); pass --resume-from-checkpoint latest"
     )
     assert {p: p.stat().st_mtime_ns for p in finished_run.rglob("*")} == before
 

@@ -196,7 +196,7 @@ def test_what_cannot_be_resumed_says_how_to(runs):
         launch = f"resume it by accelerate launch --config_file {ACCELERATE_RECIPES}"
         assert f"was saved without FSDP2 and DeepSpeed; {launch}/ddp.yaml" in plain
         assert f"was saved by FSDP2; {launch}/fsdp2.yaml" in shards
-        assert "has no moving average; resume with --ema_decay 0" in averageless
+        assert "has no moving average; resume with --ema-decay 0" in averageless
 
 
 @pytest.mark.parametrize(

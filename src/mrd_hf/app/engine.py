@@ -57,7 +57,7 @@ class Engine:
         self.is_demo = config.teacher_id == DEMO_TEACHER
         name, revision = text_tower_of(config) if text_tower is None else (text_tower, None)
         if name is None:
-            raise UserError(f"the encoder {model} does not say who its teacher is; give it by --text_tower.")
+            raise UserError(f"the encoder {model} does not say who its teacher is; give it by --text-tower.")
         self.teacher_name = name
         # A text tower of its own is there because the teacher as a whole cannot be had.
         is_teacher = text_tower is not None or config.text_tower_id is None
@@ -65,7 +65,7 @@ class Engine:
         if self._tower.embedding_dim != config.embedding_dim:
             raise UserError(
                 f"{self.teacher_name} embeds texts into width {self._tower.embedding_dim}, the encoder {model} shapes "
-                f"into {config.embedding_dim}; give its teacher by --text_tower."
+                f"into {config.embedding_dim}; give its teacher by --text-tower."
             )
         self._classify = pipeline(
             "zero-shot-point-cloud-classification", encoder, feature_extractor=extractor, text_tower=self._tower
@@ -95,7 +95,7 @@ class Engine:
         """By a picture of the collection's own, whose embedding comes with it."""
         embed = self.collection.picture_embed(row)
         if embed is None:
-            raise UnusableQuery("the collection has no embeddings of its pictures (scripts/embed_teacher.py).")
+            raise UnusableQuery("the collection has no embeddings of its pictures (mrd-hf embed-teacher).")
         return self._search(embed[None], k)
 
     def search_by_picture(self, path: str, k: int) -> list[Hit]:
@@ -148,4 +148,4 @@ def _load_towers(name: str, revision: str | None, may_be_teacher: bool) -> tuple
     try:
         return None, TextTower.from_pretrained(name, revision)
     except ValueError as error:
-        raise UserError(f"cannot load the text tower: {error} If you have it elsewhere, give --text_tower.") from None
+        raise UserError(f"cannot load the text tower: {error} If you have it elsewhere, give --text-tower.") from None

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..commands.arguments import CommandParser
 from ..errors import UserError
 
 
@@ -24,7 +25,7 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mrd-hf app",
         description="Serve a page that classifies and searches shapes.",
         epilog="Each argument's default is the environment variable that its help names, where that is set.",
@@ -42,7 +43,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--text-tower",
-        "--text_tower",
+        "--teacher",
         default=os.environ.get("MRD_TEXT_TOWER"),
         help="the encoder's teacher, or its text side: a folder or an id on the Hub (MRD_TEXT_TOWER; default: as the "
         "encoder's configuration says)",

@@ -20,9 +20,9 @@ def run(options: argparse.Namespace) -> int:
     files = find_shapes(options.files)
     templates = chosen_templates(options.templates)
     class_embeds = None
-    if options.class_embeds is not None:
-        labels, rows = read_class_texts(options.class_embeds)
-        check_class_texts(labels, options.class_embeds)
+    if options.class_texts is not None:
+        labels, rows = read_class_texts(options.class_texts)
+        check_class_texts(labels, options.class_texts)
         class_embeds = torch.from_numpy(rows)
     else:
         labels = split_labels(options.labels) if options.labels is not None else read_label_lines(options.labels_file)
@@ -31,7 +31,7 @@ def run(options: argparse.Namespace) -> int:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
     elif class_embeds.shape[1] != encoder.embedding_dim:
         raise UserError(
-            f"{options.class_embeds}: embeddings of width {class_embeds.shape[1]}, but the encoder's have "
+            f"{options.class_texts}: embeddings of width {class_embeds.shape[1]}, but the encoder's have "
             f"{encoder.embedding_dim}; embed the labels with the encoder's own teacher."
         )
 

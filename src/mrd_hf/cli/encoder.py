@@ -15,7 +15,7 @@ from .shape_files import READING_ERRORS, UpAxis
 
 
 MODEL_VARIABLE = "MRD_HF_MODEL"
-CONVERT = "python scripts/convert_checkpoint.py OpenShape/openshape-pointbert-vitg14-rgb --to models/openshape"
+CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output models/openshape"
 
 
 def chosen_encoder(options: argparse.Namespace) -> Encoder:

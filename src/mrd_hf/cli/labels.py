@@ -73,7 +73,7 @@ def embed_labels(
     if name is None:
         raise UserError(
             f"the encoder {encoder.name} does not say in whose space its embeddings are; give --text-tower, the "
-            "image-text model that it was trained with, or --class-embeds."
+            "image-text model that it was trained with, or --class-texts."
         )
     tower = load_text_tower(name, revision, encoder.embedding_dim, device)
     starts = range(0, len(labels), LABELS_AT_ONCE)

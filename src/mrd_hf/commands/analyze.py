@@ -26,38 +26,38 @@ from ..evaluation.relations.relation_report import as_dict, compare_analyses, fo
 from ..evaluation.scores.similarity import Embeddings
 from ..files.atomic_file import check_vacant, whole_file
 from ..files.atomic_folder import check_writable
+from .arguments import CommandParser
 
 
 UNTRAINED_SEED = 0
 EXAMPLES = """\
 example:
-  python scripts/analyze_relations.py --model outputs/demo/encoder --dataset scripts/demo_data \\
-      --out outputs/demo/relations
-  python scripts/analyze_relations.py --model outputs/mrd/encoder --before outputs/contrastive/encoder \\
-      --dataset scripts/demo_data --k 1 10 50 --out outputs/mrd_against_contrastive
+  mrd-hf analyze --model outputs/demo/encoder --dataset scripts/demo_data \\
+      --output outputs/demo/relations
+  mrd-hf analyze --model outputs/mrd/encoder --before outputs/contrastive/encoder \\
+      --dataset scripts/demo_data --k 1 10 50 --output outputs/mrd_against_contrastive
 
-written to --out:
+written to --output:
   report.json       every figure of the table
   similarities.png  the teacher's similarity of each pair of shapes against that in 3D
   measures.png      all measures as bars
   divergences.png   how the divergences of single shapes are distributed
 
-The dataset needs cached embeddings of the encoder's teacher (scripts/embed_teacher.py): its first image and its name
+The dataset needs cached embeddings of the encoder's teacher (mrd-hf embed-teacher): its first image and its name
 stand for a shape.
 """
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mrd-hf analyze",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", required=True, help="the trained encoder: a folder or an id on the Hub")
     parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")
-    parser.add_argument("--out", type=Path, required=True, help="folder for report.json and the plots")
-    parser.add_argument("--overwrite", action="store_true", help="replace the report that --out already has")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for report.json and the plots")
+    parser.add_argument("--overwrite", action="store_true", help="replace the report that --output already has")
     parser.add_argument("--split", default="test", help="split to analyse (default: test)")
     parser.add_argument(
         "--before", help="encoder to compare with (default: the same architecture with untrained weights, fixed seed)"
@@ -68,7 +68,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--temperature", type=float, default=0.07, help="of relations, for their divergence (default: 0.07)"
     )
-    parser.add_argument("--batch_size", type=int, default=64, help="shapes to encode at once (default: 64)")
+    parser.add_argument("--batch-size", type=int, default=64, help="shapes to encode at once (default: 64)")
     return parser.parse_args(argv)
 
 
@@ -82,7 +82,7 @@ def check_arguments(arguments: argparse.Namespace) -> None:
     if not 0 < arguments.temperature < float("inf"):
         raise UserError(f"--temperature must be a number above 0, got {arguments.temperature}.")
     if arguments.batch_size < 1:
-        raise UserError(f"--batch_size must be at least 1, got {arguments.batch_size}.")
+        raise UserError(f"--batch-size must be at least 1, got {arguments.batch_size}.")
     if min(arguments.k) < 1:
         raise UserError(f"--k must be at least 1, got {min(arguments.k)}.")
 
@@ -101,7 +101,7 @@ def check_width(name: str, encoder: Encoder, dataset_name: str, held_out: HeldOu
     if width != teacher_width:
         raise UserError(
             f"{name} embeds into width {width}, the teacher of {dataset_name} into {teacher_width}; "
-            f"embed the dataset with the encoder's own teacher, {encoder.teacher} (scripts/embed_teacher.py)."
+            f"embed the dataset with the encoder's own teacher, {encoder.teacher} (mrd-hf embed-teacher)."
         )
 
 
@@ -115,7 +115,7 @@ def usable(embeds: Embeddings, name: str, remedy: str) -> torch.Tensor:
 
 def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Of images and of names."""
-    remedy = "embed the dataset again with scripts/embed_teacher.py"
+    remedy = "embed the dataset again with mrd-hf embed-teacher"
     assert held_out.image_embeds is not None and held_out.name_embeds is not None  # a triplet dataset has both
     return (
         usable(held_out.image_embeds, f"{dataset_name}: column 'image_embeds'", remedy),
@@ -126,8 +126,8 @@ def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.T
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     check_arguments(arguments)
-    check_vacant(arguments.out / "report.json", arguments.overwrite)
-    check_writable(arguments.out)
+    check_vacant(arguments.output / "report.json", arguments.overwrite)
+    check_writable(arguments.output)
     ks = tuple(dict.fromkeys(arguments.k))
     after_encoder = load_encoder(arguments.model)
     if arguments.before is None:
@@ -140,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for name, encoder in ((arguments.model, after_encoder), (before_name, before_encoder)):
         check_width(name, encoder, arguments.dataset, held_out)
     image_embeds, text_embeds = teacher_embeddings(held_out, arguments.dataset)
-    arguments.out.mkdir(parents=True, exist_ok=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
 
     def encoded(name: str, encoder: Encoder) -> ModalityEmbeddings:
         print(f"{name}:", file=sys.stderr)
@@ -166,14 +166,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         "k": ks,
         "temperature": arguments.temperature,
     }
-    with whole_file(arguments.out / "report.json") as file:
+    with whole_file(arguments.output / "report.json") as file:
         file.write((json.dumps({"settings": settings, "measures": as_dict(rows)}, indent=2) + "\n").encode())
     title = f"{len(held_out)} shapes of {arguments.dataset}. Before: {before_name}. After: {arguments.model}"
-    write_similarity_plot(arguments.out / "similarities.png", before_embeds, after_embeds, title)
-    write_measures_plot(arguments.out / "measures.png", rows, title)
-    write_divergence_plot(arguments.out / "divergences.png", before, after, title)
+    write_similarity_plot(arguments.output / "similarities.png", before_embeds, after_embeds, title)
+    write_measures_plot(arguments.output / "measures.png", rows, title)
+    write_divergence_plot(arguments.output / "divergences.png", before, after, title)
     print(f"{title}\n\n{format_table(rows)}\n")
-    print(f"written to {arguments.out}: report.json, similarities.png, measures.png, divergences.png")
+    print(f"written to {arguments.output}: report.json, similarities.png, measures.png, divergences.png")
 
 
 if __name__ == "__main__":

@@ -9,37 +9,37 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..conversion.converting import convert_checkpoint, format_table
+from .arguments import CommandParser
 
 
 EXAMPLES = """\
 examples:
-  python scripts/convert_checkpoint.py OpenShape/openshape-pointbert-vitg14-rgb --to models/openshape
-  python scripts/convert_checkpoint.py BAAI/Uni3D --filename modelzoo/uni3d-b/model.pt --to models/uni3d-base
-  python scripts/convert_checkpoint.py downloads/mixcon3d.pt --to models/mixcon3d
-  python scripts/convert_checkpoint.py my_openshape_run/latest.pt --preset openshape-3 --to models/mine
+  mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output models/openshape
+  mrd-hf convert BAAI/Uni3D --filename modelzoo/uni3d-b/model.pt --output models/uni3d-base
+  mrd-hf convert downloads/mixcon3d.pt --output models/mixcon3d
+  mrd-hf convert my_openshape_run/latest.pt --preset openshape-3 --output models/mine
 """
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mrd-hf convert",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
         "source",
         metavar="SOURCE",
         help="a checkpoint (.pt .pth .bin .ckpt .safetensors), a folder with one in it, or a repository on the Hub",
     )
-    parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder to write the model to")
+    parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write the model to")
     parser.add_argument("--filename", metavar="NAME", help="which file of the folder or repository, if it has several")
     parser.add_argument(
         "--preset",
         metavar="NAME",
         help="the preset of PointBertConfig whose patches the model has, if its sizes fit several or none",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace a model that --to already has")
+    parser.add_argument("--overwrite", action="store_true", help="replace a model that --output already has")
     return parser.parse_args(argv)
 
 
@@ -47,12 +47,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     conversion = convert_checkpoint(
         arguments.source,
-        arguments.to,
+        arguments.output,
         filename=arguments.filename,
         preset=arguments.preset,
         overwrite=arguments.overwrite,
     )
-    print(format_table({**conversion.facts(), "folder": str(arguments.to)}))
+    print(format_table({**conversion.facts(), "folder": str(arguments.output)}))
 
 
 if __name__ == "__main__":

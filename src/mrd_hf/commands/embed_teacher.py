@@ -1,10 +1,10 @@
 r"""Cache a frozen teacher's image and text embeddings in a prepared triplet dataset.
 
-    python scripts/embed_teacher.py data/furniture --teacher openai/clip-vit-base-patch32
+    mrd-hf embed-teacher data/furniture --teacher openai/clip-vit-base-patch32
 
 writes data/furniture-clip-vit-base-patch32, with the columns image_embeds, text_embeds, teacher, teacher_revision and
-image_backend, and a report.json with the settings and what was left out; with --class_texts also class_texts.parquet,
-which scripts/evaluate.py and scripts/pretrain.py take as --class_texts. A run that was killed resumes when the same
+image_backend, and a report.json with the settings and what was left out; with --class-texts also class_texts.parquet,
+which `mrd-hf evaluate` and `mrd-hf pretrain` take as --class-texts. A run that was killed resumes when the same
 command is given again: files that are finished stay.
 """
 
@@ -25,33 +25,35 @@ from ..data.embedding.teacher_embedding import (
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..teacher import Teacher
 from ..training.distributed import set_cpu_threads
+from .arguments import CommandParser
 from .termination import exit_on_sigterm
 
 
 EXAMPLES = """\
 on several GPUs, each with files of its own; on a machine without any, with ACCELERATE_USE_CPU=true:
-  accelerate launch --config_file scripts/recipes/accelerate/ddp.yaml scripts/embed_teacher.py data/furniture \\
+  accelerate launch --multi_gpu -m mrd_hf.commands.embed_teacher data/furniture \\
     --teacher openai/clip-vit-base-patch32 --dtype bfloat16
 
 the same by a Slurm array of 16 tasks, with nothing to merge:
-  sbatch --array=0-15 --wrap 'python scripts/embed_teacher.py data/furniture \\
-    --teacher openai/clip-vit-base-patch32 --num_shards 16 --shard_index $SLURM_ARRAY_TASK_ID'
+  sbatch --array=0-15 --wrap 'mrd-hf embed-teacher data/furniture \\
+    --teacher openai/clip-vit-base-patch32 --num-shards 16 --shard-index $SLURM_ARRAY_TASK_ID'
 """
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 LISTED = 10
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mrd-hf embed-teacher",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("dataset", type=Path, help="folder of the prepared dataset (data/<split>-*.parquet)")
     parser.add_argument("--teacher", required=True, help="image-text dual encoder: a Hub id or a local folder")
     parser.add_argument("--revision", help="branch, tag or commit of the teacher on the Hub")
-    parser.add_argument("--out", type=Path, help="folder to write; by default DATASET-<the teacher's short name>")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="folder to write; by default DATASET-<the teacher's short name>"
+    )
     parser.add_argument(
         "--templates",
         choices=TEMPLATES,
@@ -60,19 +62,19 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "averages (default %(default)s)",
     )
     parser.add_argument(
-        "--class_texts",
+        "--class-texts",
         action="store_true",
         help="also make class_texts.parquet, of the categories of all splits, for zero-shot scores; a dataset's own "
         "class_texts.parquet is embedded without being told",
     )
     parser.add_argument(
-        "--class_templates",
+        "--class-templates",
         choices=TEMPLATES,
         default="simple",
         help="prompts for the names of classes, in class_texts.parquet (default %(default)s)",
     )
     parser.add_argument(
-        "--batch_size", type=int, default=64, metavar="N", help="images, or texts, at a time (default %(default)s)"
+        "--batch-size", type=int, default=64, metavar="N", help="images, or texts, at a time (default %(default)s)"
     )
     parser.add_argument(
         "--dtype", choices=DTYPES, default="float32", help="precision that the teacher runs in (default %(default)s)"
@@ -84,17 +86,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="where it runs; of several processes each takes the GPU of its number (default %(default)s)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what --out already has instead of resuming it"
+        "--overwrite", action="store_true", help="replace what --output already has instead of resuming it"
     )
     parser.add_argument(
-        "--num_shards",
+        "--num-shards",
         type=int,
         default=1,
         metavar="N",
-        help="share the files among N runs of this command, all with the same --out (default %(default)s)",
+        help="share the files among N runs of this command, all with the same --output (default %(default)s)",
     )
     parser.add_argument(
-        "--shard_index",
+        "--shard-index",
         type=int,
         default=0,
         metavar="I",
@@ -102,9 +104,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     arguments = parser.parse_args(argv)
     if arguments.batch_size < 1:
-        parser.error(f"--batch_size must be at least 1, not {arguments.batch_size}")
+        parser.error(f"--batch-size must be at least 1, not {arguments.batch_size}")
     if not 0 <= arguments.shard_index < arguments.num_shards:
-        parser.error(f"--shard_index must be from 0 to below --num_shards, not {arguments.shard_index}")
+        parser.error(f"--shard-index must be from 0 to below --num-shards, not {arguments.shard_index}")
     return arguments
 
 
@@ -135,7 +137,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     folder: Path = arguments.dataset
     short_name = arguments.teacher.rstrip("/").split("/")[-1]
-    out = arguments.out or folder.with_name(f"{folder.resolve().name}-{short_name}")
+    out = arguments.output or folder.with_name(f"{folder.resolve().name}-{short_name}")
     # Before the teacher's download.
     check_folders(folder, out, arguments.overwrite)
     class_names = categories_of(folder) if arguments.class_texts else None

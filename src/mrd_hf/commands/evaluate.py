@@ -1,9 +1,9 @@
 r"""Score an encoder on a benchmark: one command, one table, one report that repeats to the last digit.
 
-    python scripts/evaluate.py --model outputs/demo/encoder --data scripts/demo_data \
-        --class_texts scripts/demo_data/class_texts.parquet --out outputs/demo/evaluation
-    python scripts/evaluate.py --model org/encoder --benchmark modelnet40 --data ModelNet40 --linear_probe --robustness
-    python scripts/evaluate.py --compare outputs/a/evaluation outputs/b/evaluation --out outputs/a_against_b
+    mrd-hf evaluate --model outputs/demo/encoder --dataset scripts/demo_data \
+        --class-texts scripts/demo_data/class_texts.parquet --output outputs/demo/evaluation
+    mrd-hf evaluate --model org/encoder --benchmark modelnet40 --dataset ModelNet40 --linear-probe --robustness
+    mrd-hf evaluate --compare outputs/a/evaluation outputs/b/evaluation --output outputs/a_against_b
 
 On several devices, or CPU processes (ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2), put accelerate's or torch's
 launcher in front: they share the shapes out, and the figures stay the same.
@@ -64,11 +64,12 @@ from ..models.model_sources import text_tower_of
 from ..models.teacher_folder import is_folder_revision
 from ..teacher import folder_identifier
 from ..training.distributed import set_cpu_threads
+from .arguments import CommandParser
 
 
 DEFAULT_TEMPLATES = "openshape64"
 # What --compare has no use for.
-NOT_COMPARED = ["model", "data", "class_texts", "teacher", "templates"]
+NOT_COMPARED = ["model", "dataset", "class_texts", "teacher", "templates"]
 NOT_COMPARED += ["linear_probe", "few_shot", "robustness", "map", "write_card"]
 # What is reported of corrupted shapes, as far as the data allows.
 ROBUSTNESS_KEYS = ("zero_shot_top1", "shape_to_image_recall_at_1")
@@ -89,68 +90,66 @@ class Shapes:
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="mrd-hf evaluate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = CommandParser(prog="mrd-hf evaluate", description=__doc__)
     parser.add_argument("--model", help="the encoder: a folder or an id on the Hub")
-    parser.add_argument("--out", type=Path, required=True, help="folder of report.json, outcomes.parquet and pictures")
+    parser.add_argument(
+        "-o", "--output", type=Path, required=True, help="folder of report.json, outcomes.parquet and pictures"
+    )
     data = parser.add_argument_group("the shapes")
     data.add_argument(
-        "--benchmark", choices=list(BENCHMARKS), default="triplets", help="what --data is (default: triplets)"
+        "--benchmark", choices=list(BENCHMARKS), default="triplets", help="what --dataset is (default: triplets)"
     )
-    data.add_argument("--data", help="the benchmark's folder; of triplets also an id on the Hub")
+    data.add_argument("--dataset", help="the benchmark's folder; of triplets also an id on the Hub")
     data.add_argument("--split", default="test", help="split to score on (default: test)")
     data.add_argument("--variant", help="of scanobjectnn: obj_only, obj_bg, pb_t50_rs or openshape")
-    data.add_argument("--up_axis", choices=["y", "z"], help="which axis is up, where the benchmark does not say")
-    data.add_argument("--allow_partial", action="store_true", help="take a part of a published split as well")
+    data.add_argument("--up-axis", choices=["y", "z"], help="which axis is up, where the benchmark does not say")
+    data.add_argument("--allow-partial", action="store_true", help="take a part of a published split as well")
     texts = parser.add_argument_group("the classes' embeddings, by default those published with the benchmark, if any")
     texts.add_argument(
-        "--class_texts",
-        help="file of classes and embeddings: .parquet, as scripts/embed_teacher.py --class_texts makes it, or "
+        "--class-texts",
+        help="file of classes and embeddings: .parquet, as mrd-hf embed-teacher --class-texts makes it, or "
         "OpenShape's .npy",
     )
-    texts.add_argument("--teacher", help="embeds the class names (default: the encoder's own)")
+    texts.add_argument("--teacher", "--text-tower", help="embeds the class names (default: the encoder's own)")
     texts.add_argument(
         "--templates",
         choices=list(TEMPLATES),
         help=f"prompts to embed the class names with (default: {DEFAULT_TEMPLATES})",
     )
     more = parser.add_argument_group("more than zero-shot and retrieval")
-    more.add_argument("--linear_probe", action="store_true", help="logistic regression on the split train")
-    more.add_argument("--few_shot", action="store_true", help="N-way K-shot accuracies, 10 draws each")
+    more.add_argument("--linear-probe", action="store_true", help="logistic regression on the split train")
+    more.add_argument("--few-shot", action="store_true", help="N-way K-shot accuracies, 10 draws each")
     more.add_argument(
         "--robustness", action="store_true", help="colors dropped, points thinned, jittered, rotated, cut"
     )
     more.add_argument("--map", action="store_true", help="also an HTML page to look around in, map.html")
-    more.add_argument(
-        "--write_card", "--write-card", action="store_true", help="put the results into the model's README.md"
-    )
-    more.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --out folders, of one split")
-    parser.add_argument("--batch_size", type=int, default=64, help="shapes encoded at once (default: 64)")
+    more.add_argument("--write-card", action="store_true", help="put the results into the model's README.md")
+    more.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --output folders, of one split")
+    parser.add_argument("--batch-size", type=int, default=64, help="shapes encoded at once (default: 64)")
     parser.add_argument("--seed", type=int, default=0, help="of intervals, draws and corruptions (default: 0)")
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace a report of another model, or on other shapes, in --out"
+        "--overwrite", action="store_true", help="replace a report of another model, or on other shapes, in --output"
     )
     arguments = parser.parse_args(argv)
-    if arguments.compare is None and (arguments.model is None or arguments.data is None):
-        parser.error("give --model and --data, or two evaluations to --compare")
+    if arguments.compare is None and (arguments.model is None or arguments.dataset is None):
+        parser.error("give --model and --dataset, or two evaluations to --compare")
     if arguments.compare is not None:
         # They would be passed over otherwise.
         others = [name for name in NOT_COMPARED if getattr(arguments, name)]
         if others:
-            parser.error(f"--compare takes two finished evaluations, so no --{others[0]}")
+            parser.error(f"--compare takes two finished evaluations, so no --{others[0].replace('_', '-')}")
     if arguments.variant is not None and arguments.benchmark != "scanobjectnn":
         parser.error(f"--variant is of scanobjectnn, and the --benchmark is {arguments.benchmark}")
     if arguments.class_texts is not None and arguments.templates is not None:
-        parser.error("--templates embeds class names, and --class_texts has their embeddings; give one of the two")
+        parser.error("--templates embeds class names, and --class-texts has their embeddings; give one of the two")
     if arguments.batch_size < 1:
-        parser.error(f"--batch_size must be at least 1, not {arguments.batch_size}")
+        parser.error(f"--batch-size must be at least 1, not {arguments.batch_size}")
     if arguments.seed < 0:
         parser.error(f"--seed must be at least 0, not {arguments.seed}")
     if arguments.linear_probe and arguments.split == "train":
-        parser.error("--linear_probe learns from the split train; score it on another one")
+        parser.error("--linear-probe learns from the split train; score it on another one")
     if arguments.write_card and not (Path(arguments.model or "") / "README.md").is_file():
-        parser.error("--write_card needs a local --model with a README.md")
+        parser.error("--write-card needs a local --model with a README.md")
     return arguments
 
 
@@ -186,35 +185,35 @@ def text_tower(arguments: argparse.Namespace, model: PreTrainedModel) -> tuple[s
 
 def check_teacher(arguments: argparse.Namespace, model: PreTrainedModel, dataset: Dataset) -> None:
     """Raise a [`UserError`] if a dataset's embeddings are of another teacher than the encoder's."""
-    found, expected = the_teacher([origins_in_dataset(dataset)], arguments.data), teacher_of(arguments, model)
+    found, expected = the_teacher([origins_in_dataset(dataset)], arguments.dataset), teacher_of(arguments, model)
     if not are_one(found, expected):
         raise UserError(
-            f"{arguments.data}: its embeddings are those of the teacher {found}, and {arguments.model} is in the "
-            f"space of {expected}; embed it with that by scripts/embed_teacher.py, or say --teacher {found} if the "
+            f"{arguments.dataset}: its embeddings are those of the teacher {found}, and {arguments.model} is in the "
+            f"space of {expected}; embed it with that by mrd-hf embed-teacher, or say --teacher {found} if the "
             "two are one."
         )
 
 
 def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes:
     """The split, with its classes' embeddings."""
-    path = Path(arguments.data)
+    path = Path(arguments.dataset)
     if arguments.benchmark == "triplets":
-        dataset = load_triplets(arguments.data, arguments.split)
+        dataset = load_triplets(arguments.dataset, arguments.split)
         fingerprint = state_of_files(path) if path.exists() else dataset._fingerprint
         if "image_embeds" in dataset.features:
-            held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.data)
+            held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.dataset)
             check_teacher(arguments, model, dataset)
             if (
                 arguments.class_texts is None
                 and (path / CLASS_TEXTS_FILE).is_file()
                 and PartialState().is_main_process
             ):
-                print(f"no zero-shot scores without --class_texts {path / CLASS_TEXTS_FILE}", file=sys.stderr)
+                print(f"no zero-shot scores without --class-texts {path / CLASS_TEXTS_FILE}", file=sys.stderr)
             if arguments.templates is not None:
                 raise UserError(
-                    f"{arguments.data}: has cached embeddings, so --templates has nothing to embed; make class texts "
-                    f"by scripts/embed_teacher.py --class_texts --class_templates {arguments.templates}, and give "
-                    "them by --class_texts."
+                    f"{arguments.dataset}: has cached embeddings, so --templates has nothing to embed; make class "
+                    f"texts by mrd-hf embed-teacher --class-texts --class-templates {arguments.templates}, and give "
+                    "them by --class-texts."
                 )
             up_axis: Literal["y", "z"] = arguments.up_axis or "y"
             read = dataset_clouds(dataset)
@@ -280,7 +279,7 @@ class Encoder:
             self.seconds += time.perf_counter() - started
             return embeds
 
-        return cached_embeds(self.arguments.out / "embeddings", facts, len(ids), compute).numpy()
+        return cached_embeds(self.arguments.output / "embeddings", facts, len(ids), compute).numpy()
 
     def leaves_alone(self, shapes: Shapes, corruption: str) -> bool:
         """Whether a corruption does nothing: colors dropped where there are none, thinned to more points than are."""
@@ -302,8 +301,8 @@ def open_training(arguments: argparse.Namespace, model: PreTrainedModel, shapes:
     training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), model)
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
-            f"{arguments.data}: --linear_probe needs shapes of two classes in the split train, two of at least one, "
-            f"and shapes of them in {arguments.split}; {remedy(arguments)}."
+            f"{arguments.dataset}: --linear-probe needs shapes of two classes in the split train, two of at least "
+            f"one, and shapes of them in {arguments.split}; {remedy(arguments)}."
         )
     return training
 
@@ -312,7 +311,7 @@ def remedy(arguments: argparse.Namespace) -> str:
     """What to do about a score that the labels do not allow."""
     # Of a dataset with cached embeddings, the classes are those of the class texts.
     give = arguments.benchmark == "triplets" and arguments.class_texts is None
-    return "give the classes by --class_texts, or leave it out" if give else "leave it out"
+    return "give the classes by --class-texts, or leave it out" if give else "leave it out"
 
 
 def further_scores(
@@ -340,7 +339,7 @@ def further_scores(
 
 def draw(arguments: argparse.Namespace, shapes: Shapes, embeds: np.ndarray, report: EvaluationReport) -> None:
     """The pictures beside the report."""
-    out, held_out = arguments.out, shapes.held_out
+    out, held_out = arguments.output, shapes.held_out
     write_interval_bars(out / "scores.png", [report.as_dict()])
     if arguments.robustness:
         write_robustness_bars(out / "robustness.png", [report.as_dict()])
@@ -379,23 +378,23 @@ def evaluate(arguments: argparse.Namespace) -> None:
     width, expected = model.config.embedding_dim, shapes.held_out.embedding_dim
     if expected is not None and width != expected:
         raise UserError(
-            f"{arguments.model} embeds into width {width}, the teacher of {arguments.data} into {expected}; "
-            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (scripts/embed_teacher.py)."
+            f"{arguments.model} embeds into width {width}, the teacher of {arguments.dataset} into {expected}; "
+            f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (mrd-hf embed-teacher)."
         )
     # Whatever can be wrong with the data is found before the encoding.
     training = open_training(arguments, model, shapes) if arguments.linear_probe else None
     if arguments.robustness and shapes.held_out.image_embeds is None and not len(shapes.held_out.labeled):
         raise UserError(
-            f"{arguments.data}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."
+            f"{arguments.dataset}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."
         )
     if arguments.few_shot and not few_shot_settings(shapes.held_out.labels):
         raise UserError(
-            f"{arguments.data}: has too few shapes a class for --few_shot, which needs five classes of two shapes in "
-            f"{arguments.split}; {remedy(arguments)}."
+            f"{arguments.dataset}: has too few shapes a class for --few-shot, which needs five classes of two shapes "
+            f"in {arguments.split}; {remedy(arguments)}."
         )
     encoder = Encoder(model, extractor, weights_sha256(model), arguments)
     if not arguments.overwrite:
-        check_replaceable(arguments.out, encoder.sha256, shapes.name, shapes.split)
+        check_replaceable(arguments.output, encoder.sha256, shapes.name, shapes.split)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     scores += further_scores(arguments, encoder, shapes, training, embeds)
@@ -415,25 +414,25 @@ def evaluate(arguments: argparse.Namespace) -> None:
         seed=arguments.seed,
         scores=scores,
     )
-    report.save(arguments.out)
+    report.save(arguments.output)
     draw(arguments, shapes, embeds, report)
     print(format_table(report.as_dict()["metrics"]))
     if arguments.write_card:
-        write_results(Path(arguments.model) / "README.md", report.as_dict(), arguments.out / "scores.png")
+        write_results(Path(arguments.model) / "README.md", report.as_dict(), arguments.output / "scores.png")
         print(f"the card has the results now: {Path(arguments.model) / 'README.md'}")
-    print(f"report, pictures and embeddings: {arguments.out}")
+    print(f"report, pictures and embeddings: {arguments.output}")
     took = time.perf_counter() - started
     print(f"{took:.1f} s, of which encoding {encoder.seconds:.1f} s", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
-    check_writable(arguments.out)
+    check_writable(arguments.output)
     if arguments.compare is not None:
         comparisons = compare_evaluations(arguments.compare[0], arguments.compare[1], arguments.seed)
-        arguments.out.mkdir(parents=True, exist_ok=True)
+        arguments.output.mkdir(parents=True, exist_ok=True)
         text = json.dumps(comparisons_as_dict(comparisons), indent=2) + "\n"
-        file = arguments.out / "comparison.json"
+        file = arguments.output / "comparison.json"
         if file.exists() and file.read_text() != text:
             check_vacant(file, arguments.overwrite)
         file.write_text(text)

@@ -1,4 +1,4 @@
-"""Turn 3D collections into a dataset of shape-image-text triplets, ready for scripts/embed_teacher.py.
+"""Turn 3D collections into a dataset of shape-image-text triplets, ready for mrd-hf embed-teacher.
 
 The result is a folder that `datasets.load_dataset` reads, with a `report.json` that lists what was skipped and why.
 A run that was killed resumes when the same command is given again: files that are finished stay.
@@ -18,19 +18,20 @@ from ..data.rendering import RenderSettings
 from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
+from .arguments import CommandParser, from_zero, positive
 from .termination import exit_on_sigterm
 
 
 EXAMPLES = """\
 example:
-  python scripts/prepare_dataset.py sweethome3d libraries/*.sh3f --out datasets/furniture
-  python scripts/prepare_dataset.py meshes my_models --out datasets/mine --num_views 4
-  python scripts/prepare_dataset.py openshape openshape-training-data --split train_no_lvis --out datasets/openshape
-  python scripts/prepare_dataset.py ulip shapenet-55 --out datasets/shapenet
+  mrd-hf prepare sweethome3d libraries/*.sh3f --output datasets/furniture
+  mrd-hf prepare meshes my_models --output datasets/mine --num-views 4
+  mrd-hf prepare openshape openshape-training-data --split train_no_lvis --output datasets/openshape
+  mrd-hf prepare ulip shapenet-55 --output datasets/shapenet
 
 the same by a Slurm array of 16 tasks, each of which makes its own files of the one dataset, with nothing to merge:
-  sbatch --array=0-15 --wrap 'python scripts/prepare_dataset.py sweethome3d libraries/*.sh3f \\
-    --out datasets/furniture --num_shards 16 --shard_index $SLURM_ARRAY_TASK_ID'
+  sbatch --array=0-15 --wrap 'mrd-hf prepare sweethome3d libraries/*.sh3f \\
+    --output datasets/furniture --num-shards 16 --shard-index $SLURM_ARRAY_TASK_ID'
 """
 MESHES_EXAMPLES = """\
 metadata, for example captions.csv; all columns but the first are optional:
@@ -43,18 +44,18 @@ metadata, for example captions.csv; all columns but the first are optional:
   name                           what the shape is called, one of its texts; by default the words in the file's name
   category (or label)            the class that it belongs to, for zero-shot scores, probes and neighbours; without
                                  metadata the folder's name
-  split                          train, validation or test, of every file; else --test_share decides, or all are train
+  split                          train, validation or test, of every file; else --test-share decides, or all are train
   license, creator               an SPDX identifier, and whom to credit
   text, texts, caption, captions further texts: one, or in JSON a list, as "[""a chair"", ""a seat""]" in CSV
 
 held-out shapes:
-  --test_share 0.2 holds out a fifth of the names, with all their shapes, so that no name is in train and in test.
+  --test-share 0.2 holds out a fifth of the names, with all their shapes, so that no name is in train and in test.
   Names are compared by their words: chair_01.glb and chair_02.glb are both called "chair", and stay together. Give
   them names of their own in the metadata to have chairs in both splits. Whether a name is held out depends on --seed
   and the name alone, so it stays where it is when you add shapes.
 
 example:
-  python scripts/prepare_dataset.py meshes my_models --metadata captions.csv --test_share 0.2 --out datasets/mine
+  mrd-hf prepare meshes my_models --metadata captions.csv --test-share 0.2 --output datasets/mine
 """
 LISTED = 10
 # Of so few, the held-out ones may be all of a category.
@@ -62,11 +63,10 @@ FEW_NAMES = 10
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandParser(
         prog="mrd-hf prepare",
         description=__doc__,
         epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     # Each source adds its command: its own arguments, the common ones, and `prepare`, which main() calls.
     sources = parser.add_subparsers(dest="source", required=True, metavar="SOURCE")
@@ -96,7 +96,6 @@ def _add_meshes(sources: Any) -> None:
         ".parquet, in any of its folders or given by --metadata, else from the names of the files. Files that no\n"
         "metadata names are left out. Parquet files with a column of meshes are read too.",
         epilog=MESHES_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("folder", metavar="FOLDER", help="the folder, or a .zip file of one")
     parser.add_argument(
@@ -105,19 +104,19 @@ def _add_meshes(sources: Any) -> None:
         help="a metadata file instead of those in FOLDER; if it lies outside, its file names start from FOLDER",
     )
     parser.add_argument(
-        "--up_axis", choices=("y", "z"), default="y", help="which axis points up (default %(default)s, as in glTF)"
+        "--up-axis", choices=("y", "z"), default="y", help="which axis points up (default %(default)s, as in glTF)"
     )
     parser.add_argument(
-        "--test_share",
+        "--test-share",
         type=_share,
         metavar="SHARE",
         help="hold out this share of the names in a split test (default: none, or what the metadata says)",
     )
     pictures = parser.add_argument_group("pictures", "drawn on the CPU; they need pip install 'mrd-hf[render]'")
-    pictures.add_argument("--no_images", action="store_true", help="draw none")
+    pictures.add_argument("--no-images", action="store_true", help="draw none")
     defaults = RenderSettings()
     pictures.add_argument(
-        "--num_views",
+        "--num-views",
         type=int,
         default=defaults.num_views,
         metavar="N",
@@ -157,7 +156,7 @@ def _add_openshape(sources: Any) -> None:
         "openshape",
         help="OpenShape's training data, with its cached embeddings",
         description="Read the training data of OpenShape as published: point clouds, texts and their embeddings by "
-        "CLIP ViT-bigG-14, so that scripts/embed_teacher.py is not needed. Nothing in the files is executed.",
+        "CLIP ViT-bigG-14, so that mrd-hf embed-teacher is not needed. Nothing in the files is executed.",
     )
     parser.add_argument(
         "folder",
@@ -193,7 +192,7 @@ def _add_ulip(sources: Any) -> None:
         "--split",
         choices=SPLITS,
         default="train",
-        help="which list to read; give each an --out of its own (default %(default)s)",
+        help="which list to read; give each an --output of its own (default %(default)s)",
     )
     _add_common_arguments(parser)
     parser.set_defaults(
@@ -228,56 +227,42 @@ def _color(text: str) -> tuple[int, ...]:
 
 def _common(arguments: argparse.Namespace) -> dict[str, Any]:
     """The values of the common arguments, by the names that every source's function has for them."""
-    names = ("out", "num_points", "seed", "num_workers", "overwrite", "num_shards", "shard_index")
-    return {name: getattr(arguments, name) for name in names}
+    names = ("num_points", "seed", "num_workers", "overwrite", "num_shards", "shard_index")
+    return {"out": arguments.output, **{name: getattr(arguments, name) for name in names}}
 
 
 def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write the dataset to")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write the dataset to")
     parser.add_argument(
-        "--num_points", type=_positive, default=10_000, metavar="N", help="points a shape (default %(default)s)"
+        "--num-points", type=positive, default=10_000, metavar="N", help="points a shape (default %(default)s)"
     )
     parser.add_argument(
-        "--seed", type=_from_zero, default=0, metavar="N", help="seed of the sampling (default %(default)s)"
+        "--seed", type=from_zero, default=0, metavar="N", help="seed of the sampling (default %(default)s)"
     )
     parser.add_argument(
-        "--num_workers",
-        type=_positive,
+        "--num-workers",
+        type=positive,
         default=os.cpu_count() or 1,
         metavar="N",
         help="processes; the result does not depend on it (default: one a core)",
     )
     parser.add_argument(
-        "--overwrite", action="store_true", help="replace what --out already has instead of resuming it"
+        "--overwrite", action="store_true", help="replace what --output already has instead of resuming it"
     )
     parser.add_argument(
-        "--num_shards",
-        type=_positive,
+        "--num-shards",
+        type=positive,
         default=1,
         metavar="N",
-        help="share the work among N runs of this command, all with the same --out (default %(default)s)",
+        help="share the work among N runs of this command, all with the same --output (default %(default)s)",
     )
     parser.add_argument(
-        "--shard_index",
-        type=_from_zero,
+        "--shard-index",
+        type=from_zero,
         default=0,
         metavar="I",
         help="which of the N runs this is, from 0 (default %(default)s)",
     )
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
-    return number
-
-
-def _from_zero(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"expected a whole number from 0, got {text}")
-    return number
 
 
 def _share(text: str) -> float:
@@ -293,7 +278,7 @@ def print_summary(report: dict, out: str) -> None:
         print("  splits: " + ", ".join(f"{split} {prepared} shapes" for split, prepared in report["splits"].items()))
     if "names" in report:
         held_out, count = report["names"]["test"], sum(report["names"].values())
-        print(f"  held out in test: {held_out} of {count} names, by --test_share {report['settings']['test_share']}")
+        print(f"  held out in test: {held_out} of {count} names, by --test-share {report['settings']['test_share']}")
         if count < FEW_NAMES:
             print("  few names: chair_01 and chair_02 are both 'chair'; the metadata's column 'name' tells them apart")
     missing = report["missing"]
@@ -314,7 +299,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with exit_on_sigterm():
         report = arguments.prepare(arguments)
-    print_summary(report, arguments.out)
+    print_summary(report, arguments.output)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,13 @@
 r"""Pretrain PointBERT by Multi-modal Relation Distillation.
 
-    accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/demo.yaml
+    mrd-hf pretrain --config demo
+    accelerate launch --quiet -m mrd_hf.commands.pretrain --config demo
 
-With --quiet the launcher adds no traceback of its own to a message. One process needs no launcher: python will do.
-Several GPUs or nodes: --config_file and one of scripts/recipes/accelerate before the script. On two CPU processes
-(accelerate's own --cpu starts one):
+With --quiet the launcher adds no traceback of its own to a message. Several GPUs or nodes: --config_file and one of
+training/recipes/accelerate before -m. On two CPU processes (accelerate's own --cpu starts one):
 
     ACCELERATE_USE_CPU=true accelerate launch --config_file scripts/recipes/accelerate/ddp.yaml --num_processes 2 \
-        scripts/pretrain.py --config scripts/recipes/demo.yaml
+        scripts/pretrain.py --config demo
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ from ..training.training_log import plot_log, read_log
 
 
 class HeldOutEvaluation:
-    """Scores a model on held-out shapes, as scripts/evaluate.py does, and keeps the last embeddings and scores."""
+    """Scores a model on held-out shapes, as mrd-hf evaluate does, and keeps the last embeddings and scores."""
 
     def __init__(
         self, dataset: Dataset, held_out: HeldOutSet, extractor: PointCloudFeatureExtractor, seed: int
@@ -141,7 +141,7 @@ def check_hard_negatives(triplets: TripletDataset | TripletShards, count: int) -
     if isinstance(triplets, TripletShards):
         raise UserError("hard_negatives picks shapes from all of the dataset; leave out streaming.")
     if not triplets.cached:
-        raise UserError("hard_negatives needs cached embeddings; make them with scripts/embed_teacher.py.")
+        raise UserError("hard_negatives needs cached embeddings; make them with mrd-hf embed-teacher.")
     if len(triplets) <= count:
         message = f"hard_negatives draws from the {count} nearest shapes, and the dataset has {len(triplets)} in all"
         raise UserError(f"{message}; leave it out.")

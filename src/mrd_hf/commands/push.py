@@ -1,36 +1,36 @@
 """Upload a checkpoint's folder, or a dataset's, to the Hub.
 
-    python scripts/push_to_hub.py outputs/demo/encoder org/mrd-pointbert --private
-    python scripts/push_to_hub.py datasets/furniture org/furniture --type dataset
+    mrd-hf push outputs/demo/encoder org/mrd-pointbert --private
+    mrd-hf push datasets/furniture org/furniture --type dataset
 
 Only what a checkpoint (or a dataset) consists of is uploaded; the rest is listed. After an upload that broke off, give
 the same command again: what has arrived is not uploaded once more.
 """
 
-from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
 from ..hub.pushing import check_target, push_folder
+from .arguments import CommandParser
 
 
 def parse_arguments(argv: Sequence[str] | None) -> Namespace:
-    parser = ArgumentParser(prog="mrd-hf push", description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = CommandParser(prog="mrd-hf push", description=__doc__)
     parser.add_argument("folder", type=Path, help="as save_pretrained, pretraining or conversion wrote it")
     parser.add_argument("repo_id", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there")
     parser.add_argument("--type", choices=["model", "dataset"], default="model", help="default: model")
     parser.add_argument("--private", action="store_true", help="the repository is to be private; default: public")
     parser.add_argument("--revision", help="branch, made if it is not there, or refs/pr/N; default: main")
-    parser.add_argument("--create_pr", action="store_true", help="open a pull request instead")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
     parser.add_argument("--message", help="the commit's message")
     parser.add_argument(
         "--handler", action="store_true", help="first write handler.py for Inference Endpoints into the folder"
     )
     parser.add_argument("--overwrite", action="store_true", help="let --handler replace files of other versions")
     parser.add_argument(
-        "--dry_run",
         "--dry-run",
         action="store_true",
         help="write and upload nothing; only say what would be uploaded where, and what left out",

@@ -102,7 +102,7 @@ def match_names(wanted: Sequence[str], found: Sequence[str]) -> list[int | None]
 def _check_file(path: Path) -> None:
     if not path.is_file():
         raise UserError(
-            f"{path}: no such file; expected class texts: .parquet, as scripts/embed_teacher.py --class_texts makes "
+            f"{path}: no such file; expected class texts: .parquet, as mrd-hf embed-teacher --class-texts makes "
             "it, or .npy."
         )
 

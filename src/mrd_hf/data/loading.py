@@ -39,7 +39,7 @@ def pick_split(splits: DatasetDict, name: str | Path, split: str) -> Dataset:
     if split not in splits:
         raise UserError(
             f"{name} has no split '{split}'; it has {', '.join(splits)}. Name one of these, or hold some of your own "
-            "shapes out with scripts/prepare_dataset.py meshes --test_share."
+            "shapes out with mrd-hf prepare meshes --test-share."
         )
     return splits[split]
 
@@ -48,7 +48,7 @@ def load_all_splits(name: str | Path) -> DatasetDict:
     """All splits of a triplet dataset; arguments and errors as for [`load_triplets`]."""
     folder = Path(name)
     if not folder.exists() and (str(name).count("/") != 1 or str(name).startswith((".", "/", "~"))):
-        raise UserError(f"no dataset at {name}: no such folder; prepare one with scripts/prepare_dataset.py.")
+        raise UserError(f"no dataset at {name}: no such folder; prepare one with mrd-hf prepare.")
     if folder.is_dir():
         check_whole(folder)
     try:
@@ -90,18 +90,18 @@ def _first_broken_file(folder: Path) -> tuple[Path, str] | None:
 def _remedy(folder: Path, broken: Path) -> str:
     if (folder / "reports" / f"{broken.stem}.json").is_file():
         return f"delete it; {_command(folder)} regenerates it and keeps the others"
-    return "prepare it again with scripts/prepare_dataset.py"
+    return "prepare it again with mrd-hf prepare"
 
 
 def _command(folder: Path) -> str:
-    """What to run to go on with a dataset that scripts/prepare_dataset.py or scripts/embed_teacher.py began."""
+    """What to run to go on with a dataset that mrd-hf prepare or mrd-hf embed-teacher began."""
     embedded = next((record for file in folder.rglob("*.parquet") if (record := read_record(file))), None)
     if embedded is not None:
         teacher = embedded["settings"]["teacher"]
-        command = f"`python scripts/embed_teacher.py DATASET --teacher {teacher} --out {folder}`"
+        command = f"`mrd-hf embed-teacher DATASET --teacher {teacher} --output {folder}`"
         return f"{command} with the arguments that it was begun with"
     settings = settings_of(folder)
-    command = f"`python scripts/prepare_dataset.py {settings.get('source', 'SOURCE')} ... --out {folder}`"
+    command = f"`mrd-hf prepare {settings.get('source', 'SOURCE')} ... --output {folder}`"
     return f"{command} with the arguments that it was begun with (settings: {json.dumps(settings)})"
 
 

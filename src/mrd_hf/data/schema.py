@@ -13,7 +13,7 @@
 | `images` | list of image | pictures of the shape; may be none |
 | `texts` | list of {`text`, `source`} | texts about the shape; `source` says which kind, e.g. `name`, `caption` |
 
-Teacher embeddings, once cached (see `scripts/embed_teacher.py`):
+Teacher embeddings, once cached (see `mrd-hf embed-teacher`):
 
 | column | type | meaning |
 |---|---|---|
@@ -95,9 +95,9 @@ def check_columns(features: Features, needed: Iterable[str], dataset_name: str) 
     for column in needed:
         if column not in features:
             remedy = (
-                "cache the teacher's embeddings with scripts/embed_teacher.py, or embed on the fly with --teacher"
+                "cache the teacher's embeddings with mrd-hf embed-teacher, or embed on the fly with --teacher"
                 if column in EMBEDDING_COLUMNS
-                else "prepare it with scripts/prepare_dataset.py"
+                else "prepare it with mrd-hf prepare"
             )
             raise UserError(f"{dataset_name}: no column '{column}' (it has {', '.join(features)}); {remedy}.")
         wanted, found = expected[column], features[column]

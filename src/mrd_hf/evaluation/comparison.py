@@ -33,7 +33,7 @@ class Comparison:
 
 
 def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Comparison]:
-    """Compare what `scripts/evaluate.py` wrote of two models.
+    """Compare what `mrd-hf evaluate` wrote of two models.
 
     Compared are the means, class means and medians that both have; few-shot accuracies, which are not of single
     shapes, are left out.

@@ -106,7 +106,7 @@ class HeldOutSet:
                 if category not in index_of:
                     raise UserError(
                         f"{name}: shape '{ids[row_index]}' has the category '{category}', not in {class_texts}; make "
-                        "that again with scripts/embed_teacher.py --class_texts."
+                        "that again with mrd-hf embed-teacher --class-texts."
                     )
                 labels[row_index] = index_of[category]
         return cls(
@@ -207,5 +207,5 @@ def _check_width(class_embeds: np.ndarray, width: int, class_texts: str | Path, 
     if class_embeds.shape[1] != width:
         raise UserError(
             f"{class_texts}: its embeddings have width {class_embeds.shape[1]}, those of {name} {width}; make both "
-            "with the same teacher (scripts/embed_teacher.py)."
+            "with the same teacher (mrd-hf embed-teacher)."
         )

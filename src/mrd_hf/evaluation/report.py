@@ -139,9 +139,9 @@ def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
         report = json.loads(file.read_text())
         outcomes = pq.read_table(folder / OUTCOMES_FILE)
     except (OSError, ValueError) as error:
-        raise UserError(f"{folder}: holds no evaluation ({error}); make one with scripts/evaluate.py.") from None
+        raise UserError(f"{folder}: holds no evaluation ({error}); make one with mrd-hf evaluate.") from None
     if not isinstance(report, dict) or report.get("version") != REPORT_VERSION or "metrics" not in report:
-        raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it again with scripts/evaluate.py.")
+        raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it again with mrd-hf evaluate.")
     return report, outcomes
 
 
@@ -161,7 +161,7 @@ def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: st
         raise UserError(
             f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
             f"({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); replace it "
-            "with --overwrite, or name another --out."
+            "with --overwrite, or name another --output."
         )
 
 

@@ -200,7 +200,7 @@ def _check_model(folder: Path, selection: Selection) -> None:
 
 def _check_dataset(folder: Path, selection: Selection) -> None:
     if not any(path.endswith(".parquet") for path in selection.files):
-        raise UserError(f"{folder}: holds no parquet files; give a dataset's folder (scripts/prepare_dataset.py).")
+        raise UserError(f"{folder}: holds no parquet files; give a dataset's folder (mrd-hf prepare).")
 
 
 def _what(repo_type: RepoType) -> str:

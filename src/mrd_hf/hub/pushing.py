@@ -137,11 +137,11 @@ def push_command(
     create_pr: bool = False,
 ) -> str:
     """The command that uploads a folder."""
-    words = [f"`python scripts/push_to_hub.py {folder} {repo_id}"]
+    words = [f"`mrd-hf push {folder} {repo_id}"]
     words += ["--type dataset"] if repo_type == "dataset" else []
     words += ["--private"] if private else []
     words += [f"--revision {revision}"] if revision is not None else []
-    words += ["--create_pr"] if create_pr else []
+    words += ["--create-pr"] if create_pr else []
     return " ".join(words) + "`"
 
 
@@ -168,7 +168,7 @@ def _explain(error: Exception, repo_id: str, revision: str | None) -> str:
     if status == 403:
         return (
             "you may not write there; give a token with write access to it (`hf auth whoami` says who you are), "
-            "another name, or propose the files with --create_pr."
+            "another name, or propose the files with --create-pr."
         )
     if status is not None or isinstance(error, ValueError):
         return f"{error}"

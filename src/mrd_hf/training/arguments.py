@@ -31,7 +31,7 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Parquet file of class names and text embeddings (label, text_embed) for zero-shot scores on "
-            "eval_split, as scripts/embed_teacher.py --class_texts makes it."
+            "eval_split, as mrd-hf embed-teacher --class-texts makes it."
         },
     )
     num_points: int | None = field(default=None, metadata={"help": "Points of a shape to use; default: all."})
@@ -209,7 +209,7 @@ class PretrainingArguments:
         check_name(self.project, "project")
         check_name(self.run_name, "run_name")
         if self.push_to_hub and not self.hub_model_id:
-            raise UserError("push_to_hub needs hub_model_id, e.g. --hub_model_id org/mrd-pointbert.")
+            raise UserError("push_to_hub needs hub_model_id, e.g. --hub-model-id org/mrd-pointbert.")
         if self.hub_model_id is not None:
             check_target(self.hub_model_id, self.hub_revision, self.hub_create_pr)
 
@@ -225,6 +225,13 @@ def _check_least(arguments: DataArguments | PretrainingArguments, **bounds: int)
 
 
 ARGUMENT_CLASSES = (DataArguments, ModelArguments, PretrainingArguments)
+
+
+# By what other commands call the same.
+FOR_SHORT = {
+    **dict.fromkeys(("-o", "--output", "--out"), "--output-dir"),
+    "--overwrite": "--overwrite-output-dir",
+}
 
 
 class _Parser(HfArgumentParser):
@@ -298,12 +305,20 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
     config, rest = config_parser.parse_known_args(argv)
     if config.config is not None:
         argv = [*recipe_to_argv(config.config), *rest]
+    for action in parser._actions:  # which also takes them with underscores, as the keys of recipes have
+        action.option_strings = [name for name in action.option_strings if "_" not in name]
+    pieces = (word.partition("=") for word in argv)
+    argv = [FOR_SHORT.get(name, name) + equals + value for name, equals, value in pieces]
     data, model, training, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
         known = ["config", *(f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments))]
         name = unknown[0].partition("=")[0]
         close = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
-        hint = f"did you mean --{close[0]}?" if close and name.startswith("-") else "--help lists the arguments."
+        hint = (
+            f"did you mean --{close[0].replace('_', '-')}?"
+            if close and name.startswith("-")
+            else "--help lists the arguments."
+        )
         raise UserError(f"unrecognized argument: {name}; {hint}")
     return data, model, training
 

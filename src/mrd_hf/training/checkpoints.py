@@ -142,7 +142,7 @@ def load_checkpoint(
         sharded.load(shards)
     else:
         if average is not None and not (checkpoint / EMA_FILE).is_file():
-            raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema_decay 0.")
+            raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema-decay 0.")
         accelerator.load_state(str(checkpoint))
         if average is not None:
             average.load_state_dict(load_file(checkpoint / EMA_FILE))
@@ -167,11 +167,11 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
     """
     checkpoint = find_checkpoint(output_dir, resume) if resume is not None else None
     if output_dir.exists() and not output_dir.is_dir():
-        raise UserError(f"{output_dir} is a file; choose another --output_dir.")
+        raise UserError(f"{output_dir} is a file; choose another --output-dir.")
     check_writable(output_dir)
     if checkpoint is not None and overwrite and checkpoint.resolve().is_relative_to(output_dir.resolve()):
         raise UserError(
-            f"--overwrite_output_dir would delete {checkpoint}, which --resume_from_checkpoint asks for; leave out "
+            f"--overwrite-output-dir would delete {checkpoint}, which --resume-from-checkpoint asks for; leave out "
             "one of them."
         )
     if _is_of_the_run(checkpoint, output_dir):
@@ -182,12 +182,12 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
     if not (output_dir / ARGUMENTS_FILE).is_file() and (overwrite or not finished):
         raise UserError(
             f"{output_dir} holds something other than a training run (no {ARGUMENTS_FILE}), so it is left as it is; "
-            "choose another --output_dir."
+            "choose another --output-dir."
         )
     if finished and not overwrite:
         raise UserError(
-            f"{output_dir} has a run in it already ({finished[-1].name}); pass --resume_from_checkpoint latest to "
-            "resume it, --overwrite_output_dir True to delete it, or another --output_dir."
+            f"{output_dir} has a run in it already ({finished[-1].name}); pass --resume-from-checkpoint latest to "
+            "resume it, --overwrite-output-dir True to delete it, or another --output-dir."
         )
     return checkpoint
 

@@ -33,7 +33,7 @@ def build_model(
     if arguments.teacher_id is not None and not are_one(teacher_id, folder_identifier(arguments.teacher_id)):
         raise UserError(
             f"the embeddings are those of the teacher {teacher_id}, and teacher_id asks for {arguments.teacher_id}; "
-            "give the dataset that scripts/embed_teacher.py made with it."
+            "give the dataset that mrd-hf embed-teacher made with it."
         )
     changes = parse_config(arguments.point_config, "point_config", PointBertConfig)
     text_tower = _text_tower(arguments.text_towers, teacher_id)
@@ -86,6 +86,6 @@ def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:
     if own is not None and not are_one(own, teacher_id):
         raise UserError(
             f"the encoder {name} was trained towards the teacher {own}, and the embeddings are those of {teacher_id}; "
-            "embed the dataset with the encoder's own teacher (scripts/embed_teacher.py), or, to change its teacher, "
+            "embed the dataset with the encoder's own teacher (mrd-hf embed-teacher), or, to change its teacher, "
             """set point_config to '{"teacher_id": null, "teacher_revision": null}'."""
         )

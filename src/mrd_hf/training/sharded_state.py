@@ -49,7 +49,7 @@ class ShardedState:
         reader = dcp.HuggingFaceStorageReader(str(folder))
         missing = sorted(tensors.keys() - reader.read_metadata().state_dict_metadata.keys())
         if missing and all(name.startswith("average.") for name in missing):
-            raise UserError(f"{folder} has no moving average; resume with --ema_decay 0.")
+            raise UserError(f"{folder} has no moving average; resume with --ema-decay 0.")
         if missing:
             raise UserError(f"{folder} has no {missing[0]}: it was saved by a run with another model.")
         # Read into place: these are the model's, the optimizer's and the average's own tensors.

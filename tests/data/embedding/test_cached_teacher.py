@@ -57,7 +57,7 @@ def test_one_teacher_of_all_rows(read, tmp_path, statistics):
 def test_a_single_other_row_is_an_error_that_names_both(read, tmp_path, statistics, column, values):
     file = write(tmp_path / "data.parquet", {"teacher": ["clip"] * 4, column: values}, write_statistics=statistics)
     with pytest.raises(
-        UserError, match=rf"furniture: column '{column}' says (None|a) .* and (a|b) .*embed_teacher\.py"
+        UserError, match=rf"furniture: column '{column}' says (None|a) .* and (a|b) .*mrd-hf embed-teacher"
     ):
         the_teacher(read(file), "furniture")
 

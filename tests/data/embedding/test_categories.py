@@ -80,7 +80,7 @@ def test_they_do_not_depend_on_shards_and_are_made_once(teacher, tmp_path):
 def test_a_dataset_with_class_texts_of_its_own_says_itself_what_they_are(tmp_path):
     folder = write_categories(tmp_path / "mine", train=["lamp"])
     pq.write_table(pa.table({"label": ["mug"]}), folder / CLASS_TEXTS_FILE)
-    with pytest.raises(UserError, match=r"mine/class_texts\.parquet: says already .*; leave out --class_texts"):
+    with pytest.raises(UserError, match=r"mine/class_texts\.parquet: says already .*; leave out --class-texts"):
         categories_of(folder)
 
 

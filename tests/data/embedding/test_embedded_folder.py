@@ -257,7 +257,7 @@ def test_a_killed_run_leaves_whole_files_and_the_next_makes_the_rest(furniture, 
     left = data_files(out)
     assert [name for name in left if name.endswith(".parquet")] == NAMES[:1]
     assert len(left) == 2 and not (out / "report.json").exists()
-    with pytest.raises(UserError, match=r"2 of its 3 files are missing.*embed_teacher\.py"):
+    with pytest.raises(UserError, match=r"2 of its 3 files are missing.*mrd-hf embed-teacher"):
         teacher_embedding.check_whole(out)
 
     counting = CountingTeacher(teacher)

@@ -218,6 +218,6 @@ def test_missing_dataset_is_told_before_the_teacher_loads(tmp_path):
 
 def test_folder_that_is_no_dataset(teacher, tmp_path):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"empty.*prepare_dataset\.py"):
+    with pytest.raises(UserError, match=r"empty.*mrd-hf prepare"):
         embed_dataset_folder(tmp_path / "empty", tmp_path / "out", teacher, ["{}"])
     assert not (tmp_path / "out").exists()

@@ -224,7 +224,7 @@ def test_shards_make_the_files_of_one_dataset_between_them(tmp_path):
     for expected in (
         "unfinished, 2 of its 3 files are missing",
         f"data/{NAMES[0]}.parquet, data/{NAMES[2]}.parquet",
-        f"`python scripts/prepare_dataset.py tiny ... --out {out}`",
+        f"`mrd-hf prepare tiny ... --output {out}`",
     ):
         assert expected in str(refused.value)
     report = prepare_tiny(JOBS, out, num_shards=2, shard_index=0)
@@ -247,7 +247,7 @@ def test_shards_in_folders_of_their_own_are_copied_together(tmp_path):
 
 @pytest.mark.parametrize(("num_shards", "shard_index"), [(1, 1), (3, 3), (2, -1)])
 def test_a_shard_that_there_is_not(tmp_path, num_shards, shard_index):
-    with pytest.raises(UserError, match=f"--shard_index must be from 0 to {num_shards - 1}.* not {shard_index}"):
+    with pytest.raises(UserError, match=f"--shard-index must be from 0 to {num_shards - 1}.* not {shard_index}"):
         prepare_tiny(JOBS, tmp_path / "out", num_shards=num_shards, shard_index=shard_index)
 
 

@@ -117,7 +117,7 @@ def test_one_name_cannot_be_held_out(tmp_path):
     (tmp_path / "models").mkdir()
     for number in range(3):
         (tmp_path / "models" / f"chair_{number}.glb").write_bytes(glb())
-    with pytest.raises(UserError, match=r"models: --test_share .* not two \('chair'\); give .* column 'name'"):
+    with pytest.raises(UserError, match=r"models: --test-share .* not two \('chair'\); give .* column 'name'"):
         prepare(tmp_path / "models", tmp_path / "out", test_share=0.5)
     assert not (tmp_path / "out").exists()
 
@@ -182,7 +182,7 @@ def test_contradictions_are_named_with_their_row(tmp_path, header, rows, message
 
 def test_two_ways_to_split_are_one_too_many(tmp_path):
     folder = mesh_folder(tmp_path / "models", ["a,train", "b,test"], "file_name,name,split")
-    with pytest.raises(UserError, match=r"column 'split' \(00.glb is in 'train'\).*leave out --test_share"):
+    with pytest.raises(UserError, match=r"column 'split' \(00.glb is in 'train'\).*leave out --test-share"):
         prepare(folder, tmp_path / "out", test_share=0.5)
 
 
@@ -223,7 +223,7 @@ def test_the_command_says_what_it_held_out(tmp_path, monkeypatch, capsys):
     counts = {split: len(names) for split, names in names_of(out).items()}
     printed = capsys.readouterr().out
     assert f"splits: train {counts['train']} shapes, test {counts['test']} shapes" in printed
-    assert f"held out in test: {counts['test']} of 15 names, by --test_share 0.2" in printed
+    assert f"held out in test: {counts['test']} of 15 names, by --test-share 0.2" in printed
     assert "few names" not in printed
     for number, name in enumerate(("chair_01", "chair_02", "mug_01", "mug_02")):
         (folder / f"{number:02d}.glb").rename(tmp_path / f"{name}.glb")
@@ -240,7 +240,7 @@ def test_the_command_says_what_it_held_out(tmp_path, monkeypatch, capsys):
 def test_the_command_refuses_a_share_that_is_none(tmp_path, monkeypatch, capsys, share):
     with pytest.raises(SystemExit) as ended:
         run_script(monkeypatch, tmp_path, "--out", tmp_path / "out", "--test_share", share)
-    assert ended.value.code == 2 and "argument --test_share" in capsys.readouterr().err
+    assert ended.value.code == 2 and "argument --test-share" in capsys.readouterr().err
 
 
 def test_the_help_has_an_example_that_works(tmp_path, monkeypatch, capsys):

@@ -62,13 +62,13 @@ def the_teacher(origins: Iterable[Origins], dataset_name: str) -> str:
             first, second = sorted(map(str, found))[:2]
             raise UserError(
                 f"{dataset_name}: column '{column}' says {first} in some rows and {second} in others, and embeddings "
-                "of several origins cannot be compared; embed all of it again with scripts/embed_teacher.py."
+                "of several origins cannot be compared; embed all of it again with mrd-hf embed-teacher."
             )
     teacher = next(iter(values.get("teacher", {None})), None)
     if teacher is None:
         raise UserError(
             f"{dataset_name}: column 'teacher' does not say whose the embeddings are; embed it again with "
-            "scripts/embed_teacher.py."
+            "mrd-hf embed-teacher."
         )
     return teacher
 
@@ -79,7 +79,7 @@ def check_teacher(dataset: Dataset, teacher: str, dataset_name: str) -> None:
     if found != teacher:
         raise UserError(
             f"{dataset_name}: its embeddings are those of the teacher {found}, and training's are those of {teacher}; "
-            "embed both with one by scripts/embed_teacher.py."
+            "embed both with one by mrd-hf embed-teacher."
         )
 
 

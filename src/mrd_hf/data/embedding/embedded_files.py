@@ -125,7 +125,7 @@ def reading(file: Path) -> Iterator[None]:
         yield
     except (OSError, pa.ArrowInvalid) as error:
         reason = str(error).strip().replace("\n", " ")
-        raise UserError(f"cannot read {file}: {reason}; prepare it again with scripts/prepare_dataset.py.") from None
+        raise UserError(f"cannot read {file}: {reason}; prepare it again with mrd-hf prepare.") from None
 
 
 def read_record(file: Path) -> dict[str, Any] | None:

@@ -107,7 +107,7 @@ def embed_dataset_folder(
             another dataset or one of another teacher or other settings.
     """
     if not 0 <= shard_index < num_shards:
-        raise UserError(f"--shard_index must be from 0 to {num_shards - 1}, below --num_shards, not {shard_index}.")
+        raise UserError(f"--shard-index must be from 0 to {num_shards - 1}, below --num-shards, not {shard_index}.")
     check_whole(folder)
     settings = {
         "teacher": teacher.identifier,
@@ -118,7 +118,7 @@ def embed_dataset_folder(
     }
     files = EmbeddedFiles(folder, out, settings)
     if not files.sources:
-        raise UserError(f"{folder}: has no data/<split>-*.parquet; prepare it with scripts/prepare_dataset.py.")
+        raise UserError(f"{folder}: has no data/<split>-*.parquet; prepare it with mrd-hf prepare.")
     for source in files.sources:
         _check_file(source)
     mine = range(shard_index, len(files.sources), num_shards)
@@ -164,7 +164,7 @@ def categories_of(folder: Path) -> list[str]:
     if (folder / CLASS_TEXTS_FILE).is_file():
         raise UserError(
             f"{folder / CLASS_TEXTS_FILE}: says already which classes there are, and is embedded as it is; leave out "
-            "--class_texts, or delete the file."
+            "--class-texts, or delete the file."
         )
     categories: set[str] = set()
     for source in sorted((folder / "data").glob("*.parquet")):
@@ -174,8 +174,8 @@ def categories_of(folder: Path) -> list[str]:
                 categories |= {str(category) for category in column.unique().to_pylist() if category is not None}
     if not categories:
         raise UserError(
-            f"{folder}: no shape has a 'category' to make --class_texts of; give the classes in the column 'category' "
-            "of the metadata, and prepare it again with scripts/prepare_dataset.py, or leave out --class_texts."
+            f"{folder}: no shape has a 'category' to make --class-texts of; give the classes in the column 'category' "
+            "of the metadata, and prepare it again with mrd-hf prepare, or leave out --class-texts."
         )
     spellings: dict[str, str] = {}
     for category in sorted(categories):
@@ -183,7 +183,7 @@ def categories_of(folder: Path) -> list[str]:
         if other != category:
             raise UserError(
                 f"{folder}: the categories '{other}' and '{category}' differ in spelling alone; make them one, and "
-                "prepare it again with scripts/prepare_dataset.py."
+                "prepare it again with mrd-hf prepare."
             )
     return sorted(categories)
 
@@ -195,9 +195,9 @@ def check_folders(folder: Path, out: Path, overwrite: bool) -> None:
         UserError: With the remedy.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: no such dataset folder; prepare one with scripts/prepare_dataset.py.")
+        raise UserError(f"{folder}: no such dataset folder; prepare one with mrd-hf prepare.")
     if out.resolve() == folder.resolve():
-        raise UserError(f"{out}: is the dataset's own folder, which is left as it is; give --out another folder.")
+        raise UserError(f"{out}: is the dataset's own folder, which is left as it is; give --output another folder.")
     # Files that this script made may be there to go on with; whether they are is seen once the teacher is loaded.
     known = all(read_record(file) is not None for file in (out / "data").glob("*.parquet"))
     check_vacant(out, overwrite or known)

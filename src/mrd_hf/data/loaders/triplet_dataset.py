@@ -61,7 +61,7 @@ class TripletDataset(torch.utils.data.Dataset):
         self._rows: TripletRows | None = None
         self.teacher = the_teacher([origins_in_dataset(dataset)], name) if cached and len(dataset) else None
         if not len(dataset):
-            raise UserError(f"{name}: has no shapes; prepare it again with scripts/prepare_dataset.py.")
+            raise UserError(f"{name}: has no shapes; prepare it again with mrd-hf prepare.")
         _check_sources(self.dataset.data.table, choice, name)
         self.usable = np.flatnonzero(self.rows.usable()[self.table_rows])
         if len(self.usable) < len(dataset):

@@ -174,5 +174,5 @@ class TripletRows:
         sources = self._text_sources(row)
         if self.cached and len(sources) != (count := len(self.text_embeds[row])):
             found = f"{self.ids[row]} has {len(sources)} texts, but {count} text_embeds"
-            raise UserError(f"{self.name}: {found}; embed them again with scripts/embed_teacher.py.")
+            raise UserError(f"{self.name}: {found}; embed them again with mrd-hf embed-teacher.")
         return pick_text(draw, self.probabilities[sources])

@@ -85,7 +85,7 @@ class TripletShards:
         # Each row group: its file, its place there, and its rows.
         groups = [(f, g, rows) for f, footer in enumerate(footers) for g, rows in enumerate(footer.rows) if rows]
         if not groups:
-            raise UserError(f"{self.name}: split '{split}' has no shapes; prepare it again with prepare_dataset.py.")
+            raise UserError(f"{self.name}: split '{split}' has no shapes; prepare it again with mrd-hf prepare.")
         self.groups = np.array(groups, dtype=np.int64)
         self.first_rows = np.cumsum(self.groups[:, 2]) - self.groups[:, 2]
         self._read_first_group()
@@ -146,7 +146,7 @@ def parquet_files(name: str | Path, split: str) -> list[str]:
         UserError: when the dataset or the split does not exist, is unfinished, or has other files than parquet.
     """
     if not Path(name).exists() and str(name).count("/") != 1:
-        raise UserError(f"no dataset at {name}: no such folder; prepare one with scripts/prepare_dataset.py.")
+        raise UserError(f"no dataset at {name}: no such folder; prepare one with mrd-hf prepare.")
     if Path(name).is_dir():
         check_whole(Path(name))
     try:
@@ -175,7 +175,7 @@ def _footer(file: str) -> _Footer:
             schema, metadata = parquet.schema_arrow, parquet.metadata
             origins = origins_in_file(parquet)
     except (ValueError, OSError) as error:
-        raise UserError(f"cannot read {file}: {error}; prepare it again with scripts/prepare_dataset.py.") from None
+        raise UserError(f"cannot read {file}: {error}; prepare it again with mrd-hf prepare.") from None
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     versions = [
         group.column(number).statistics.max

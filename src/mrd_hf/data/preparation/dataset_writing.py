@@ -119,7 +119,7 @@ def prepare_dataset(
     if not jobs:
         raise UserError(f"{out}: nothing to prepare, the inputs list no shape.")
     if not 0 <= shard_index < num_shards:
-        raise UserError(f"--shard_index must be from 0 to {num_shards - 1}, below --num_shards, not {shard_index}.")
+        raise UserError(f"--shard-index must be from 0 to {num_shards - 1}, below --num-shards, not {shard_index}.")
     _check_folder(out)
     parts = DatasetParts(out, jobs, settings, features, splits)
     mine = range(shard_index, parts.count, num_shards)

@@ -122,7 +122,7 @@ class _Workers:
             try:
                 worker = _Worker(self.context, self.function)
             except OSError as error:
-                message = f"cannot start a worker process: {error}; try fewer --num_workers."
+                message = f"cannot start a worker process: {error}; try fewer --num-workers."
                 raise UserError(message, exit_code=1) from error
             self.alive.add(worker)
         try:

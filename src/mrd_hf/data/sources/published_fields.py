@@ -72,7 +72,7 @@ def drawn_points(xyz: np.ndarray, field: str, num_points: int, generator: np.ran
         UnusableField: There are fewer.
     """
     if len(xyz) < num_points:
-        raise UnusableField(f"{field}: has {len(xyz)} points; --num_points is {num_points}")
+        raise UnusableField(f"{field}: has {len(xyz)} points; --num-points is {num_points}")
     if len(xyz) == num_points:
         return np.arange(num_points)
     return generator.choice(len(xyz), num_points, replace=False)

@@ -32,12 +32,12 @@ def hold_out(names: Sequence[str], share: float, seed: int, source: str) -> set[
         UserError: The share is not between 0 and 1, or there are fewer than two names.
     """
     if not 0 < share < 1:
-        raise UserError(f"--test_share must be above 0 and below 1, not {share:g}.")
+        raise UserError(f"--test-share must be above 0 and below 1, not {share:g}.")
     keys = {name_key(name) for name in names}
     if len(keys) < 2:
         name = f" ('{min(keys)}')" if keys else ""
         raise UserError(
-            f"{source}: --test_share holds out names, so that none is in both splits, and there are not two{name}; "
+            f"{source}: --test-share holds out names, so that none is in both splits, and there are not two{name}; "
             "give the shapes names of their own in the metadata's column 'name', or their splits in a column 'split'."
         )
     ordered = sorted(keys, key=lambda key: (_draw(key, seed), key))

@@ -235,7 +235,7 @@ def _splits(
     if told is not None and test_share is not None:
         raise UserError(
             f"{source}: the metadata has a column 'split' ({told.name} is in '{told.description.split}'), which says "
-            "what is held out; leave out --test_share, or that column."
+            "what is held out; leave out --test-share, or that column."
         )
     if told is not None:
         lacking = next((job for job in jobs if job.skipped is None and job.description.split is None), None)

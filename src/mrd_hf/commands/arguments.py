@@ -1,0 +1,57 @@
+"""The dialect of the commands' options: one spelling that `--help` shows, and earlier ones that are understood."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+# Of options that had other names; each is understood where the command has the one that it stands for.
+EARLIER_NAMES = {
+    "--data": "--dataset",
+    "--out": "--output",
+    "--to": "--output",
+}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Takes options with hyphens, with underscores in their place, and by the names that they had earlier.
+
+    Args:
+        prog (`str`): The command as it is typed.
+        **options: Those of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, prog: str, **options: Any) -> None:
+        options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(prog=prog, allow_abbrev=False, **options)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        return super().parse_known_args([*map(self._spelled, words[:end]), *words[end:]], namespace)
+
+    def _spelled(self, word: str) -> str:
+        """A word, as this parser has it if it is one of its options."""
+        name, equals, value = word.partition("=")
+        spelled = name.replace("_", "-") if name.startswith("--") else name
+        if spelled not in self._option_string_actions:
+            spelled = EARLIER_NAMES.get(spelled, spelled)
+        return f"{spelled}{equals}{value}" if spelled in self._option_string_actions else word
+
+
+def positive(text: str) -> int:
+    return _at_least(text, 1)
+
+
+def from_zero(text: str) -> int:
+    return _at_least(text, 0)
+
+
+def _at_least(text: str, least: int) -> int:
+    number = int(text)
+    if number < least:
+        raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text}")
+    return number
