@@ -78,7 +78,7 @@ def test_a_gap_among_the_files_is_named(tmp_path, name):
     (data / "train-00000-of-00001.parquet").unlink()
     assert len(load_triplets(folder, "train")) == 15
     (data / name).unlink()
-    with pytest.raises(UserError, match=rf"unfinished, 1 of its 4 files are missing \(data/{name}\).*prepare_dataset"):
+    with pytest.raises(UserError, match=rf"unfinished, 1 of its 4 files are missing \(data/{name}\).*mrd-hf prepare"):
         load_triplets(folder, "test")
 
 

@@ -76,8 +76,8 @@ def test_bad_input_is_one_message(tmp_path):
     ("arguments", "expected", "exit_code"),
     [
         (["--help"], "sweethome3d", 0),
-        (["sweethome3d", "--help"], "--num_points", 0),
-        (["sweethome3d", "--help"], "--num_shards", 0),
+        (["sweethome3d", "--help"], "--num-points", 0),
+        (["sweethome3d", "--help"], "--num-shards", 0),
         ([], "SOURCE", 2),
         (["sweethome3d", "a.sh3f", "--out", "b", "--num_points", "0"], "a whole number from 1", 2),
         (["sweethome3d", "a.sh3f", "--out", "b", "--shard_index", "-1"], "a whole number from 0", 2),

@@ -1,11 +1,12 @@
 """scripts/evaluate.py as a user runs it."""
 
+import io
 import json
-import os
 import re
-import runpy
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import trimesh
+from accelerate import PartialState
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
@@ -23,11 +25,13 @@ from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
-from mrd_hf.commands import evaluate as evaluate_command
+from mrd_hf.commands.evaluate import main, parse_arguments
 from mrd_hf.data.embedding.cached_teacher import split_identifier
 from mrd_hf.data.sources.openshape import TEACHER as OPENSHAPES_TEACHER
 from mrd_hf.errors import UserError
+from mrd_hf.evaluation.scored_shapes import ShapeOptions, open_shapes
 from mrd_hf.teacher import folder_identifier
+from mrd_hf_cli.running import run_script
 
 
 SCRIPT = SCRIPTS / "evaluate.py"
@@ -64,19 +68,33 @@ def dataset(tmp_path_factory) -> Path:
     return save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
 
 
+@pytest.fixture(autouse=True)
+def on_cpus(monkeypatch):
+    for name, value in {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}.items():
+        monkeypatch.setenv(name, value)
+
+
 def evaluate(model: Path, dataset: Path, out: Path, *arguments: str, launcher=()) -> subprocess.CompletedProcess:
     required = ["--model", str(model), "--data", str(dataset), "--out", str(out)]
     return run(*required, *arguments, launcher=launcher)
 
 
 def run(*arguments: str, launcher=()) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), *arguments],
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    """In this process, which need not import torch once more, or by a launcher."""
+    if launcher:
+        return subprocess.run(
+            [sys.executable, *launcher, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300
+        )
+    code, stdout, stderr, threads = 0, io.StringIO(), io.StringIO(), torch.get_num_threads()
+    with redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            run_script(lambda: main(arguments))
+        except SystemExit as ended:
+            code = ended.code
+        finally:  # what accelerate keeps for a process
+            PartialState._reset_state()
+            torch.set_num_threads(threads)
+    return subprocess.CompletedProcess(arguments, code, stdout.getvalue(), stderr.getvalue())
 
 
 def metrics(out: Path) -> dict[str, dict]:
@@ -166,7 +184,7 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
 
 @pytest.mark.parametrize(
     ("flag", "message"),
-    [("--few_shot", "too few shapes a class for --few_shot"), ("--linear_probe", "needs shapes of two classes")],
+    [("--few_shot", "too few shapes a class for --few-shot"), ("--linear_probe", "needs shapes of two classes")],
 )
 def test_what_the_labels_do_not_allow_is_said_before_the_encoding(tmp_path, flag, message):
     data = save_tiny_triplets(tmp_path / "unlabeled", without=("category",))
@@ -175,7 +193,7 @@ def test_what_the_labels_do_not_allow_is_said_before_the_encoding(tmp_path, flag
     assert message in finished.stderr and "Encoding" not in finished.stderr
 
 
-def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path, monkeypatch, capsys):
+def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path):
     for name in ("a", "b"):
         torch.manual_seed(ord(name))
         encoder = save_encoder(tmp_path / f"encoder-{name}", WIDTH)
@@ -192,13 +210,9 @@ def test_two_models_are_compared_on_the_same_shapes(dataset, tmp_path, monkeypat
     refused = evaluate(tmp_path / "encoder-b", dataset, tmp_path / "a")
     assert refused.returncode == 2 and "replace it with --overwrite" in refused.stderr
     again = ["--compare", str(tmp_path / "a"), str(tmp_path / "b"), "--out", str(tmp_path / "ab"), "--seed"]
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *again, "1"])
-    with pytest.raises(SystemExit):
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert "comparison.json exists; replace it with --overwrite" in capsys.readouterr().err
+    assert "comparison.json exists; replace it with --overwrite" in run(*again, "1").stderr
     assert before == {file: file.read_bytes() for name in ("a", "ab") for file in (tmp_path / name).glob("*.*")}
-    monkeypatch.setattr(sys, "argv", [str(SCRIPT), *again, "0"])
-    runpy.run_path(str(SCRIPT), run_name="__main__")  # the same again is no loss
+    assert run(*again, "0").returncode == 0  # the same again is no loss
 
 
 def test_results_go_into_the_models_card(dataset, tmp_path):
@@ -230,20 +244,22 @@ def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path,
         (tmp_path / "shapes" / label).mkdir(parents=True)
         trimesh.creation.box().export(tmp_path / "shapes" / label / "one.obj")
 
-    def open_shapes(*arguments: str):
+    def opened(*arguments: str):
         command = ["--model", "mine", "--out", "out", "--benchmark", "shape-folder"]
         command += ["--data", str(tmp_path / "shapes"), "--up_axis", "y", *arguments]
-        return evaluate_command.open_shapes(evaluate_command.parse_arguments(command), model)
+        arguments = parse_arguments(command)
+        options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
+        return open_shapes(options, arguments.model, model)
 
     with pytest.raises(UserError, match=rf"'clip' was a local folder .*{revision}.*Give it by --teacher FOLDER"):
-        open_shapes()
+        opened()
     (tmp_path / "moved").symlink_to(teacher)
-    embeds = open_shapes("--teacher", str(tmp_path / "moved")).held_out.class_embeds
+    embeds = opened("--teacher", str(tmp_path / "moved")).held_out.class_embeds
     assert embeds.shape == (2, CLIP_WIDTH)
     with pytest.raises(UserError, match=rf"--teacher {other}: the folder's content is sha256:.*teacher is {name}@"):
-        open_shapes("--teacher", str(other))
+        opened("--teacher", str(other))
     monkeypatch.chdir(tmp_path / "here")
-    np.testing.assert_array_equal(open_shapes().held_out.class_embeds, embeds)
+    np.testing.assert_array_equal(opened().held_out.class_embeds, embeds)
 
 
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):

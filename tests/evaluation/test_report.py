@@ -10,7 +10,7 @@ from mrd_hf.errors import UserError
 from mrd_hf.evaluation.report import (
     as_metrics,
     check_replaceable,
-    format_table,
+    metrics_table,
     read_report,
 )
 
@@ -78,7 +78,7 @@ def test_metrics_go_to_trackers_by_their_key():
 
 
 def test_the_table_is_aligned_with_shares_in_percent_and_ranks_as_they_are():
-    lines = format_table(make_report().as_dict()["metrics"]).split("\n")
+    lines = metrics_table(make_report().as_dict()["metrics"]).split("\n")
     assert lines[0].split()[-4:] == ["interval", "chance", "majority", "teacher"]
     assert len(lines) == 5 and len({len(line) for line in lines}) == 1
     assert lines[2].split()[-8:] == ["2", "50.0", "0.0", "to", "100.0", "25.0", "50.0", "75.0"]

@@ -22,7 +22,7 @@ from ..evaluation.relations.relation_plots import (
     write_measures_plot,
     write_similarity_plot,
 )
-from ..evaluation.relations.relation_report import as_dict, compare_analyses, format_table
+from ..evaluation.relations.relation_report import as_dict, compare_analyses, comparison_table
 from ..evaluation.scores.similarity import Embeddings
 from ..files.atomic_file import check_vacant, whole_file
 from ..files.atomic_folder import check_writable
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_similarity_plot(arguments.output / "similarities.png", before_embeds, after_embeds, title)
     write_measures_plot(arguments.output / "measures.png", rows, title)
     write_divergence_plot(arguments.output / "divergences.png", before, after, title)
-    print(f"{title}\n\n{format_table(rows)}\n")
+    print(f"{title}\n\n{comparison_table(rows)}\n")
     print(f"written to {arguments.output}: report.json, similarities.png, measures.png, divergences.png")
 
 

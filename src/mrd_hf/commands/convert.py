@@ -8,7 +8,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..conversion.converting import convert_checkpoint, format_table
+from ..conversion.converting import convert_checkpoint, facts_table
 from .arguments import CommandParser
 
 
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         preset=arguments.preset,
         overwrite=arguments.overwrite,
     )
-    print(format_table({**conversion.facts(), "folder": str(arguments.output)}))
+    print(facts_table({**conversion.facts(), "folder": str(arguments.output)}))
 
 
 if __name__ == "__main__":

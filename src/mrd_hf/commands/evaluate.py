@@ -14,79 +14,36 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cache, partial
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Literal
 
-import numpy as np
-import torch
 from accelerate import PartialState
 from accelerate.utils import parse_flag_from_env
-from datasets import Dataset
-from transformers import FeatureExtractionMixin, PreTrainedModel
+from transformers import PreTrainedModel
 
-from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts
-from ..data.embedding.cached_teacher import (
-    are_one,
-    origins_in_dataset,
-    split_identifier,
-    the_teacher,
-)
-from ..data.loading import load_triplets
-from ..encoder import load_encoder, recorded_teacher, weights_sha256
+from ..encoder import load_encoder, weights_sha256
 from ..errors import UserError
-from ..evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
-from ..evaluation.classes.class_embeddings import class_embeddings
+from ..evaluation.benchmarks.opening import BENCHMARKS
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
-from ..evaluation.embedding_cache import cached_embeds
-from ..evaluation.encoding import CloudReader, dataset_clouds, encode_clouds
-from ..evaluation.held_out import HeldOutSet, classify_labeled, evaluate_held_out
-from ..evaluation.plots.confusion_plot import write_confusion_matrix
-from ..evaluation.plots.contact_sheet import write_contact_sheet
-from ..evaluation.plots.embedding_map import dataset_pictures, write_embedding_map
-from ..evaluation.plots.interval_plot import write_interval_bars, write_robustness_bars
-from ..evaluation.report import EvaluationReport, Score, check_replaceable, format_table
-from ..evaluation.scores.corruptions import CORRUPTIONS, corrupt
-from ..evaluation.scoring import (
-    few_shot_scores,
-    few_shot_settings,
-    linear_probe_is_possible,
-    linear_probe_scores,
-    under_corruption,
-)
+from ..evaluation.held_out import evaluate_held_out
+from ..evaluation.plots.report_pictures import draw_report
+from ..evaluation.report import EvaluationReport, check_replaceable, metrics_table
+from ..evaluation.robustness import robustness_scores
+from ..evaluation.scored_shapes import DEFAULT_TEMPLATES, ShapeOptions, Shapes, open_shapes
+from ..evaluation.scoring import few_shot_scores, few_shot_settings, linear_probe_is_possible, linear_probe_scores
+from ..evaluation.split_encoder import SplitEncoder
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_writable
-from ..files.digests import state_of_files
 from ..hub.model_card import write_results
-from ..models.model_sources import text_tower_of
-from ..models.teacher_folder import is_folder_revision
 from ..teacher import folder_identifier
 from ..training.distributed import set_cpu_threads
 from .arguments import CommandParser
 
 
-DEFAULT_TEMPLATES = "openshape64"
 # What --compare has no use for.
 NOT_COMPARED = ["model", "dataset", "class_texts", "teacher", "templates"]
 NOT_COMPARED += ["linear_probe", "few_shot", "robustness", "map", "write_card"]
-# What is reported of corrupted shapes, as far as the data allows.
-ROBUSTNESS_KEYS = ("zero_shot_top1", "shape_to_image_recall_at_1")
-
-
-@dataclass(frozen=True)
-class Shapes:
-    """The shapes of a split, and what they are scored against."""
-
-    name: str
-    split: str
-    read: CloudReader
-    up_axis: Literal["y", "z"]
-    held_out: HeldOutSet
-    fingerprint: str  # of the files
-    templates: str | None  # of the class names; None where their embeddings were given
-    dataset: Dataset | None = None  # of triplets with cached embeddings
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -153,152 +110,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def teacher_of(arguments: argparse.Namespace, model: PreTrainedModel) -> str:
-    """The identifier of the teacher whose space the encoder is in: the one that is given, or else its own."""
-    return _teacher(arguments.model, arguments.teacher, recorded_teacher(model.config))
-
-
-@cache  # a folder is read in whole
-def _teacher(model_name: str, given: str | None, own: str | None) -> str:
-    if given is None:
-        if own is None:
-            raise UserError(f"{model_name} does not say whose embedding space it is in; give --teacher.")
-        return own
-    teacher = folder_identifier(given)
-    folders = own is not None and all(is_folder_revision(split_identifier(name)[1]) for name in (teacher, own))
-    if own is not None and folders and not are_one(teacher, own):
-        raise UserError(
-            f"--teacher {given}: the folder's content is {teacher.rpartition('@')[2]}, and {model_name}'s teacher "
-            f"is {own}; give that one's folder."
-        )
-    return teacher
-
-
-def text_tower(arguments: argparse.Namespace, model: PreTrainedModel) -> tuple[str, str | None]:
-    """Name and revision of what embeds the class names."""
-    if arguments.teacher is None:
-        name, revision = text_tower_of(model.config)
-        return name or teacher_of(arguments, model), revision
-    teacher_of(arguments, model)  # of a folder: whether it is the one
-    return split_identifier(arguments.teacher)
-
-
-def check_teacher(arguments: argparse.Namespace, model: PreTrainedModel, dataset: Dataset) -> None:
-    """Raise a [`UserError`] if a dataset's embeddings are of another teacher than the encoder's."""
-    found, expected = the_teacher([origins_in_dataset(dataset)], arguments.dataset), teacher_of(arguments, model)
-    if not are_one(found, expected):
-        raise UserError(
-            f"{arguments.dataset}: its embeddings are those of the teacher {found}, and {arguments.model} is in the "
-            f"space of {expected}; embed it with that by mrd-hf embed-teacher, or say --teacher {found} if the "
-            "two are one."
-        )
-
-
-def open_shapes(arguments: argparse.Namespace, model: PreTrainedModel) -> Shapes:
-    """The split, with its classes' embeddings."""
-    path = Path(arguments.dataset)
-    if arguments.benchmark == "triplets":
-        dataset = load_triplets(arguments.dataset, arguments.split)
-        fingerprint = state_of_files(path) if path.exists() else dataset._fingerprint
-        if "image_embeds" in dataset.features:
-            held_out = HeldOutSet.from_dataset(dataset, arguments.class_texts, name=arguments.dataset)
-            check_teacher(arguments, model, dataset)
-            if (
-                arguments.class_texts is None
-                and (path / CLASS_TEXTS_FILE).is_file()
-                and PartialState().is_main_process
-            ):
-                print(f"no zero-shot scores without --class-texts {path / CLASS_TEXTS_FILE}", file=sys.stderr)
-            if arguments.templates is not None:
-                raise UserError(
-                    f"{arguments.dataset}: has cached embeddings, so --templates has nothing to embed; make class "
-                    f"texts by mrd-hf embed-teacher --class-texts --class-templates {arguments.templates}, and give "
-                    "them by --class-texts."
-                )
-            up_axis: Literal["y", "z"] = arguments.up_axis or "y"
-            read = dataset_clouds(dataset)
-            return Shapes(path.name, arguments.split, read, up_axis, held_out, fingerprint, None, dataset)
-    else:
-        fingerprint = state_of_files(path)
-    benchmark = open_benchmark(
-        arguments.benchmark, path, arguments.split, arguments.variant, arguments.up_axis, arguments.allow_partial
-    )
-    # Published embeddings are of use for encoders of the teacher that made them, if no other prompts are wanted.
-    published = benchmark.class_embeddings if arguments.templates is None else None
-    if published is not None and benchmark.class_teacher is not None:
-        published = published if are_one(benchmark.class_teacher, teacher_of(arguments, model)) else None
-    texts, templates = arguments.class_texts or published, None
-    if texts is not None:
-        _, embeds = read_class_texts(texts, benchmark.class_names)
-    else:
-        templates = arguments.templates or DEFAULT_TEMPLATES
-        teacher, revision = text_tower(arguments, model)
-        try:
-            embeds = class_embeddings(
-                benchmark.class_names, teacher, revision, templates, device=model.device, progress=True
-            )
-        except UserError as error:
-            hint = " Give it by --teacher FOLDER." if is_folder_revision(revision) else ""
-            raise UserError(f"{error}{hint}") from None
-    held_out = HeldOutSet.from_benchmark(benchmark, embeds)
-    return Shapes(
-        benchmark.name, benchmark.split, benchmark.shapes, benchmark.up_axis, held_out, fingerprint, templates
-    )
-
-
-class Encoder:
-    """Encodes splits, once: embeddings are kept beside the report."""
-
-    def __init__(
-        self, model: PreTrainedModel, extractor: FeatureExtractionMixin, sha256: str, arguments: argparse.Namespace
-    ) -> None:
-        self.model = model
-        self.extractor = extractor
-        self.sha256 = sha256
-        self.arguments = arguments
-        self.seconds = 0.0
-
-    def __call__(self, shapes: Shapes, corruption: str | None = None) -> np.ndarray:
-        """Embeddings of a split's shapes, `(num_shapes, embedding_dim)`; of every process."""
-        read, title = shapes.read, f"Encoding {shapes.name} ({shapes.split})"
-        if corruption is not None:
-            read, title = partial(self._read_corrupted, shapes, corruption), f"{title}, {corruption}"
-        ids = shapes.held_out.ids
-        facts = {
-            "weights": self.sha256,
-            "extractor": self.extractor.to_json_string(),
-            "data": f"{shapes.fingerprint}, {shapes.name}, {shapes.split}, {len(ids)} shapes, {shapes.up_axis} up",
-            "corruption": "none" if corruption is None else f"{corruption}, seed {self.arguments.seed}",
-        }
-
-        def compute() -> torch.Tensor:
-            started = time.perf_counter()
-            embeds = encode_clouds(
-                self.model, self.extractor, read, len(ids), shapes.up_axis, self.arguments.batch_size, title
-            )
-            self.seconds += time.perf_counter() - started
-            return embeds
-
-        return cached_embeds(self.arguments.output / "embeddings", facts, len(ids), compute).numpy()
-
-    def leaves_alone(self, shapes: Shapes, corruption: str) -> bool:
-        """Whether a corruption does nothing: colors dropped where there are none, thinned to more points than are."""
-        ((points, colors),), ((new_points, new_colors),) = (
-            shapes.read([0]),
-            self._read_corrupted(shapes, corruption, [0]),
-        )
-        return np.array_equal(points, new_points) and (colors is None) == (new_colors is None)
-
-    def _read_corrupted(self, shapes: Shapes, corruption: str, rows: list[int]) -> list:
-        return [
-            corrupt(corruption, points.astype(np.float32), colors, shapes.up_axis, self.arguments.seed, row)
-            for row, (points, colors) in zip(rows, shapes.read(rows), strict=True)
-        ]
-
-
-def open_training(arguments: argparse.Namespace, model: PreTrainedModel, shapes: Shapes) -> Shapes:
+def open_training(
+    arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes
+) -> Shapes:
     """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
-    training = open_shapes(argparse.Namespace(**{**vars(arguments), "split": "train"}), model)
+    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits)
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.dataset}: --linear-probe needs shapes of two classes in the split train, two of at least "
@@ -314,59 +130,8 @@ def remedy(arguments: argparse.Namespace) -> str:
     return "give the classes by --class-texts, or leave it out" if give else "leave it out"
 
 
-def further_scores(
-    arguments: argparse.Namespace, encoder: Encoder, shapes: Shapes, training: Shapes | None, embeds: np.ndarray
-) -> list[Score]:
-    """Those that were asked for by flags."""
-    labels, seed = shapes.held_out.labels, arguments.seed
-    further: list[Score] = []
-    if training is not None:
-        further += linear_probe_scores(encoder(training), training.held_out.labels, embeds, labels, seed)
-    if arguments.few_shot:
-        further += few_shot_scores(embeds, labels, seed)
-    if arguments.robustness:
-        idle = [corruption for corruption in CORRUPTIONS if encoder.leaves_alone(shapes, corruption.name)]
-        if idle and PartialState().is_main_process:
-            names = ", ".join(corruption.name for corruption in idle)
-            print(f"--robustness: without effect on these shapes, so without a row: {names}", file=sys.stderr)
-        for corruption in CORRUPTIONS:
-            if corruption in idle:
-                continue
-            corrupted = evaluate_held_out(encoder(shapes, corruption.name), shapes.held_out, seed)
-            further += [under_corruption(score, corruption) for score in corrupted if score.key in ROBUSTNESS_KEYS]
-    return further
-
-
-def draw(arguments: argparse.Namespace, shapes: Shapes, embeds: np.ndarray, report: EvaluationReport) -> None:
-    """The pictures beside the report."""
-    out, held_out = arguments.output, shapes.held_out
-    write_interval_bars(out / "scores.png", [report.as_dict()])
-    if arguments.robustness:
-        write_robustness_bars(out / "robustness.png", [report.as_dict()])
-    if len(held_out.labeled) and held_out.class_names:
-        result = classify_labeled(embeds, held_out)
-        write_confusion_matrix(out / "confusion.png", result.confusion, held_out.class_names)
-        if shapes.dataset is not None:
-            write_contact_sheet(out / "contact_sheet.png", shapes.dataset, embeds, held_out)
-    if arguments.map:
-        modalities = {"3D": embeds, "image": held_out.image_embeds, "text": held_out.name_embeds}
-        write_embedding_map(
-            out / "map.html",
-            shapes.read,
-            {name: values for name, values in modalities.items() if values is not None},
-            held_out.ids,
-            held_out.names,
-            held_out.labels,
-            held_out.class_names,
-            held_out.class_embeds if held_out.class_names else None,
-            dataset_pictures(shapes.dataset) if shapes.dataset is not None else None,
-            shapes.up_axis,
-            title=f"{arguments.model} on {shapes.name} ({shapes.split})",
-            seed=arguments.seed,
-        )
-
-
 def evaluate(arguments: argparse.Namespace) -> None:
+    """Score an encoder, and write the report, its pictures and the embeddings."""
     started = time.perf_counter()
     # Accelerate's own launcher, and what it is told by the environment; its state alone does not ask for that.
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
@@ -374,7 +139,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         set_cpu_threads(None)
     loaded = load_encoder(arguments.model, device=state.device)
     model, extractor = loaded.model, loaded.extractor
-    shapes = open_shapes(arguments, model)
+    options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
+    shapes = open_shapes(options, arguments.model, model)
     width, expected = model.config.embedding_dim, shapes.held_out.embedding_dim
     if expected is not None and width != expected:
         raise UserError(
@@ -382,7 +148,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (mrd-hf embed-teacher)."
         )
     # Whatever can be wrong with the data is found before the encoding.
-    training = open_training(arguments, model, shapes) if arguments.linear_probe else None
+    training = open_training(arguments, options, model, shapes) if arguments.linear_probe else None
     if arguments.robustness and shapes.held_out.image_embeds is None and not len(shapes.held_out.labeled):
         raise UserError(
             f"{arguments.dataset}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."
@@ -392,12 +158,19 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{arguments.dataset}: has too few shapes a class for --few-shot, which needs five classes of two shapes "
             f"in {arguments.split}; {remedy(arguments)}."
         )
-    encoder = Encoder(model, extractor, weights_sha256(model), arguments)
+    folder = arguments.output / "embeddings"
+    encoder = SplitEncoder(model, extractor, weights_sha256(model), folder, arguments.batch_size)
     if not arguments.overwrite:
         check_replaceable(arguments.output, encoder.sha256, shapes.name, shapes.split)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
-    scores += further_scores(arguments, encoder, shapes, training, embeds)
+    if training is not None:
+        labels = training.held_out.labels
+        scores += linear_probe_scores(encoder(training), labels, embeds, shapes.held_out.labels, arguments.seed)
+    if arguments.few_shot:
+        scores += few_shot_scores(embeds, shapes.held_out.labels, arguments.seed)
+    if arguments.robustness:
+        scores += robustness_scores(encoder, shapes, arguments.seed)
     state.destroy_process_group()
     if not state.is_main_process:
         return
@@ -415,8 +188,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
         scores=scores,
     )
     report.save(arguments.output)
-    draw(arguments, shapes, embeds, report)
-    print(format_table(report.as_dict()["metrics"]))
+    draw_report(arguments.output, shapes, embeds, report, arguments.robustness, arguments.map)
+    print(metrics_table(report.as_dict()["metrics"]))
     if arguments.write_card:
         write_results(Path(arguments.model) / "README.md", report.as_dict(), arguments.output / "scores.png")
         print(f"the card has the results now: {Path(arguments.model) / 'README.md'}")
@@ -425,20 +198,27 @@ def evaluate(arguments: argparse.Namespace) -> None:
     print(f"{took:.1f} s, of which encoding {encoder.seconds:.1f} s", file=sys.stderr)
 
 
+def compare(arguments: argparse.Namespace) -> None:
+    """Compare two evaluations, and write what was found."""
+    first, second = arguments.compare
+    comparisons = compare_evaluations(first, second, arguments.seed)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(comparisons_as_dict(comparisons), indent=2) + "\n"
+    file = arguments.output / "comparison.json"
+    if file.exists() and file.read_text() != text:
+        check_vacant(file, arguments.overwrite)
+    file.write_text(text)
+    print(f"first: {first}\nsecond: {second}\n{format_comparison(comparisons)}")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
+    """Score an encoder or compare two evaluations, as the options say."""
     arguments = parse_arguments(argv)
     check_writable(arguments.output)
-    if arguments.compare is not None:
-        comparisons = compare_evaluations(arguments.compare[0], arguments.compare[1], arguments.seed)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(comparisons_as_dict(comparisons), indent=2) + "\n"
-        file = arguments.output / "comparison.json"
-        if file.exists() and file.read_text() != text:
-            check_vacant(file, arguments.overwrite)
-        file.write_text(text)
-        print(f"first: {arguments.compare[0]}\nsecond: {arguments.compare[1]}\n{format_comparison(comparisons)}")
-        return
-    evaluate(arguments)
+    if arguments.compare is None:
+        evaluate(arguments)
+    else:
+        compare(arguments)
 
 
 if __name__ == "__main__":

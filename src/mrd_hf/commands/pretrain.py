@@ -45,7 +45,7 @@ from ..errors import UserError, is_first_process
 from ..evaluation.encoding import encode_dataset
 from ..evaluation.held_out import HeldOutSet, evaluate_held_out
 from ..evaluation.plots.interval_plot import write_interval_bars
-from ..evaluation.report import EvaluationReport, Score, as_metrics, format_table
+from ..evaluation.report import EvaluationReport, Score, as_metrics, metrics_table
 from ..hub.model_card import card_title
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
@@ -285,7 +285,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         teacher=teacher,
     )
     if report is not None:
-        print(format_table(report["metrics"]))
+        print(metrics_table(report["metrics"]))
     print(
         f"final training loss {result.metrics['train_loss']:.4f} after {result.seconds:.0f} s; the encoder is in "
         f"{output_dir / 'encoder'}"

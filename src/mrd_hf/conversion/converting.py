@@ -162,7 +162,7 @@ def build_encoder(encoder: PeerEncoder) -> PointBertModel | Uni3DModel:
     return model
 
 
-def format_table(facts: dict[str, str]) -> str:
+def facts_table(facts: dict[str, str]) -> str:
     """Rows of a name and a value, the values below each other."""
     width = max(map(len, facts))
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())

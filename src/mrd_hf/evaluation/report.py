@@ -170,7 +170,7 @@ def as_metrics(scores: Sequence[Score]) -> dict[str, float]:
     return {score.key: score.value for score in scores}
 
 
-def format_table(metrics: Sequence[dict[str, Any]]) -> str:
+def metrics_table(metrics: Sequence[dict[str, Any]]) -> str:
     """The metrics of a report as an aligned plain-text table, shares in percent; "-" where nothing is defined."""
     header = ("metric", "shapes", "model", "95% interval", "chance", "majority", "teacher")
     body = [

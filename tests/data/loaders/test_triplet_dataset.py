@@ -200,9 +200,9 @@ def test_a_dataset_on_disk_is_not_pickled(tmp_path):
 @pytest.mark.parametrize(
     ("column", "cached", "remedy"),
     [
-        ("points", True, "prepare_dataset"),
-        ("image_embeds", True, "embed_teacher.*--teacher"),
-        ("texts", False, "prepare_dataset"),
+        ("points", True, "mrd-hf prepare"),
+        ("image_embeds", True, "mrd-hf embed-teacher.*--teacher"),
+        ("texts", False, "mrd-hf prepare"),
     ],
 )
 def test_a_missing_column_is_named_with_the_remedy(column, cached, remedy):

@@ -398,7 +398,7 @@ def test_the_command_without_pictures_needs_no_embreex(tmp_path, monkeypatch):
     ("options", "message"),
     [
         (["--background", "whyte"], "argument --background: invalid"),
-        (["--up_axis", "x"], "argument --up_axis"),
+        (["--up_axis", "x"], "argument --up-axis"),
         (["--num_views", "0"], "error: num_views is 0"),
         (["--metadata", "gone.csv", "--no_images"], "error: gone.csv: no such file"),
     ],

@@ -189,7 +189,7 @@ SKIPPED = {
     "xyz_huge": ({"xyz": np.ones((64, 3)) * np.linspace(0, 1e300, 64)[:, None]}, "xyz: is too large"),
     "xyz_few": (
         {"xyz": np.random.rand(32, 3), "rgb": np.random.rand(32, 3)},
-        "xyz: has 32 points; --num_points is 64",
+        "xyz: has 32 points; --num-points is 64",
     ),
     "rgb_missing": ({"rgb": ...}, "rgb: is missing"),
     "rgb_fewer": ({"rgb": np.zeros((63, 3), np.float32)}, "rgb: has 63 rows, xyz 64"),

@@ -116,7 +116,7 @@ BROKEN = {
     "nan": (lambda path, folder: np.save(path, np.full((32, 3), np.nan)), "not finite"),
     "flat": (lambda path, folder: np.save(path, np.zeros((32, 2))), "has shape (32, 2); expected (n, 3)"),
     "same": (lambda path, folder: np.save(path, np.ones((32, 3))), "all points coincide"),
-    "few": (lambda path, folder: np.save(path, cloud(0, 31)), "has 31 points; --num_points is 32"),
+    "few": (lambda path, folder: np.save(path, cloud(0, 31)), "has 31 points; --num-points is 32"),
     "large": (lambda path, folder: np.save(path, np.zeros((2000, 3))), "bytes; expected at most"),
     "blind": (lambda path, folder: [p.unlink() for p in folder.rglob("*blind_r_*.png")], "none of its 30 renders"),
     "no_image": (

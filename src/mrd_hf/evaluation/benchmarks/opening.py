@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
+from ...data.loading import load_all_splits
 from ...errors import UserError
 from . import modelnet, objaverse_lvis, scanobjectnn, shape_folder, triplets
 from .benchmark import Benchmark
@@ -63,7 +64,7 @@ def open_benchmark(
         case "shape-folder":
             benchmark = shape_folder.open_shape_folder(folder, split, up_axis or "y")
         case "triplets":
-            benchmark = triplets.open_triplets(str(path), split)
+            benchmark = triplets.labeled_triplets(load_all_splits(path), str(path), split)
         case _:
             benchmark = modelnet.open_modelnet(name, folder, split, allow_partial)
     return benchmark if up_axis is None else replace(benchmark, up_axis=up_axis)

@@ -6,31 +6,33 @@ left out.
 """
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 
 from ...data.class_texts import CLASS_TEXTS_FILE, read_class_names
 from ...data.loaders.arrow_rows import ArrayRows
-from ...data.loading import load_all_splits, pick_split
+from ...data.loading import pick_split
 from ...data.schema import SHAPE_COLUMNS, check_columns
 from ...errors import UserError
 from ...models.shapes import ColoredPoints
 from .benchmark import Benchmark
 
 
-def open_triplets(name: str, split: str) -> Benchmark:
-    """Open a triplet dataset; its points are y up, as the schema has it.
+def labeled_triplets(splits: DatasetDict, name: str, split: str, up_axis: Literal["y", "z"] = "y") -> Benchmark:
+    """The shapes of a triplet dataset that have a class.
 
     Args:
+        splits (`DatasetDict`): All of the dataset, see [`~mrd_hf.data.loading.load_all_splits`].
         name (`str`): A local folder, or an id on the Hub.
         split (`str`): Of its splits.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up; the schema has y.
 
     Raises:
-        UserError: There is no such dataset or split, its shapes have no categories, or one is not in the class texts.
+        UserError: There is no such split, its shapes have no categories, or one is not in the class texts.
     """
-    splits = load_all_splits(name)
     dataset = pick_split(splits, name, split)
     check_columns(dataset.features, SHAPE_COLUMNS, name)
     if not _has_categories(dataset):
@@ -66,7 +68,7 @@ def open_triplets(name: str, split: str) -> Benchmark:
         class_names=class_names,
         labels=np.array([places[of_shapes[row]] for row in kept], dtype=np.int64),
         ids=[ids[row] for row in kept],
-        up_axis="y",
+        up_axis=up_axis,
         read=read,
         class_embeddings=texts if texts.is_file() else None,
     )

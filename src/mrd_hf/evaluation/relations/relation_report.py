@@ -105,7 +105,7 @@ def as_dict(rows: list[ComparisonRow]) -> dict[str, dict[str, dict[str, Any]]]:
     return report
 
 
-def format_table(rows: list[ComparisonRow]) -> str:
+def comparison_table(rows: list[ComparisonRow]) -> str:
     """The rows as an aligned plain-text table under a line for each group, with a note on how to read it."""
     header = ("measure", "before", "after", "best", "chance")
     body = [

@@ -1,0 +1,147 @@
+"""The shapes of a split, of a triplet dataset or a benchmark, and what their embeddings are scored against."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from accelerate import PartialState
+from datasets import Dataset, DatasetDict
+from transformers import PreTrainedModel
+
+from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts
+from ..data.embedding.cached_teacher import are_one
+from ..data.loading import load_all_splits, pick_split
+from ..errors import UserError
+from ..files.digests import state_of_files
+from ..models.teacher_folder import is_folder_revision
+from .benchmarks.benchmark import Benchmark
+from .benchmarks.opening import open_benchmark
+from .benchmarks.triplets import labeled_triplets
+from .classes.class_embeddings import class_embeddings
+from .embedding_space import check_embeddings_are_of, teacher_of, text_tower
+from .encoding import CloudReader, dataset_clouds
+from .held_out import HeldOutSet
+
+
+DEFAULT_TEMPLATES = "openshape64"
+
+
+@dataclass(frozen=True)
+class ShapeOptions:
+    """Which shapes are scored, and against which classes, as `mrd-hf evaluate` has it on its command line."""
+
+    dataset: str
+    benchmark: str = "triplets"
+    split: str = "test"
+    variant: str | None = None
+    up_axis: Literal["y", "z"] | None = None
+    allow_partial: bool = False
+    class_texts: str | None = None
+    teacher: str | None = None
+    templates: str | None = None
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """The shapes of a split, and what they are scored against."""
+
+    name: str
+    split: str
+    read: CloudReader
+    up_axis: Literal["y", "z"]
+    held_out: HeldOutSet
+    fingerprint: str  # of the files
+    templates: str | None  # of the class names; None where their embeddings were given
+    dataset: Dataset | None = None  # of triplets with cached embeddings
+    splits: DatasetDict | None = None  # of triplets
+
+
+def open_shapes(
+    options: ShapeOptions, model_name: str, model: PreTrainedModel, splits: DatasetDict | None = None
+) -> Shapes:
+    """Open a split, with its classes' embeddings.
+
+    Args:
+        options ([`ShapeOptions`])
+        model_name (`str`), model (`PreTrainedModel`): The encoder to score.
+        splits (`DatasetDict`, *optional*): The dataset's, of triplets, where it is open already.
+
+    Raises:
+        UserError: There is no such split, it lacks what it is scored against, or it is of another teacher.
+    """
+    name, path = options.dataset, Path(options.dataset)
+    if options.benchmark == "triplets":
+        splits = load_all_splits(name) if splits is None else splits
+        dataset = pick_split(splits, name, options.split)
+        fingerprint = state_of_files(path) if path.exists() else dataset._fingerprint
+        if "image_embeds" in dataset.features:
+            return _embedded_triplets(options, model_name, model, dataset, fingerprint, splits)
+        benchmark = labeled_triplets(splits, name, options.split, options.up_axis or "y")
+    else:
+        fingerprint = state_of_files(path)
+        benchmark = open_benchmark(
+            options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial
+        )
+    return _labeled_shapes(options, model_name, model, benchmark, fingerprint, splits)
+
+
+def _embedded_triplets(
+    options: ShapeOptions,
+    model_name: str,
+    model: PreTrainedModel,
+    dataset: Dataset,
+    fingerprint: str,
+    splits: DatasetDict,
+) -> Shapes:
+    name, path = options.dataset, Path(options.dataset)
+    held_out = HeldOutSet.from_dataset(dataset, options.class_texts, name=name)
+    check_embeddings_are_of(teacher_of(model_name, model.config, options.teacher), dataset, name, model_name)
+    class_texts = path / CLASS_TEXTS_FILE
+    if options.class_texts is None and class_texts.is_file() and PartialState().is_main_process:
+        print(f"no zero-shot scores without --class-texts {class_texts}", file=sys.stderr)
+    if options.templates is not None:
+        raise UserError(
+            f"{name}: has cached embeddings, so --templates has nothing to embed; make class texts by mrd-hf "
+            f"embed-teacher --class-texts --class-templates {options.templates}, and give them by --class-texts."
+        )
+    read, up_axis = dataset_clouds(dataset), options.up_axis or "y"
+    return Shapes(path.name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
+
+
+def _labeled_shapes(
+    options: ShapeOptions,
+    model_name: str,
+    model: PreTrainedModel,
+    benchmark: Benchmark,
+    fingerprint: str,
+    splits: DatasetDict | None,
+) -> Shapes:
+    # Published embeddings are of use for encoders of the teacher that made them, if no other prompts are wanted.
+    published = benchmark.class_embeddings if options.templates is None else None
+    if published is not None and benchmark.class_teacher is not None:
+        own = teacher_of(model_name, model.config, options.teacher)
+        published = published if are_one(benchmark.class_teacher, own) else None
+    texts, templates = options.class_texts or published, None
+    if texts is not None:
+        _, embeds = read_class_texts(texts, benchmark.class_names)
+    else:
+        templates = options.templates or DEFAULT_TEMPLATES
+        tower, revision = text_tower(model_name, model.config, options.teacher)
+        try:
+            embeds = class_embeddings(
+                benchmark.class_names, tower, revision, templates, device=model.device, progress=True
+            )
+        except UserError as error:
+            hint = " Give it by --teacher FOLDER." if is_folder_revision(revision) else ""
+            raise UserError(f"{error}{hint}") from None
+    return Shapes(
+        name=benchmark.name,
+        split=benchmark.split,
+        read=benchmark.shapes,
+        up_axis=benchmark.up_axis,
+        held_out=HeldOutSet.from_benchmark(benchmark, embeds),
+        fingerprint=fingerprint,
+        templates=templates,
+        splits=splits,
+    )
