@@ -25,7 +25,6 @@ class RetrievalResult:
         chance_median_rank (`int`): The rank by which, in random order, half of the queries have met a match;
             `num_items + 1` where half have none.
         mean_average_precision (`float`): Mean of `average_precisions`.
-        chance_mean_average_precision (`float`): Its exact expectation for a gallery in random order.
         ranks (`np.ndarray` of shape `(num_queries,)`): The place, from 0, of each query's first match; `num_items`
             where it has none.
         average_precisions (`np.ndarray` of shape `(num_queries,)`): Mean over a query's matches of the share of
@@ -39,7 +38,6 @@ class RetrievalResult:
     median_rank: float
     chance_median_rank: int
     mean_average_precision: float
-    chance_mean_average_precision: float
     ranks: np.ndarray
     average_precisions: np.ndarray
     num_matches: np.ndarray
@@ -114,7 +112,6 @@ def retrieval_recall(
         median_rank=float(np.median(ranks + 1)),
         chance_median_rank=chance_of_median_rank(num_matches, num_items),
         mean_average_precision=float(average_precisions.mean()),
-        chance_mean_average_precision=chance_of_average_precision(num_matches, num_items),
         ranks=ranks,
         average_precisions=average_precisions,
         num_matches=num_matches,
