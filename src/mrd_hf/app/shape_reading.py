@@ -1,7 +1,7 @@
 """Read an uploaded shape in a process of its own, which may not take long, nor much memory.
 
 The readers refuse what they know to be harmful, and a process that can be ended is the answer to what they do not
-know: the server goes on whatever happens in it. What it found comes back as plain files.
+know: the server stays up whatever happens in it. What it found comes back as plain files.
 """
 
 import re

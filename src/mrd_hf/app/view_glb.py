@@ -1,6 +1,6 @@
 """What the page shows of a shape: a small GLB that turns.
 
-The upload itself is never sent to a browser. Its triangles, colours and textures are written anew, so that every
+The upload itself is never sent to a browser. Its triangles, colours and textures are written again, so that every
 format is shown alike, and nothing that a file names (textures of another site, say) is asked for by the viewer. A
 cloud's points become small balls, since a single pixel a point shows no shape.
 """

@@ -133,7 +133,7 @@ class PointBertMLP(nn.Module):
 class PointBertLayer(GradientCheckpointingLayer):
     """Pre-norm transformer block.
 
-    What runs through the blocks is float32 whatever the weights are: a sum that half precision rounds anew in every
+    What runs through the blocks is float32 whatever the weights are: a sum that half precision rounds again in every
     block loses more than all products within them.
     """
 

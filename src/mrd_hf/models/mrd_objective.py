@@ -96,7 +96,7 @@ class MRDObjective(nn.Module):
     learned, the student's temperature.
 
     It is evaluated in float32 at least, whatever the autocast, and in parts of rows, so that of a large batch no more
-    than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed anew in the backward pass.
+    than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed again in the backward pass.
 
     Args:
         config ([`MRDConfig`])
@@ -217,16 +217,16 @@ class MRDObjective(nn.Module):
         duplicates = {m: duplicate_pairs(similarities[m, m], same) for m in self.modalities_with_duplicates()}
         losses, hits = [], []
         for row, column in ALIGNMENT_TERMS:
-            excluded = duplicates[row if column == "point" else column] if self.config.mask_duplicates else None
-            loss, hit = contrastive_losses(similarities[row, column], scale, first_row, excluded)
+            masked = duplicates[row if column == "point" else column] if self.config.mask_duplicates else None
+            loss, hit = contrastive_losses(similarities[row, column], scale, first_row, masked)
             losses.append(loss.sum())
             hits.append(hit.sum())
         coinciding = duplicates["image"] | duplicates["text"] if self.masks_duplicate_relations else None
         for index, group in enumerate(self.groups):
             terms = [RELATION_TERMS[self.terms[term]] for term in group]
-            excluded = coinciding
+            masked = coinciding
             if self.config.mask_self_pairs and terms[0].student[0] == terms[0].student[1]:
-                excluded = same if excluded is None else excluded | same
+                masked = same if masked is None else masked | same
             losses.append(
                 relation_losses(
                     self.config.relation_form,
@@ -236,7 +236,7 @@ class MRDObjective(nn.Module):
                     self.config.effective_teacher_temperature,
                     student_temperature,
                     self.relation_weights.log_shares(index) if self.relation_weights is not None else None,
-                    excluded,
+                    masked,
                 ).sum()
             )
         return torch.stack([*losses[:4], *(hit.to(losses[0].dtype) for hit in hits), *losses[4:]])

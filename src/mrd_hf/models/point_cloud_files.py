@@ -63,7 +63,7 @@ def _read_numpy(path: Path, suffix: str) -> ColoredPoints:
             with content:
                 found = list(content)
                 arrays = {name: content[name] for name in NPZ_POINTS + NPZ_COLORS if name in found}
-    except Exception as error:  # of many kinds in a broken archive; a file that is no array is taken for a pickle
+    except Exception as error:  # of many kinds in a broken archive; a file that is no array is read as a pickle
         raise ValueError(
             f"cannot be read ({error}); pickled objects are not loaded, as that may run code: save plain arrays by "
             "np.save or np.savez"

@@ -80,7 +80,7 @@ def duplicate_pairs(similarities: torch.Tensor, same: torch.Tensor) -> torch.Ten
 
 
 def contrastive_losses(
-    similarities: torch.Tensor, scale: torch.Tensor | float, first_row: int, excluded: torch.Tensor | None = None
+    similarities: torch.Tensor, scale: torch.Tensor | float, first_row: int, masked: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """InfoNCE (arXiv 1807.03748): `-log softmax_j(scale * s_ij)` at the row's own column.
 
@@ -88,45 +88,45 @@ def contrastive_losses(
         similarities (`torch.Tensor` of shape `(num_rows, num_columns)`)
         scale (`torch.Tensor` or `float`): Inverse temperature.
         first_row (`int`): Column of the first row's partner.
-        excluded (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs that are no negatives.
+        masked (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs that are no negatives.
 
     Returns:
         Two `torch.Tensor`s of shape `(num_rows,)`: the losses, and whether the partner is the most similar column (a
         retrieval within the batch; among equals the first counts).
     """
     logits = similarities * scale
-    if excluded is not None:
-        logits = logits.masked_fill(excluded, -torch.inf)
+    if masked is not None:
+        logits = logits.masked_fill(masked, -torch.inf)
     targets = torch.arange(first_row, first_row + logits.shape[0], device=logits.device)
     losses = nn.functional.cross_entropy(logits, targets, reduction="none")
     return losses, logits.detach().argmax(dim=1) == targets
 
 
-def masked_log_softmax(logits: torch.Tensor, excluded: torch.Tensor | None) -> torch.Tensor:
-    """`log softmax` over the columns that are not `excluded`; `LOG_ZERO` at those that are, be it all of a row."""
-    if excluded is None:
+def masked_log_softmax(logits: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
+    """`log softmax` over the columns that are not `masked`; `LOG_ZERO` at those that are, be it all of a row."""
+    if masked is None:
         return logits.log_softmax(dim=-1)
     # A softmax of nothing is no number, nor is its gradient: the fillings replace both.
-    return logits.masked_fill(excluded, -torch.inf).log_softmax(dim=-1).masked_fill(excluded, LOG_ZERO)
+    return logits.masked_fill(masked, -torch.inf).log_softmax(dim=-1).masked_fill(masked, LOG_ZERO)
 
 
 def normalized_similarity(
-    similarities: torch.Tensor, temperature: torch.Tensor | float, excluded: torch.Tensor | None = None
+    similarities: torch.Tensor, temperature: torch.Tensor | float, masked: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The relation `R_ij = softmax_j(s_ij / temperature)`, as logarithms.
 
     Args:
         similarities (`torch.Tensor` of shape `(num_rows, num_columns)`): Cosines `s_ij = <a_i, b_j>`.
         temperature (`torch.Tensor` or `float`)
-        excluded (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs without a relation.
+        masked (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs without a relation.
 
     Source: the paper's normalised similarity.
     """
-    return masked_log_softmax(similarities / temperature, excluded)
+    return masked_log_softmax(similarities / temperature, masked)
 
 
 def euclidean(
-    similarities: torch.Tensor, temperature: torch.Tensor | float, excluded: torch.Tensor | None = None
+    similarities: torch.Tensor, temperature: torch.Tensor | float, masked: torch.Tensor | None = None
 ) -> torch.Tensor:
     """The relation `R_ij = softmax_j(-d_ij / temperature)` of distances, as logarithms.
 
@@ -137,7 +137,7 @@ def euclidean(
     in the same way is our reading.
     """
     distances = ((2 - 2 * similarities).clamp(min=0) + SQUARED_DISTANCE_FLOOR).sqrt()
-    return masked_log_softmax(-distances / temperature, excluded)
+    return masked_log_softmax(-distances / temperature, masked)
 
 
 def partial_order(similarities: torch.Tensor, temperature: torch.Tensor | float) -> torch.Tensor:
@@ -199,7 +199,7 @@ def relation_losses(
     teacher_temperature: float,
     student_temperature: torch.Tensor | float,
     log_shares: torch.Tensor | None = None,
-    excluded: torch.Tensor | None = None,
+    masked: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Divergence of the student's relation from the teacher's, for each row.
 
@@ -213,7 +213,7 @@ def relation_losses(
         student_temperature (`torch.Tensor` or `float`)
         log_shares (`torch.Tensor` of shape `(len(teachers),)`, *optional*):
             Logarithms of the teachers' shares of the mixture, which sum to 1. None for a single teacher.
-        excluded (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs without a relation.
+        masked (`torch.BoolTensor` of shape `(num_rows, num_columns)`, *optional*): Pairs without a relation.
 
     Returns:
         `torch.Tensor` of shape `(num_rows,)`. Zero for a row that has no pairs left. For partial orders, the mean over
@@ -221,16 +221,16 @@ def relation_losses(
     """
     if form != "partial_order":
         relation = normalized_similarity if form == "normalized_similarity" else euclidean
-        targets = [relation(teacher, teacher_temperature, excluded) for teacher in teachers]
-        return divergence(kind, _mixture(targets, log_shares), relation(student, student_temperature, excluded))
+        targets = [relation(teacher, teacher_temperature, masked) for teacher in teachers]
+        return divergence(kind, _mixture(targets, log_shares), relation(student, student_temperature, masked))
     if student.shape[1] == 1:
         return student.sum(dim=1) * 0.0  # nothing to compare
     targets = [partial_order(teacher, teacher_temperature) for teacher in teachers]
     found = divergence(kind, _mixture(targets, log_shares), partial_order(student, student_temperature))
-    if excluded is None:
+    if masked is None:
         return found.mean(dim=(1, 2))
     strides = comparison_strides(student.shape[1])
-    compared = ~torch.stack([excluded | excluded.roll(-stride, dims=1) for stride in strides], dim=1)
+    compared = ~torch.stack([masked | masked.roll(-stride, dims=1) for stride in strides], dim=1)
     return (found * compared).sum(dim=(1, 2)) / compared.sum(dim=(1, 2)).clamp(min=1)
 
 

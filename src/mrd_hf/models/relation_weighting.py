@@ -28,7 +28,7 @@ class RelationWeights(nn.Module):
       `softmax`, in units of that loss.
     - `fixed`: `mean_k w_k L_k` with given weights; nothing is learned.
 
-    The paper says that learnable weights settle conflicts between the terms, not how; `softmax` is the house's choice
+    The paper says that learnable weights settle conflicts between the terms, not how; `softmax` is our default
     and the entropy term ours.
 
     Args:

@@ -191,7 +191,7 @@ def test_the_divergence_is_what_training_lowers():
         term = RELATION_TERMS[name]
         teacher, student = (unit[rows] @ unit[columns].T for rows, columns in (term.teacher, term.student))
         excluded = self_pairs(14, 14, 0, teacher.device) if name.startswith("intra") else None
-        loss = relation_losses("normalized_similarity", "jeffrey", [teacher], student, 0.07, 0.07, excluded=excluded)
+        loss = relation_losses("normalized_similarity", "jeffrey", [teacher], student, 0.07, 0.07, masked=excluded)
         np.testing.assert_allclose(compare_relation(name, embeds, (1,)).divergence, loss, atol=1e-6)
 
 

@@ -233,7 +233,7 @@ class FurnitureLibrary:
 def parse_properties(text: str) -> dict[str, str]:
     r"""Keys and values of a Java properties file: comments, continued lines and escapes (`\u20ac`) included."""
     properties = {}
-    # A line ending in an odd number of backslashes goes on in the next, whose indentation does not count.
+    # A line ending in an odd number of backslashes continues in the next, whose indentation does not count.
     for line in re.sub(r"(?<!\\)((?:\\\\)*)\\(?:\r\n|\r|\n)[ \t\f]*", r"\1", text).splitlines():
         line = line.lstrip(" \t\f")
         if line and line[0] not in "#!":
