@@ -66,7 +66,7 @@ def classify_on_the_command_line(encoder: Path, labels: Path) -> dict[str, float
     program = shutil.which("mrd-hf", path=folder)
     if program is None:
         sys.exit(f"error: {folder} has no command mrd-hf; install the package into this environment.")
-    command = [program, "classify", str(CHAIR), "--model", str(encoder), "--class-embeds", str(labels), "--json"]
+    command = [program, "classify", str(CHAIR), "--model", str(encoder), "--class-texts", str(labels), "--json"]
     (result,) = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
     return {label["label"]: label["score"] for label in result["labels"]}
 

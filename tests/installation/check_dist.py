@@ -71,7 +71,7 @@ def use(bin_folder: Path, folder: Path) -> None:
     assert "zero-shot top-1" in trained, trained
     steps = [json.loads(line) for line in (folder / "run" / "training_log.jsonl").read_text().splitlines()]
     assert max(step["step"] for step in steps) == 10, steps
-    options = ["--model", "run/encoder", "--class-embeds", labels, "--top-k", 3]
+    options = ["--model", "run/encoder", "--class-texts", labels, "--top-k", 3]
     classified = run("mrd-hf", "classify", DEMO_DATA / "shapes" / "chair.glb", *options)
     assert classified.count("%") == 3, classified
     print(classified)

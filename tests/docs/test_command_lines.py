@@ -1,0 +1,176 @@
+"""Every command line that the documentation prints is understood by the program that it is for."""
+
+import contextlib
+import importlib
+import io
+import re
+import shlex
+import tomllib
+
+import pytest
+from accelerate.commands.launch import launch_command_parser
+from support.pages import PAGES, blocks, command_lines
+from support.paths import ROOT
+
+from mrd_hf_cli.parser import COMMANDS, LONG_COMMANDS, make_parser, parse
+
+
+DOCUMENTS = [*PAGES, *(ROOT / name for name in ("CONTRIBUTING.md", "RELEASE.md", "scripts/app/README.md"))]
+MAKE_TARGETS = set(re.search(r"^\.PHONY: (.*)", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)[1].split())
+EXTRAS = set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+# Scripts that are a long command by another name.
+SCRIPTS = {"scripts/app/app.py": "app"} | {
+    path.relative_to(ROOT).as_posix(): command
+    for command in LONG_COMMANDS
+    for path in (ROOT / "scripts").glob("*.py")
+    if f'main(["{command}", ' in path.read_text()
+}
+OF_THE_SHELL = {"export", "git", "source"}
+
+
+def check_long(command: str, arguments: list[str]) -> None:
+    module = importlib.import_module(LONG_COMMANDS[command])
+    if command == "app":
+        module.make_parser().parse_args(arguments)
+    else:
+        module.parse_arguments(arguments)
+
+
+def check_mrd_hf(arguments: list[str]) -> None:
+    if arguments[0] in LONG_COMMANDS:
+        check_long(arguments[0], arguments[1:])
+    else:
+        parse(arguments)
+
+
+def check_script(path: str, arguments: list[str]) -> None:
+    assert (ROOT / path).is_file(), path
+    if path in SCRIPTS:
+        check_long(SCRIPTS[path], arguments)
+        return
+    code = (ROOT / path).read_text()
+    for word in arguments:
+        assert not word.startswith("--") or f'"{word.partition("=")[0]}"' in code, word
+
+
+def check_launch(arguments: list[str]) -> None:
+    launched = launch_command_parser().parse_args(arguments)
+    assert launched.config_file is None or (ROOT / launched.config_file).is_file(), launched.config_file
+    if not launched.module:
+        check_script(launched.training_script, launched.training_script_args)
+        return
+    (command,) = [name for name, module in LONG_COMMANDS.items() if module == launched.training_script]
+    check_long(command, launched.training_script_args)
+
+
+def check(words: list[str]) -> None:
+    """Fails, by an exception or argparse's exit, on a command line that would not be understood."""
+    while "=" in words[0]:
+        words = words[1:]  # variables for this command
+    program, *arguments = words
+    program = program.removeprefix(".venv/bin/")
+    if program == "mrd-hf":
+        check_mrd_hf(arguments)
+    elif program == "accelerate":
+        assert arguments[0] == "launch"
+        check_launch(arguments[1:])
+    elif program == "python" and arguments[0] != "-m":
+        check_script(arguments[0], arguments[1:])
+    elif program == "make":
+        assert {word for word in arguments if "=" not in word} <= MAKE_TARGETS, words
+    elif program == "pip":
+        assert arguments[0] == "install"
+        named = {extra for word in arguments for part in re.findall(r"\[(.*)\]", word) for extra in part.split(",")}
+        assert named <= EXTRAS, words
+    elif program == "sbatch":
+        check(shlex.split(arguments[arguments.index("--wrap") + 1].replace("$SLURM_ARRAY_TASK_ID", "0")))
+    elif program == "python":
+        assert arguments[1] == "pytest" and all(
+            (ROOT / word).exists() for word in arguments if word.startswith("tests/")
+        )
+    else:
+        assert program in OF_THE_SHELL or program in ("pre-commit", "twine"), words
+
+
+def lines_of(page) -> list[list[str]]:
+    return [words for _, code in blocks(page, "bash") for words in command_lines(code)]
+
+
+@pytest.mark.parametrize("page", [page for page in DOCUMENTS if lines_of(page)], ids=lambda page: page.name)
+def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    for words in lines_of(page):
+        try:
+            check(words)
+        except (Exception, SystemExit) as error:
+            raise AssertionError(f"{page.name}: {shlex.join(words)}") from error
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mrd-hf clasify chair.glb --labels a",
+        "mrd-hf classify chair.glb --label a",
+        "mrd-hf pretrain --dataset a --output-dir b --learning-rat 1",
+        "mrd-hf evaluate --model a --dataset b -o c --linear-prob",
+        "mrd-hf prepare meshes a -o b --test-shar 0.2",
+        "accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/none.yaml --output-dir b",
+        "accelerate launch --config_file scripts/recipes/none.yaml scripts/pretrain.py --dataset a --output-dir b",
+        "accelerate launch -m mrd_hf.commands.none --dataset a",
+        "python scripts/order_sensitivity.py --modell a",
+        "make demos",
+        "pip install 'mrd-hf[fast]'",
+        "sbatch --wrap 'mrd-hf prepare nowhere'",
+        "mrd-hg classify",
+    ],
+)
+def test_a_wrong_command_line_is_seen(line, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    with pytest.raises((Exception, SystemExit)):
+        check(shlex.split(line))
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][\w-]*", text))
+
+
+@pytest.fixture(scope="module")
+def shown() -> set[str]:
+    """The options that `--help` of a command shows."""
+    helps = [parser.format_help() for parser in make_parser()[1].values()]
+    for name in LONG_COMMANDS:
+        for arguments in [["meshes", "--help"], ["openshape", "--help"]] if name == "prepare" else [["--help"]]:
+            with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+                check_long(name, arguments)
+            helps.append(out.getvalue())
+    return options_in(" ".join(helps))
+
+
+def test_the_options_that_pages_print_are_those_that_help_shows(shown):
+    """Not an earlier name of one, nor one with underscores; apart from those of other programs."""
+    others = {"--no-deps", "--config_file", "--quiet"}
+    for page in PAGES:
+        text = page.read_text()
+        lines = [words for words in lines_of(page) if words[0] == "mrd-hf" or "pretrain" in " ".join(words)]
+        printed = options_in(" ".join(word for words in lines for word in words))
+        spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+        printed |= options_in(" ".join(spans))
+        assert printed <= shown | others, page.name
+
+
+def test_every_command_is_told_of():
+    told = {words[1] for page in PAGES for words in lines_of(page) if words[0] == "mrd-hf"}
+    assert told == {name for group in COMMANDS.values() for name in group}
+
+
+def test_one_process_is_launched_quietly():
+    """Else a traceback of the launcher follows each message; for several processes it knows no such option.
+
+    The README has the shortest line that works.
+    """
+    launched = [words for page in PAGES for words in lines_of(page) if words[:2] == ["accelerate", "launch"]]
+    assert len(launched) > 3
+    for words in launched:
+        several = any(word.endswith("yaml") and "accelerate/" in word for word in words)
+        shortest = words == shlex.split("accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml")
+        assert shortest or several != ("--quiet" in words), words
