@@ -109,7 +109,7 @@ def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
 @pytest.mark.parametrize(
     "line",
     [
-        "mrd-hf clasify chair.glb --labels a",
+        "mrd-hf class chair.glb --labels a",
         "mrd-hf classify chair.glb --label a",
         "mrd-hf pretrain --dataset a --output-dir b --learning-rat 1",
         "mrd-hf evaluate --model a --dataset b -o c --linear-prob",
