@@ -29,16 +29,15 @@ ifdef TEACHER
 DEMO_DATA := outputs/demo_data_teacher
 DEMO_OUT := outputs/demo_teacher
 endif
-DEMO_ARGUMENTS := --dataset $(DEMO_DATA) --class_texts $(DEMO_DATA)/class_texts.parquet
+DEMO_ARGUMENTS := --dataset $(DEMO_DATA) --class-texts $(DEMO_DATA)/class_texts.parquet
 
 demo: $(VENV)/.installed
 ifdef TEACHER
-	$(BIN)/python scripts/embed_teacher.py scripts/demo_data --teacher $(TEACHER) --out $(DEMO_DATA) --overwrite
+	$(BIN)/mrd-hf embed-teacher scripts/demo_data --teacher $(TEACHER) -o $(DEMO_DATA) --overwrite
 endif
 	$(BIN)/accelerate launch --quiet --config_file scripts/recipes/accelerate/one_process.yaml scripts/pretrain.py \
-		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output_dir $(DEMO_OUT) --overwrite_output_dir True
-	$(BIN)/python scripts/evaluate.py --model $(DEMO_OUT)/encoder --data $(DEMO_DATA) \
-		--class_texts $(DEMO_DATA)/class_texts.parquet --out $(DEMO_OUT)/evaluation
+		--config scripts/recipes/demo.yaml $(DEMO_ARGUMENTS) --output-dir $(DEMO_OUT) --overwrite-output-dir
+	$(BIN)/mrd-hf evaluate --model $(DEMO_OUT)/encoder $(DEMO_ARGUMENTS) -o $(DEMO_OUT)/evaluation
 	@echo
 	@echo "Made, in $(DEMO_OUT):"
 	@echo "  encoder/                      the trained encoder: import mrd_hf; AutoModel.from_pretrained('$(DEMO_OUT)/encoder')"
@@ -46,10 +45,10 @@ endif
 	@echo "  evaluation/report.json        the table above; scores.png and confusion.png draw it"
 	@echo "  training_curves.png           losses, relation weights and scores over the steps"
 	@echo "Try next:"
-	@echo "  the contrastive loss alone:   $(BIN)/python scripts/pretrain.py --config scripts/recipes/demo.yaml \\"
-	@echo "                                  --mrd_config '{\"loss\": \"contrastive\"}' --output_dir outputs/contrastive"
+	@echo "  the contrastive loss alone:   $(BIN)/mrd-hf pretrain --config demo \\"
+	@echo "                                  --mrd-config '{\"loss\": \"contrastive\"}' --output-dir outputs/contrastive"
 	@echo "  the real CLIP as teacher:     make demo TEACHER=openai/clip-vit-base-patch32   (needs the Hub)"
-	@echo "  your own data:                $(BIN)/python scripts/prepare_dataset.py --help"
+	@echo "  your own data:                $(BIN)/mrd-hf prepare meshes --help, and docs/data.md"
 
 $(DEMO_OUT)/encoder:
 	$(MAKE) demo

@@ -5,6 +5,7 @@ import importlib
 import io
 import re
 import shlex
+import subprocess
 import tomllib
 
 import pytest
@@ -156,6 +157,17 @@ def test_the_options_that_pages_print_are_those_that_help_shows(shown):
         spans = re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
         printed |= options_in(" ".join(spans))
         assert printed <= shown | others, page.name
+
+
+@pytest.mark.parametrize("arguments", [["demo"], ["demo", "TEACHER=openai/clip-vit-base-patch32"]], ids=" ".join)
+def test_the_commands_that_make_runs_are_understood(arguments, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    shown = subprocess.run(["make", "--dry-run", *arguments], capture_output=True, text=True, check=True).stdout
+    own = r"^\.venv/bin/(?:accelerate launch|mrd-hf|python scripts)(?:.*\\\n)*.*"
+    lines = command_lines("\n".join(re.findall(own, shown, flags=re.MULTILINE)))
+    assert len(lines) == 1 + len(arguments)
+    for words in lines:
+        check(words)
 
 
 def test_every_command_is_told_of():
