@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
+from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
@@ -199,3 +200,35 @@ class DropPath(nn.Module):
 def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
     """`features` in the dtype of the module's weight, which it is the input of."""
     return features.to(module.weight.dtype)
+
+
+class EncoderLayer(GradientCheckpointingLayer):
+    """Pre-norm transformer block.
+
+    What runs through the blocks is float32 whatever the weights are: a sum that half precision rounds again in every
+    block loses more than all products within them.
+    """
+
+    def __init__(
+        self, config: PreTrainedConfig, attention: SelfAttention, mlp: nn.Module, drop_path_rate: float
+    ) -> None:
+        super().__init__()
+        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.self_attn = attention
+        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self.mlp = mlp
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        positions: torch.Tensor | None = None,
+        **kwargs: Unpack[TransformersKwargs],
+    ) -> torch.Tensor:
+        if positions is not None:
+            hidden_states = hidden_states + positions
+        normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
+        attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
+        hidden_states = hidden_states + self.drop_path(attended)
+        normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
+        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.self_attn.q_proj, normed)))

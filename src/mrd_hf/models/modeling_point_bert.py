@@ -13,7 +13,6 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_outputs import ImageClassifierOutput
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
@@ -23,7 +22,7 @@ from transformers.utils.output_capturing import capture_outputs
 
 from .configuration_point_bert import PointBertConfig
 from .encoder_layers import (
-    DropPath,
+    EncoderLayer,
     MiniPointNet,
     PointNet,
     PositionEmbedding,
@@ -130,34 +129,9 @@ class PointBertMLP(nn.Module):
         return self.fc2(self.activation_fn(self.fc1(hidden_states)))
 
 
-class PointBertLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer block.
-
-    What runs through the blocks is float32 whatever the weights are: a sum that half precision rounds again in every
-    block loses more than all products within them.
-    """
-
+class PointBertLayer(EncoderLayer):
     def __init__(self, config: PointBertConfig, drop_path_rate: float) -> None:
-        super().__init__()
-        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.self_attn = SelfAttention(config)
-        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = PointBertMLP(config)
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(
-        self,
-        hidden_states: torch.Tensor,
-        positions: torch.Tensor | None = None,
-        **kwargs: Unpack[TransformersKwargs],
-    ) -> torch.Tensor:
-        if positions is not None:
-            hidden_states = hidden_states + positions
-        normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
-        attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
-        hidden_states = hidden_states + self.drop_path(attended)
-        normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
-        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.mlp.fc1, normed)))
+        super().__init__(config, SelfAttention(config), PointBertMLP(config), drop_path_rate)
 
 
 class PointBertPreTrainedModel(PreTrainedModel):

@@ -14,7 +14,6 @@ import torch
 from torch import nn
 from transformers import initialization as init
 from transformers.activations import ACT2FN
-from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
 from transformers.utils import ModelOutput, TransformersKwargs
@@ -24,7 +23,7 @@ from transformers.utils.output_capturing import capture_outputs
 from .configuration_uni3d import Uni3DConfig
 from .encoder_layers import (
     POINT_CHANNELS,
-    DropPath,
+    EncoderLayer,
     MiniPointNet,
     PositionEmbedding,
     SelfAttention,
@@ -114,23 +113,9 @@ class Uni3DMLP(nn.Module):
         return self.down_proj(in_dtype_of(self.down_proj, features))
 
 
-class Uni3DLayer(GradientCheckpointingLayer):
-    """Pre-norm transformer block; as in PointBERT, what runs through the blocks is float32."""
-
+class Uni3DLayer(EncoderLayer):
     def __init__(self, config: Uni3DConfig, drop_path_rate: float) -> None:
-        super().__init__()
-        self.layer_norm1 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.self_attn = SelfAttention(config, query_value_bias=True)
-        self.layer_norm2 = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self.mlp = Uni3DMLP(config)
-        self.drop_path = DropPath(drop_path_rate)
-
-    def forward(self, hidden_states: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
-        normed = self.layer_norm1(in_dtype_of(self.layer_norm1, hidden_states))
-        attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
-        hidden_states = hidden_states + self.drop_path(attended)
-        normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
-        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.mlp.up_proj, normed)))
+        super().__init__(config, SelfAttention(config, query_value_bias=True), Uni3DMLP(config), drop_path_rate)
 
 
 class Uni3DPreTrainedModel(PreTrainedModel):

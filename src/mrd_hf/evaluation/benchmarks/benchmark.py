@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from ...errors import UserError
-from ...models.shapes import ColoredPoints
+from ...models.shapes import ColoredPoints, check_colored_points
 
 
 LISTED = 5
@@ -84,16 +84,11 @@ class Benchmark:
             if not 0 <= row < len(self):
                 raise IndexError(f"{self.name} has the rows 0 to {len(self) - 1}, not {row}")
         shapes = self.read([int(row) for row in rows])
-        for row, (points, colors) in zip(rows, shapes, strict=True):
-            where = f"{self.source}: shape '{self.ids[row]}'"
-            if points.ndim != 2 or points.shape[1] != 3 or len(points) == 0 or points.dtype.kind not in "fiu":
-                raise UserError(f"{where}: its points have shape {points.shape} of {points.dtype}; expected (n, 3).")
-            if not np.isfinite(points).all():
-                raise UserError(f"{where}: has points that are not finite.")
-            if colors is not None and (colors.shape != points.shape or colors.dtype.kind not in "fiu"):
-                raise UserError(
-                    f"{where}: its colors have shape {colors.shape} of {colors.dtype}; expected {points.shape}."
-                )
+        for row, shape in zip(rows, shapes, strict=True):
+            try:
+                check_colored_points(shape, f"{self.source}: shape '{self.ids[row]}'")
+            except ValueError as error:
+                raise UserError(str(error)) from None
         return shapes
 
 
