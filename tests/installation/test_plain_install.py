@@ -13,6 +13,7 @@ import mrd_hf
 
 
 ROOT = Path(__file__).parents[2]
+SOURCE = ROOT / "src" / "mrd_hf"
 
 
 @pytest.fixture(scope="module")
@@ -53,16 +54,32 @@ def test_the_commands_need_no_extra(run, plain, folder, expected):
     assert "h5py" in complaint("benchmarks") and "scikit-learn" in complaint("evaluation")
 
 
-def test_scripts_train_and_evaluate_without_extras(run, plain, tmp_path):
+def test_an_encoder_is_trained_and_scored_in_an_empty_folder_without_extras(run, plain, tmp_path):
+    """With the recipes and the card's template of the wheel; the data alone is this repository's."""
     tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     tiny |= {"num_patches": 8, "patch_size": 8, "patch_feature_size": 24}
     data = ROOT / "scripts" / "demo_data"
-    options = ["--dataset", data, "--point_config", json.dumps(tiny), "--num_points", 64, "--num_train_steps", 2]
-    options += ["--per_device_batch_size", 8, "--output_dir", "run"]
-    run(plain, ROOT / "scripts" / "pretrain.py", *options, cwd=tmp_path)
-    classes = ["--class_texts", data / "class_texts.parquet"]
-    options = ["--model", "run/encoder", "--data", data, *classes, "--out", "evaluation"]
-    assert "zero-shot top-1" in run(plain, ROOT / "scripts" / "evaluate.py", *options, cwd=tmp_path)
+    shapes = ["--dataset", data, "--class-texts", data / "class_texts.parquet"]
+    options = ["--config", "demo", "--point-config", json.dumps(tiny), "--num-points", 64, "--num-train-steps", 2]
+    options += ["--per-device-batch-size", 8, "--num-workers", 0, "--output-dir", "run"]
+    code = "from mrd_hf.training.recipe_files import ACCELERATE_RECIPES as folder; print(folder)"
+    config = Path(run(plain, "-c", code, cwd=tmp_path).strip()) / "one_process.yaml"
+    launch = ["-m", "accelerate.commands.launch", "--quiet", "--config_file", config, "-m", "mrd_hf.commands.pretrain"]
+    assert "zero-shot top-1" in run(plain, *launch, *shapes, *options, cwd=tmp_path)
+    assert "# run" in (tmp_path / "run" / "encoder" / "README.md").read_text()
+    command = plain.with_name("mrd-hf")
+    options = ["evaluate", "--model", "run/encoder", *shapes, "-o", "evaluation"]
+    assert "zero-shot top-1" in run(command, *options, cwd=tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == {"run", "evaluation"}
+
+
+def test_every_file_of_the_package_is_in_the_wheel(plain):
+    """Recipes, templates, the page's style, the HTML of the map: what is read by its place beside the code."""
+    installed = Path(next(plain.parents[1].glob("lib/*/site-packages/mrd_hf")))
+    of_source = {file.relative_to(SOURCE) for file in SOURCE.rglob("*") if file.is_file()}
+    of_source = {file for file in of_source if "__pycache__" not in file.parts}
+    of_wheel = {file.relative_to(installed) for file in installed.rglob("*") if file.is_file()}
+    assert of_source <= of_wheel, of_source - of_wheel
 
 
 REMOTE_CODE = """
