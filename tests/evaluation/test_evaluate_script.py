@@ -27,6 +27,7 @@ from support.tiny_triplets import WIDTH, save_tiny_triplets
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf.commands.evaluate import main, parse_arguments
 from mrd_hf.data.embedding.cached_teacher import split_identifier
+from mrd_hf.data.loading import load_all_splits
 from mrd_hf.data.sources.openshape import TEACHER as OPENSHAPES_TEACHER
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.scored_shapes import ShapeOptions, open_shapes
@@ -134,6 +135,20 @@ def test_a_second_run_does_not_encode_again(dataset, tmp_path):
     finished = [evaluate(encoder, dataset, tmp_path / "out") for _ in range(2)]
     assert ["Encoding" in run.stderr for run in finished] == [True, False]
     assert finished[0].stdout == finished[1].stdout
+
+
+@pytest.mark.parametrize("without", [(), ("image_embeds", "text_embeds", "teacher")])
+def test_a_dataset_is_opened_once(tmp_path, monkeypatch, without):
+    """With cached embeddings and without, though the probe learns from another split."""
+    opened = []
+    monkeypatch.setattr(
+        "mrd_hf.evaluation.scored_shapes.load_all_splits", lambda name: opened.append(name) or load_all_splits(name)
+    )
+    data = save_tiny_triplets(tmp_path / "tiny", without=without)
+    options = ("--class_texts", str(data / "class_texts.parquet"), "--linear_probe")
+    finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH), data, tmp_path / "out", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert opened == [str(data)]
 
 
 def test_a_published_benchmark_with_published_class_embeddings(tmp_path):

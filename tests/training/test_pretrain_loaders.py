@@ -11,10 +11,10 @@ from safetensors.torch import load_file
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from test_pretrain_script import RECIPE, assert_refused, pretrain
 
-from mrd_hf.commands.pretrain import check_hard_negatives
 from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loaders.triplet_shards import TripletShards
 from mrd_hf.errors import UserError
+from mrd_hf.training.training_data import check_hard_negatives
 
 
 STEPS = ("--num_train_steps", "8", "--num_workers", "2")

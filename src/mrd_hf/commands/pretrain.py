@@ -17,35 +17,25 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import torch
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list, set_seed
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 
-from .. import MRDForPretraining, PointCloudFeatureExtractor
-from ..data.embedding.cached_teacher import check_teacher
+from .. import PointCloudFeatureExtractor
+from ..data.embedding.cached_teacher import check_same_teacher
 from ..data.embedding.teacher_embedding import embed_dataset
 from ..data.loaders.augmentation import AugmentationConfig
 from ..data.loaders.choices import ChoiceConfig
-from ..data.loaders.hard_negatives import (
-    NEIGHBORS,
-    NEIGHBORS_FILE,
-    load_neighbors,
-    most_similar_rows,
-    save_neighbors,
-    text_vectors,
-)
+from ..data.loaders.hard_negatives import NEIGHBORS, NEIGHBORS_FILE
 from ..data.loaders.triplet_dataset import TripletDataset
-from ..data.loaders.triplet_shards import TripletShards, parquet_files
-from ..data.loading import load_triplets
-from ..encoder import weights_sha256
+from ..data.loaders.triplet_shards import parquet_files
+from ..data.loading import load_all_splits, pick_split
 from ..errors import UserError, is_first_process
-from ..evaluation.encoding import encode_dataset
-from ..evaluation.held_out import HeldOutSet, evaluate_held_out
+from ..evaluation.during_training import HeldOutEvaluation
+from ..evaluation.held_out import HeldOutSet
 from ..evaluation.plots.interval_plot import write_interval_bars
-from ..evaluation.report import EvaluationReport, Score, as_metrics, metrics_table
+from ..evaluation.report import metrics_table
 from ..hub.model_card import card_title
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
@@ -63,42 +53,8 @@ from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
 from ..training.tracking import start_trackers
+from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log
-
-
-class HeldOutEvaluation:
-    """Scores a model on held-out shapes, as mrd-hf evaluate does, and keeps the last embeddings and scores."""
-
-    def __init__(
-        self, dataset: Dataset, held_out: HeldOutSet, extractor: PointCloudFeatureExtractor, seed: int
-    ) -> None:
-        self.dataset = dataset
-        self.held_out = held_out
-        self.extractor = extractor
-        self.seed = seed
-        self.embeds: torch.Tensor | None = None
-        self.scores: list[Score] = []
-
-    def __call__(self, model: MRDForPretraining) -> dict[str, float]:
-        self.embeds = encode_dataset(model.point_bert, self.extractor, self.dataset)
-        self.scores = evaluate_held_out(self.embeds, self.held_out, self.seed)
-        return as_metrics(self.scores)
-
-    def report(self, model: MRDForPretraining, name: str, benchmark: str, split: str) -> EvaluationReport:
-        """The last evaluation's, which was of `model`."""
-        return EvaluationReport(
-            model=name,
-            model_sha256=weights_sha256(model.point_bert),
-            benchmark=benchmark,
-            split=split,
-            ids=self.held_out.ids,
-            labels=self.held_out.labels,
-            num_classes=len(self.held_out.class_names),
-            teacher=str(model.point_bert.config.teacher_id),
-            templates=None,
-            seed=self.seed,
-            scores=self.scores,
-        )
 
 
 def open_output_dir(accelerator: Accelerator, output_dir: Path, training: PretrainingArguments) -> Path | None:
@@ -112,59 +68,38 @@ def open_output_dir(accelerator: Accelerator, output_dir: Path, training: Pretra
     return broadcast_object_list(chosen)[0]
 
 
-def check_points(data: DataArguments, triplets: TripletDataset | TripletShards, num_patches: int) -> None:
-    """Raise a [`UserError`] if shapes do not have as many points as are asked for."""
-    if data.num_points is not None and data.num_points > triplets.num_points:
-        raise UserError(
-            f"num_points is {data.num_points}, and the shapes of {data.dataset} have {triplets.num_points} points; "
-            "leave it out to use all of them."
-        )
-    num_points = data.num_points or triplets.num_points
-    if num_patches > num_points:
-        raise UserError(
-            f"point_config.num_patches is {num_patches}, more than the {num_points} points of a shape; lower it, or "
-            "use more points."
-        )
+def open_held_out(
+    data: DataArguments, splits: DatasetDict | None, teacher: Teacher | None, teacher_id: str, batch_size: int
+) -> Dataset:
+    """The split to evaluate on, embedded by the teacher that the run is of."""
+    split = str(data.eval_split)
+    if splits is None:
+        # Of this split alone: to load the dataset is to make a copy of all of it.
+        dataset = Dataset.from_parquet(parquet_files(data.dataset, split))
+    else:
+        dataset = pick_split(splits, data.dataset, split)
+    if teacher is not None:
+        return embed_dataset(dataset, teacher, batch_size, data.dataset)
+    check_same_teacher(dataset, teacher_id, f"{data.dataset} ({split})")
+    return dataset
 
 
-def open_triplets(
-    data: DataArguments, choice: ChoiceConfig, seed: int, cached: bool
-) -> TripletDataset | TripletShards:
-    """The shapes to train on."""
-    if data.streaming:
-        return TripletShards(data.dataset, data.train_split, seed, cached, choice, data.shuffle_buffer)
-    return TripletDataset(load_triplets(data.dataset, data.train_split), seed, cached, data.dataset, choice)
-
-
-def check_hard_negatives(triplets: TripletDataset | TripletShards, count: int) -> None:
-    """Raise a [`UserError`] if the shapes cannot have that many neighbours by cached text embeddings."""
-    if isinstance(triplets, TripletShards):
-        raise UserError("hard_negatives picks shapes from all of the dataset; leave out streaming.")
-    if not triplets.cached:
-        raise UserError("hard_negatives needs cached embeddings; make them with mrd-hf embed-teacher.")
-    if len(triplets) <= count:
-        message = f"hard_negatives draws from the {count} nearest shapes, and the dataset has {len(triplets)} in all"
-        raise UserError(f"{message}; leave it out.")
-
-
-def find_neighbors(accelerator: Accelerator, triplets: TripletDataset, count: int, path: Path) -> np.ndarray:
-    """Each shape's neighbours in the teacher's text space: computed once, by the main process, and kept."""
-    if accelerator.is_main_process and not path.exists():
-        save_neighbors(most_similar_rows(text_vectors(triplets), count, accelerator.device), path)
-    accelerator.wait_for_everyone()
-    return load_neighbors(path, len(triplets), count)
+def check_trackers(trackers: Sequence[str]) -> None:
+    """Raise a [`UserError`] if one is not installed."""
+    for tracker in trackers:
+        if importlib.util.find_spec(tracker) is None:
+            package = "wandb" if tracker == "wandb" else "'mrd-hf[tracking]'"
+            raise UserError(f"report_to: {tracker} is not installed; pip install {package}.")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
+    """Train an encoder, evaluate it, and write and upload what came of it, as the options say."""
     data, model_arguments, training = parse_arguments(list(sys.argv[1:] if argv is None else argv))
     if training.eval_steps is not None and data.eval_split is None:
         raise UserError("eval_steps is of the evaluation on eval_split, and none is given; give it, e.g. test.")
     groups = (data, model_arguments, training)
     told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
-    for tracker in training.report_to:
-        if importlib.util.find_spec(tracker) is None:
-            package = "wandb" if tracker == "wandb" else "'mrd-hf[tracking]'"
-            raise UserError(f"report_to: {tracker} is not installed; pip install {package}.")
+    check_trackers(training.report_to)
     if training.push_to_hub:
         check_login()
     output_dir = Path(training.output_dir)
@@ -181,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parse_mapping(data.text_weights, "text_weights"),
         parse_mapping(data.first_image_probability, "first_image_probability"),
     )
-    triplets = open_triplets(data, choice, training.seed, cached=model_arguments.teacher is None)
+    splits = None if data.streaming else load_all_splits(data.dataset)
+    triplets = open_training_shapes(data, splits, choice, training.seed, cached=model_arguments.teacher is None)
     num_neighbors = max(NEIGHBORS, training.hard_negatives or 0)
     if training.hard_negatives is not None:
         check_hard_negatives(triplets, num_neighbors)
@@ -198,18 +134,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
     evaluation = None
     if data.eval_split is not None:
-        held_out_dataset = (
-            # Of this split alone: to load the dataset is to make a copy of all of it.
-            Dataset.from_parquet(parquet_files(data.dataset, data.eval_split))
-            if data.streaming
-            else load_triplets(data.dataset, data.eval_split)
-        )
-        if teacher is not None:
-            held_out_dataset = embed_dataset(held_out_dataset, teacher, training.per_device_batch_size, data.dataset)
-        else:
-            check_teacher(held_out_dataset, teacher_id, f"{data.dataset} ({data.eval_split})")
-        held_out = HeldOutSet.from_dataset(held_out_dataset, data.class_texts, name=data.dataset)
-        evaluation = HeldOutEvaluation(held_out_dataset, held_out, extractor, training.seed)
+        dataset = open_held_out(data, splits, teacher, teacher_id, training.per_device_batch_size)
+        held_out = HeldOutSet.from_dataset(dataset, data.class_texts, name=data.dataset)
+        evaluation = HeldOutEvaluation(dataset, held_out, extractor, training.seed)
     run = Pretraining(
         model,
         triplets,
@@ -276,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "train_loss": f"{result.metrics['train_loss']:.4f}",
             "losses": last_losses(log),
             # A stream's are known only to those who have read all of it.
-            "licenses": {} if data.streaming else count_licenses(load_triplets(data.dataset, data.train_split)),
+            "licenses": {} if splits is None else count_licenses(splits[data.train_split]),
             "changed_arguments": as_recipe(groups, only_changed=True),
             "arguments": as_recipe(groups),
         },

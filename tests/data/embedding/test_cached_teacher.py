@@ -8,7 +8,7 @@ from support.tiny_triplets import WIDTH, save_tiny_triplets, tiny_rows
 
 from mrd_hf.data.embedding.cached_teacher import (
     are_one,
-    check_teacher,
+    check_same_teacher,
     origins_in_dataset,
     origins_in_file,
     split_identifier,
@@ -100,9 +100,9 @@ def test_training_looks_at_every_row_however_it_reads(tmp_path):
 
 def test_shapes_to_evaluate_on_are_of_the_same_teacher(tmp_path):
     dataset = load_triplets(save_tiny_triplets(tmp_path / "tiny", train=2, test=2), "test")
-    check_teacher(dataset, "a-teacher", "tiny (test)")
+    check_same_teacher(dataset, "a-teacher", "tiny (test)")
     with pytest.raises(UserError, match=r"tiny \(test\): .* the teacher a-teacher, and training's .* of another"):
-        check_teacher(dataset, "another", "tiny (test)")
+        check_same_teacher(dataset, "another", "tiny (test)")
 
 
 @pytest.mark.parametrize(

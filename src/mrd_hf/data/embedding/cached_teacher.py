@@ -73,7 +73,7 @@ def the_teacher(origins: Iterable[Origins], dataset_name: str) -> str:
     return teacher
 
 
-def check_teacher(dataset: Dataset, teacher: str, dataset_name: str) -> None:
+def check_same_teacher(dataset: Dataset, teacher: str, dataset_name: str) -> None:
     """Raise a [`UserError`] if a dataset to evaluate on is not embedded by the teacher of the one to train on."""
     found = the_teacher([origins_in_dataset(dataset)], dataset_name)
     if found != teacher:
