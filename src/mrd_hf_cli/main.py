@@ -26,24 +26,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_script(lambda: importlib.import_module(LONG_COMMANDS[given[0]]).main(given[1:]))
             return
         options = parse(given)
-        from mrd_hf.cli.output import set_up_logging
-
-        set_up_logging()
+        importlib.import_module("mrd_hf.cli.output").set_up_logging()
         sys.exit(run(options))
 
 
 def run(options: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit code."""
-    from mrd_hf.cli.output import one_line
-    from mrd_hf.errors import UserError, as_user_error
-
+    errors, output = (importlib.import_module(f"mrd_hf.{name}") for name in ("errors", "cli.output"))
     try:
         try:
             return importlib.import_module(f"mrd_hf.cli.{options.command}").run(options)
         except OSError as error:
-            raise as_user_error(error) from error
-    except UserError as error:
-        print(f"error: {one_line(str(error))}", file=sys.stderr)
+            raise errors.as_user_error(error) from error
+    except errors.UserError as error:
+        print(f"error: {output.one_line(str(error))}", file=sys.stderr)
         return error.exit_code
 
 

@@ -1,5 +1,6 @@
 """How a command's `main` is run: by `mrd-hf`, by `python -m`, by a script, by one of a launcher's processes."""
 
+import importlib
 import json
 import os
 import sys
@@ -23,15 +24,14 @@ def run_script(main: Callable[[], None]) -> None:
     the failure in many lines of its own, of which no process can keep it; the message is made the last of them.
     """
     with without_traceback():
-        from mrd_hf.errors import UserError, as_user_error, is_first_process
-
+        errors = importlib.import_module("mrd_hf.errors")  # late, as `mrd_hf` imports torch
         try:
             try:
                 main()
             except OSError as error:
-                raise as_user_error(error) from error
-        except UserError as error:
-            if not is_first_process():
+                raise errors.as_user_error(error) from error
+        except errors.UserError as error:
+            if not errors.is_first_process():
                 time.sleep(SECONDS_BEHIND_THE_FIRST)
             print(f"error: {error}", file=sys.stderr)
             _tell_launcher(str(error))
