@@ -140,7 +140,7 @@ def attribution(libraries: Sequence[FurnitureLibrary], rows: Sequence[dict]) -> 
         "",
         "The demo data is made from the furniture libraries of Sweet Home 3D (https://www.sweethome3d.com), as the",
         "Debian package `sweethome3d-furniture` 1.8-1 distributes them. Changes made: points were sampled from the",
-        "surface of each model, icons were packed anew and large ones reduced. No author endorses this use.",
+        "surface of each model, icons were packed again and large ones reduced. No author endorses this use.",
         "",
         "The chair in `shapes/` is this package's own, made by `scripts/build_demo_shapes.py`: CC0-1.0.",
         "",

@@ -4,7 +4,7 @@
     python scripts/benchmarks/classification_latency.py --text_tower openai/clip-vit-base-patch32 --mesh chair.glb
 
 The encoder is OpenShape's smallest (5.1M parameters, 10,000 points) with random weights, or one that is given. Without
-a text tower labels come embedded, at random, as those of a fixed set would. Each process starts anew, so that its
+a text tower labels come embedded, at random, as those of a fixed set would. Each process starts afresh, so that its
 first call has the import and the loading before it.
 """
 

@@ -47,7 +47,7 @@ def relation_loss(
     teachers: list[tuple[np.ndarray, np.ndarray]],
     student: tuple[np.ndarray, np.ndarray],
     shares: np.ndarray,
-    excluded: np.ndarray,
+    masked: np.ndarray,
     temperatures: tuple[float, float],
 ) -> float:
     """Mean over rows of the divergence from the teachers' mixture; each relation is (rows, columns)."""
@@ -58,7 +58,7 @@ def relation_loss(
             while stride < count:
                 for j in range(count):
                     k = (j + stride) % count
-                    if excluded[i, j] or excluded[i, k]:
+                    if masked[i, j] or masked[i, k]:
                         continue
 
                     def order(relation, temperature, i=i, j=j, k=k):
@@ -70,7 +70,7 @@ def relation_loss(
                 stride *= 2
             rows.append(np.mean(parts) if parts else 0.0)
             continue
-        kept = ~excluded[i]
+        kept = ~masked[i]
         if not kept.any():
             rows.append(0.0)
             continue
@@ -123,15 +123,15 @@ def numpy_objective(
     losses, weighted, cost = [], 0.0, 0.0
     for group in groups:
         student = TERMS[terms[group[0]]][1]
-        excluded = np.zeros((count, count), dtype=bool)
+        masked = np.zeros((count, count), dtype=bool)
         if config.mask_self_pairs and student[0] == student[1]:
-            excluded |= np.eye(count, dtype=bool)
+            masked |= np.eye(count, dtype=bool)
         if config.mask_duplicate_relations:
-            excluded |= duplicates["v"] | duplicates["t"]
+            masked |= duplicates["v"] | duplicates["t"]
         shares = np.exp(log_softmax(logits[group])) if len(group) > 1 else np.ones(1)
         teachers = [tuple(e[m] for m in TERMS[terms[k]][0]) for k in group]
         pair = (e[student[0]], e[student[1]])
-        losses.append(relation_loss(config, teachers, pair, shares, excluded, temperatures))
+        losses.append(relation_loss(config, teachers, pair, shares, masked, temperatures))
         if config.relation_weighting == "target":
             weighted += len(group) / len(terms) * losses[-1]
             concentration = kl(shares, np.full(len(group), 1 / len(group)))

@@ -49,9 +49,9 @@ def test_duplicates_are_other_samples_with_the_same_embedding():
 def test_excluding_duplicates_removes_them_from_the_softmax():
     """Not by multiplying logits by zero, which would leave exp(0) in the sum."""
     similarities = unit_rows(0) @ unit_rows(1).T
-    excluded = torch.zeros(6, 6, dtype=torch.bool)
-    excluded[2, 4] = True
-    losses, _ = contrastive_losses(tensor(similarities), 10.0, 0, excluded)
+    masked = torch.zeros(6, 6, dtype=torch.bool)
+    masked[2, 4] = True
+    losses, _ = contrastive_losses(tensor(similarities), 10.0, 0, masked)
     expected = -log_softmax(10 * similarities[2, [0, 1, 2, 3, 5]])[2]
     assert losses[2].item() == pytest.approx(expected)
 
@@ -67,9 +67,9 @@ def test_masked_relations_are_those_of_the_others():
 
 def test_a_row_without_pairs_has_a_gradient_of_zeros():
     logits = torch.randn(2, 3, requires_grad=True)
-    excluded = torch.tensor([[True, True, True], [True, False, False]])
-    log_probs = masked_log_softmax(logits, excluded)
-    assert (log_probs.exp()[excluded] == 0).all()
+    masked = torch.tensor([[True, True, True], [True, False, False]])
+    log_probs = masked_log_softmax(logits, masked)
+    assert (log_probs.exp()[masked] == 0).all()
     divergence("jeffrey", log_probs.detach() * 1.5, log_probs).sum().backward()
     assert (logits.grad[0] == 0).all()
     assert torch.isfinite(logits.grad).all()

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from ..errors import UserError
-from ..files.atomic_file import check_vacant, whole_file
+from ..files.atomic_file import atomic_file, check_vacant
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
@@ -21,7 +21,7 @@ def run(options: argparse.Namespace) -> int:
     files = find_shapes(options.files)
     encoder = chosen_encoder(options)
     failures: list[dict[str, str]] = []
-    with whole_file(output) as sink:
+    with atomic_file(output) as sink:
         writer = EmbeddingWriter(sink, EmbeddingFacts.of(encoder))
         for names, embeds in embed_files(encoder, files, options.up_axis, options.batch_size, failures):
             writer.write([as_text(name) for name in names], embeds)

@@ -13,7 +13,7 @@ from ..data.rendering import RenderSettings, render_views
 from ..data.sources.meshes.mesh_folder import Z_UP_TO_Y_UP
 from ..errors import UserError
 from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
-from ..files.atomic_file import check_vacant, whole_file
+from ..files.atomic_file import atomic_file, check_vacant
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.shape_files import read_shape
 from ..models.shapes import ColoredPoints, TexturedMesh
@@ -49,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         views = _views(path, settings, options.up_axis)
     except READING_ERRORS as error:
         raise UserError(one_line(str(error) or type(error).__name__)) from None
-    with whole_file(output) as sink:
+    with atomic_file(output) as sink:
         Image.fromarray(contact_strip(views)).save(sink, "PNG")
     if options.json:
         print_json({"output": str(output), "views": len(views)})

@@ -24,7 +24,7 @@ from ..evaluation.relations.relation_plots import (
 )
 from ..evaluation.relations.relation_report import as_dict, compare_analyses, comparison_table
 from ..evaluation.scores.similarity import Embeddings
-from ..files.atomic_file import check_vacant, whole_file
+from ..files.atomic_file import atomic_file, check_vacant
 from ..files.atomic_folder import check_writable
 from .arguments import CommandParser
 
@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "k": ks,
         "temperature": arguments.temperature,
     }
-    with whole_file(arguments.output / "report.json") as file:
+    with atomic_file(arguments.output / "report.json") as file:
         file.write((json.dumps({"settings": settings, "measures": as_dict(rows)}, indent=2) + "\n").encode())
     title = f"{len(held_out)} shapes of {arguments.dataset}. Before: {before_name}. After: {arguments.model}"
     write_similarity_plot(arguments.output / "similarities.png", before_embeds, after_embeds, title)

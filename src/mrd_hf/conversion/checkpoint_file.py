@@ -1,7 +1,7 @@
 """Reading other projects' checkpoints without running anything they contain.
 
 `torch.save` pickles, and a pickle can call any function. `torch.load(weights_only=True)` calls only those that make
-tensors, and refuses a file that names another, be it for an `argparse.Namespace` beside the weights. Here whatever
+tensors, and refuses a file that names another, even if only for an `argparse.Namespace` beside the weights. Here what
 else a file names is replaced by a stand-in that does nothing, so that the weights can be read.
 """
 

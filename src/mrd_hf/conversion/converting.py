@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
-from ..files.atomic_folder import whole_folder
+from ..files.atomic_folder import atomic_folder
 from ..hub.model_card import CONVERTED_TEMPLATE, card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
@@ -114,7 +114,7 @@ def convert_checkpoint(
     except UserError as error:
         raise UserError(f"{found.name}: {error}", error.exit_code) from None
     conversion = Conversion(found, checkpoint, encoder, model)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         model.save_pretrained(temporary)
         encoder.extractor.save_pretrained(temporary)
         _write_card(conversion, temporary, str(folder))

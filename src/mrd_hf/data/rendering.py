@@ -36,7 +36,7 @@ LIGHT = np.array([-0.35, 0.5, 1.0]) / np.linalg.norm([-0.35, 0.5, 1.0])
 MAX_LAYERS = 32
 # Where neighbouring pixels' outlines differ by more, in square roots of light, both are drawn from four rays each.
 CONTRAST = 0.04
-# What stands for nothing in an outline: brighter than anything, so that every silhouette is drawn anew.
+# What stands for nothing in an outline: brighter than anything, so that every silhouette is drawn again.
 NOTHING = 4.0
 WEBP_QUALITY = 90
 

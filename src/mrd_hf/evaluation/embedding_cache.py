@@ -10,7 +10,7 @@ from accelerate import PartialState
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
-from ..files.atomic_file import whole_file
+from ..files.atomic_file import atomic_file
 
 
 def cached_embeds(
@@ -40,6 +40,6 @@ def cached_embeds(
         pass
     embeds = compute()
     if state.is_main_process:
-        with whole_file(file) as sink:
+        with atomic_file(file) as sink:
             sink.write(save({"point_embeds": embeds.contiguous()}, metadata=facts))
     return embeds

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
-from ..files.atomic_file import whole_file
+from ..files.atomic_file import atomic_file
 from .scores.bootstrap import Interval
 
 
@@ -118,13 +118,13 @@ class EvaluationReport:
 
     def save(self, folder: Path) -> None:
         """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score."""
-        with whole_file(folder / OUTCOMES_FILE) as sink:
+        with atomic_file(folder / OUTCOMES_FILE) as sink:
             columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
             for score in self.scores:
                 if score.outcomes is not None:
                     columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
             pq.write_table(pa.table(columns), sink)
-        with whole_file(folder / REPORT_FILE) as sink:
+        with atomic_file(folder / REPORT_FILE) as sink:
             sink.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
 
 

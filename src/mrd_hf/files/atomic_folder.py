@@ -10,7 +10,7 @@ from ..errors import UserError
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
+def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `folder` once the block is done; after an error it is gone.
 
     Args:

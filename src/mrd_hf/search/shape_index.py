@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..files.atomic_folder import whole_folder
+from ..files.atomic_folder import atomic_folder
 from ..files.digests import fingerprint
 from . import approximate
 from .item_table import ItemTable, write_items
@@ -139,7 +139,7 @@ class ShapeIndex:
             "width": embeds.shape[1],
             "count": embeds.shape[0],
         }
-        with whole_folder(folder.absolute()) as temporary:
+        with atomic_folder(folder.absolute()) as temporary:
             write_items(temporary / ITEMS, items)
             written = _write_embeds(temporary, embeds)
             facts["files"] = {name: fingerprint(temporary / name) for name in (ITEMS, written)}

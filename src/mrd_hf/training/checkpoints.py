@@ -7,7 +7,7 @@
         ema.safetensors            the moving average, if there is one
         shards/                    with FSDP2, in place of all but trainer_state.json: see `sharded_state`
 
-A checkpoint is written under a name that is not taken for one and renamed when it is complete.
+A checkpoint is written under a name that no reader accepts and renamed when it is complete.
 """
 
 import json

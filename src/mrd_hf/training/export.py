@@ -12,7 +12,7 @@ import transformers
 from datasets import Dataset
 
 from ..encoder import recorded_teacher
-from ..files.atomic_folder import whole_folder
+from ..files.atomic_folder import atomic_folder
 from ..hub.model_card import write_model_card, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
@@ -44,7 +44,7 @@ def export_encoder(
     """
     encoder = model.point_bert
     encoder.config.logit_scale = model.objective.log_logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).item()
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
         if teacher is not None:
             # A folder that was loaded needs not be told from others once more.

@@ -44,7 +44,7 @@ class Sharding:
 
     Args:
         layers (`tuple[str]`): Classes of modules that are gathered as one; empty: those the model names itself.
-        reshard_after_forward (`bool`): Whether a layer's weights are let go between its forward and backward pass.
+        reshard_after_forward (`bool`): Whether a layer's weights are freed between its forward and backward pass.
     """
 
     layers: tuple[str, ...]

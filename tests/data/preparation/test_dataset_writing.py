@@ -1,4 +1,4 @@
-"""Writing datasets: nothing lost, nothing done twice, nothing half done taken for whole."""
+"""Writing datasets: nothing lost, nothing done twice, nothing half done read as whole."""
 
 import errno
 import json
@@ -212,7 +212,7 @@ def test_a_report_that_is_none_is_named(tmp_path):
 
 
 def test_shards_make_the_files_of_one_dataset_between_them(tmp_path):
-    """In any order, in one folder, with nothing to merge; an unfinished dataset is not taken for a whole one."""
+    """In any order, in one folder, with nothing to merge; an unfinished dataset is not read as a whole one."""
     out, whole = tmp_path / "out", tmp_path / "whole"
     prepare_tiny(JOBS, whole)
     report = prepare_tiny(JOBS, out, num_shards=2, shard_index=1)

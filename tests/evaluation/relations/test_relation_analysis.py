@@ -12,7 +12,7 @@ from mrd_hf.models.relation_distillation import RELATION_TERMS, relation_losses,
 
 
 KS = (1, 3, 5)
-# Which embeddings each relation compares, written out anew: teacher's rows and columns, then the student's.
+# Which embeddings each relation compares, written out again: teacher's rows and columns, then the student's.
 PAIRS = {
     "intra_image": "vvpp",
     "intra_text": "ttpp",
@@ -190,8 +190,8 @@ def test_the_divergence_is_what_training_lowers():
     for name in RELATIONS:
         term = RELATION_TERMS[name]
         teacher, student = (unit[rows] @ unit[columns].T for rows, columns in (term.teacher, term.student))
-        excluded = self_pairs(14, 14, 0, teacher.device) if name.startswith("intra") else None
-        loss = relation_losses("normalized_similarity", "jeffrey", [teacher], student, 0.07, 0.07, masked=excluded)
+        masked = self_pairs(14, 14, 0, teacher.device) if name.startswith("intra") else None
+        loss = relation_losses("normalized_similarity", "jeffrey", [teacher], student, 0.07, 0.07, masked=masked)
         np.testing.assert_allclose(compare_relation(name, embeds, (1,)).divergence, loss, atol=1e-6)
 
 

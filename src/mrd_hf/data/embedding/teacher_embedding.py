@@ -17,7 +17,7 @@ from huggingface_hub import DatasetCard
 from tqdm import tqdm
 
 from ...errors import UserError
-from ...files.atomic_file import remove_partial, whole_file
+from ...files.atomic_file import atomic_file, remove_partial
 from ...teacher import Teacher
 from ..class_texts import CLASS_TEXTS_FILE, read_class_names, spelling_key
 from ..loading import check_whole
@@ -218,7 +218,7 @@ def _embed_file(files: EmbeddedFiles, index: int, embedder: RowEmbedder, progres
     features = Features.from_arrow_schema(pq.read_schema(source))
     embedder.left_out = []
     remove_partial(target)
-    with whole_file(target) as sink:
+    with atomic_file(target) as sink:
         schema = embedder.features(features).arrow_schema
         with dataset_writer(sink, schema) as writer:
             for rows in _read(source, max(ROWS_PER_GROUP, embedder.batch_size)):
@@ -252,7 +252,7 @@ def _write_class_texts(
         return
     embeds = teacher.embed_classes(labels, templates, batch_size).cpu().numpy().astype(np.float16)
     text_embed = pa.FixedSizeListArray.from_arrays(pa.array(embeds.reshape(-1)), embeds.shape[1])
-    with whole_file(target) as sink:
+    with atomic_file(target) as sink:
         pq.write_table(
             pa.table({"label": list(labels), "text_embed": text_embed}).replace_schema_metadata(to_footer(record)),
             sink,

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from ...errors import UserError
-from ...files.atomic_file import whole_file
+from ...files.atomic_file import atomic_file
 from .batch_sampler import GlobalBatchSampler
 from .triplet_dataset import TripletDataset
 
@@ -79,7 +79,7 @@ def _without_self(found: np.ndarray, first_row: int) -> np.ndarray:
 
 def save_neighbors(neighbors: np.ndarray, path: Path) -> None:
     """Write neighbours to a safetensors file, whole or not at all."""
-    with whole_file(path) as sink:
+    with atomic_file(path) as sink:
         sink.write(save({"neighbors": neighbors.astype(np.int32)}))
 
 

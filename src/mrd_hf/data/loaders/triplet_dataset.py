@@ -70,7 +70,7 @@ class TripletDataset(torch.utils.data.Dataset):
 
     @property
     def rows(self) -> TripletRows:
-        """Of the whole table. Made in each process anew, since to pickle it would be to copy the table."""
+        """Of the whole table. Rebuilt in each process, since to pickle it would be to copy the table."""
         if self._rows is None:
             table = self.dataset.data.table
             self._rows = TripletRows(table, self.embedding_dim, self.cached, self.choice, self.seed, self.name)

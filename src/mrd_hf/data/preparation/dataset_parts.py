@@ -1,4 +1,4 @@
-"""The files that a dataset is prepared in: which there will be, which of them are finished, and whose they are.
+"""The files that a dataset is prepared in: which there will be, which of them are finished, and their provenance.
 
 A split of n jobs has ceil(n / ROWS_PER_FILE) files, `data/<split>-KKKKK-of-NNNNN.parquet`. File k holds what became of
 its jobs k * ROWS_PER_FILE to (k + 1) * ROWS_PER_FILE, so that its content and its name depend on the list of jobs and
@@ -19,7 +19,7 @@ from typing import Any
 from datasets import Features
 
 from ...errors import UserError
-from ...files.atomic_file import whole_file
+from ...files.atomic_file import atomic_file
 
 
 # Files of 150 MB at 10,000 points and an icon a shape, and of some 500 MB with a dozen pictures.
@@ -194,7 +194,7 @@ def settings_of(folder: Path) -> dict[str, Any]:
 
 def write_json(file: Path, content: dict[str, Any]) -> None:
     """Write a JSON file that is complete or not there."""
-    with whole_file(file) as sink:
+    with atomic_file(file) as sink:
         # A name that is no Unicode, as a file system may have it, is escaped.
         sink.write((json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace"))
 

@@ -19,7 +19,7 @@ from datasets.arrow_writer import OptimizedTypedSequence
 from tqdm import tqdm
 
 from ...errors import UserError
-from ...files.atomic_file import remove_partial, whole_file
+from ...files.atomic_file import atomic_file, remove_partial
 from ..schema import SCHEMA_VERSION
 from .dataset_parts import DatasetParts, write_json
 from .parquet_writing import dataset_writer
@@ -173,7 +173,7 @@ def write_parquet(rows: Iterable[dict[str, Any]], features: Features, file: Path
     Raises:
         UserError: The file cannot be written.
     """
-    with whole_file(file) as sink:
+    with atomic_file(file) as sink:
         _write_row_groups((_encode(row, features) for row in rows), features, sink)
 
 
@@ -203,7 +203,7 @@ def _write_part(
     file, report_file = parts.file(index), parts.report_file(index)
     remove_partial(file)
     remove_partial(report_file)
-    with whole_file(file) as sink:
+    with atomic_file(file) as sink:
         _write_row_groups(tables(), features, sink)
         report["bytes"] = sink.tell()
         write_json(report_file, report)  # first, so that no file is ever there without its report

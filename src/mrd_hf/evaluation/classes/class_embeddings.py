@@ -14,7 +14,7 @@ from safetensors.numpy import save
 from tqdm import tqdm
 
 from ...errors import UserError
-from ...files.atomic_file import whole_file
+from ...files.atomic_file import atomic_file
 from ...files.digests import state_of_files
 from ...models.model_sources import PACKAGE, find_model
 from ...models.text_tower import TextTower
@@ -80,7 +80,7 @@ def class_embeddings(
     commit = _commit(teacher, revision)  # which one it was may be known only now that it is here
     if commit is not None:
         entry = _entry(class_names, teacher, commit, templates)
-        with whole_file(_file(folder, entry)) as file:
+        with atomic_file(_file(folder, entry)) as file:
             file.write(save({"class_embeds": embeds}, metadata=entry))
     return embeds
 

@@ -1,4 +1,4 @@
-"""A picture of held-out shapes with the classes the model takes them for."""
+"""A picture of held-out shapes with the classes that the model predicts."""
 
 import os
 from pathlib import Path

@@ -27,7 +27,7 @@ from datasets import Dataset
 from PIL import Image
 
 from ...errors import UserError
-from ...files.atomic_file import whole_file
+from ...files.atomic_file import atomic_file
 from ...models.shapes import ColoredPoints
 from ..encoding import CloudReader
 from ..scores.similarity import Embeddings, similarity_blocks, unit_rows
@@ -149,7 +149,7 @@ def write_embedding_map(
         "perplexity": round(_perplexity(len(shown) * len(rows)), 1),
     }
     parts = html.escape(title), script_safe_json(data), get_plotlyjs()
-    with whole_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         file.write(_fill(PAGE.read_text(encoding="utf-8"), parts).encode())
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from ...files.atomic_file import whole_file
+from ...files.atomic_file import atomic_file
 
 
 DPI = 130
@@ -43,7 +43,7 @@ def save_figure(figure: Figure, path: str | Path, crop: bool = False) -> None:
     Raises:
         UserError: If it cannot be written.
     """
-    with whole_file(Path(path)) as file:
+    with atomic_file(Path(path)) as file:
         # A version number would make equal figures differ.
         box = "tight" if crop else None
         figure.savefig(file, format="png", metadata={"Software": None}, bbox_inches=box, pad_inches=0.12)
