@@ -1,7 +1,6 @@
-"""scripts/convert_checkpoint.py as a user runs it."""
+"""`mrd-hf convert` as a user runs it."""
 
 import runpy
-import subprocess
 import sys
 
 import pytest
@@ -10,19 +9,17 @@ from support.golden import drawn_tensors, original_shapes
 from support.paths import ROOT
 from transformers import AutoModel
 
-import mrd_hf  # noqa: F401  (registers the Auto classes)
+from mrd_hf.commands.convert import main
 
 
 SCRIPT = ROOT / "scripts" / "convert_checkpoint.py"
 
 
-def test_converts_and_says_what_it_made(tmp_path):
+def test_converts_and_says_what_it_made(tmp_path, capsys):
     tensors = drawn_tensors(original_shapes("openshape_pointbert_scaling1"))
     torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "model.pt")
-    command = [sys.executable, SCRIPT, tmp_path / "model.pt", "--to", tmp_path / "out" / "openshape"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    table = dict(line.split("  ", maxsplit=1) for line in done.stdout.splitlines())
+    main([str(tmp_path / "model.pt"), "--output", str(tmp_path / "out" / "openshape")])
+    table = dict(line.split("  ", maxsplit=1) for line in capsys.readouterr().out.splitlines())
     table = {name.strip(): value.strip() for name, value in table.items()}
     assert table["peer"] == "OpenShape (arXiv 2305.10764)"
     assert table["network"] == "PointBertModel, 6 layers of width 256"

@@ -1,4 +1,4 @@
-"""scripts/analyze_relations.py as a user runs it: table, report, pictures, and what it refuses."""
+"""`mrd-hf analyze` as a user runs it: table, report, pictures, and what it refuses."""
 
 import json
 import os
@@ -153,7 +153,7 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
         ((encoder, dataset, "--split", "all"), "has no split 'all'; it has train, test"),
         ((encoder, dataset, "--temperature", 0), "--temperature must be a number above 0, got 0.0"),
         ((encoder, dataset, "--temperature", "nan"), "--temperature must be a number above 0, got nan"),
-        ((encoder, dataset, "--batch_size", 0), "--batch_size must be at least 1, got 0"),
+        ((encoder, dataset, "--batch_size", 0), "--batch-size must be at least 1, got 0"),
         ((tmp_path / "no", dataset), f"cannot load the encoder '{tmp_path / 'no'}'"),
         ((encoder, dataset, "--before", tmp_path / "no"), f"cannot load the encoder '{tmp_path / 'no'}'"),
     ]

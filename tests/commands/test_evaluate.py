@@ -1,4 +1,4 @@
-"""scripts/evaluate.py as a user runs it."""
+"""`mrd-hf evaluate` as a user runs it."""
 
 import io
 import json

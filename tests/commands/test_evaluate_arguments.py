@@ -1,4 +1,4 @@
-"""What scripts/evaluate.py is asked for and cannot give is said, in one message, and nothing is passed over."""
+"""What `mrd-hf evaluate` is asked for and cannot give is said, in one message, and nothing is passed over."""
 
 import runpy
 import sys
