@@ -1,17 +1,16 @@
 """Print a Markdown table of the presets: parameters, patches, and the work of encoding one shape.
 
-    python scripts/model_sizes.py --num_points 10000
+    python scripts/model_sizes.py --num-points 10000
 
 The work is counted by torch on the real forward pass: every matrix product, two operations for a multiplication with
 its addition. Sampling and grouping are comparisons and not matrix products, so they are not in it.
 """
 
-import argparse
-
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from mrd_hf import POINT_BERT_PRESETS, PointBertConfig, PointBertModel
+from mrd_hf.commands.arguments import CommandParser
 
 
 def size_row(name: str, num_points: int) -> str:
@@ -36,8 +35,8 @@ def size_row(name: str, num_points: int) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--num_points", type=int, default=10000, help="points of the shape")
+    parser = CommandParser("scripts/model_sizes.py", description=__doc__)
+    parser.add_argument("--num-points", type=int, default=10000, help="points of the shape")
     arguments = parser.parse_args()
     print("| preset | parameters | width / depth / heads | patches | projection | GFLOPs a shape |")
     print("|---|---|---|---|---|---|")

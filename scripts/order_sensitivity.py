@@ -11,6 +11,7 @@ import argparse
 import torch
 from tqdm import tqdm
 
+from mrd_hf.commands.arguments import CommandParser
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.schema import SHAPE_COLUMNS, check_columns
 from mrd_hf.encoder import load_encoder
@@ -20,15 +21,13 @@ from mrd_hf_cli.running import run_script
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Measure how much an encoder's embeddings depend on the order of a cloud's points."
-    )
+    parser = CommandParser("scripts/order_sensitivity.py", description=__doc__)
     parser.add_argument("--model", required=True, help="the encoder: a folder or an id on the Hub")
     parser.add_argument("--dataset", required=True, help="triplet dataset: a folder or an id on the Hub")
     parser.add_argument("--split", default="test", help="split to take shapes from (default: test)")
     parser.add_argument("--orders", type=int, default=10, help="random orders of each shape (default: 10)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the orders (default: 0)")
-    parser.add_argument("--batch_size", type=int, default=64, help="shapes to encode at once (default: 64)")
+    parser.add_argument("--batch-size", type=int, default=64, help="shapes to encode at once (default: 64)")
     return parser.parse_args()
 
 
