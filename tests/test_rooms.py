@@ -114,3 +114,15 @@ def test_files_have_one_subject_and_folders_few_files(top):
         str(folder): len([file for file in folder.glob("*.py") if file.stem != "__init__"]) for folder in folders
     }
     assert {folder: count for folder, count in counts.items() if count > MAX_MODULES} == {}
+
+
+def test_no_test_imports_another():
+    """transformers' own tests of models are meant to be."""
+    imported = []
+    for file in (ROOT / "tests").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            tests = [name for name in names if name.split(".")[-1].startswith("test_")]
+            imported += [f"{file.name}: {name}" for name in tests if not name.startswith("transformers_suite.")]
+    assert imported == []

@@ -62,7 +62,7 @@ def use(bin_folder: Path, folder: Path) -> None:
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout
 
-    print(run("python", ROOT / "scripts" / "smoke_test.py"))
+    print(run("python", ROOT / "tests" / "installation" / "smoke_test.py"))
     labels = DEMO_DATA / "class_texts.parquet"
     options = ["--config", "demo", "--dataset", DEMO_DATA, "--class-texts", labels, "--output-dir", "run"]
     options += ["--num-train-steps", 10, "--warmup-steps", 2, "--per-device-batch-size", 16, "--num-points", 64]

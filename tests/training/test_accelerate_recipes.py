@@ -11,10 +11,11 @@ import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
+from pretrain_runs import ENVIRONMENT, RECIPE, command, pretrain
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.paths import ROOT
 from support.tiny_triplets import save_tiny_triplets
-from test_pretrain_script import ENVIRONMENT, RECIPE, ROOT, command, pretrain
 from transformers import AutoFeatureExtractor, AutoModel
 
 from mrd_hf.data.loading import load_triplets

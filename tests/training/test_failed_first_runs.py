@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 from accelerate.state import AcceleratorState, PartialState
+from pretrain_runs import RECIPE, SCRIPT
+from support.paths import ROOT
 from support.tiny_triplets import save_tiny_triplets
-from test_pretrain_script import RECIPE, ROOT, SCRIPT
 
 from mrd_hf.commands.pretrain import main
 from mrd_hf.errors import UserError

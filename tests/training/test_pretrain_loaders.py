@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pretrain_runs import RECIPE, assert_refused, pretrain
 from safetensors.numpy import load_file as load_arrays
 from safetensors.torch import load_file
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
-from test_pretrain_script import RECIPE, assert_refused, pretrain
 
 from mrd_hf.data.loaders.triplet_dataset import TripletDataset
 from mrd_hf.data.loaders.triplet_shards import TripletShards

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from pretrain_runs import ENVIRONMENT, RECIPE, assert_refused, command, pretrain
 from safetensors.torch import load_file
-from support.paths import ROOT
 from support.tiny_teachers import save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -22,26 +22,6 @@ from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
 from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.training_log import read_log
-
-
-SCRIPT = ROOT / "scripts" / "pretrain.py"
-ENVIRONMENT = {**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-RECIPE = """
-num_points: 64
-eval_split: test
-num_train_steps: 12
-per_device_batch_size: 8
-warmup_steps: 2
-logging_steps: 1
-save_steps: 4
-save_total_limit: 5
-ema_decay: 0.5
-num_workers: 1
-cpu_threads: 1
-point_config:
-  {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_patches: 8,
-   patch_radius: 0.4, patch_size: 8, patch_feature_size: 16, drop_path_rate: 0.3, patch_dropout: 0.25}
-"""
 
 
 @pytest.fixture(scope="module")
@@ -54,23 +34,6 @@ def recipe(tmp_path_factory, dataset) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.yaml"
     path.write_text(f"dataset: {dataset}\nclass_texts: {dataset / 'class_texts.parquet'}\n{RECIPE}")
     return path
-
-
-def command(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
-    python = [sys.executable, *launcher]
-    return [*python, str(SCRIPT), "--config", str(recipe), "--output_dir", str(output_dir), *arguments]
-
-
-def pretrain(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = (), code: int = 0):
-    finished = subprocess.run(
-        command(recipe, output_dir, *arguments, launcher=launcher),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert finished.returncode == code, finished.stdout + finished.stderr
-    return finished
 
 
 @pytest.fixture(scope="module")
@@ -228,12 +191,6 @@ def test_a_teacher_embeds_on_the_fly(recipe, tmp_path):
     assert (config["teacher_id"], config["teacher_revision"]) == ("tiny-clip", folder_revision(teacher))
     report = json.loads((output_dir / "evaluation" / "report.json").read_text())
     assert "shape_to_text_recall_at_1" in {metric["key"] for metric in report["metrics"]}
-
-
-def assert_refused(recipe: Path, output_dir: Path, *arguments: str, message: str, code: int = 2) -> None:
-    finished = pretrain(recipe, output_dir, *arguments, code=code)
-    assert message in finished.stderr
-    assert "Traceback" not in finished.stderr
 
 
 def test_mistakes_end_with_one_message_and_nothing_written(recipe, dataset, tmp_path):

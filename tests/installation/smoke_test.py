@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """Does this installation work? Saves a small encoder, loads it, embeds a chair and classifies it, without a network.
 
-    python scripts/smoke_test.py
+    python tests/installation/smoke_test.py
 
 It needs the package and nothing else. CI runs it on Linux, macOS and Windows; `make dist` runs it on the wheel.
 """
@@ -23,7 +23,7 @@ from transformers import AutoFeatureExtractor, AutoModel, pipeline
 import mrd_hf
 
 
-CHAIR = Path(__file__).parent / "demo_data" / "shapes" / "chair.glb"
+CHAIR = Path(__file__).resolve().parents[2] / "scripts" / "demo_data" / "shapes" / "chair.glb"
 LABELS = ["chair", "mug", "lamp"]
 WIDTH = 16
 
