@@ -58,7 +58,7 @@ def test_an_encoder_is_trained_and_scored_in_an_empty_folder_without_extras(run,
     """With the recipes and the card's template of the wheel; the data alone is this repository's."""
     tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
     tiny |= {"num_patches": 8, "patch_size": 8, "patch_feature_size": 24}
-    data = ROOT / "scripts" / "demo_data"
+    data = ROOT / "tests" / "earlier_artifacts" / "dataset"  # small
     shapes = ["--dataset", data, "--class-texts", data / "class_texts.parquet"]
     options = ["--config", "demo", "--point-config", json.dumps(tiny), "--num-points", 64, "--num-train-steps", 2]
     options += ["--per-device-batch-size", 8, "--num-workers", 0, "--output-dir", "run"]
