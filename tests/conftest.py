@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import torch
 from hypothesis import settings
 
 
@@ -15,6 +16,8 @@ os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="mrd-hf-tests-")
 # The same examples on every run, so that a change alone can break a test; and none fails for a busy machine.
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
+
+THREADS = torch.get_num_threads()
 
 # Those that take longest begin first, so that no process is left alone with one of them at the end.
 SLOW_FIRST = ("installation", "training", "commands", "docs", "hub", "models", "app")
@@ -26,6 +29,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return SLOW_FIRST.index(folder) if folder in SLOW_FIRST else len(SLOW_FIRST)
 
     items.sort(key=place)
+
+
+@pytest.fixture(autouse=True)
+def threads_of_torch_stay_as_they_are():
+    """A command that is called in this process may set them, and they change the last digit of a sum."""
+    torch.set_num_threads(THREADS)
+    yield
 
 
 @pytest.fixture(autouse=True)
