@@ -103,7 +103,7 @@ def contrastive_losses(
 
 
 def masked_log_softmax(logits: torch.Tensor, masked: torch.Tensor | None) -> torch.Tensor:
-    """`log softmax` over the columns that are not `masked`; `LOG_ZERO` at those that are, be it all of a row."""
+    """`log softmax` over the columns that are not `masked`; `LOG_ZERO` at those that are, even all of a row."""
     if masked is None:
         return logits.log_softmax(dim=-1)
     # A softmax of nothing is no number, nor is its gradient: the fillings replace both.
