@@ -1,7 +1,8 @@
-"""Keeps the tests' copies of datasets out of the user's cache, and the other way round; fixes property examples."""
+"""Keeps the tests' caches apart from the user's; fixes property examples; what one test leaves reaches no other."""
 
 import os
 import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -10,8 +11,9 @@ import torch
 from hypothesis import settings
 
 
-# Read by `datasets` when it is imported, here and in the processes that tests start.
-os.environ["HF_DATASETS_CACHE"] = tempfile.mkdtemp(prefix="mrd-hf-tests-")
+# Read by `datasets`, `evaluate` and `transformers` when they are imported, here and in the processes that tests start.
+for _cache in ("HF_DATASETS_CACHE", "HF_EVALUATE_CACHE", "HF_METRICS_CACHE", "HF_MODULES_CACHE"):
+    os.environ[_cache] = tempfile.mkdtemp(prefix="mrd-hf-tests-")
 
 # The same examples on every run, so that a change alone can break a test; and none fails for a busy machine.
 settings.register_profile("tests", derandomize=True, deadline=None)
@@ -36,6 +38,14 @@ def threads_of_torch_stay_as_they_are():
     """A command that is called in this process may set them, and they change the last digit of a sum."""
     torch.set_num_threads(THREADS)
     yield
+
+
+@pytest.fixture(autouse=True)
+def import_path_stays_as_it_is():
+    """`evaluate` and `transformers` append their caches of modules; a later test would import from an earlier one."""
+    before = sys.path.copy()
+    yield
+    sys.path[:] = before
 
 
 @pytest.fixture(autouse=True)

@@ -25,7 +25,6 @@ NAMES = ("zero_shot_accuracy", "cross_modal_retrieval")
 def load(tmp_path, monkeypatch):
     """`evaluate.load` with its copies of modules and its data in a folder of the test's own."""
     monkeypatch.setattr(evaluate.config, "HF_MODULES_CACHE", tmp_path / "modules")
-    monkeypatch.setattr(sys, "path", sys.path.copy())
     for name in [name for name in sys.modules if name.split(".")[0] == "evaluate_modules"]:
         monkeypatch.delitem(sys.modules, name)
     return lambda name, **options: evaluate.load(str(MODULES / name), cache_dir=str(tmp_path / "data"), **options)
