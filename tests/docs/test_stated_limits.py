@@ -7,7 +7,7 @@ from support.paths import ROOT
 from mrd_hf.app import request_limits
 from mrd_hf.app import shape_reading as page
 from mrd_hf.files import plain_pickle
-from mrd_hf.models import gltf_checks, shape_downloads, shape_limits
+from mrd_hf.models import gltf_nodes, shape_downloads, shape_limits
 
 
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ def row(start: str) -> str:
 def test_what_a_file_may_be():
     assert f"{shape_limits.MAX_FACES:,}" in row("faces of a mesh")
     assert f"{shape_limits.MAX_TEXELS:,}" in row("pixels of a texture")
-    assert f"{gltf_checks.MAX_DEPTH:,}" in row("nested nodes")
+    assert f"{gltf_nodes.MAX_DEPTH:,}" in row("nested nodes")
     assert f"{shape_limits.MAX_FILE_BYTES // GIB} GiB" in row("a file of a shape")
     archive = f"{shape_limits.MAX_FILE_BYTES // GIB} GiB, and {shape_limits.MAX_RATIO} times its size"
     assert archive in row("an `.npz` archive") and f"{shape_limits.HARMLESS_BYTES // MIB} MiB" in row(

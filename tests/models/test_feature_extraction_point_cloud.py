@@ -18,8 +18,7 @@ from support.textured_square import quarters, textured_square, write_textured_ob
 from transformers import AutoFeatureExtractor
 
 from mrd_hf import PointBertConfig, PointCloudFeatureExtractor
-from mrd_hf.models.mesh_loading import DEFAULT_COLOR
-from mrd_hf.models.shapes import MeshError
+from mrd_hf.models.shapes import DEFAULT_COLOR, MeshError
 
 
 RNG = np.random.default_rng(0)
@@ -437,7 +436,12 @@ def test_point_clouds_in_files(tmp_path, suffix, colored):
     colors = CLOUD_COLORS if colored else None
     write_cloud(tmp_path / f"cloud{suffix}", colors)
     values = FIVE(tmp_path / f"cloud{suffix}")["point_values"]
-    torch.testing.assert_close(values, FIVE(CLOUD, colors)["point_values"], atol=1e-6, rtol=0)
+    meant = colors
+    if colored and suffix == ".glb":  # whose colours are linear; trimesh writes bytes as they are
+        light = colors / 255
+        meant = np.round(255 * np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055))
+        meant = meant.astype(np.uint8)
+    torch.testing.assert_close(values, FIVE(CLOUD, meant)["point_values"], atol=1e-6, rtol=0)
     assert torch.equal(
         FIVE(trimesh.PointCloud(CLOUD, colors=colors))["point_values"], FIVE(CLOUD, colors)["point_values"]
     )
@@ -550,11 +554,11 @@ try:
     extractor({})
 except ValueError as error:
     print(error)
-extractor("box.obj")
+assert extractor("box.obj")["point_values"].shape == (1, 3, 6)
 """
 
 
-def test_only_meshes_need_trimesh(tmp_path):
+def test_files_need_no_trimesh(tmp_path):
     (tmp_path / "cloud.xyz").write_text("1 2 3\n4 5 6\n")
     (tmp_path / "box.obj").write_text(OBJ)
     done = subprocess.run(
@@ -564,5 +568,4 @@ def test_only_meshes_need_trimesh(tmp_path):
         text=True,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
     )
-    assert "got dict" in done.stdout, done.stderr
-    assert "Reading meshes needs trimesh and Pillow: pip install trimesh pillow" in done.stderr
+    assert done.returncode == 0 and "got dict" in done.stdout, done.stderr

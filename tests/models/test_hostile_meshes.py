@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.tiny_gltf import TRIANGLE, data_uri, textured_gltf
 
-from mrd_hf.models import mesh_loading, shape_limits
+from mrd_hf.models import gltf_reading, shape_limits
 from mrd_hf.models.mesh_loading import AssetResolver, read_mesh
 from mrd_hf.models.shapes import MeshError
 from mrd_hf.models.textures import texture_to_rgba
@@ -38,7 +38,7 @@ def test_a_sound_file_has_no_warnings():
         ({"nodes": [{"mesh": 0, "children": [0]}]}, "nodes are nested in a circle"),
         ({"nodes": [{"mesh": 0, "children": [1]}, {"children": [0]}]}, "nodes are nested in a circle"),
         ({"nodes": [{"children": [i + 1]} for i in range(2000)] + [{"mesh": 0}]}, "more than 1000 deep"),
-        ({"accessors": [{"componentType": 5126, "count": 10**9, "type": "VEC3"}] * 2}, "2,000,000,000 elements"),
+        ({"accessors": [{"componentType": 5126, "count": 10**9, "type": "VEC3"}] * 2}, "1,000,000,000 elements"),
         ({"nodes": [{"mesh": 7}]}, "x.gltf"),
     ],
 )
@@ -64,10 +64,9 @@ def test_a_face_without_its_vertex_is_an_error():
 @pytest.mark.parametrize(
     ("images", "why"),
     [
-        ([{"uri": data_uri(b"no image")}], "neither PNG nor JPEG"),
-        ([{"bufferView": 0, "mimeType": "image/png"}], "neither PNG nor JPEG"),
+        ([{"uri": data_uri(b"no image")}], "no picture that Pillow knows"),
+        ([{"bufferView": 0, "mimeType": "image/png"}], "no picture that Pillow knows"),
         ([{"uri": data_uri(png()[:20])}], "Truncated File Read"),
-        ([], "list index out of range"),
     ],
 )
 def test_a_texture_inside_the_file_that_cannot_be_read_is_reported(images, why):
@@ -76,14 +75,20 @@ def test_a_texture_inside_the_file_that_cannot_be_read_is_reported(images, why):
     assert mesh.parts[0].texture is None
 
 
+def test_a_texture_whose_image_is_not_there_is_reported():
+    mesh = read_gltf(images=[])
+    assert mesh.warnings == ["texture cannot be read: images 0 does not exist (there are 0)"]
+    assert mesh.parts[0].texture is None
+
+
 def test_a_geometry_placed_too_often_is_an_error(monkeypatch):
-    monkeypatch.setattr(mesh_loading, "MAX_FACES", 100)
+    monkeypatch.setattr(gltf_reading, "MAX_FACES", 100)
     scene = trimesh.Scene()
     scene.add_geometry(trimesh.creation.box(), geom_name="box")
     for number in range(8):
         scene.graph.update(frame_to=str(number), geometry="box")
     file = io.BytesIO(scene.export(file_type="glb"))
-    with pytest.raises(MeshError, match="many.glb: 108 faces; at most 100"):
+    with pytest.raises(MeshError, match="many.glb: .*108 faces; at most 100"):
         read_mesh(file, "glb", AssetResolver("", lambda name: None), "many.glb")
 
 
@@ -91,12 +96,9 @@ def test_images_of_too_many_pixels_are_not_decoded(monkeypatch):
     monkeypatch.setattr(shape_limits, "MAX_TEXELS", 99)
     with pytest.raises(ValueError, match="10 x 10 pixels; at most 99"):
         texture_to_rgba(Image.new("RGB", (10, 10)))
-    resolver = AssetResolver("", {"t.png": png()}.get)
-    assert resolver.get("t.png") == png()
     monkeypatch.setattr(shape_limits, "MAX_TEXELS", 3)
-    with pytest.raises(FileNotFoundError):
-        resolver.get("t.png")
-    assert resolver.failures == ["file not readable: t.png"]
+    mesh = read_gltf(images=[{"uri": data_uri(png())}])
+    assert mesh.parts[0].texture is None and "2 x 2 pixels; at most 3" in mesh.warnings[0]
 
 
 BOX = trimesh.creation.box()
@@ -130,7 +132,5 @@ def test_a_texture_that_another_program_would_decode_is_not_decoded(monkeypatch)
     mesh = read_gltf(images=[{"uri": data_uri(eps()), "mimeType": "image/png"}])
     assert mesh.parts[0].texture is None
     assert any("EPS are not read; convert it to PNG" in warning for warning in mesh.warnings)
-    with pytest.raises(FileNotFoundError):
-        AssetResolver("", lambda name: eps()).get("wood.png")
     with pytest.raises(ValueError, match="EPS are not read"):
         texture_to_rgba(Image.open(io.BytesIO(eps())))

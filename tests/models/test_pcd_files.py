@@ -50,7 +50,7 @@ def packed(colors: np.ndarray, opacity: int = 0) -> np.ndarray:
 
 
 def test_published_sample():
-    xyz, rgb = read_pcd(PUBLISHED)
+    xyz, rgb = read_pcd(PUBLISHED).points
     np.testing.assert_allclose(xyz, [[0.93773, 0.33763, 0], [0.90805, 0.35641, 0], [0.81915, 0.32, 0]], atol=1e-7)
     blue, green, red, _ = np.float32(4.2108e6).tobytes()
     assert rgb.tolist() == [[red, green, blue]] * 3
@@ -62,7 +62,7 @@ def test_ascii_colors_of_each_type(kind):
     text = [repr(float(value)) for value in packed(colors).view("<f4")] if kind == "F" else packed(colors).tolist()
     body = "\n".join(f"{i} {i + 0.5} -1e-3 7 8 {value}" for i, value in enumerate(text))
     content = header("x y z _ rgb", "4 8 4 1 4", f"F F F U {kind}", "1 1 1 2 1", 2, "ascii") + body.encode()
-    xyz, rgb = read_pcd(content)
+    xyz, rgb = read_pcd(content).points
     np.testing.assert_allclose(xyz, [[0, 0.5, -1e-3], [1, 1.5, -1e-3]], atol=1e-9)
     assert rgb.tolist() == colors.tolist() and rgb.dtype == np.uint8
 
@@ -77,14 +77,14 @@ def test_binary_with_padding_and_other_fields(field):
     colors = np.arange(15).reshape(5, 3) * 17
     points["c"] = packed(colors, opacity=255 if field == "rgba" else 0)
     fields = header(f"z x _ normal y {field}", "8 4 1 2 2 4", "F F U I U U", "1 1 4 3 1 1", 5, "binary")
-    xyz, rgb = read_pcd(fields + points.tobytes() + b"whatever follows")
+    xyz, rgb = read_pcd(fields + points.tobytes() + b"whatever follows").points
     assert (xyz == np.stack([points["x"], points["y"], points["z"]], axis=1)).all()
     assert (rgb == colors).all()
 
 
 def test_compressed_by_another_writer():
     content = header("x y z rgb", "4 4 4 4", "F F F F", "1 1 1 1", 64, "binary_compressed") + COMPRESSED
-    xyz, rgb = read_pcd(content)
+    xyz, rgb = read_pcd(content).points
     assert (xyz == GRID).all() and (rgb == GRID_COLORS).all()
 
 
@@ -96,20 +96,20 @@ def test_compressed_with_padding_and_fields_of_several_elements():
     body = b"".join(bytes([len(run) - 1]) + run for run in runs)
     sizes = np.array([len(body), len(plain)], dtype="<u4").tobytes()
     fields = header("x _ other y z", "4 1 4 4 4", "F U F F F", "1 4 2 1 1", 3, "binary_compressed")
-    xyz, rgb = read_pcd(fields + sizes + body)
+    xyz, rgb = read_pcd(fields + sizes + body).points
     assert xyz.tolist() == [[0, 10, 20], [1, 11, 21], [2, 12, 22]] and rgb is None
 
 
 def test_pixels_without_depth_are_no_points():
     body = b"1 2 3 255 0\nnan nan nan 16711680 nan\n4 5 nan 65280 0\n"
-    xyz, rgb = read_pcd(header("x y z rgb label", "4 4 4 4 4", "F F F U U", "1 1 1 1 1", 3, "ascii") + body)
+    xyz, rgb = read_pcd(header("x y z rgb label", "4 4 4 4 4", "F F F U U", "1 1 1 1 1", 3, "ascii") + body).points
     assert xyz[0].tolist() == [1, 2, 3] and len(xyz) == 2 and np.isnan(xyz[1, 2])  # half a point is an error, later
     assert rgb.tolist() == [[0, 0, 255], [0, 255, 0]]
 
 
 def test_older_headers_leave_out_what_has_a_default():
     content = b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nWIDTH 2\nHEIGHT 1\nDATA ascii\n1 2 3\n4 5 6\n"
-    assert read_pcd(content)[0].tolist() == [[1, 2, 3], [4, 5, 6]]
+    assert read_pcd(content).points.xyz.tolist() == [[1, 2, 3], [4, 5, 6]]
 
 
 XYZ = ("4 4 4", "F F F", "1 1 1")
@@ -125,7 +125,8 @@ XYZ = ("4 4 4", "F F F", "1 1 1")
         (header("x y z", "4 3 4", "F F F", "1 1 1", 1, "ascii"), "not that of a .pcd file"),
         (header("x y z", "4 4 4", "F Q F", "1 1 1", 1, "ascii"), "not that of a .pcd file"),
         (header("x y z rgb", *XYZ, 1, "ascii"), "do not fit each other"),
-        (header("x y z", "4 4 4", "F F F", "1 1 0", 1, "ascii"), "do not fit each other"),
+        (header("x y z", "4 4 4", "F F F", "1 1 -1", 1, "ascii"), "do not fit each other"),
+        (header("x y z", "4 4 4", "F F F", "1 1 0", 1, "ascii") + b"1 2", "no field 'z'"),
         (header("x y z", *XYZ, -1, "binary"), "do not fit each other"),
         (header("x y z", *XYZ, 1, "zipped"), "DATA zipped is not known"),
         (header("x y intensity", *XYZ, 1, "ascii") + b"1 2 3", r"no field 'z' \(it has x, y, intensity\)"),

@@ -16,7 +16,7 @@ RGB = np.array([[255, 0, 10], [1, 2, 3]], dtype=np.uint8)
 @pytest.mark.parametrize("dtype", ["<f4", ">f8", "f2"])
 def test_npy(tmp_path, dtype):
     np.save(tmp_path / "cloud.npy", XYZ.astype(dtype))
-    points, colors = load_point_cloud(tmp_path / "cloud.npy")
+    points, colors = load_point_cloud(tmp_path / "cloud.npy").points
     assert (points == XYZ.astype(dtype)).all() and colors is None
 
 
@@ -26,7 +26,7 @@ def test_npz(tmp_path, save, points_key, colors_key):
     arrays = {points_key: XYZ, "labels": np.zeros(2)} | ({colors_key: RGB} if colors_key else {})
     save(tmp_path / "CLOUD.NPZ", **arrays)
     (tmp_path / "CLOUD.NPZ.npz").rename(tmp_path / "CLOUD.NPZ")
-    points, colors = load_point_cloud(tmp_path / "CLOUD.NPZ")
+    points, colors = load_point_cloud(tmp_path / "CLOUD.NPZ").points
     assert (points == XYZ).all()
     assert colors is None if colors_key is None else (colors == RGB).all() and colors.dtype == np.uint8
 
@@ -42,7 +42,7 @@ def test_npz(tmp_path, save, points_key, colors_key):
 )
 def test_xyz_without_colors(tmp_path, text):
     (tmp_path / "cloud.xyz").write_bytes(text.encode())
-    points, colors = load_point_cloud(tmp_path / "cloud.xyz")
+    points, colors = load_point_cloud(tmp_path / "cloud.xyz").points
     assert (points == XYZ).all() and colors is None
 
 
@@ -58,7 +58,7 @@ def test_xyz_without_colors(tmp_path, text):
 def test_how_colors_are_written_decides_their_range(tmp_path, rows, kind, colors):
     first, second = rows.split("|")
     (tmp_path / "cloud.xyz").write_text(f"//X Y Z R G B\n0 0.5 1 {first}\n2 -3 4e-3 {second}\n")
-    points, found = load_point_cloud(tmp_path / "cloud.xyz")
+    points, found = load_point_cloud(tmp_path / "cloud.xyz").points
     assert (points == XYZ).all() and found.dtype.kind == kind and (found == colors).all()
 
 
@@ -136,7 +136,7 @@ def test_damaged_pcd_names_the_file(tmp_path):
 
 def test_an_archive_that_unpacks_to_more_than_is_read_is_refused_unread(tmp_path, monkeypatch):
     np.savez_compressed(tmp_path / "bomb.npz", points=np.zeros((1_000_000, 3), dtype=np.float32))
-    assert len(load_point_cloud(tmp_path / "bomb.npz")[0]) == 1_000_000
+    assert len(load_point_cloud(tmp_path / "bomb.npz").points.xyz) == 1_000_000
     monkeypatch.setattr("mrd_hf.models.shape_limits.HARMLESS_BYTES", 2**23)
     monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("was read"))
     with pytest.raises(ValueError, match=r"bomb\.npz: .*11 MiB once unpacked, of 0.0 MiB"):

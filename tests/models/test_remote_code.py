@@ -156,15 +156,29 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
     code = {path.name for path in tmp_path.glob("*.py")}
     assert code == {
         "feature_extraction_point_cloud.py",
-        "gltf_checks.py",
+        "gltf_compression.py",
+        "gltf_document.py",
+        "gltf_materials.py",
+        "gltf_nodes.py",
+        "gltf_reading.py",
         "mesh_loading.py",
+        "obj_materials.py",
+        "obj_reading.py",
+        "obj_text.py",
+        "off_reading.py",
         "pcd_files.py",
+        "ply_reading.py",
+        "ply_text.py",
         "point_cloud_files.py",
+        "polygons.py",
+        "shape_colors.py",
         "shape_files.py",
         "shape_limits.py",
         "shapes.py",
+        "stl_reading.py",
         "surface_sampling.py",
         "textures.py",
+        "trimesh_shapes.py",
     }
     needed = {package for name in code for package in get_imports(tmp_path / name)}
     assert needed - set(sys.stdlib_module_names) == {"numpy", "torch", "transformers"}

@@ -7,7 +7,7 @@ import pytest
 import trimesh
 
 from mrd_hf.models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
-from mrd_hf.models.shapes import UNCOLORED, ColoredPoints, TexturedMesh
+from mrd_hf.models.shapes import UNCOLORED, PointCloud, TexturedMesh
 
 
 XYZ = np.array([[0.0, 0, 0], [2, 0, 0], [0, 3, 0], [0, 0, 4]])
@@ -41,11 +41,15 @@ def test_a_cloud_of_any_format_is_its_points(tmp_path, suffix, rgb):
     write_cloud(tmp_path / f"cloud{suffix}", rgb)
     shape = read_shape(tmp_path / f"cloud{suffix}")
     points = colored_points(shape, num_points=2)
-    assert points is shape and isinstance(points, ColoredPoints)
+    assert isinstance(shape, PointCloud) and points is shape.points
+    assert shape.color_source == (None if rgb is None else "vertex colours")
     np.testing.assert_allclose(points.xyz, XYZ)
     if rgb is None:
-        # trimesh writes white for the points of a GLB without colours.
-        assert points.rgb is None or (suffix == ".glb" and (points.rgb == points.rgb[0]).all())
+        assert points.rgb is None
+    elif suffix == ".glb":  # whose colours are linear, and trimesh writes bytes as they are
+        light = rgb / 255
+        srgb = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+        np.testing.assert_allclose(points.rgb / 255, srgb, atol=0.002)
     else:
         np.testing.assert_allclose(points.rgb / (255 if points.rgb.dtype.kind in "iu" else 1), rgb / 255)
 

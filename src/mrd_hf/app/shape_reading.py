@@ -177,13 +177,13 @@ def read_upload(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, 
         ValueError: It cannot be read; the message names it.
     """
     found = read_shape(path)
-    points, notes = colored_points(found, num_points), []
+    points = colored_points(found, num_points)
     check_colored_points(points, path.name)
+    notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
+    if len(found.warnings) > NOTES_LISTED:
+        notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
     if isinstance(found, TexturedMesh):
         view, is_surface = mesh_view(found, up_axis)
-        notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
-        if len(found.warnings) > NOTES_LISTED:
-            notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
         if not is_surface:
             notes.append("Shown by points of its surface, as it is large.")
         return _joined(points), view, notes

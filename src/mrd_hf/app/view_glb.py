@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..models.shapes import MeshPart, TexturedMesh
+from ..models.shape_colors import srgb_to_linear
+from ..models.shapes import MeshPart, TexturedMesh, Wrap
 from ..models.surface_sampling import sample_surface
-from ..models.textures import srgb_to_linear
 
 
 # Beyond either a mesh is shown by points of its surface: 10 MB would be sent, or 64 MB of texels unpacked.
@@ -26,6 +26,7 @@ MAX_BALLS = 2048
 SECONDS_A_TURN = 16
 HALF_EXTENT = 0.5
 FLOAT, UINT16, UINT32 = 5126, 5123, 5125
+WRAPS = {"repeat": 10497, "mirror": 33648, "clamp": 33071}
 
 # An icosahedron whose corners' normals point outwards: shaded, it looks round.
 GOLDEN = (1 + 5**0.5) / 2
@@ -115,6 +116,11 @@ def _to_linear(srgb: np.ndarray) -> np.ndarray:
     return rgba
 
 
+def _to_uint16(tints: np.ndarray) -> np.ndarray:
+    """Linear RGB and opacity in 0..1 or beyond, as glTF has it at corners."""
+    return np.round(np.clip(tints, 0, 1) * 65535).astype(np.uint16)
+
+
 class _Glb:
     """Collects buffers and what refers to them, and writes a file of version 2.0."""
 
@@ -125,19 +131,29 @@ class _Glb:
         self.materials: list[dict[str, Any]] = []
         self.images: list[dict[str, Any]] = []
         self.primitives: list[dict[str, Any]] = []
-        self.material_of_texture: dict[int, int] = {}
-        self.plain_material: int | None = None
+        self.samplers: list[dict[str, Any]] = []
+        self.textures: list[dict[str, Any]] = []
+        self.image_of_texture: dict[int, int] = {}
+        self.known_materials: dict[tuple, int] = {}
 
     def add_surface(self, positions: np.ndarray, part: MeshPart) -> None:
         attributes = {"POSITION": self._array(positions.astype(np.float32), FLOAT, "VEC3", bounds=True)}
         if part.texture is not None and part.uv is not None:
             # glTF counts from the texture's top; a float32 far from zero would lose the place within it.
             uv = part.uv.reshape(-1, 2) * (1, -1) + (0, 1)
-            attributes["TEXCOORD_0"] = self._array((uv - np.floor(uv.min(axis=0))).astype(np.float32), FLOAT, "VEC2")
-            material = self._textured(part.texture)
+            shift = np.where(np.array(part.wrap) == "clamp", 0, 2 * np.floor(uv.min(axis=0) / 2))
+            attributes["TEXCOORD_0"] = self._array((uv - shift).astype(np.float32), FLOAT, "VEC2")
+            has_holes = bool((part.texture[..., 3] < 128).any())
+            if part.tint is not None:
+                attributes["COLOR_0"] = self._array(_to_uint16(part.tint.reshape(-1, 4)), UINT16, "VEC4")
+                has_holes = has_holes or bool((part.tint[..., 3] < 1).any())
+            material = self._material(has_holes, part.texture, part.wrap)
+        elif part.tint is not None:
+            attributes["COLOR_0"] = self._array(_to_uint16(part.tint.reshape(-1, 4)), UINT16, "VEC4")
+            material = self._material(bool((part.tint[..., 3] < 1).any()))
         else:
             attributes["COLOR_0"] = self._array(_to_linear(part.corner_colors.reshape(-1, 3) / 255), UINT16, "VEC4")
-            material = self._plain()
+            material = self._material()
         self.primitives.append({"attributes": attributes, "material": material})
 
     def add_balls(self, positions: np.ndarray, normals: np.ndarray, srgb: np.ndarray, faces: np.ndarray) -> None:
@@ -147,7 +163,7 @@ class _Glb:
             "COLOR_0": self._array(_to_linear(srgb), UINT16, "VEC4"),
         }
         indices = self._array(faces.reshape(-1), UINT32, "SCALAR")
-        self.primitives.append({"attributes": attributes, "indices": indices, "material": self._plain()})
+        self.primitives.append({"attributes": attributes, "indices": indices, "material": self._material()})
 
     def to_bytes(self, up_axis: str) -> bytes:
         quarters = np.arange(5) * np.pi / 2
@@ -176,7 +192,7 @@ class _Glb:
         }
         if self.images:
             header["images"] = self.images
-            header["textures"] = [{"source": number} for number in range(len(self.images))]
+            header |= {"textures": self.textures, "samplers": self.samplers}
         text = json.dumps(header, separators=(",", ":")).encode()
         text += b" " * (-len(text) % 4)
         return b"".join(
@@ -203,13 +219,27 @@ class _Glb:
         self.data += data + bytes(-len(data) % 4)
         return len(self.views) - 1
 
-    def _plain(self) -> int:
-        if self.plain_material is None:
-            self.plain_material = self._material({})
-        return self.plain_material
+    def _material(
+        self,
+        has_holes: bool = False,
+        texture: np.ndarray | None = None,
+        wrap: tuple[Wrap, Wrap] = ("repeat", "repeat"),
+    ) -> int:
+        look = (has_holes, None if texture is None else id(texture), wrap)
+        if look not in self.known_materials:
+            surface: dict[str, Any] = {"metallicFactor": 0, "roughnessFactor": 0.9}
+            if texture is not None:
+                self.samplers.append({"wrapS": WRAPS[wrap[0]], "wrapT": WRAPS[wrap[1]]})
+                self.textures.append({"source": self._image(texture), "sampler": len(self.samplers) - 1})
+                surface["baseColorTexture"] = {"index": len(self.textures) - 1}
+            # What is drawn in a file is often one-sided, its faces in any order.
+            material = {"pbrMetallicRoughness": surface, "doubleSided": True}
+            self.materials.append(material | ({"alphaMode": "MASK"} if has_holes else {}))
+            self.known_materials[look] = len(self.materials) - 1
+        return self.known_materials[look]
 
-    def _textured(self, texture: np.ndarray) -> int:
-        if id(texture) not in self.material_of_texture:
+    def _image(self, texture: np.ndarray) -> int:
+        if id(texture) not in self.image_of_texture:
             has_holes = bool((texture[..., 3] < 128).any())
             file = io.BytesIO()
             if has_holes:
@@ -218,13 +248,5 @@ class _Glb:
                 Image.fromarray(np.ascontiguousarray(texture[..., :3])).save(file, "JPEG", quality=88)
             mime = "image/png" if has_holes else "image/jpeg"
             self.images.append({"bufferView": self._view(file.getvalue()), "mimeType": mime})
-            number = self._material({"baseColorTexture": {"index": len(self.images) - 1}})
-            self.materials[number] |= {"alphaMode": "MASK"} if has_holes else {}
-            self.material_of_texture[id(texture)] = number
-        return self.material_of_texture[id(texture)]
-
-    def _material(self, color: dict[str, Any]) -> int:
-        surface = {**color, "metallicFactor": 0, "roughnessFactor": 0.9}
-        # What is drawn in a file is often one-sided, its faces in any order.
-        self.materials.append({"pbrMetallicRoughness": surface, "doubleSided": True})
-        return len(self.materials) - 1
+            self.image_of_texture[id(texture)] = len(self.images) - 1
+        return self.image_of_texture[id(texture)]

@@ -16,7 +16,7 @@ from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..files.atomic_file import atomic_file, check_vacant
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.shape_files import read_shape
-from ..models.shapes import ColoredPoints, TexturedMesh
+from ..models.shapes import ColoredPoints, PointCloud
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis
 
@@ -61,8 +61,8 @@ def run(options: argparse.Namespace) -> int:
 def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
     shape = read_shape(path)
-    if not isinstance(shape, TexturedMesh):
-        return draw_cloud(shape, settings, up_axis)
+    if isinstance(shape, PointCloud):
+        return draw_cloud(shape.points, settings, up_axis)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
     upright = shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape

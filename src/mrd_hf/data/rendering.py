@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 
 from ..errors import UserError
-from ..models.shapes import TexturedMesh
+from ..models.shape_colors import texel_rows_and_columns, tinted
+from ..models.shapes import TexturedMesh, Wrap
 from ..models.surface_sampling import MIN_OPACITY
 
 
@@ -163,16 +164,26 @@ class _Surface:
         self.uv = np.zeros((len(triangles), 3, 2), dtype=np.float32)
         self.texture_of_face = np.full(len(triangles), -1, dtype=np.int32)
         self.textures: list[_Texture] = []
-        known: dict[int, int] = {}
+        known: dict[tuple[int, tuple[Wrap, Wrap]], int] = {}
+        tinted_parts = any(part.tint is not None for part in mesh.parts)
+        self.tints = np.ones((len(triangles), 3, 4), dtype=np.float32) if tinted_parts else None
+        self.is_tinted = np.zeros(len(triangles), dtype=bool)
         end = 0
         for part in mesh.parts:
             start, end = end, end + len(part.triangles)
             if part.texture is not None and part.uv is not None:
-                if id(part.texture) not in known:
-                    known[id(part.texture)] = len(self.textures)
-                    self.textures.append(_Texture(part.texture))
-                self.texture_of_face[start:end] = known[id(part.texture)]
-                self.uv[start:end] = part.uv - np.floor(part.uv.min(axis=1, keepdims=True))  # so float32 can hold it
+                look = (id(part.texture), part.wrap)
+                if look not in known:
+                    known[look] = len(self.textures)
+                    self.textures.append(_Texture(part.texture, part.wrap))
+                self.texture_of_face[start:end] = known[look]
+                self.uv[start:end] = part.uv
+                for axis, wrap in enumerate(part.wrap):
+                    if wrap != "clamp":  # nearer to zero, so that float32 can hold it; mirrored, it repeats every 2
+                        least = part.uv[..., axis].min(axis=1, keepdims=True)
+                        self.uv[start:end, :, axis] = part.uv[..., axis] - 2 * np.floor(least / 2)
+            if part.tint is not None and self.tints is not None:
+                self.tints[start:end], self.is_tinted[start:end] = part.tint, True
         self.has_holes = np.array([texture.has_holes for texture in self.textures] + [False])  # [-1]: no texture
 
     def look(self, origin: np.ndarray, directions: np.ndarray, pixel_size: float) -> tuple[np.ndarray, ...]:
@@ -217,6 +228,7 @@ class _Surface:
             if number < 0:
                 corners = self.corner_colors[faces[here]]
                 colors[here] = np.einsum("fc,fcd->fd", weights[here], corners.astype(np.float32)) + np.float32(0.5)
+                is_hole[here] = self._tint(faces, weights, colors, here)
                 continue
             corners = self.uv[faces[here]]
             sides = corners[:, 1:] - corners[:, :1]
@@ -226,13 +238,31 @@ class _Surface:
             uv_pixel_area = uv_area / np.maximum(area, 1e-12) * pixel_sizes[here] ** 2
             uv = np.einsum("fc,fcd->fd", weights[here], corners)
             colors[here], is_hole[here] = self.textures[number].look_up(uv, uv_pixel_area)
+            is_hole[here] |= self._tint(faces, weights, colors, here)
         return colors, is_hole
+
+    def _tint(self, faces: np.ndarray, weights: np.ndarray, colors: np.ndarray, here: np.ndarray) -> np.ndarray:
+        """Multiply the colours of these hits with the corners' tints, if any; returns which hits these make holes."""
+        is_hole = np.zeros(len(here), dtype=bool)
+        places = np.flatnonzero(self.is_tinted[faces[here]])
+        if self.tints is None or not len(places):
+            return is_hole
+        hits = here[places]
+        tints = np.einsum("fc,fcd->fd", weights[hits], self.tints[faces[hits]])
+        textured = self.texture_of_face[faces[hits[0]]] >= 0
+        opaque = np.full((len(hits), 1), 255, dtype=np.uint8)
+        texels = np.concatenate([colors[hits], opaque], axis=1) if textured else None
+        shaded = tinted(texels, tints)
+        colors[hits] = shaded[:, :3]
+        is_hole[places] = shaded[:, 3] < MIN_OPACITY
+        return is_hole
 
 
 class _Texture:
     """A texture and its reductions to halves, a quarter ..., one after the other in `texels`."""
 
-    def __init__(self, texture: np.ndarray) -> None:
+    def __init__(self, texture: np.ndarray, wrap: tuple[Wrap, Wrap]) -> None:
+        self.wrap = wrap
         self.has_holes = bool((texture[..., 3] < MIN_OPACITY).any())
         levels = [texture]
         image = Image.fromarray(texture)
@@ -244,7 +274,7 @@ class _Texture:
         self.texels = np.concatenate([level.reshape(-1, 4) for level in levels])
 
     def look_up(self, uv: np.ndarray, uv_pixel_area: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Colours, uint8 `(num_hits, 3)`, and which are holes, at `uv`; the texture repeats beyond 0..1.
+        """Colours, uint8 `(num_hits, 3)`, and which are holes, at `uv`.
 
         Args:
             uv_pixel_area (`np.ndarray` of shape `(num_hits,)`): What part of the texture a pixel covers.
@@ -261,8 +291,7 @@ class _Texture:
 
     def _index(self, uv: np.ndarray, levels: np.ndarray) -> np.ndarray:
         heights, widths = self.sizes[levels].T
-        columns = np.minimum((uv[:, 0] % 1.0 * widths).astype(np.int64), widths - 1)
-        rows = np.minimum(((1.0 - uv[:, 1]) % 1.0 * heights).astype(np.int64), heights - 1)
+        rows, columns = texel_rows_and_columns(uv, heights, widths, self.wrap)
         return self.starts[levels] + rows * widths + columns
 
 

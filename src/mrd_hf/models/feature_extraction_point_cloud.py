@@ -12,7 +12,7 @@ from transformers.utils import TensorType, logging
 
 from .point_cloud_files import split_colors
 from .shape_files import colored_points, read_shape
-from .shapes import UNCOLORED, ColoredPoints, TexturedMesh, check_colored_points
+from .shapes import UNCOLORED, ColoredPoints, PointCloud, TexturedMesh, check_colored_points
 
 
 logger = logging.get_logger(__name__)
@@ -130,7 +130,7 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
                 )
             xyz, rgb = self._sample(read_shape(name), name)
         elif trimesh is not None and isinstance(shape, (trimesh.Trimesh, trimesh.Scene, trimesh.PointCloud)):
-            from .mesh_loading import convert_shape
+            from .trimesh_shapes import convert_shape
 
             xyz, rgb = self._sample(convert_shape(shape, name), name)
         else:
@@ -144,8 +144,8 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             )
         return xyz, _as_array(colors, f"colors[{i}]"), name, f"colors[{i}]"
 
-    def _sample(self, shape: TexturedMesh | ColoredPoints, name: str) -> ColoredPoints:
-        for warning in shape.warnings if isinstance(shape, TexturedMesh) else []:
+    def _sample(self, shape: TexturedMesh | PointCloud, name: str) -> ColoredPoints:
+        for warning in shape.warnings:
             logger.warning(f"{name}: {warning}.")
         return colored_points(shape, self.num_points)
 

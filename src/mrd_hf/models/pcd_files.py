@@ -2,21 +2,24 @@
 
 A header of keywords (FIELDS, SIZE, TYPE, COUNT, WIDTH, HEIGHT, POINTS), one a line, ends with DATA, which is `ascii`,
 `binary` (one record a point) or `binary_compressed` (one field after another, packed with LZF). Colours are a field
-`rgb` or `rgba`, 0xAARRGGBB in four bytes, often declared to be a float.
+`rgb` or `rgba`, 0xAARRGGBB in four bytes, often declared to be a float, or three fields `r`, `g` and `b`.
 
 Source: https://pointclouds.org/documentation/tutorials/pcd_file_format.html. Its one reader on PyPI, pypcd4, needs a
 C compiler for its LZF module, which is why there is one here.
 """
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from .shape_limits import check_size
-from .shapes import ColoredPoints
+from .shapes import ColoredPoints, PointCloud
 
 
 KINDS = {"F": "f", "U": "u", "I": "i"}
+# As the libraries of several compilers spell it: -nan, -nan(ind), 1.#QNAN.
+NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(nan(\([^)\s]*\))?|1\.#(qnan|snan|ind)\d*)")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class PcdHeader:
     data: str
 
 
-def read_pcd(content: bytes) -> ColoredPoints:
+def read_pcd(content: bytes) -> PointCloud:
     """The points of a .pcd file.
 
     Points whose coordinates are all NaN are left out: that is how the format marks the pixels of an organised cloud
@@ -48,7 +51,7 @@ def read_pcd(content: bytes) -> ColoredPoints:
         content (`bytes`): The whole file.
 
     Returns:
-        `ColoredPoints`: float64 positions and uint8 colours.
+        `PointCloud`: float64 positions and uint8 colours.
 
     Raises:
         ValueError: It is damaged, cut off, or has no x, y and z.
@@ -61,13 +64,18 @@ def read_pcd(content: bytes) -> ColoredPoints:
     xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
     has_depth = ~np.isnan(xyz).all(axis=1)
     packed = columns.get("rgb", columns.get("rgba"))
+    if packed is None and all(columns[name].dtype.kind in "ui" for name in "rgb" if name in columns):
+        if not all(name in columns for name in "rgb"):
+            return PointCloud(ColoredPoints(xyz[has_depth], None))
+        rgb = np.stack([columns[name] for name in "rgb"], axis=1)[has_depth]
+        return PointCloud(ColoredPoints(xyz[has_depth], rgb), "vertex colours")
     if packed is None:
-        return ColoredPoints(xyz[has_depth], None)
+        raise ValueError("its colours r, g and b are no whole numbers")
     if packed.dtype.itemsize != 4:
         raise ValueError(f"its colours are of type {packed.dtype}; expected 4 bytes, 0xAARRGGBB")
     bits = np.ascontiguousarray(packed).view("<u4")[has_depth]
     rgb = np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
-    return ColoredPoints(xyz[has_depth], rgb)
+    return PointCloud(ColoredPoints(xyz[has_depth], rgb), "vertex colours")
 
 
 def _split(content: bytes) -> tuple[PcdHeader, bytes]:
@@ -92,7 +100,7 @@ def _split(content: bytes) -> tuple[PcdHeader, bytes]:
         (data,) = fields["DATA"]
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ValueError(f"its header is not that of a .pcd file ({type(error).__name__}: {error})") from error
-    if not len(names) == len(types) == len(counts) or min(counts) < 1 or num_points < 0:
+    if not len(names) == len(types) == len(counts) or min(counts, default=-1) < 0 or num_points < 0:
         raise ValueError("FIELDS, SIZE, TYPE and COUNT of its header do not fit each other")
     if data not in ("ascii", "binary", "binary_compressed"):
         raise ValueError(f"DATA {data} is not known; expected ascii, binary or binary_compressed")
@@ -102,16 +110,19 @@ def _split(content: bytes) -> tuple[PcdHeader, bytes]:
 def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     """First elements of the fields, of shape `(num_points,)`, by name: at least those of positions and colours."""
     if header.data == "ascii":
-        words, width = np.array(body.split()), sum(header.counts)
+        words, width = np.array(NOT_A_NUMBER.sub(b"nan", body).split()), sum(header.counts)
         if len(words) != header.num_points * width:
             raise ValueError(f"{len(words)} values; expected {header.num_points} points of {width}")
-        firsts = np.cumsum([0, *header.counts[:-1]])
         table = words.reshape(header.num_points, width)
-        return {
-            name: table[:, first].astype(dtype)
-            for name, dtype, first in zip(header.names, header.types, firsts, strict=True)
-            if name in ("x", "y", "z", "rgb", "rgba")
-        }
+        columns = {}
+        firsts = np.cumsum([0, *header.counts[:-1]])
+        for name, dtype, first, count in zip(header.names, header.types, firsts, header.counts, strict=True):
+            if count and name in ("x", "y", "z", "rgb", "rgba", "r", "g", "b"):
+                try:
+                    columns[name] = table[:, first].astype(dtype)
+                except (ValueError, OverflowError) as error:
+                    raise ValueError(f"its field '{name}' holds what is no number of {dtype} ({error})") from None
+        return columns
     if header.data == "binary":
         layout = [
             (str(i), dtype, (count,)) for i, (dtype, count) in enumerate(zip(header.types, header.counts, strict=True))
@@ -120,19 +131,23 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
         if len(body) < header.num_points * record.itemsize:
             raise ValueError(f"{len(body)} bytes of data; expected {header.num_points} points of {record.itemsize}")
         records = np.frombuffer(body, record, count=header.num_points)
-        return {name: records[str(i)][:, 0] for i, name in enumerate(header.names)}
+        # Of a field of no element, as a lidar's padding may be, there is nothing.
+        return {name: records[str(i)][:, 0] for i, name in enumerate(header.names) if header.counts[i]}
     packed_size, size = (int.from_bytes(body[start : start + 4], "little") for start in (0, 4))
     if len(body) < 8 + packed_size:
         raise ValueError("its compressed data are cut off")
     check_size(len(body), size)
-    unpacked = decompress_lzf(body[8 : 8 + packed_size], size)
+    packed = body[8 : 8 + packed_size]
+    # What cannot be made smaller is stored as it is.
+    unpacked = packed if packed_size == size else decompress_lzf(packed, size)
     columns = {}
     start = 0
     for name, dtype, count in zip(header.names, header.types, header.counts, strict=True):
         if name == "_":
             continue  # PCL leaves padding out of compressed data
         end = start + header.num_points * count * dtype.itemsize
-        columns[name] = np.frombuffer(unpacked[start:end], dtype).reshape(-1, count)[:, 0]
+        if count:
+            columns[name] = np.frombuffer(unpacked[start:end], dtype).reshape(-1, count)[:, 0]
         start = end
     if len(unpacked) != start:
         raise ValueError(f"{len(unpacked)} bytes of uncompressed data; expected {start}")

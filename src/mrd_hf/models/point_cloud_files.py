@@ -12,7 +12,7 @@ import numpy as np
 
 from .pcd_files import read_pcd
 from .shape_limits import check_size
-from .shapes import ColoredPoints
+from .shapes import ColoredPoints, PointCloud
 
 
 # Keys of a .npz file; the first that is there counts.
@@ -21,7 +21,7 @@ NPZ_COLORS = ("colors", "rgb")
 CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
 
 
-def load_point_cloud(path: Path) -> ColoredPoints:
+def load_point_cloud(path: Path) -> PointCloud:
     """Read a point cloud.
 
     - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours.
@@ -35,7 +35,7 @@ def load_point_cloud(path: Path) -> ColoredPoints:
         path (`Path`): The file; its suffix says how it is read. Nothing is unpickled.
 
     Returns:
-        `ColoredPoints`: as they are stored, their shapes and values unchecked.
+        `PointCloud`: as it is stored, its shapes and values unchecked.
 
     Raises:
         ValueError: The file is damaged or has something else in it; the message names it.
@@ -44,7 +44,8 @@ def load_point_cloud(path: Path) -> ColoredPoints:
     try:
         if suffix == ".pcd":
             return read_pcd(path.read_bytes())
-        return _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix)
+        points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix)
+        return PointCloud(points, None if points.rgb is None else "vertex colours")
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from error
 
@@ -70,6 +71,9 @@ def _read_numpy(path: Path, suffix: str) -> ColoredPoints:
         ) from error
     if isinstance(content, np.ndarray) != (suffix == ".npy"):
         raise ValueError(f"is not what its suffix {suffix} says; rename it")
+    for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):  # numpy gives a damaged one as bytes
+            raise ValueError(f"its array '{name}' is damaged")
     points = next((arrays[name] for name in NPZ_POINTS if name in arrays), None)
     if points is None:
         raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")

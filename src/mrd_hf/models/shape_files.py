@@ -7,7 +7,7 @@ import numpy as np
 
 from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
 from .shape_limits import check_size
-from .shapes import ColoredPoints, TexturedMesh, check_colored_points
+from .shapes import ColoredPoints, PointCloud, TexturedMesh, check_colored_points
 from .surface_sampling import sample_surface
 
 
@@ -16,7 +16,7 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
 SHAPE_SUFFIXES = MESH_SUFFIXES + CLOUD_SUFFIXES
 
 
-def read_shape(path: str | os.PathLike) -> TexturedMesh | ColoredPoints:
+def read_shape(path: str | os.PathLike) -> TexturedMesh | PointCloud:
     """Read a mesh with its colours and textures or, of a file without any face, the points.
 
     Args:
@@ -27,7 +27,7 @@ def read_shape(path: str | os.PathLike) -> TexturedMesh | ColoredPoints:
     Raises:
         ValueError: It is a folder, of another kind, too large, damaged or empty; the message names it.
         FileNotFoundError: There is no such file.
-        ImportError: It may hold a mesh, and trimesh or Pillow is missing.
+        ImportError: It may hold a mesh, and Pillow is missing.
     """
     path = Path(path)
     if path.is_dir():
@@ -42,32 +42,32 @@ def read_shape(path: str | os.PathLike) -> TexturedMesh | ColoredPoints:
         check_size(path.stat().st_size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from None
-    shape: TexturedMesh | ColoredPoints
+    shape: TexturedMesh | PointCloud
     if suffix in CLOUD_SUFFIXES:
         shape = load_point_cloud(path)
     else:
-        from .mesh_loading import load_mesh  # which needs trimesh
+        from .mesh_loading import load_mesh  # which needs Pillow
 
         shape = load_mesh(path)
-    if not isinstance(shape, TexturedMesh):
-        check_colored_points(shape, str(path))
+    if isinstance(shape, PointCloud):
+        check_colored_points(shape.points, str(path))
     return shape
 
 
 def colored_points(
-    shape: TexturedMesh | ColoredPoints, num_points: int, generator: np.random.Generator | None = None
+    shape: TexturedMesh | PointCloud, num_points: int, generator: np.random.Generator | None = None
 ) -> ColoredPoints:
     """Points of a shape that was read: drawn from a mesh's surface, uniformly by area; those of a cloud as they are.
 
     Args:
-        shape (`TexturedMesh` or `ColoredPoints`)
+        shape (`TexturedMesh` or `PointCloud`)
         num_points (`int`): How many to draw from a surface.
         generator (`np.random.Generator`, *optional*): Source of all randomness. Default: one with the seed 0.
 
     Returns:
         `ColoredPoints`: without colours where the file says none.
     """
-    if not isinstance(shape, TexturedMesh):
-        return shape
+    if isinstance(shape, PointCloud):
+        return shape.points
     points = sample_surface(shape, num_points, generator or np.random.default_rng(0))
     return points if shape.is_colored else ColoredPoints(points.xyz, None)

@@ -1,7 +1,7 @@
-"""What a shape is once it has been read: a mesh of coloured triangles, or coloured points."""
+"""What a shape is once it has been read: a mesh of coloured triangles, or a cloud of coloured points."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -9,6 +9,13 @@ import numpy as np
 FLOAT32_MAX = np.finfo(np.float32).max
 # Grey level, 0..1, that encoders see where a shape has no colours, OpenShape's.
 UNCOLORED = 0.4
+# A light grey for parts without a colour beside others that have one, as most viewers show them; glTF has white.
+DEFAULT_COLOR = (200, 200, 200)
+# How a texture goes on beyond its edges.
+Wrap = Literal["repeat", "mirror", "clamp"]
+UpAxis = Literal["y", "z"]
+# What says a colour; the first that a part has, of those that its format lets count.
+ColorSource = Literal["texture", "vertex colours", "face colours", "material"]
 
 
 class ColoredPoints(NamedTuple):
@@ -71,22 +78,43 @@ class MeshPart:
             uint8 sRGB and opacity, top row first. Opacity is for cut-outs only: glass is a surface like any other.
         uv (`np.ndarray` of shape `(num_faces, 3, 2)`, *optional*):
             Texture coordinates of each corner, (0, 0) the texture's lower left; there whenever `texture` is.
-        is_colored (`bool`, defaults to `True`): False where the file says nothing, and the colour is a stand-in.
+        color_source (`ColorSource`, *optional*): None where the file says no colour, and there is a stand-in.
+        tint (`np.ndarray` of shape `(num_faces, 3, 4)`, *optional*):
+            float32 linear RGB and opacity of each corner. Multiplies the texture; without one, it is the colour.
+        wrap (pair of `Wrap`, defaults to repeating): In u and in v.
+        name (`str`, defaults to `""`): What the file calls it.
     """
 
     triangles: np.ndarray
     corner_colors: np.ndarray
     texture: np.ndarray | None = None
     uv: np.ndarray | None = None
-    is_colored: bool = True
+    color_source: ColorSource | None = "material"
+    tint: np.ndarray | None = None
+    wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
+    name: str = ""
+
+    @property
+    def is_colored(self) -> bool:
+        """Whether the file says a colour."""
+        return self.color_source is not None
 
 
 @dataclass(frozen=True)
 class TexturedMesh:
-    """A mesh as parts, and what had to be replaced to read it (missing textures, broken faces), one line each."""
+    """A mesh as it was read from a file.
+
+    Args:
+        parts (`list[MeshPart]`)
+        warnings (`list[str]`): What was left out or replaced to read it (lines, missing textures), one line each.
+        up_axis (`UpAxis`, *optional*): Which axis the format or the file defines to point up; None where neither does.
+        extensions (`list[str]`): Of the format that the file uses.
+    """
 
     parts: list[MeshPart]
     warnings: list[str] = field(default_factory=list)
+    up_axis: UpAxis | None = None
+    extensions: list[str] = field(default_factory=list)
 
     @property
     def is_colored(self) -> bool:
@@ -96,6 +124,23 @@ class TexturedMesh:
     def rotated(self, rotation: np.ndarray) -> "TexturedMesh":
         """The mesh with `rotation`, of shape `(3, 3)`, applied to every position."""
         return replace(self, parts=[replace(part, triangles=part.triangles @ rotation.T) for part in self.parts])
+
+
+@dataclass(frozen=True)
+class PointCloud:
+    """The points of a file without any face.
+
+    Args:
+        points (`ColoredPoints`)
+        color_source (`ColorSource`, *optional*): None where there are no colours.
+        warnings, up_axis, extensions: As of a [`TexturedMesh`].
+    """
+
+    points: ColoredPoints
+    color_source: ColorSource | None = None
+    warnings: list[str] = field(default_factory=list)
+    up_axis: UpAxis | None = None
+    extensions: list[str] = field(default_factory=list)
 
 
 def triangle_areas(triangles: np.ndarray) -> np.ndarray:

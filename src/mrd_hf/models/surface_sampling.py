@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .shape_colors import texel_rows_and_columns, tinted
 from .shapes import ColoredPoints, TexturedMesh, triangle_areas
 
 
@@ -68,16 +69,15 @@ def _draw(
         here = np.flatnonzero((drawn >= first_face) & (drawn < end_face))
         faces, corner_weights = drawn[here] - first_face, weights[here, :, None]
         points[here] = (part.triangles[faces] * corner_weights).sum(axis=1)
+        texels = None
         if part.texture is not None and part.uv is not None:
-            colors[here] = _look_up(part.texture, (part.uv[faces] * corner_weights).sum(axis=1))
+            uv = (part.uv[faces] * corner_weights).sum(axis=1)
+            height, width = part.texture.shape[:2]
+            texels = part.texture[texel_rows_and_columns(uv, height, width, part.wrap)]
+        if part.tint is not None:
+            texels = tinted(texels, (part.tint[faces] * corner_weights).sum(axis=1))
+        if texels is not None:
+            colors[here] = texels
         else:
             colors[here, :3] = np.round((part.corner_colors[faces] * corner_weights).sum(axis=1))
     return points, colors
-
-
-def _look_up(texture: np.ndarray, uv: np.ndarray) -> np.ndarray:
-    """Texels of `texture` at `uv`, of shape `(num_points, 2)`; the texture repeats beyond 0..1."""
-    height, width = texture.shape[:2]
-    column = np.minimum((uv[:, 0] % 1.0 * width).astype(np.int64), width - 1)
-    row = np.minimum(((1.0 - uv[:, 1]) % 1.0 * height).astype(np.int64), height - 1)
-    return texture[row, column]

@@ -1,4 +1,7 @@
-"""Pictures on meshes as texels, and the way between sRGB and linear light."""
+"""Pictures on meshes, decoded into texels."""
+
+import io
+from typing import Any
 
 import numpy as np
 
@@ -9,10 +12,29 @@ from .shape_limits import check_image
 try:
     from PIL import Image
 except ImportError as error:
-    raise ImportError(f"Reading meshes needs trimesh and Pillow: pip install trimesh pillow ({error}).") from error
+    raise ImportError(f"Reading meshes needs Pillow: pip install pillow ({error}).") from error
 
 # Beyond this many texels a side a texture holds more detail than ten thousand surface points can show.
 MAX_TEXTURE_SIZE = 1024
+
+
+def decode_texture(data: Any, name: str, warnings: list[str]) -> np.ndarray | None:
+    """Texels of a picture in a file, as [`texture_to_rgba`] makes them; None, and a warning, if it cannot be read.
+
+    Args:
+        data (bytes-like): The file.
+        name (`str`): What the warning calls it.
+        warnings (list of `str`): Gets the warning.
+    """
+    try:
+        with Image.open(io.BytesIO(data)) as picture:
+            return texture_to_rgba(picture)
+    except Image.UnidentifiedImageError:
+        warnings.append(f"texture cannot be read: {name} (no picture that Pillow knows)")
+    # Pillow's readers raise errors of many kinds on damaged pictures.
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
+        warnings.append(f"texture cannot be read: {name} ({error})")
+    return None
 
 
 def texture_to_rgba(image: Image.Image) -> np.ndarray:
@@ -34,14 +56,3 @@ def texture_to_rgba(image: Image.Image) -> np.ndarray:
     image = image.convert("RGBA")
     image.thumbnail((MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))
     return np.array(image)
-
-
-def srgb_to_linear(srgb: np.ndarray) -> np.ndarray:
-    """Of values in 0..1."""
-    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
-
-
-def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
-    """Of values in 0..1, as uint8."""
-    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)
-    return np.round(np.clip(srgb, 0, 1) * 255).astype(np.uint8)

@@ -64,8 +64,7 @@ def read_shape(
     shape_files = _module(code, "shape_files")
     try:
         shape = shape_files.read_shape(file)
-        warnings = [] if isinstance(shape, tuple) else shape.warnings
-        missing = [warning for warning in warnings if warning.startswith(("file not found", "file may"))]
+        missing = [warning for warning in shape.warnings if warning.startswith(("file not found", "file may"))]
         if missing:
             raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
         points, colors = shape_files.colored_points(shape, num_points)

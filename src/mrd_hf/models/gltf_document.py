@@ -1,0 +1,218 @@
+"""The container side of glTF 2.0: the JSON, the buffers beside or inside the file, and arrays out of them.
+
+Source: the glTF 2.0 specification, sections 3.6 (binary data), 4.4 (GLB) and 5 (properties). Nothing here knows of
+meshes or materials.
+"""
+
+import base64
+import json
+import struct
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote, unquote_to_bytes
+
+import numpy as np
+
+from .gltf_compression import decode_meshopt
+from .shape_limits import HARMLESS_BYTES, MAX_FACES
+
+
+COMPONENT_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+NUM_COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
+MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
+GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
+
+
+class GltfDocument:
+    """A glTF file that has been opened: its JSON, and whatever binary data it names, read when it is asked for.
+
+    Args:
+        data (`bytes`): The file.
+        get (`Callable[[str], bytes]`): Content of a file that it names. Raises `FileNotFoundError`.
+
+    Raises:
+        ValueError: It is no glTF 2.0 file.
+    """
+
+    def __init__(self, data: bytes, get: Callable[[str], bytes]) -> None:
+        self.get = get
+        self.binary: memoryview | None = None
+        text = self._split(data) if data.startswith(b"glTF") else data
+        self.json: dict[str, Any] = _parse(bytes(text))
+        self._buffers: dict[int, memoryview] = {}
+        self._unpacked: dict[int, memoryview] = {}
+
+    def _split(self, data: bytes) -> bytes:
+        """The JSON chunk of a GLB, whose binary chunk is kept."""
+        if len(data) < GLB_HEADER_SIZE:
+            raise ValueError("the GLB ends within its header")
+        version = struct.unpack_from("<I", data, 4)[0]
+        if version != 2:
+            raise ValueError(f"glTF version {version}; only 2.0 is read, convert it (Blender does)")
+        text, place = None, GLB_HEADER_SIZE
+        while place + CHUNK_HEADER_SIZE <= len(data) and (text is None or self.binary is None):
+            length, kind = struct.unpack_from("<I4s", data, place)
+            place += CHUNK_HEADER_SIZE
+            if place + length > len(data):
+                raise ValueError(f"the GLB ends after {len(data):,} bytes, within a chunk of {length:,}")
+            if kind == b"JSON" and text is None:
+                text = data[place : place + length]
+            elif kind == b"BIN\0":
+                self.binary = memoryview(data)[place : place + length]
+            place += length + -length % 4
+        if text is None:
+            raise ValueError("the GLB has no JSON chunk")
+        return text
+
+    def items(self, name: str) -> list[dict[str, Any]]:
+        """A top-level list, such as `meshes`; empty where there is none."""
+        found = self.json.get(name) or []
+        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+            raise ValueError(f"'{name}' is no list of objects")
+        return found
+
+    def item(self, name: str, index: Any) -> dict[str, Any]:
+        """An entry of a top-level list."""
+        found = self.items(name)
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(found):
+            raise ValueError(f"{name} {index!r} does not exist (there are {len(found)})")
+        return found[index]
+
+    def content(self, uri: str) -> bytes:
+        """What a data URI holds, or the file that a URI names, percent-encoded or not."""
+        if uri.startswith("data:"):
+            header, _, payload = uri.partition(",")
+            if header.endswith(";base64"):
+                return base64.b64decode(payload, validate=False)
+            return unquote_to_bytes(payload)
+        name = unquote(uri)
+        if name != uri:
+            try:
+                return self.get(name)
+            except FileNotFoundError:
+                pass  # a file may also be called as it stands
+        return self.get(uri)
+
+    def buffer_view(self, index: Any) -> memoryview:
+        """The bytes of a buffer view, decompressed if need be."""
+        if isinstance(index, int) and index in self._unpacked:
+            return self._unpacked[index]
+        view = self.item("bufferViews", index)
+        for name in MESHOPT:
+            packed = view.get("extensions", {}).get(name)
+            if packed is not None:
+                data = decode_meshopt(self._slice(packed, f"bufferViews {index}"), packed, name)
+                self._unpacked[index] = memoryview(data)
+                return self._unpacked[index]
+        return self._slice(view, f"bufferViews {index}")
+
+    def _slice(self, view: dict[str, Any], name: str) -> memoryview:
+        buffer = self._buffer(view.get("buffer"))
+        start, length = view.get("byteOffset", 0), view.get("byteLength", 0)
+        if not (isinstance(start, int) and isinstance(length, int) and start >= 0 and length >= 0):
+            raise ValueError(f"{name}: byteOffset {start!r} and byteLength {length!r}; expected whole numbers from 0")
+        if start + length > len(buffer):
+            raise ValueError(f"{name}: ends at byte {start + length:,} of a buffer of {len(buffer):,}")
+        return buffer[start : start + length]
+
+    def _buffer(self, index: Any) -> memoryview:
+        buffer = self.item("buffers", index)
+        if index not in self._buffers:
+            uri = buffer.get("uri")
+            if uri is not None:
+                self._buffers[index] = memoryview(self.content(uri))
+            elif self.binary is not None and index == 0:
+                self._buffers[index] = self.binary
+            else:
+                raise ValueError(f"buffers {index}: has neither a uri nor a binary chunk")
+        return self._buffers[index]
+
+    def accessor(self, index: Any) -> np.ndarray:
+        """An accessor's elements as they are stored, of shape `(count, components)`; normalised ones as float32.
+
+        Raises:
+            ValueError: It is damaged, or asks for data that is not there.
+        """
+        accessor = self.item("accessors", index)
+        name = f"accessors {index}"
+        values = self._elements(accessor, accessor.get("bufferView"), accessor.get("byteOffset", 0), name)
+        sparse = accessor.get("sparse")
+        if sparse is not None:
+            values = values.copy()
+            self._replace(values, accessor, sparse, name)
+        return _as_float(values) if accessor.get("normalized") else values
+
+    def _elements(self, accessor: dict[str, Any], view_index: Any, offset: int, name: str) -> np.ndarray:
+        count = accessor.get("count", 0)
+        if accessor.get("componentType") not in COMPONENT_TYPES or accessor.get("type") not in NUM_COMPONENTS:
+            raise ValueError(f"{name}: componentType {accessor.get('componentType')!r}, type {accessor.get('type')!r}")
+        if not (isinstance(count, int) and count >= 0):
+            raise ValueError(f"{name}: count {count!r}")
+        dtype = np.dtype(COMPONENT_TYPES[accessor["componentType"]])
+        components = NUM_COMPONENTS[accessor["type"]]
+        if count > 3 * MAX_FACES:
+            raise ValueError(f"{name}: {count:,} elements; at most {3 * MAX_FACES:,} are read")
+        if view_index is None:
+            if count * components * dtype.itemsize > HARMLESS_BYTES:
+                raise ValueError(f"{name}: {count:,} elements of which the file has no data")
+            return np.zeros((count, components), dtype=dtype)
+        data = self.buffer_view(view_index)
+        stride = self.item("bufferViews", view_index).get("byteStride") or 0
+        # Columns of matrices start at multiples of four bytes.
+        rows = {"MAT2": 2, "MAT3": 3}.get(accessor["type"], 1)
+        column = dtype.itemsize * components // rows
+        padded = column + (-column % 4 if rows > 1 else 0)
+        size = padded * rows
+        stride = stride or size
+        needed = offset + (count - 1) * stride + size - (padded - column if rows > 1 else 0) if count else 0
+        if not (isinstance(offset, int) and offset >= 0 and isinstance(stride, int) and stride >= 0):
+            raise ValueError(f"{name}: byteOffset {offset!r}, byteStride {stride!r}")
+        if needed > len(data):
+            raise ValueError(f"{name}: ends at byte {needed:,} of a buffer view of {len(data):,}")
+        if not count:
+            return np.zeros((0, components), dtype=dtype)
+        if rows == 1:
+            shape, strides = (count, components), (stride, dtype.itemsize)
+            return np.ndarray(shape, dtype, data, offset, strides)
+        matrices = np.ndarray((count, rows, components // rows), dtype, data, offset, (stride, padded, dtype.itemsize))
+        return matrices.reshape(count, components)
+
+    def _replace(self, values: np.ndarray, accessor: dict[str, Any], sparse: dict[str, Any], name: str) -> None:
+        indices, replacing = sparse.get("indices", {}), sparse.get("values", {})
+        count = sparse.get("count", 0)
+        places = self._elements(
+            {"count": count, "type": "SCALAR", "componentType": indices.get("componentType")},
+            indices.get("bufferView"),
+            indices.get("byteOffset", 0),
+            f"{name}, sparse indices",
+        )[:, 0]
+        new = self._elements(
+            {**accessor, "count": count},
+            replacing.get("bufferView"),
+            replacing.get("byteOffset", 0),
+            f"{name}, sparse values",
+        )
+        if len(places) and not 0 <= places.min() <= places.max() < len(values):
+            raise ValueError(f"{name}: a sparse index is beyond its {len(values)} elements")
+        values[places.astype(np.int64)] = new
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    try:
+        parsed = json.loads(text.decode("utf-8-sig").rstrip("\0 \t\r\n"))
+    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        raise ValueError(f"its JSON cannot be read: {error}") from None
+    if not isinstance(parsed, dict):
+        raise ValueError("its JSON is no object")
+    version = (parsed.get("asset") or {}).get("version", "2.0")
+    if not str(version).startswith("2"):
+        raise ValueError(f"glTF version {version}; only 2.0 is read, convert it (Blender does)")
+    return parsed
+
+
+def _as_float(values: np.ndarray) -> np.ndarray:
+    """Normalised integers as numbers in 0..1 or -1..1."""
+    if values.dtype.kind == "f":
+        return values
+    scaled = values.astype(np.float32) / np.iinfo(values.dtype).max
+    return np.maximum(scaled, -1.0) if values.dtype.kind == "i" else scaled

@@ -1,0 +1,75 @@
+"""Polygons into triangles: convex ones as fans, concave ones by clipping ears."""
+
+import numpy as np
+
+
+def triangulate(
+    positions: np.ndarray, vertices: np.ndarray, sizes: np.ndarray, warnings: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split polygons into triangles.
+
+    Args:
+        positions (`np.ndarray` of shape `(num_vertices, 3)`)
+        vertices (`np.ndarray` of shape `(num_corners,)`): Rows of `positions`, polygon after polygon.
+        sizes (`np.ndarray` of shape `(num_polygons,)`): Corners of each; those with fewer than three give nothing.
+        warnings (list of `str`): Gets a line where concave polygons could not be split well.
+
+    Returns:
+        Rows of `vertices`, `(num_triangles, 3)`, and the polygon that each triangle is of, `(num_triangles,)`; in the
+        order of the polygons.
+    """
+    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64) if len(sizes) else sizes
+    if len(sizes) and (sizes == 3).all():
+        return np.arange(len(vertices)).reshape(-1, 3), np.arange(len(sizes))
+    found, owners = [], []
+    for size in np.unique(sizes).tolist():
+        if size < 3:
+            continue
+        polygons = np.flatnonzero(sizes == size)
+        corners = firsts[polygons][:, None] + np.arange(size)
+        fans = np.stack([corners[:, np.r_[[0] * (size - 2)]], corners[:, 1:-1], corners[:, 2:]], axis=2)
+        if size > 3:
+            for row in np.flatnonzero(_is_concave(positions[vertices[corners]])).tolist():
+                ears = _clip_ears(positions[vertices[corners[row]]])
+                if ears is None:
+                    warnings.append("concave polygons are split as if they were convex: pip install mapbox_earcut")
+                    break
+                if len(ears) == size - 2:
+                    fans[row] = corners[row][ears]
+        found.append(fans.reshape(-1, 3))
+        owners.append(np.repeat(polygons, size - 2))
+    if not found:
+        return np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
+    triangles, owner = np.concatenate(found), np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    return triangles[order], owner[order]
+
+
+def _normals(polygons: np.ndarray) -> np.ndarray:
+    """Newell's normals, not of unit length, of polygons of shape `(num_polygons, size, 3)`."""
+    following = np.roll(polygons, -1, axis=1)
+    return np.cross(polygons, following).sum(axis=1)
+
+
+def _is_concave(polygons: np.ndarray) -> np.ndarray:
+    """Whether a fan from the first corner would leave the polygon: some of its triangles face the other way."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        normals = _normals(polygons - polygons[:, :1])
+        edges = polygons[:, 1:] - polygons[:, :1]
+        facing = np.einsum("nsd,nd->ns", np.cross(edges[:, :-1], edges[:, 1:]), normals)
+        size = (normals**2).sum(axis=1)
+        return (facing < -1e-9 * size[:, None]).any(axis=1)
+
+
+def _clip_ears(polygon: np.ndarray) -> np.ndarray | None:
+    """Triangles, `(num_triangles, 3)`, of one polygon seen along its normal; None without the package for it."""
+    try:
+        import mapbox_earcut
+    except ImportError:
+        return None
+    dropped = int(np.abs(_normals(polygon[None] - polygon[:1])[0]).argmax())
+    flat = np.ascontiguousarray(np.delete(polygon, dropped, axis=1))
+    if not np.isfinite(flat).all():
+        return np.zeros((0, 3), dtype=np.int64)
+    ears = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], dtype=np.uint32))
+    return np.asarray(ears, dtype=np.int64).reshape(-1, 3)

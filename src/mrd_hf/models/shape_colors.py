@@ -1,0 +1,52 @@
+"""Colours of surfaces: between sRGB and linear light, and where a texture's texels are."""
+
+import numpy as np
+
+from .shapes import Wrap
+
+
+def srgb_to_linear(srgb: np.ndarray) -> np.ndarray:
+    """Of values in 0..1."""
+    return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
+
+
+def linear_to_srgb(linear: np.ndarray) -> np.ndarray:
+    """Of values in 0..1, as uint8."""
+    srgb = np.where(linear <= 0.0031308, linear * 12.92, 1.055 * np.clip(linear, 0, None) ** (1 / 2.4) - 0.055)
+    return np.round(np.clip(srgb, 0, 1) * 255).astype(np.uint8)
+
+
+def texel_rows_and_columns(
+    uv: np.ndarray, heights: np.ndarray | int, widths: np.ndarray | int, wrap: tuple[Wrap, Wrap]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where texture coordinates, `(num_points, 2)` with (0, 0) at the lower left, lie in textures of these sizes."""
+    u, v = _within(uv[:, 0], wrap[0]), _within(1.0 - uv[:, 1], wrap[1])
+    columns = np.minimum((u * widths).astype(np.int64), widths - 1)
+    return np.minimum((v * heights).astype(np.int64), heights - 1), columns
+
+
+def _within(places: np.ndarray, wrap: Wrap) -> np.ndarray:
+    """In 0..1, as the texture goes on beyond its edges."""
+    if wrap == "clamp":
+        return np.clip(places, 0.0, 1.0)
+    if wrap == "mirror":
+        return 1.0 - np.abs(places % 2.0 - 1.0)
+    return places % 1.0
+
+
+def tinted(texels: np.ndarray | None, tints: np.ndarray) -> np.ndarray:
+    """Texels times tints in linear light, or the tints alone.
+
+    Args:
+        texels (`np.ndarray` of shape `(num_points, 4)`, *optional*): uint8 sRGB and opacity.
+        tints (`np.ndarray` of shape `(num_points, 4)`): Linear RGB and opacity.
+
+    Returns:
+        `np.ndarray` of shape `(num_points, 4)`: uint8 sRGB and opacity.
+    """
+    light, opacity = tints[:, :3], tints[:, 3]
+    if texels is not None:
+        light = light * srgb_to_linear(texels[:, :3] / 255)
+        opacity = opacity * (texels[:, 3] / 255)
+    opacity = np.round(np.clip(opacity, 0, 1) * 255).astype(np.uint8)
+    return np.concatenate([linear_to_srgb(light), opacity[:, None]], axis=1)
