@@ -2,11 +2,12 @@
 
 import argparse
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 
 from .ending import without_traceback
-from .parser import LONG_COMMANDS, parse
+from .parser import LIGHT_COMMANDS, LONG_COMMANDS, parse
 from .running import run_script
 
 
@@ -26,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_script(lambda: importlib.import_module(LONG_COMMANDS[given[0]]).main(given[1:]))
             return
         options = parse(given)
+        if options.command in LIGHT_COMMANDS:
+            _do_without_models()
         importlib.import_module("mrd_hf.cli.output").set_up_logging()
         sys.exit(run(options))
 
@@ -41,6 +44,13 @@ def run(options: argparse.Namespace) -> int:
     except errors.UserError as error:
         print(f"error: {output.one_line(str(error))}", file=sys.stderr)
         return error.exit_code
+
+
+def _do_without_models() -> None:
+    """Let modules of `mrd_hf` be imported without its `__init__`, which registers the models and so imports torch."""
+    spec = importlib.util.find_spec("mrd_hf")
+    if "mrd_hf" not in sys.modules and spec is not None:
+        sys.modules["mrd_hf"] = importlib.util.module_from_spec(spec)
 
 
 if __name__ == "__main__":

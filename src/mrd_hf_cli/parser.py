@@ -19,6 +19,7 @@ Train encoders for them, evaluate and publish them.
   mrd-hf index models/ -o models-index
   mrd-hf search models-index "a red armchair"
   mrd-hf render chair.glb -o chair.png --views 4
+  mrd-hf inspect chair.glb
 """
 EPILOG = """\
 The encoder is --model or the environment variable MRD_HF_MODEL: a folder, or an id on the Hub.
@@ -33,6 +34,7 @@ COMMANDS = {
         "index": "make an index to search",
         "search": "find shapes by a text, a picture or a shape",
         "render": "draw a mesh or a point cloud",
+        "inspect": "show what is read of shapes: geometry, colours, warnings",
         "app": "classify and search in a browser",
         "convert": "make an encoder's folder of a checkpoint of OpenShape, MixCon3D, TAMM, ULIP or Uni3D",
     },
@@ -47,6 +49,8 @@ COMMANDS = {
 }
 # Of options that had other names, or have them in other commands; they are understood.
 EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--templates": "--template"}
+# They read shapes and need no model.
+LIGHT_COMMANDS = ("inspect",)
 # Those whose `main(argv)` has a parser of its own, made of what only it imports.
 LONG_COMMANDS = {
     "analyze": "mrd_hf.commands.analyze",
@@ -91,6 +95,15 @@ RENDER = """\
 Draw a mesh or a point cloud on the CPU into a PNG; several views around it become a strip.
 
   mrd-hf render chair.glb -o chair.png --views 4
+"""
+INSPECT = """\
+Show what is read of shapes: parts, faces, area, bounding box, colours, extensions, and what is left out.
+
+  mrd-hf inspect chair.glb
+  mrd-hf inspect models/ scan.ply --parts
+  mrd-hf inspect broken.glb --json
+
+A file that cannot be read is listed with its error, and the exit code is then 1. Add the output to a bug report.
 """
 
 
@@ -162,6 +175,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
     _add_index(_command(commands, "index", INDEX))
     _add_search(_command(commands, "search", SEARCH))
     _add_render(_command(commands, "render", RENDER))
+    _add_inspect(_command(commands, "inspect", INSPECT))
     short = dict(commands.choices)
     for name in LONG_COMMANDS:  # for the message about a command that there is not
         commands.add_parser(name)
@@ -256,6 +270,12 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--views", type=_positive, default=4, metavar="N", help="views around it (default: 4)")
     parser.add_argument("--size", type=_positive, default=384, help="pixels a side of a view (default: 384)")
     _add_up_axis(parser)
+    _add_json(parser)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="shapes, or folders of them")
+    parser.add_argument("--parts", action="store_true", help="list the parts of each mesh; --json always has them")
     _add_json(parser)
 
 

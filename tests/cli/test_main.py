@@ -26,7 +26,7 @@ from mrd_hf_cli.parser import make_parser, parse
 from mrd_hf_cli.running import run_script
 
 
-COMMANDS = ("classify", "embed", "index", "search", "render")
+COMMANDS = ("classify", "embed", "index", "search", "render", "inspect")
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,15 @@ def test_each_command_has_help_with_an_example(command, capsys):
 
 
 def test_examples_are_understood():
-    for text in (parser.DESCRIPTION, parser.CLASSIFY, parser.EMBED, parser.INDEX, parser.SEARCH, parser.RENDER):
+    for text in (
+        parser.DESCRIPTION,
+        parser.CLASSIFY,
+        parser.EMBED,
+        parser.INDEX,
+        parser.SEARCH,
+        parser.RENDER,
+        parser.INSPECT,
+    ):
         for line in re.findall(r"^  mrd-hf (.*)$", text, re.MULTILINE):
             words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', line)]
             assert parse(words).command == words[0]
@@ -103,6 +111,7 @@ IN_ANY_ORDER = {
     "index": (["models"], [["-oi"], ["--split", "test"], ["--dataset"], ["--batch-size", "4"]]),
     "search": (["index", "a red chair"], [["-k", "5"], ["--teacher", "t"], ["--json"], ["--device", "cpu"]]),
     "render": (["a.glb"], [["--output=a.png"], ["--views", "2"], ["--size", "64"], ["--json"]]),
+    "inspect": (["a.glb", "folder"], [["--parts"], ["--json"]]),
 }
 
 

@@ -73,10 +73,12 @@ class _OneLineFormatter(logging.Formatter):
 
 def set_up_logging() -> None:
     """Warnings as single lines on stderr, whatever names are in them; no bars for the loading of weights."""
-    from transformers.utils import logging as transformers_logging
-
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_OneLineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    if "transformers" not in sys.modules:  # nothing of it is used, and to import it takes seconds
+        return
+    from transformers.utils import logging as transformers_logging
+
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
