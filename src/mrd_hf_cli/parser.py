@@ -305,7 +305,9 @@ def _add_batch_size(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_up_axis(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--up-axis", choices=("y", "z"), help="which axis points up in the files (default: y)")
+    parser.add_argument(
+        "--up-axis", choices=("y", "z"), help="which axis points up in the files (default: as each file says, else y)"
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

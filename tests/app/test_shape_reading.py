@@ -47,19 +47,19 @@ def test_points_are_those_of_the_feature_extractor(tmp_path):
     files = some_files(tmp_path)
     assert len(files) == 8
     for file in files:
-        points, view, notes = read_upload(file, "y", NUM_POINTS)
-        assert notes == [] and view.startswith(b"glTF")
+        shape = read_upload(file, "y", NUM_POINTS)
+        assert shape.notes == [] and shape.view.startswith(b"glTF") and shape.up_axis == "y"
         for up_axis in ("y", "z"):
             expected = extractor(str(file), up_axis=up_axis)["point_values"]
-            found = extractor(points, up_axis=up_axis)["point_values"]
+            found = extractor(shape.points, up_axis=up_axis)["point_values"]
             np.testing.assert_allclose(found, expected, atol=1e-6, err_msg=file.name)
 
 
 def test_an_upload_is_read_in_another_process(reader, tmp_path):
     (tmp_path / "box.glb").write_bytes(glb())
     shape = reader.read(str(tmp_path / "box.glb"), "y")
-    points, view, _ = read_upload(tmp_path / "box.glb", "y", NUM_POINTS)
-    assert (shape.points == points).all() and shape.view == view and shape.notes == []
+    here = read_upload(tmp_path / "box.glb", "y", NUM_POINTS)
+    assert (shape.points == here.points).all() and shape.view == here.view and shape.notes == []
     (tmp_path / "box.glb").unlink()
     assert reader.read(str(tmp_path / "box.glb"), "y") is shape  # kept, so that a click does not read it again
 
@@ -67,7 +67,8 @@ def test_an_upload_is_read_in_another_process(reader, tmp_path):
 def test_a_cloud_of_many_points_is_thinned(monkeypatch, tmp_path):
     monkeypatch.setattr(shape_reading, "MAX_POINTS", 100)
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(101, 3)))
-    points, _, notes = read_upload(tmp_path / "many.npy", "y", NUM_POINTS)
+    shape = read_upload(tmp_path / "many.npy", "y", NUM_POINTS)
+    points, notes = shape.points, shape.notes
     assert len(points) == 100 and notes == ["100 of its 101 points are used."]
 
 

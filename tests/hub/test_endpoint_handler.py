@@ -146,6 +146,18 @@ def test_the_same_shape_in_every_form(handler):
     assert difference(embedding(handler, forms[0], up_axis="z"), expected) > 0.01
 
 
+def test_which_axis_is_up_is_as_the_request_says_else_as_the_file_says(handler, monkeypatch):
+    lines = "0 0 0\n1 2 4\n2 1 8\n-1 0 3"
+    files = {kind: {"file": encoded(data), "format": kind} for kind, data in (("glb", glb()), ("xyz", lines.encode()))}
+    before = {(kind, axis): embedding(handler, files[kind], up_axis=axis) for kind in files for axis in ("y", "z")}
+    monkeypatch.setattr(handler.extractor, "up_axis", "z")
+    assert difference(before["glb", "y"], before["glb", "z"]) > 0.01
+    for kind, axis in (("glb", "y"), ("xyz", "z")):  # glTF is y-up by its standard; .xyz says nothing
+        assert difference(embedding(handler, files[kind]), before[kind, axis]) < 1e-5
+        for said in ("y", "z"):
+            assert difference(embedding(handler, files[kind], up_axis=said), before[kind, said]) < 1e-5
+
+
 def test_class_embeddings_and_top_k(handler):
     points = np.random.default_rng(0).standard_normal((64, 3)).tolist()
     embeds = [embedding(handler, points).tolist(), (-embedding(handler, points)).tolist()]
@@ -362,7 +374,7 @@ def test_a_file_takes_no_more_memory_than_it_may(handler, folder, module, monkey
     reader = IsolatedReader(str(folder / "shape_reading.py"), str(folder), timeout=60, memory=memory)
     monkeypatch.setattr(handler, "reader", reader)
     if is_read:
-        points, colors = handler.read_elsewhere({"format": "gltf"}, data)
+        points, colors, _ = handler.read_elsewhere({"format": "gltf"}, data)
         assert points.shape == (64, 3) and colors.tolist() == [[9, 8, 7]] * 64
     else:
         with pytest.raises(module.RequestError, match="takes too much memory") as error:

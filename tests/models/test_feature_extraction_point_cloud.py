@@ -468,6 +468,19 @@ def test_files_turn_with_up_axis_too(tmp_path):
         assert (xyz_of(BARE, tmp_path / name, up_axis="z")[:, 1] > 6).all()
 
 
+def test_which_axis_is_up_is_as_the_call_says_else_as_the_file_says_else_as_the_extractor_has_it(tmp_path):
+    mesh = BOX.copy()
+    mesh.apply_translation([0, 0, 7])
+    for name in ("box.glb", "box.stl"):
+        mesh.export(tmp_path / name)
+    z_up = PointCloudFeatureExtractor(num_points=600, normalize=False, up_axis="z")
+    assert (xyz_of(z_up, tmp_path / "box.glb")[:, 2] > 6).all()  # glTF is y-up by its standard
+    assert (xyz_of(z_up, tmp_path / "box.stl")[:, 1] > 6).all()  # STL says nothing
+    assert (xyz_of(z_up, mesh)[:, 1] > 6).all()
+    both = z_up([tmp_path / "box.glb", tmp_path / "box.stl"], up_axis="z")["point_values"]
+    assert (both[..., 1] > 6).all()
+
+
 def test_mesh_far_from_the_origin_keeps_its_shape():
     mesh = BOX.copy()
     mesh.apply_translation([4e6, -3e6, 2e6])

@@ -83,7 +83,7 @@ class Collection:
         """A shape as if it had been uploaded, and `up_axis` said of it."""
         cloud = self.shapes[row]
         points, colors = cloud["points"].astype(np.float64), cloud["colors"] / 255
-        return Shape(np.concatenate([points, colors], axis=1), cloud_view(points, colors, up_axis), [])
+        return Shape(np.concatenate([points, colors], axis=1), cloud_view(points, colors, up_axis), [], up_axis)
 
     def in_turns(self, categories: Sequence[str]) -> list[int]:
         """Rows of these categories: the first of each in turn, then the second ...; held-out rows before others.

@@ -6,14 +6,14 @@ from typing import Any
 import gradio as gr
 
 from .labels import MAX_LABELS
-from .page import Page
+from .page import AS_FILE_SAYS, Page
 from .request_limits import MAX_UPLOAD
 from .shape_reading import SUFFIXES
 from .wording import EMPTY, INTRODUCTION, NO_RESULTS, NUM_BARS, TITLE, titled, what_to_expect, why_own
 
 
 QUERIES = ("a red armchair", "something to sleep in", "house plant", "kitchen sink", "a car", "office desk")
-Y_UP, Z_UP = ("y (glTF, most models)", "y"), ("z (most scans, CAD)", "z")
+UP_AXES = (("as the file says, else y", AS_FILE_SAYS), ("y (most models)", "y"), ("z (most scans, CAD)", "z"))
 # Gradio's own name of an upload lacks characters that a file system may not like. This is run in the browser.
 WITH_NAME = "file => [file, file ? file.orig_name : '']"
 # Of Gradio's queue: one call of the encoder at a time, two uploads being read, and no long line of waiting ones.
@@ -177,7 +177,7 @@ def _upload(name: str, heading: str) -> tuple[gr.Radio, gr.File, gr.Textbox]:
         height=120,
         elem_id=f"{name}-file",
     )
-    axis = gr.Radio([Y_UP, Z_UP], value="y", label="Which of its axes points up", elem_id=f"{name}-axis")
+    axis = gr.Radio(UP_AXES, value=AS_FILE_SAYS, label="Which of its axes points up", elem_id=f"{name}-axis")
     return axis, file, gr.Textbox(visible=False)
 
 

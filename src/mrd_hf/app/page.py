@@ -22,6 +22,8 @@ NUM_EXAMPLES = 12
 NUM_RESULTS = 12
 KEPT_VIEWS = 64
 MAX_FILE_NAME = 255
+# The choice of an axis that leaves it to the file.
+AS_FILE_SAYS = "file"
 # A shape that was chosen: ("row", number) of the collection or ("file", (path, name)) of an upload.
 Choice = tuple[str, Any]
 Problem = (UnreadableShape, UnusableLabels, UnusableQuery)
@@ -77,8 +79,8 @@ class Page:
         return [(self.collection.picture(row), self.collection.names[row]) for row in rows]
 
     def pick(self, event: gr.SelectData) -> tuple[Choice, str, None]:
-        """The choice, the axis that is up in it, and no file."""
-        return ("row", self.examples[event.index]), UP_AXIS, None
+        """The choice, no word on which axis is up, and no file."""
+        return ("row", self.examples[event.index]), AS_FILE_SAYS, None
 
     def choose_file(self, path: str, name: str) -> Choice:
         # Gradio's paths are of a class of its own, which the process that reads the file would have to import.
@@ -87,10 +89,11 @@ class Page:
 
     def shape(self, choice: Choice, up_axis: str) -> Shape:
         kind, what = choice
+        chosen = None if up_axis == AS_FILE_SAYS else up_axis
         if kind == "row":
-            return self.collection.shape(what, up_axis)
+            return self.collection.shape(what, chosen or UP_AXIS)
         path, name = what
-        return self.reader.read(path, up_axis, name)
+        return self.reader.read(path, chosen, name)
 
     def show(self, choice: Choice | None, up_axis: str) -> tuple[str | None, str, str]:
         """The view, what is said below it, and the problem if there is one."""
@@ -113,7 +116,8 @@ class Page:
             return None, titled("Scores"), alert("pick a shape or upload one first.")
         try:
             labels = parse_labels(typed)
-            scores = self.engine.classify(self.shape(choice, up_axis).points, up_axis, labels)
+            shape = self.shape(choice, up_axis)
+            scores = self.engine.classify(shape.points, shape.up_axis, labels)
         except Problem as problem:
             return None, titled("Scores"), alert(problem)
         return scores, scores_heading(len(scores)), ""
@@ -126,9 +130,12 @@ class Page:
     def search_by_shape(self, choice: Choice | None, up_axis: str) -> tuple[Any, ...]:
         if choice is None:
             return *NO_RESULTS, alert("pick a shape or upload one first.")
-        return self._results(
-            lambda: self.engine.search_by_shape(self.shape(choice, up_axis).points, up_axis, NUM_RESULTS)
-        )
+
+        def search() -> list[Hit]:
+            shape = self.shape(choice, up_axis)
+            return self.engine.search_by_shape(shape.points, shape.up_axis, NUM_RESULTS)
+
+        return self._results(search)
 
     def search_by_own_picture(self, event: gr.SelectData) -> tuple[Any, ...]:
         return self._results(lambda: self.engine.search_by_own_picture(self.examples[event.index], NUM_RESULTS))

@@ -49,11 +49,13 @@ class Shape:
             and rgb in 0..1 where the file has colours.
         view (`bytes`): The GLB to show.
         notes (`list[str]`): What the reader had to replace or leave out, and what the view leaves out.
+        up_axis (`"y"` or `"z"`): Which axis is up in the points.
     """
 
     points: np.ndarray
     view: bytes
     notes: list[str]
+    up_axis: str
 
 
 class ShapeReader:
@@ -71,7 +73,7 @@ class ShapeReader:
         self._free: LifoQueue[IsolatedReader] = LifoQueue()
         for _ in range(NUM_PROCESSES):
             self._free.put(IsolatedReader(__name__, str(num_points), timeout=time_limit, memory=memory_limit))
-        self._kept: OrderedDict[tuple[str, str, str], Shape | UnreadableShape] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str | None, str], Shape | UnreadableShape] = OrderedDict()
         self._lock = Lock()
 
     def warm_up(self) -> None:
@@ -85,12 +87,12 @@ class ShapeReader:
         for _ in range(NUM_PROCESSES):
             self._free.get().close()
 
-    def read(self, path: str, up_axis: str, name: str | None = None) -> Shape:
+    def read(self, path: str, up_axis: str | None, name: str | None = None) -> Shape:
         """Read a file.
 
         Args:
             path (`str`): Nothing outside its folder is read.
-            up_axis (`"y"` or `"z"`): For the view.
+            up_axis (`"y"` or `"z"`, *optional*): Default: as the file says, else y.
             name (`str`, *optional*): What messages call it, as a server keeps uploads under names without the
                 characters that its file system may not like. Default: the name that it has in `path`.
 
@@ -115,7 +117,7 @@ class ShapeReader:
             raise UnreadableShape(str(found))
         return found
 
-    def _read_elsewhere(self, path: str, up_axis: str, name: str) -> Shape:
+    def _read_elsewhere(self, path: str, up_axis: str | None, name: str) -> Shape:
         suffix = Path(path).suffix.lower()
         if suffix not in SUFFIXES:
             raise UnreadableShape(
@@ -129,7 +131,8 @@ class ShapeReader:
                 if "error" in found:
                     raise UnreadableShape(found["error"])
                 points = np.load(Path(folder) / "points.npy", allow_pickle=False)
-                return Shape(points, (Path(folder) / "view.glb").read_bytes(), found["notes"])
+                view = (Path(folder) / "view.glb").read_bytes()
+                return Shape(points, view, found["notes"], found["up_axis"])
         except TimeoutError:
             raise UnreadableShape(
                 f"{name}: reading it takes more than {self.time_limit:g} seconds; simplify the shape."
@@ -153,10 +156,10 @@ def _read_into_folder(num_points: int, request: dict[str, Any]) -> dict[str, Any
     """Read a file, and write what the page needs of it into a folder."""
     path, name, folder = request["path"], request["name"], Path(request["folder"])
     try:
-        points, view, notes = read_upload(Path(path), request["up_axis"], num_points)
-        np.save(folder / "points.npy", points, allow_pickle=False)
-        (folder / "view.glb").write_bytes(view)
-        return {"notes": notes}
+        shape = read_upload(Path(path), request["up_axis"], num_points)
+        np.save(folder / "points.npy", shape.points, allow_pickle=False)
+        (folder / "view.glb").write_bytes(shape.view)
+        return {"notes": shape.notes, "up_axis": shape.up_axis}
     except Exception as error:  # of many readers: whatever is raised here is about the file
         if ran_out_of_memory(error):
             raise MemoryError from None
@@ -170,8 +173,13 @@ def _named(message: str, path: str, name: str) -> str:
     return re.sub(known_as, lambda _: name, message)
 
 
-def read_upload(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, bytes, list[str]]:
-    """What [`Shape`] has of a file: the points as the feature extractor would take them, the view and the notes.
+def read_upload(path: Path, up_axis: str | None, num_points: int) -> Shape:
+    """Read a file in this process, its points as the feature extractor would take them.
+
+    Args:
+        path (`Path`)
+        up_axis (`"y"` or `"z"`, *optional*): Default: as the file says, else y.
+        num_points (`int`): Points to draw from a mesh's surface.
 
     Raises:
         ValueError: It cannot be read; the message names it.
@@ -182,16 +190,17 @@ def read_upload(path: Path, up_axis: str, num_points: int) -> tuple[np.ndarray, 
     notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
     if len(found.warnings) > NOTES_LISTED:
         notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
+    up_axis = up_axis or found.up_axis or "y"
     if isinstance(found, TexturedMesh):
         view, is_surface = mesh_view(found, up_axis)
         if not is_surface:
             notes.append("Shown by points of its surface, as it is large.")
-        return _joined(points), view, notes
+        return Shape(_joined(points), view, notes, up_axis)
     if len(points.xyz) > MAX_POINTS:
         notes.append(f"{MAX_POINTS:,} of its {len(points.xyz):,} points are used.")
         kept = np.random.default_rng(0).permutation(len(points.xyz))[:MAX_POINTS]
         points = ColoredPoints(points.xyz[kept], None if points.rgb is None else points.rgb[kept])
-    return _joined(points), cloud_view(points.xyz, points.rgb, up_axis), notes
+    return Shape(_joined(points), cloud_view(points.xyz, points.rgb, up_axis), notes, up_axis)
 
 
 def _joined(points: ColoredPoints) -> np.ndarray:

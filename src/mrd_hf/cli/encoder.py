@@ -49,7 +49,7 @@ def embed_files(
     Args:
         encoder ([`Encoder`])
         files (sequence of `str`)
-        up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them.
+        up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them. Default: as each file says, else y.
         batch_size (`int`):
             Shapes to encode at once, at most: the first batches are of 1, 2, 4 ... shapes, so that something is
             seen at once.

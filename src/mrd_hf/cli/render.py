@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from ..data.rendering import RenderSettings, render_views
-from ..data.sources.meshes.mesh_folder import Z_UP_TO_Y_UP
 from ..errors import UserError
 from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..files.atomic_file import atomic_file, check_vacant
@@ -62,12 +61,11 @@ def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
     shape = read_shape(path)
     if isinstance(shape, PointCloud):
-        return draw_cloud(shape.points, settings, up_axis)
+        return draw_cloud(shape.points, settings, up_axis or shape.up_axis)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
-    upright = shape.rotated(Z_UP_TO_Y_UP) if up_axis == "z" else shape
     # Seen straight from the front, two sides of a box are lit alike.
-    return render_views(upright.rotated(_turn(np.degrees(AZIMUTH))), settings)
+    return render_views(shape.y_up(up_axis).rotated(_turn(np.degrees(AZIMUTH))), settings)
 
 
 def _turn(degrees: float) -> np.ndarray:

@@ -104,7 +104,7 @@ def _add_meshes(sources: Any) -> None:
         help="a metadata file instead of those in FOLDER; if it lies outside, its file names start from FOLDER",
     )
     parser.add_argument(
-        "--up-axis", choices=("y", "z"), default="y", help="which axis points up (default %(default)s, as in glTF)"
+        "--up-axis", choices=("y", "z"), help="which axis points up in the meshes (default: as each file says, else y)"
     )
     parser.add_argument(
         "--test-share",

@@ -12,7 +12,7 @@ from transformers.utils import TensorType, logging
 
 from .point_cloud_files import split_colors
 from .shape_files import colored_points, read_shape
-from .shapes import UNCOLORED, ColoredPoints, PointCloud, TexturedMesh, check_colored_points
+from .shapes import UNCOLORED, ColoredPoints, PointCloud, TexturedMesh, UpAxis, check_colored_points
 
 
 logger = logging.get_logger(__name__)
@@ -29,8 +29,9 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             points, and from a mesh's surface as many are drawn, uniformly by area.
         normalize (`bool`, defaults to `True`): Whether to subtract the mean and divide by the largest norm.
         up_axis (`"y"` or `"z"`, defaults to `"y"`):
-            Which axis points up in what is given. It holds for files as well, whatever their format: glTF is y-up by
-            its standard, most scans and CAD files are z-up.
+            Which axis points up in what does not say it itself. Files of some formats do (glTF is y-up by its
+            standard), and are taken at their word; arrays, objects of trimesh's and most scans and CAD files do not.
+            See docs/formats.md.
         encoder_up_axis (`"y"` or `"z"`, defaults to `"y"`):
             Which axis pointed up in what the encoder was trained on. Shapes of the other kind are rotated, not
             mirrored.
@@ -85,7 +86,8 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             colors (array or tensor of shape `(num_points, 3)`, or a sequence of them, *optional*):
                 rgb: integers in 0..255, or floats in 0..1; the type decides, never the values. For arrays only, None
                 in a sequence for those without: files bring their own.
-            up_axis (`"y"` or `"z"`, *optional*): Overrides the extractor's own for this call.
+            up_axis (`"y"` or `"z"`, *optional*):
+                Which axis points up in all that is given, whatever a file or the extractor says.
             return_tensors (`str`, defaults to `"pt"`): `"pt"` or `"np"`.
 
         Returns:
@@ -97,8 +99,8 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             FileNotFoundError: when there is no such file.
             ImportError: when a mesh is given and trimesh or Pillow is missing.
         """
-        up_axis = self.up_axis if up_axis is None else up_axis
-        _check_axis("up_axis", up_axis)
+        if up_axis is not None:
+            _check_axis("up_axis", up_axis)
         if not _is_batch(points):
             points, colors = [points], None if colors is None else [colors]
         if len(points) == 0:
@@ -107,19 +109,19 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"colors has {len(colors)} clouds, points has {len(points)}; give one for each.")
         values = np.empty((len(points), self.num_points, 6), dtype=np.float32)
         for i, shape in enumerate(points):
-            xyz, rgb, name, colors_name = self._read(shape, None if colors is None else colors[i], i)
+            (xyz, rgb), its_axis, name, colors_name = self._read(shape, None if colors is None else colors[i], i)
             check_colored_points(ColoredPoints(xyz, rgb), name, colors_name)
             if rgb is not None and rgb.dtype.kind in "iu" and rgb.max() == 1:
                 logger.warning_once(
                     f"{colors_name} are integers of at most 1, so nearly black, as integers are in 0..255; if 1 is "
                     "meant to be full brightness, convert them to float."
                 )
-            self._fill(values[i], xyz, rgb, up_axis)
+            self._fill(values[i], xyz, rgb, up_axis or its_axis or self.up_axis)
         return BatchFeature({"point_values": values}, tensor_type=return_tensors)
 
-    def _read(self, shape: Any, colors: Any, i: int) -> tuple[np.ndarray, np.ndarray | None, str, str]:
-        """The points and colours of a shape as they come, and what messages call the two."""
-        name, is_bare = f"points[{i}]", False
+    def _read(self, shape: Any, colors: Any, i: int) -> tuple[ColoredPoints, UpAxis | None, str, str]:
+        """A shape's points as they come, the axis that it says is up, and what messages call points and colours."""
+        name, is_bare, up_axis = f"points[{i}]", False, None
         trimesh = sys.modules.get("trimesh")  # where it was never imported, no object is of its making
         if isinstance(shape, (str, os.PathLike)):
             name = os.fspath(shape)
@@ -128,26 +130,26 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
                     f"{name}: no such file. Files are read from the disk alone; download what is on the Hub or the "
                     "web."
                 )
-            xyz, rgb = self._sample(read_shape(name), name)
+            points, up_axis = self._sample(read_shape(name), name)
         elif trimesh is not None and isinstance(shape, (trimesh.Trimesh, trimesh.Scene, trimesh.PointCloud)):
             from .trimesh_shapes import convert_shape
 
-            xyz, rgb = self._sample(convert_shape(shape, name), name)
+            points, up_axis = self._sample(convert_shape(shape, name), name)
         else:
-            xyz, rgb = split_colors(_as_array(shape, name))
-            is_bare = rgb is None
+            points = split_colors(_as_array(shape, name))
+            is_bare = points.rgb is None
         if colors is None:
-            return xyz, rgb, name, f"the colours of {name}"
+            return points, up_axis, name, f"the colours of {name}"
         if not is_bare:
             raise ValueError(
                 f"colors[{i}] is given for {name}; colors are for arrays of xyz alone, give None instead."
             )
-        return xyz, _as_array(colors, f"colors[{i}]"), name, f"colors[{i}]"
+        return ColoredPoints(points.xyz, _as_array(colors, f"colors[{i}]")), up_axis, name, f"colors[{i}]"
 
-    def _sample(self, shape: TexturedMesh | PointCloud, name: str) -> ColoredPoints:
+    def _sample(self, shape: TexturedMesh | PointCloud, name: str) -> tuple[ColoredPoints, UpAxis | None]:
         for warning in shape.warnings:
             logger.warning(f"{name}: {warning}.")
-        return colored_points(shape, self.num_points)
+        return colored_points(shape, self.num_points), shape.up_axis
 
     def _fill(self, values: np.ndarray, xyz: np.ndarray, rgb: np.ndarray | None, up_axis: str) -> None:
         """Write a cloud into `values`, float32 of shape `(num_points, 6)`."""

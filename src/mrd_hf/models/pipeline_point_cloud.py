@@ -62,7 +62,7 @@ class PointCloudPipeline(Pipeline):
         raise ValueError(f"a shape must be a path, a URL, an array or an object of trimesh's, got {type(inputs)}.")
 
     def _preprocess_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
-        """Take those of [`preprocess`] out of a call's; `up_axis=None` means the extractor's, like none."""
+        """Take those of [`preprocess`] out of a call's; `up_axis=None` means what files say, like none."""
         return {name: parameters.pop(name) for name in ("up_axis", "timeout", "allow_http") if name in parameters}
 
     def preprocess(

@@ -30,7 +30,7 @@ class PointCloudFeatureExtractionPipeline(PointCloudPipeline):
             normalize (`bool`, defaults to `False`):
                 Whether embeddings are scaled to length 1.
             up_axis (`"y"` or `"z"`, *optional*):
-                Which axis points up in what is given; default: as the feature extractor has it.
+                Which axis points up in what is given; default: as its file says, else as the feature extractor has it.
             return_tensors (`bool`, defaults to `False`):
                 Whether to return tensors instead of lists of numbers.
             batch_size (`int`, defaults to 1):

@@ -92,7 +92,7 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             top_k (`int`, *optional*):
                 How many labels to return, the highest; default: all.
             up_axis (`"y"` or `"z"`, *optional*):
-                Which axis points up in what is given; default: as the feature extractor has it.
+                Which axis points up in what is given; default: as its file says, else as the feature extractor has it.
             batch_size (`int`, defaults to 1):
                 How many shapes the model sees at a time.
             timeout (`float`, *optional*, defaults to 60):

@@ -14,6 +14,8 @@ DEFAULT_COLOR = (200, 200, 200)
 # How a texture goes on beyond its edges.
 Wrap = Literal["repeat", "mirror", "clamp"]
 UpAxis = Literal["y", "z"]
+# (x, y, z) to (x, z, -y), as the feature extractor does it; what faced -y, the front of most z-up models, faces +z.
+Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 # What says a colour; the first that a part has, of those that its format lets count.
 ColorSource = Literal["texture", "vertex colours", "face colours", "material"]
 
@@ -120,6 +122,11 @@ class TexturedMesh:
     def is_colored(self) -> bool:
         """Whether the file says a colour of any part."""
         return any(part.is_colored for part in self.parts)
+
+    def y_up(self, up_axis: UpAxis | None = None) -> "TexturedMesh":
+        """The mesh with y up: turned if `up_axis` or, without one, the file says that z is."""
+        turned = self.rotated(Z_UP_TO_Y_UP) if (up_axis or self.up_axis) == "z" else self
+        return replace(turned, up_axis="y")
 
     def rotated(self, rotation: np.ndarray) -> "TexturedMesh":
         """The mesh with `rotation`, of shape `(3, 3)`, applied to every position."""

@@ -38,7 +38,7 @@ def open_benchmark(
         variant (`str`, *optional*): Of scanobjectnn, where a folder has several: `obj_only`, `obj_bg`, `pb_t50_rs`
             or `openshape`.
         up_axis (`"y"` or `"z"`, *optional*): Which axis points up in the files. The published ones say it themselves,
-            and it overrides what they say; of a shape-folder it is taken to be y without it.
+            and it overrides what they say; of a shape-folder each file says it, else y is.
         allow_partial (`bool`, defaults to `False`): Whether a part of a published split will do. What is reported of
             it is not comparable with what others report.
 
@@ -62,7 +62,7 @@ def open_benchmark(
         case "objaverse-lvis":
             benchmark = objaverse_lvis.open_objaverse_lvis(folder, split, allow_partial)
         case "shape-folder":
-            benchmark = shape_folder.open_shape_folder(folder, split, up_axis or "y")
+            benchmark = shape_folder.open_shape_folder(folder, split, up_axis)
         case "triplets":
             benchmark = triplets.labeled_triplets(load_all_splits(path), str(path), split)
         case _:

@@ -5,7 +5,6 @@ folders of all splits, sorted. Without splits all shapes are the split `test`.
 """
 
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -13,7 +12,7 @@ from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
 from ...models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
-from ...models.shapes import ColoredPoints
+from ...models.shapes import Z_UP_TO_Y_UP, ColoredPoints, UpAxis
 from .benchmark import Benchmark
 
 
@@ -21,13 +20,14 @@ from .benchmark import Benchmark
 NUM_POINTS = 10_000
 
 
-def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Benchmark:
+def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> Benchmark:
     """Open a folder of class folders.
 
     Args:
         path (`Path`): The folder; its name is that of the benchmark.
         split (`str`): `train`, `test`, `val` or `validation`.
-        up_axis (`"y"` or `"z"`): Which axis points up in all its files.
+        up_axis (`"y"` or `"z"`, *optional*):
+            Which axis points up in all its files. Without it y does, and files that say otherwise are turned.
 
     Raises:
         UserError: There is no class folder, or no shape of the split.
@@ -59,7 +59,7 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
     files = [file for _, _, file in chosen]
 
     def read(rows: list[int]) -> list[ColoredPoints]:
-        return [read_shape_file(files[row]) for row in rows]
+        return [read_shape_file(files[row], y_up=up_axis is None) for row in rows]
 
     return Benchmark(
         name=path.resolve().name,
@@ -68,21 +68,27 @@ def open_shape_folder(path: Path, split: str, up_axis: Literal["y", "z"]) -> Ben
         class_names=class_names,
         labels=np.array([folders.index(of_class) for of_class, _, _ in chosen], dtype=np.int64),
         ids=[file.relative_to(path).as_posix() for file in files],
-        up_axis=up_axis,
+        up_axis=up_axis or "y",
         read=read,
     )
 
 
-def read_shape_file(file: Path) -> ColoredPoints:
+def read_shape_file(file: Path, y_up: bool = False) -> ColoredPoints:
     """The points of a file, as the feature extractor of as many points draws them.
+
+    Args:
+        file (`Path`)
+        y_up (`bool`, defaults to `False`): Whether to turn it if the file says that z is up.
 
     Raises:
         UserError: It cannot be read; the message names it.
     """
     try:
-        return colored_points(read_shape(file), NUM_POINTS)
+        shape = read_shape(file)
+        points = colored_points(shape, NUM_POINTS)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
+    return points._replace(xyz=points.xyz @ Z_UP_TO_Y_UP.T) if y_up and shape.up_axis == "z" else points
 
 
 def _place(file: Path) -> tuple[str, str | None] | None:

@@ -106,7 +106,8 @@ class EndpointHandler:
         """
         try:
             parameters = self.checked_parameters(data)
-            points, colors = self.read(data.get("inputs"), parameters.pop("format", None))
+            points, colors, up_axis = self.read(data.get("inputs"), parameters.pop("format", None))
+            parameters.setdefault("up_axis", up_axis)
             try:
                 return self.run(points, colors, parameters)
             except (ValueError, TypeError) as error:
@@ -173,8 +174,8 @@ class EndpointHandler:
             raise RequestError("top_k must be a whole number from 1 on.")
         return parameters
 
-    def read(self, inputs: Any, file_format: Any) -> tuple[np.ndarray, np.ndarray | None]:
-        """The shape's points and colors."""
+    def read(self, inputs: Any, file_format: Any) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+        """The shape's points and colors, and which axis its file says is up."""
         if isinstance(inputs, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", inputs):
             inputs = {"url": inputs}
         if isinstance(inputs, (str, bytes, bytearray, memoryview)):
@@ -189,8 +190,8 @@ class EndpointHandler:
         if kinds == ["points"]:
             points = _matrix(inputs["points"], "points", MAX_POINTS, (3, 6))
             if inputs.get("colors") is None:
-                return points, None
-            return points, _matrix(inputs["colors"], "colors", MAX_POINTS, (3,))
+                return points, None, None
+            return points, _matrix(inputs["colors"], "colors", MAX_POINTS, (3,)), None
         if kinds == ["url"]:
             if not self.hosts:
                 raise RequestError("this endpoint fetches no URLs; send the file.", 403)
@@ -209,8 +210,8 @@ class EndpointHandler:
 
     def read_elsewhere(
         self, request: dict[str, Any], content: bytes | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None]:
-        """Points and colors of a file, read in a process of its own; see shape_reading.py."""
+    ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+        """Points, colors and up axis of a file, read in a process of its own; see shape_reading.py."""
         with tempfile.TemporaryDirectory(prefix="shape-", ignore_cleanup_errors=True) as folder:
             if content is not None:
                 Path(folder, f"shape.{request['format']}").write_bytes(content)
@@ -226,7 +227,7 @@ class EndpointHandler:
             if "error" in answer:
                 raise RequestError(answer["error"], answer["status"])
             points, colors = Path(folder, "points.npy"), Path(folder, "colors.npy")
-            return np.load(points), np.load(colors) if colors.exists() else None
+            return np.load(points), np.load(colors) if colors.exists() else None, answer["up_axis"]
 
     def decoded(self, file: Any) -> bytes:
         """A file's bytes, from bytes or base64 (a `data:` URL as well)."""

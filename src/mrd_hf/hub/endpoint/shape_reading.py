@@ -2,7 +2,8 @@
 
 A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where the folder holds the upload
 alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it, and `"max_bytes"`. An answer
-is `{}` once the folder holds points.npy and possibly colors.npy, or `{"status": int, "error": str}`.
+is `{"up_axis": "y", "z" or None}`, as the file says, once the folder holds points.npy and possibly colors.npy, or
+`{"status": int, "error": str}`.
 
 It goes with handler.py, into a checkpoint's folder, and imports nothing of mrd_hf.
 """
@@ -44,8 +45,8 @@ class Refused(Exception):
 
 def read_shape(
     code: types.ModuleType, folder: Path, file_format: str, num_points: int, max_points: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Points and colors of the upload: drawn from a mesh's surface, or those of a cloud.
+) -> tuple[np.ndarray, np.ndarray | None, str | None]:
+    """Points and colors of the upload, drawn from a mesh's surface or those of a cloud, and which axis it says is up.
 
     Args:
         code (module): With the checkpoint's modules.
@@ -74,7 +75,7 @@ def read_shape(
         raise Refused(str(error).replace(str(file), "the shape")) from None
     if len(points) > max_points:
         raise Refused(f"the cloud has {len(points):,} points; at most {max_points:,} are taken.", 413)
-    return points, colors
+    return points, colors, shape.up_axis
 
 
 def formats(code: types.ModuleType) -> list[str]:
@@ -217,11 +218,11 @@ def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
         file_format = request["format"]
         if "url" in request:
             file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder, formats(code))
-        points, colors = read_shape(code, folder, file_format, request["num_points"], request["max_points"])
+        points, colors, up_axis = read_shape(code, folder, file_format, request["num_points"], request["max_points"])
         np.save(folder / "points.npy", points, allow_pickle=False)
         if colors is not None:
             np.save(folder / "colors.npy", colors, allow_pickle=False)
-        return {}
+        return {"up_axis": up_axis}
     except Refused as refused:
         return {"status": refused.status, "error": str(refused)}
 

@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Literal, Unpack
+from typing import Unpack
 
 import numpy as np
 from datasets import Features, Value
 
 from ....errors import UserError
 from ....models.shape_files import MESH_SUFFIXES, colored_points
-from ....models.shapes import UNCOLORED, MeshError
+from ....models.shapes import UNCOLORED, MeshError, UpAxis
 from ....models.surface_sampling import normalize_points
 from ...preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ...rendering import RenderSettings, check_can_render, encode_image, render_views
@@ -38,8 +38,6 @@ from .mesh_parquet import load_row, mesh_rows
 
 
 METADATA_NAMES = tuple(f"metadata{suffix}" for suffix in METADATA_SUFFIXES)
-# (x, y, z) to (x, z, -y), as the feature extractor does it; what faced -y, the front of most z-up models, faces +z.
-Z_UP_TO_Y_UP = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
 
 
 @dataclass(frozen=True)
@@ -102,7 +100,7 @@ def prepare_mesh_folder(
     source: str | Path,
     out: str | Path,
     metadata: str | Path | None = None,
-    up_axis: Literal["y", "z"] = "y",
+    up_axis: UpAxis | None = None,
     rendering: RenderSettings | None = None,
     num_points: int = 10_000,
     seed: int = 0,
@@ -121,7 +119,8 @@ def prepare_mesh_folder(
         metadata (`str` or `Path`, *optional*):
             A metadata file to use instead of those in the folder. Its file names start from its own folder if that is
             within `source`, else from `source`.
-        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in the meshes.
+        up_axis (`"y"` or `"z"`, *optional*):
+            Which axis points up in the meshes. Default: as each file says, else y; see docs/formats.md.
         rendering (`RenderSettings`, *optional*): How to draw pictures; without it there are none.
         num_points (`int`, defaults to 10000): Points sampled from each surface.
         seed (`int`, defaults to 0): Seed of the sampling.
@@ -149,7 +148,7 @@ def prepare_mesh_folder(
             "source": "meshes",
             "folder": Path(source).resolve().name,
             "metadata": None if metadata is None else Path(metadata).name,
-            "up_axis": up_axis,
+            "up_axis": up_axis or "y",  # what the formats that say it say
             "rendering": None if rendering is None else asdict(rendering),
             "num_points": num_points,
             "seed": seed,
@@ -188,7 +187,7 @@ def mesh_jobs(source: str | Path, metadata: str | Path | None = None) -> list[Me
 
 
 def prepare_mesh(
-    job: MeshJob, num_points: int, seed: int, up_axis: str, rendering: RenderSettings | None
+    job: MeshJob, num_points: int, seed: int, up_axis: UpAxis | None, rendering: RenderSettings | None
 ) -> PreparedShape:
     """Make one row of the dataset."""
     if job.why_skipped is not None:
@@ -200,8 +199,7 @@ def prepare_mesh(
             mesh = load_row(job.source, job.row, job.name)
     except MeshError as error:
         return PreparedShape(job.id, skipped=str(error))
-    if up_axis == "z":
-        mesh = mesh.rotated(Z_UP_TO_Y_UP)
+    mesh = mesh.y_up(up_axis)
     generator = np.random.default_rng([seed, zlib.crc32(job.id.encode())])
     points, colors = colored_points(mesh, num_points, generator)
     with np.errstate(invalid="ignore", over="ignore"):
