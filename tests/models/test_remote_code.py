@@ -162,6 +162,7 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
         "gltf_nodes.py",
         "gltf_reading.py",
         "mesh_loading.py",
+        "number_text.py",
         "obj_materials.py",
         "obj_reading.py",
         "obj_text.py",

@@ -8,8 +8,11 @@ coordinates are MeshLab's and ZBrush's addition.
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from .number_text import parse_integers, parse_numbers, word_places
 
 
 NEWLINE, SPACE, TAB = b"\n \t"
@@ -46,6 +49,14 @@ class ObjText:
     unread: dict[str, int]
 
 
+class _Lines(NamedTuple):
+    """A text, and where its lines start and end: at their line feed."""
+
+    text: np.ndarray
+    starts: np.ndarray
+    ends: np.ndarray
+
+
 def parse_obj(data: bytes) -> ObjText:
     """Parse an OBJ file.
 
@@ -63,8 +74,8 @@ def parse_obj(data: bytes) -> ObjText:
         data = re.sub(rb"(?m)[ \t]+#.*$", b"", data)
     if not data.endswith(b"\n"):
         data += b"\n"
-    text = np.frombuffer(data + b"\n\n", dtype=np.uint8)[:-2]
     padded = np.frombuffer(data + b"\n\n", dtype=np.uint8)
+    text = padded[:-2]
     ends = np.flatnonzero(text == NEWLINE)
     starts = np.concatenate([[0], ends[:-1] + 1])
     first, second, third = padded[starts], padded[starts + 1], padded[starts + 2]
@@ -79,20 +90,21 @@ def parse_obj(data: bytes) -> ObjText:
     is_f |= (first == ord("f")) & (second == ord("o")) & is_blank(third)  # its name in old files
     others = np.flatnonzero(~(is_v | is_vt | is_vn | is_f) & (first != NEWLINE) & (first != ord("#")))
 
-    vertices = _numbers(data, text, starts, ends, np.flatnonzero(is_v), 1, "v", 3)
+    lines = _Lines(text, starts, ends)
+    vertices = _numbers(lines, np.flatnonzero(is_v), b"v", 3)
     colors = None
     if vertices.shape[1] >= 6:
         # v x y z r g b; with one number more, the first after z is a weight or the last an opacity: both are rare,
         # and tools that write seven mean x y z r g b a.
         colors = vertices[:, 3:6]
         colors = None if np.isnan(colors).all() else colors
-    uvs = _numbers(data, text, starts, ends, np.flatnonzero(is_vt), 2, "vt", 1)
+    uvs = _numbers(lines, np.flatnonzero(is_vt), b"vt", 1)
     if uvs.shape[1] == 1:
         uvs = np.pad(uvs, ((0, 0), (0, 1)))
     elif np.isnan(uvs[:, 1]).any():
         raise ValueError("a line 'vt' has one number, and others have two")
     face_lines = np.flatnonzero(is_f)
-    corners, sizes = _faces(data, text, starts, ends, face_lines)
+    corners, sizes = _faces(lines, face_lines)
     if len(corners):
         before_v, before_vt = np.cumsum(is_v)[face_lines], np.cumsum(is_vt)[face_lines]
         corners[:, 0] = _absolute(corners[:, 0], np.repeat(before_v, sizes), len(vertices), "vertex")
@@ -140,41 +152,34 @@ def _in_force(changes: list[tuple[int, int]], lines: np.ndarray) -> np.ndarray:
     return np.concatenate([[-1], indices])[np.searchsorted(places, lines)]
 
 
-def _gather(
-    data: bytes, text: np.ndarray, starts: np.ndarray, ends: np.ndarray, lines: np.ndarray, skip: int
-) -> bytes:
-    """The chosen lines, each without its first `skip` characters, with their line ends."""
-    marks = np.zeros(len(text) + 1, dtype=np.int8)
-    marks[starts[lines] + skip] = 1
-    np.subtract.at(marks, ends[lines] + 1, 1)
-    return text[np.cumsum(marks[:-1], dtype=np.int8).astype(bool)].tobytes()
+def _gather(lines: _Lines, chosen: np.ndarray, word: bytes) -> bytes:
+    """The chosen lines, each without the word that it begins with, with their line ends."""
+    is_chosen = np.zeros(len(lines.starts), dtype=bool)
+    is_chosen[chosen] = True
+    gathered = lines.text[np.repeat(is_chosen, lines.ends - lines.starts + 1)].tobytes()
+    return gathered[len(word) :].replace(b"\n" + word, b"\n")
 
 
-def _numbers(
-    data: bytes,
-    text: np.ndarray,
-    starts: np.ndarray,
-    ends: np.ndarray,
-    lines: np.ndarray,
-    skip: int,
-    kind: str,
-    least: int,
-) -> np.ndarray:
+def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.ndarray:
     """The numbers of lines as rows, which are filled up with nan; at least `least` a line."""
-    if not len(lines):
+    if not len(chosen):
         return np.zeros((0, max(least, 2)))
-    gathered = _gather(data, text, starts, ends, lines, skip)
+    gathered = _gather(lines, chosen, word)
     counts = _count_words(gathered)
+    kind = word.decode()
     if counts.min() < least:
         number = int(np.argmin(counts))
         raise ValueError(
-            f"line {lines[number] + 1}: '{kind}' with {counts[number]} numbers, expected at least {least}"
+            f"line {chosen[number] + 1}: '{kind}' with {counts[number]} numbers, expected at least {least}"
         )
-    values = _parse(gathered, int(counts.sum()), kind)
+    try:
+        values = parse_numbers(gathered)
+    except ValueError as error:
+        raise ValueError(f"a '{kind}' line: {error}") from None
     width = int(counts.max())
     if counts.min() == width:
-        return values.reshape(len(lines), width)
-    rows = np.full((len(lines), width), np.nan)
+        return values.reshape(len(chosen), width)
+    rows = np.full((len(chosen), width), np.nan)
     rows[np.arange(width) < counts[:, None]] = values
     return rows
 
@@ -182,76 +187,43 @@ def _numbers(
 def _count_words(gathered: bytes) -> np.ndarray:
     """How many words each line has."""
     characters = np.frombuffer(gathered, dtype=np.uint8)
-    blank = characters <= SPACE
-    begins = ~blank & np.concatenate([[True], blank[:-1]])
-    ends = np.flatnonzero(characters == NEWLINE)
-    return np.diff(np.concatenate([[0], np.cumsum(begins)[ends]]))
+    starts, _ = word_places(characters)
+    return np.diff(np.searchsorted(starts, np.flatnonzero(characters == NEWLINE)), prepend=0)
 
 
-def _parse(gathered: bytes, count: int, kind: str) -> np.ndarray:
-    try:
-        # Far faster than a loop, and the text holds numbers only.
-        values = np.array(gathered.split(), dtype=np.float64) if count < 10_000 else _fast(gathered)
-    except (ValueError, DeprecationWarning):
-        values = np.empty(0)
-    if len(values) != count:
-        raise ValueError(f"a '{kind}' line holds what is no number")
-    return values
-
-
-def _fast(gathered: bytes) -> np.ndarray:
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        return np.fromstring(gathered, dtype=np.float64, sep=" ")
-
-
-def _faces(
-    data: bytes, text: np.ndarray, starts: np.ndarray, ends: np.ndarray, lines: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _faces(lines: _Lines, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Corners as written, `(num_corners, 2)` with 0 for no texture coordinate, and their count in each face."""
-    if not len(lines):
+    if not len(chosen):
         return np.zeros((0, 2), dtype=np.int64), np.zeros(0, dtype=np.int64)
-    gathered = _gather(data, text, starts, ends, lines, 1)
-    if gathered.startswith(b"o"):
+    gathered = _gather(lines, chosen, b"f")
+    if b"o" in gathered:
         gathered = re.sub(rb"(?m)^o", b"", gathered)
     sizes = _count_words(gathered)
     words = int(sizes.sum())
     slashes, doubled = gathered.count(b"/"), gathered.count(b"//")
-    if slashes == 0:
-        return np.stack([_whole(gathered, words), np.zeros(words, dtype=np.int64)], axis=1), sizes
-    if doubled == words and slashes == 2 * words:
-        return np.stack([_whole(gathered.replace(b"//", b" "), 2 * words)[::2], np.zeros(words, np.int64)], 1), sizes
-    per_word = slashes // words
-    if doubled == 0 and slashes == per_word * words and per_word in (1, 2):
-        numbers = _parse_or_none(gathered.replace(b"/", b" "), (per_word + 1) * words)
-        if numbers is not None:
-            return numbers.reshape(words, per_word + 1)[:, :2], sizes
+    try:
+        if slashes == 0:
+            return np.stack([parse_integers(gathered), np.zeros(words, dtype=np.int64)], axis=1), sizes
+        if doubled == words and slashes == 2 * words:
+            corners = parse_integers(gathered.replace(b"//", b" "))[::2]
+            return np.stack([corners, np.zeros(words, dtype=np.int64)], axis=1), sizes
+        per_word = slashes // words
+        if doubled == 0 and slashes == per_word * words and per_word in (1, 2):
+            numbers = parse_integers(gathered.replace(b"/", b" "))
+            if len(numbers) == (per_word + 1) * words:
+                return numbers.reshape(words, per_word + 1)[:, :2], sizes
+    except ValueError as error:
+        raise ValueError(f"a face names a corner by what is no whole number: {error}") from None
     # Corners of several kinds.
     corners = np.zeros((words, 2), dtype=np.int64)
-    for row, word in enumerate(gathered.split()):
-        parts = word.split(b"/")
+    for row, corner in enumerate(gathered.split()):
+        parts = corner.split(b"/")
         try:
             corners[row, 0] = int(parts[0])
             corners[row, 1] = int(parts[1]) if len(parts) > 1 and parts[1] else 0
         except ValueError:
-            raise ValueError(f"a face has the corner {word.decode('ascii', 'replace')[:30]!r}") from None
+            raise ValueError(f"a face has the corner {corner.decode('ascii', 'replace')[:30]!r}") from None
     return corners, sizes
-
-
-def _parse_or_none(gathered: bytes, count: int) -> np.ndarray | None:
-    try:
-        return _whole(gathered, count)
-    except ValueError:
-        return None
-
-
-def _whole(gathered: bytes, count: int) -> np.ndarray:
-    values = _parse(gathered, count, "f")
-    if not (np.abs(values) < 2**53).all() or (values != np.trunc(values)).any():
-        raise ValueError("a face names a corner by what is no whole number")
-    return values.astype(np.int64)
 
 
 def _absolute(indices: np.ndarray, seen: np.ndarray, count: int, name: str) -> np.ndarray:
