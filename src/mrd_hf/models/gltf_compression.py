@@ -10,6 +10,18 @@ from typing import Any
 import numpy as np
 
 
+# Bytes of an element, by what the elements are, and which each filter takes; as the extension has it.
+MESHOPT_STRIDES = {"ATTRIBUTES": range(4, 257, 4), "TRIANGLES": (2, 4), "INDICES": (2, 4)}
+FILTER_STRIDES = {
+    "NONE": range(257),
+    "OCTAHEDRAL": (4, 8),
+    "QUATERNION": (8,),
+    "EXPONENTIAL": range(4, 257, 4),
+}
+# meshopt makes at best 64 bytes into one.
+MESHOPT_RATIO = 256
+
+
 def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Indices, of shape `(num_indices,)`, and attributes by name, of a Draco buffer.
 
@@ -55,25 +67,26 @@ def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str) -> bytes
         raise ValueError(f"it is compressed by {name} (meshopt); pip install --pre meshoptimizer to read it") from None
     count, stride = packed.get("count", 0), packed.get("byteStride", 0)
     mode, filtered = packed.get("mode"), packed.get("filter", "NONE")
-    if not (isinstance(count, int) and isinstance(stride, int) and 0 <= count < 2**31 and 0 < stride <= 256):
-        raise ValueError(f"{name}: count {count!r}, byteStride {stride!r}")
+    # The library writes beyond its arrays' ends where these do not fit each other.
+    fits = isinstance(count, int) and isinstance(stride, int) and count >= 0
+    fits = fits and stride in MESHOPT_STRIDES.get(str(mode), ())
+    if not fits or (mode == "TRIANGLES" and count % 3) or count * stride > MESHOPT_RATIO * max(len(data), 16):
+        raise ValueError(f"{name}: mode {mode!r}, count {count!r} and byteStride {stride!r} do not fit its data")
+    if str(filtered) not in FILTER_STRIDES or (mode != "ATTRIBUTES" and filtered != "NONE"):
+        raise ValueError(f"{name}: filter {filtered!r} of mode {mode!r} is not known")
+    if stride not in FILTER_STRIDES[filtered]:
+        raise ValueError(f"{name}: filter {filtered!r} does not fit byteStride {stride!r}")
     source = np.frombuffer(data, dtype=np.uint8)
     try:
         if mode == "ATTRIBUTES":
-            values = meshoptimizer.decode_vertex_buffer(count, stride, source, dtype=np.uint8)
-        elif mode == "TRIANGLES":
-            values = meshoptimizer.decode_index_buffer(count, stride, source)
-        elif mode == "INDICES":
-            values = meshoptimizer.decode_index_sequence(count, stride, source)
+            values = meshoptimizer.decode_vertex_buffer(count, stride, source)
         else:
-            raise ValueError(f"mode {mode!r}")
-        decode = {
-            "OCTAHEDRAL": meshoptimizer.decode_filter_oct,
-            "QUATERNION": meshoptimizer.decode_filter_quat,
-            "EXPONENTIAL": meshoptimizer.decode_filter_exp,
-        }.get(filtered)
-        if decode is not None:
-            values = decode(values, count, stride)
-        return np.ascontiguousarray(values).tobytes()
+            decode = meshoptimizer.decode_index_buffer if mode == "TRIANGLES" else meshoptimizer.decode_index_sequence
+            # Into an array of four bytes an index, which those of two fill half of.
+            values = decode(count, stride, source)
+        if filtered != "NONE":
+            names = {"OCTAHEDRAL": "oct", "QUATERNION": "quat", "EXPONENTIAL": "exp"}
+            values = getattr(meshoptimizer, f"decode_filter_{names[filtered]}")(values, count, stride)
+        return np.ascontiguousarray(values).tobytes()[: count * stride]
     except Exception as error:
         raise ValueError(f"its {name} data cannot be decoded ({type(error).__name__}: {error})") from None
