@@ -73,10 +73,13 @@ def demo_features(width: int) -> Features:
     return Features({**triplet_features(embedding_dim=width), **sweethome3d_features(), "split": Value("string")})
 
 
-def read_categories(file: Path = CATEGORIES) -> dict[str, str | None]:
-    """The category of each object, by its id; None where it is none of the classes."""
+def read_categories(file: Path = CATEGORIES, column: str = "category") -> dict[str, str | None]:
+    """The category of each object, by its id; None where it is none of the classes.
+
+    The column `label` has further classes, which the evidence needs.
+    """
     with file.open(encoding="utf-8", newline="") as lines:
-        return {row["id"]: row["category"] or None for row in csv.DictReader(lines)}
+        return {row["id"]: row[column] or None for row in csv.DictReader(lines)}
 
 
 def class_texts(categories: Iterable[str | None]) -> list[dict]:
@@ -185,11 +188,12 @@ def main() -> None:
         chosen = [row for row in rows if row["split"] == split]
         write_parquet(chosen, demo_features(width), arguments.out / "data" / f"{split}-00000-of-00001.parquet")
         print(f"{arguments.out}: {len(chosen)} shapes in {split}")
-    write_parquet(
-        class_texts(categories.values()),
-        Features({"label": Value("string"), "text_embed": List(Value("float16"), length=width)}),
-        arguments.out / "class_texts.parquet",
-    )
+    for column, name in (("category", "class_texts"), ("label", "label_texts")):
+        write_parquet(
+            class_texts(read_categories(column=column).values()),
+            Features({"label": Value("string"), "text_embed": List(Value("float16"), length=width)}),
+            arguments.out / f"{name}.parquet",
+        )
     (arguments.out / "ATTRIBUTION.md").write_text(attribution(libraries, rows), encoding="utf-8")
     size = sum(file.stat().st_size for file in arguments.out.rglob("*") if file.is_file())
     print(f"{arguments.out}: {size / 1e6:.1f} MB")

@@ -20,6 +20,7 @@ HELP = {
     "evaluate": evaluate.main,
     "prepare": prepare.main,
     "prepare meshes": prepare.main,
+    "prepare resplit": prepare.main,
     "pretrain": parse_arguments,
     "push": push.main,
 }

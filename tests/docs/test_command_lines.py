@@ -140,7 +140,8 @@ def shown() -> set[str]:
     """The options that `--help` of a command shows."""
     helps = [parser.format_help() for parser in make_parser()[1].values()]
     for name in LONG_COMMANDS:
-        for arguments in [["meshes", "--help"], ["openshape", "--help"]] if name == "prepare" else [["--help"]]:
+        sources = [["meshes"], ["openshape"], ["resplit"]] if name == "prepare" else [[]]
+        for arguments in [[*source, "--help"] for source in sources]:
             with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
                 check_long(name, arguments)
             helps.append(out.getvalue())

@@ -8,6 +8,7 @@ One command a source; `%(prog)s SOURCE --help` shows its options.
 import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import Any
 
 from PIL import ImageColor
@@ -15,6 +16,8 @@ from PIL import ImageColor
 from mrd_hf.data.sources.sweethome3d import prepare_sweethome3d
 
 from ..data.rendering import RenderSettings
+from ..data.resplitting.resplitting import resplit_dataset
+from ..data.resplitting.teacher_changes import TeacherChanges
 from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
@@ -57,6 +60,13 @@ held-out shapes:
 example:
   mrd-hf prepare meshes my_models --metadata captions.csv --test-share 0.2 --output datasets/mine
 """
+RESPLIT_EXAMPLES = """\
+example:
+  mrd-hf prepare resplit scripts/demo_data --seed 1 --labels scripts/demo_data/categories.csv \\
+      --class-texts scripts/demo_data/label_texts.parquet --output datasets/furniture-1
+  mrd-hf evaluate --model outputs/demo/encoder --dataset datasets/furniture-1 --split validation \\
+      --class-texts datasets/furniture-1/class_texts.parquet --output outputs/demo/validation
+"""
 LISTED = 10
 # Of so few, the held-out ones may be all of a category.
 FEW_NAMES = 10
@@ -74,6 +84,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     _add_meshes(sources)
     _add_openshape(sources)
     _add_ulip(sources)
+    _add_resplit(sources)
     return parser.parse_args(argv)
 
 
@@ -201,6 +212,56 @@ def _add_ulip(sources: Any) -> None:
     )
 
 
+def _add_resplit(sources: Any) -> None:
+    parser = sources.add_parser(
+        "resplit",
+        help="a triplet dataset divided anew by names, or with a worse teacher",
+        description="Divide an embedded triplet dataset into train, validation and test by the names of its shapes,\n"
+        "so that no name is in two splits. Which names go where, --seed alone decides.",
+        epilog=RESPLIT_EXAMPLES,
+    )
+    parser.add_argument("dataset", metavar="DATASET", help="triplet dataset with embeddings: a folder or a Hub id")
+    parser.add_argument("-o", "--output", required=True, metavar="DIR", help="folder to write the dataset to")
+    parser.add_argument(
+        "--seed", type=from_zero, default=0, metavar="N", help="of the division and the changes (default %(default)s)"
+    )
+    parser.add_argument(
+        "--test-share", type=_share, default=0.3, metavar="SHARE", help="of the names (default %(default)s)"
+    )
+    parser.add_argument(
+        "--validation-share",
+        type=_share,
+        default=0.2,
+        metavar="SHARE",
+        help="of the names that are not in test (default %(default)s)",
+    )
+    parser.add_argument("--labels", metavar="CSV", help="columns id and label: the shapes' categories from now on")
+    parser.add_argument("--class-texts", metavar="FILE", help="the classes' embeddings, to lie beside the data")
+    changes = parser.add_argument_group("a worse teacher, of the training shapes alone")
+    changes.add_argument(
+        "--wrong-images", type=float, default=0.0, metavar="SHARE", help="give so many shapes another one's images"
+    )
+    changes.add_argument(
+        "--embedding-noise", type=float, default=0.0, metavar="NORM", help="Gaussian noise on unit embeddings"
+    )
+    other = parser.add_argument_group("another teacher, made of this one by a random rotation, a cut and noise")
+    other.add_argument("--teacher-width", type=positive, metavar="N", help="numbers of an embedding that are kept")
+    other.add_argument("--teacher-noise", type=float, default=0.0, metavar="NORM", help="Gaussian noise of its own")
+    parser.add_argument("--overwrite", action="store_true", help="replace what --output already has")
+    parser.set_defaults(prepare=_prepare_resplit)
+
+
+def _prepare_resplit(arguments: argparse.Namespace) -> dict[str, Any]:
+    changes = {field.name: getattr(arguments, field.name) for field in fields(TeacherChanges)}
+    names = ("seed", "test_share", "validation_share", "labels", "class_texts", "overwrite")
+    return resplit_dataset(
+        arguments.dataset,
+        arguments.output,
+        changes=TeacherChanges(**changes),
+        **{name: getattr(arguments, name) for name in names},
+    )
+
+
 def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
     rendering = None
     if not arguments.no_images:
@@ -276,7 +337,7 @@ def print_summary(report: dict, out: str) -> None:
     print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped")
     if list(report["splits"]) != ["train"]:
         print("  splits: " + ", ".join(f"{split} {prepared} shapes" for split, prepared in report["splits"].items()))
-    if "names" in report:
+    if "names" in report and report["settings"]["source"] == "meshes":
         held_out, count = report["names"]["test"], sum(report["names"].values())
         print(f"  held out in test: {held_out} of {count} names, by --test-share {report['settings']['test_share']}")
         if count < FEW_NAMES:

@@ -1,0 +1,175 @@
+"""`mrd-hf prepare resplit`: rows keep what they had, in new splits; a worse teacher is as much worse as asked."""
+
+import json
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+from support.paths import DEMO_DATA
+from support.tiny_triplets import save_tiny_triplets
+
+from mrd_hf.commands import prepare
+from mrd_hf.data.class_texts import read_class_texts
+from mrd_hf.data.loading import load_all_splits
+from mrd_hf.data.resplitting.teacher_changes import OtherTeacher, normalized, with_noise, wrong_partners
+from mrd_hf.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
+    # Its split test has the ids of train.
+    (folder / "data" / "test-00000-of-00001.parquet").unlink()
+    labels = folder / "labels.csv"
+    ids = [row for split in load_all_splits(folder).values() for row in split["id"]]
+    lines = [f"{shape_id},{'mug' if '/mug' in shape_id else ''}" for shape_id in ids]
+    labels.write_text("\n".join(["id,label", *lines]) + "\n")
+    return folder
+
+
+def resplit(tiny, out, *arguments):
+    prepare.main(["resplit", str(tiny), "--output", str(out), "--seed", "3", *arguments])
+    return load_all_splits(out)
+
+
+def by_id(splits):
+    """Each row and its split, by id; each occurs once."""
+    return {row["id"]: (split, row) for split, data in splits.items() for row in data.with_format("numpy")}
+
+
+def test_rows_are_what_they_were(tiny, tmp_path, capsys):
+    texts = str(tiny / "class_texts.parquet")
+    splits = resplit(tiny, tmp_path / "new", "--labels", str(tiny / "labels.csv"), "--class-texts", texts)
+    before, after = by_id(load_all_splits(tiny)), by_id(splits)
+    assert set(splits) == {"train", "validation", "test"} and before.keys() == after.keys()
+    for shape_id, (_, row) in before.items():
+        new = after[shape_id][1]
+        assert new["category"] == ("mug" if row["name"] == "mug" else None)
+        for column in ("points", "colors", "image_embeds", "text_embeds"):
+            np.testing.assert_array_equal(new[column], row[column])
+        assert all(new[column] == row[column] for column in ("name", "teacher", "shelf"))
+    assert len({(row["name"], split) for split, row in after.values()}) == 4
+    for data in splits.values():
+        assert data["id"][:] == sorted(data["id"])
+    names, embeds = read_class_texts(tmp_path / "new" / "class_texts.parquet")
+    expected = read_class_texts(texts)
+    assert names == expected[0] and np.abs(embeds - expected[1]).max() < 1e-3
+    report = json.loads((tmp_path / "new" / "report.json").read_text())
+    assert report["splits"] == {split: data.num_rows for split, data in splits.items()}
+    assert report["settings"]["seed"] == 3 and sum(report["labeled"].values()) == 10
+    assert "validation" in capsys.readouterr().out
+
+
+def test_a_second_time_gives_the_same_files_and_is_refused_without_overwrite(tiny, tmp_path):
+    resplit(tiny, tmp_path / "new", "--wrong-images", "0.5", "--embedding-noise", "0.3")
+    files = {file: file.read_bytes() for file in sorted((tmp_path / "new").rglob("*.*")) if file.is_file()}
+    with pytest.raises(UserError, match="--overwrite"):
+        resplit(tiny, tmp_path / "new")
+    resplit(tiny, tmp_path / "new", "--wrong-images", "0.5", "--embedding-noise", "0.3", "--overwrite")
+    assert {file: file.read_bytes() for file in sorted((tmp_path / "new").rglob("*.*")) if file.is_file()} == files
+
+
+def test_wrong_images_are_of_the_training_shapes_alone_and_go_with_their_embeddings(tiny, tmp_path):
+    before, after = by_id(load_all_splits(tiny)), by_id(resplit(tiny, tmp_path / "n", "--wrong-images", "0.5"))
+    moved = [i for i in after if not np.array_equal(after[i][1]["image_embeds"], before[i][1]["image_embeds"])]
+    num_train = sum(split == "train" for split, _ in after.values())
+    assert len(moved) == round(0.5 * num_train) and {after[i][0] for i in moved} == {"train"}
+    of_image = {row["image_embeds"].tobytes(): (i, row["images"][0].tobytes()) for i, (_, row) in before.items()}
+    for i in moved:
+        origin, image = of_image[after[i][1]["image_embeds"].tobytes()]
+        assert origin != i and image == after[i][1]["images"][0].tobytes()
+        np.testing.assert_array_equal(after[i][1]["text_embeds"], before[i][1]["text_embeds"])
+
+
+def test_noise_on_embeddings_is_of_the_training_shapes_alone_and_as_large_as_asked(tiny, tmp_path):
+    before, after = by_id(load_all_splits(tiny)), by_id(resplit(tiny, tmp_path / "n", "--embedding-noise", "0.5"))
+    for i, (split, row) in after.items():
+        for column in ("image_embeds", "text_embeds"):
+            old, new = (r[column].astype(np.float64) for r in (before[i][1], row))
+            assert np.array_equal(old, new) == (split != "train")
+            assert np.linalg.norm(new, axis=1) == pytest.approx(1, abs=2e-3)
+
+
+def test_another_teacher_has_another_name_width_and_classes(tiny, tmp_path):
+    texts = str(tiny / "class_texts.parquet")
+    options = ("--teacher-width", "5", "--class-texts", texts)
+    splits = resplit(tiny, tmp_path / "n", *options, "--teacher-noise", "0.2")
+    assert [data.features["image_embeds"].shape[1] for data in splits.values()] == [5, 5, 5]
+    assert set(splits["test"]["teacher"]) == {"a-teacher-rotated-5-noise-0.2-seed-3"}
+    assert read_class_texts(tmp_path / "n" / "class_texts.parquet")[1].shape == (4, 5)
+
+
+def test_another_teacher_is_a_random_projection():
+    """A full width keeps every cosine; a smaller one keeps them on average, by a brute-force look at all pairs."""
+    rng = np.random.default_rng(0)
+    embeds = normalized(rng.standard_normal((40, 64)))
+    turned = OtherTeacher(64, 64, 0.0, seed=1)(embeds)
+    np.testing.assert_allclose(turned @ turned.T, embeds @ embeds.T, atol=1e-12)
+    assert np.abs(turned - embeds).max() > 0.1
+    cut = OtherTeacher(64, 32, 0.0, seed=1)(embeds)
+    gaps = [cut[i] @ cut[j] - embeds[i] @ embeds[j] for i in range(40) for j in range(i)]
+    assert abs(np.mean(gaps)) < 0.02 and 0.05 < np.std(gaps) < 0.2
+    # Its noise is the same for equal embeddings, so that equal texts stay equal.
+    noisy = OtherTeacher(64, 32, 0.5, seed=1)(np.concatenate([embeds, embeds]))
+    np.testing.assert_array_equal(noisy[:40], noisy[40:])
+    assert np.linalg.norm(noisy[:40] - cut, axis=1).mean() == pytest.approx(0.45, abs=0.1)
+
+
+def test_noise_has_the_norm_that_is_asked_for():
+    embeds = normalized(np.random.default_rng(0).standard_normal((500, 128)))
+    noisy = with_noise(embeds, 1.0, np.random.default_rng(1))
+    # Orthogonal on average, so the cosine falls to 1 / sqrt(1 + 1).
+    assert (noisy * embeds).sum(axis=1).mean() == pytest.approx(2**-0.5, abs=0.02)
+
+
+@pytest.mark.parametrize(("count", "share", "expected"), [(10, 0.3, 3), (10, 0, 0), (1, 1, 0), (7, 1, 7), (2, 0.5, 0)])
+def test_wrong_partners_are_a_permutation_of_which_a_share_moves(count, share, expected):
+    partners = wrong_partners(count, share, seed=0)
+    assert sorted(partners) == list(range(count))
+    assert (partners != np.arange(count)).sum() == expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--wrong-images", "1.5"], "--wrong-images"),
+        (["--embedding-noise", "-1"], "--embedding-noise"),
+        (["--teacher-noise", "0.1"], "--teacher-width"),
+        (["--teacher-width", "99"], "from 1 to 12"),
+        (["--labels", "nowhere.csv"], "nowhere.csv"),
+    ],
+)
+def test_mistakes_are_told_and_write_nothing(tiny, tmp_path, arguments, message):
+    with pytest.raises(UserError, match=message):
+        resplit(tiny, tmp_path / "new", *arguments)
+    assert not (tmp_path / "new").exists()
+
+
+def test_labels_must_be_classes_and_complete(tiny, tmp_path):
+    few = tmp_path / "few.csv"
+    few.write_text("id,label\ntiny/chair-0,chair\n")
+    with pytest.raises(UserError, match="no row for the shape"):
+        resplit(tiny, tmp_path / "new", "--labels", str(few))
+    odd = tmp_path / "odd.csv"
+    odd.write_text((tiny / "labels.csv").read_text().replace(",mug", ",cup"))
+    with pytest.raises(UserError, match="the label 'cup' is no class"):
+        texts = str(tiny / "class_texts.parquet")
+        resplit(tiny, tmp_path / "new", "--labels", str(odd), "--class-texts", texts)
+
+
+def test_the_furnitures_label_texts_are_of_its_labels():
+    names, embeds = read_class_texts(DEMO_DATA / "label_texts.parquet")
+    old_names, old_embeds = read_class_texts(DEMO_DATA / "class_texts.parquet")
+    assert len(names) == 66 and names == sorted(names) and set(old_names) < set(names)
+    # The classes that the demo has are embedded as there.
+    rows = [names.index(name) for name in old_names]
+    np.testing.assert_allclose(embeds[rows], old_embeds, atol=2e-3)
+    with (DEMO_DATA / "categories.csv").open(encoding="utf-8") as lines:
+        labels = {line.rstrip("\n").rpartition(",")[2] for line in list(lines)[1:]}
+    assert labels - {""} == set(names)
+
+
+def test_load_dataset_reads_it_without_this_package(tiny, tmp_path):
+    resplit(tiny, tmp_path / "new")
+    found = load_dataset(str(tmp_path / "new"), cache_dir=str(tmp_path / "cache"))
+    assert set(found) == {"train", "validation", "test"}
