@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..models.shape_files import colored_points, read_shape
-from ..models.shapes import UNCOLORED, MeshPart, PointCloud, TexturedMesh, triangle_areas
+from ..models.shapes import UNCOLORED, MeshPart, PointCloud, TexturedMesh
 from .file_headers import FileHeader, read_header
 from .output import one_line
 from .shape_files import READING_ERRORS, as_text
@@ -92,7 +92,7 @@ def _facts_of_part(part: MeshPart) -> dict[str, Any]:
     return {
         "name": part.name,
         "num_faces": len(part.triangles),
-        "area": float(triangle_areas(part.triangles).sum()),
+        "area": float(part.areas.sum()),
         "color_source": part.color_source,
         "texture_size": None if part.texture is None else [part.texture.shape[1], part.texture.shape[0]],
         "wrap": None if part.texture is None else list(part.wrap),

@@ -155,7 +155,7 @@ class _Reader:
         if self.num_faces > MAX_FACES:
             raise ValueError(f"{self.num_faces:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
         if indices is not None:
-            faces = indices[faces]
+            faces = indices.take(faces)
         texture, uv = surface.texture, None
         if texture is not None:
             name = f"TEXCOORD_{surface.uv_set}"
@@ -165,11 +165,11 @@ class _Reader:
                     raise ValueError(f"{name} has {len(uv)} elements, POSITION {len(positions)}")
                 uv = np.nan_to_num(uv, posinf=0.0, neginf=0.0)
                 uv = uv @ surface.uv_transform[:2, :2].T + surface.uv_transform[:2, 2]
-                uv = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)[faces]  # from the lower left
+                uv = np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1).take(faces, axis=0)  # from the lower left
             else:
                 self.warnings.append(f"texture without coordinates ({name}): material {primitive.get('material')}")
                 surface, texture = replace(surface, texture=None), None
-        tint = corner_tints(surface, None if colors is None else colors[faces])
+        tint = corner_tints(surface, None if colors is None else colors.take(faces, axis=0))
         shown = np.ones(3) if tint is None else tint[..., :3]
         corner_colors = np.broadcast_to(linear_to_srgb(shown), (len(faces), 3, 3))
         if tint is not None:
@@ -181,7 +181,9 @@ class _Reader:
             source = "vertex colours"
         if texture is not None:
             source = "texture"
-        part = MeshPart(positions[faces], corner_colors, texture, uv, source, tint, surface.wrap, placed.name)
+        part = MeshPart(
+            positions.take(faces, axis=0), corner_colors, texture, uv, source, tint, surface.wrap, placed.name
+        )
         self.parts.append(part)
 
     def _attributes(self, primitive: dict[str, Any]) -> tuple[dict[str, np.ndarray], np.ndarray | None]:

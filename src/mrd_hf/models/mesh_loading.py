@@ -18,7 +18,7 @@ from .obj_reading import read_obj
 from .off_reading import read_off
 from .ply_reading import read_ply
 from .shape_limits import check_size
-from .shapes import MeshError, PointCloud, TexturedMesh, triangle_areas
+from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
 
 
@@ -159,7 +159,7 @@ def checked_mesh(mesh: TexturedMesh, name: str) -> TexturedMesh:
     if num_dropped:
         warnings.append(f"{num_dropped} of {num_faces} faces dropped: vertices that are not finite")
     with np.errstate(over="ignore", invalid="ignore"):  # an area that is not finite is reported below
-        area = sum(float(triangle_areas(part.triangles).sum()) for part in parts)
+        area = sum(float(part.areas.sum()) for part in parts)
     if not 0 < area < np.inf:
         raise MeshError(
             f"{name}: {num_faces} faces ({num_dropped} of them with vertices that are not finite), area {area:g}; "

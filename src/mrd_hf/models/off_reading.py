@@ -58,7 +58,7 @@ def read_off(data: bytes) -> TexturedMesh | PointCloud:
     corners, owners = triangulate(positions, vertices, sizes, warnings)
     here = vertices[corners]
     grey = np.full((len(here), 3, 3), DEFAULT_COLOR, dtype=np.uint8)
-    corner_colors = grey if colors is None else colors[here]
+    corner_colors = grey if colors is None else colors.take(here, axis=0)
     if face_colors is not None:
         own = face_colors[owners]
         corner_colors = np.where(np.isnan(own[:, :1, None]), corner_colors, np.nan_to_num(own)[:, None]).astype(
@@ -69,7 +69,7 @@ def read_off(data: bytes) -> TexturedMesh | PointCloud:
         source = "face colours"
     elif colors is not None:
         source = "vertex colours"
-    return TexturedMesh([MeshPart(positions[here], corner_colors, color_source=source)], warnings)
+    return TexturedMesh([MeshPart(positions.take(here, axis=0), corner_colors, color_source=source)], warnings)
 
 
 def _vertices(

@@ -63,11 +63,11 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     if len(corner_vertices) and not 0 <= corner_vertices.min() <= corner_vertices.max() < len(positions):
         raise ValueError(f"a face names a vertex that does not exist (there are {len(positions)})")
     corners, owners = triangulate(positions, corner_vertices, sizes, warnings)
-    here = corner_vertices[corners]
+    here = corner_vertices.take(corners)
     faces = text.elements.get("face", {}) if of_faces else {}
     face_colors = _colors(faces)
     if colors is not None:
-        corner_colors = colors[here]
+        corner_colors = colors.take(here, axis=0)
     elif face_colors is not None:
         corner_colors = np.repeat(face_colors[owners][:, None], 3, axis=1)
     else:
@@ -80,7 +80,7 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
         source = "vertex colours"
     elif face_colors is not None:
         source = "face colours"
-    return TexturedMesh([MeshPart(positions[here], corner_colors, texels, uv, source)], warnings)
+    return TexturedMesh([MeshPart(positions.take(here, axis=0), corner_colors, texels, uv, source)], warnings)
 
 
 def _numbers(element: dict[str, Property], name: str) -> np.ndarray:

@@ -1,6 +1,7 @@
 """What a shape is once it has been read: a mesh of coloured triangles, or a cloud of coloured points."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -101,6 +102,11 @@ class MeshPart:
         """Whether the file says a colour."""
         return self.color_source is not None
 
+    @cached_property
+    def areas(self) -> np.ndarray:
+        """Of each triangle, `(num_faces,)`."""
+        return triangle_areas(self.triangles)
+
 
 @dataclass(frozen=True)
 class TexturedMesh:
@@ -152,5 +158,6 @@ class PointCloud:
 
 def triangle_areas(triangles: np.ndarray) -> np.ndarray:
     """Areas, of shape `(num_faces,)`, of triangles of shape `(num_faces, 3, 3)`."""
-    edges = triangles[:, 1:] - triangles[:, :1]
-    return np.linalg.norm(np.cross(edges[:, 0], edges[:, 1]), axis=-1) / 2
+    (ax, ay, az), (bx, by, bz) = ((triangles[:, corner] - triangles[:, 0]).T for corner in (1, 2))
+    # Written out, as numpy's cross and norm take three times as long on arrays of this form.
+    return np.sqrt((ay * bz - az * by) ** 2 + (az * bx - ax * bz) ** 2 + (ax * by - ay * bx) ** 2) / 2

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .shape_colors import texel_rows_and_columns, tinted
-from .shapes import ColoredPoints, TexturedMesh, triangle_areas
+from .shapes import ColoredPoints, TexturedMesh
 
 
 # Below this opacity a texel is a hole: the leaves of most plants are cut out of rectangles by their texture.
@@ -27,7 +27,7 @@ def sample_surface(mesh: TexturedMesh, num_points: int, generator: np.random.Gen
         `ColoredPoints`: float64 positions in the mesh's own frame, and uint8 sRGB colours, also where they are a
         stand-in.
     """
-    areas = [triangle_areas(part.triangles) for part in mesh.parts]
+    areas = [part.areas for part in mesh.parts]
     kept_points, kept_colors = [], []
     missing = num_points
     for round_number in range(MAX_ROUNDS):
