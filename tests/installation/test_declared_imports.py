@@ -24,9 +24,8 @@ FOR_DEVELOPERS = {"test", "docs", "dev"}
 DISTRIBUTIONS = packages_distributions()
 # What a checkpoint's code needs. Numpy and huggingface_hub are transformers' own requirements.
 TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "trimesh", "pillow"}
-# What readers of shape files do without, or name in a message: concave polygons, and compressed glTF. meshoptimizer
-# has no wheels, so that no extra has it.
-OF_READERS = {"dracopy", "mapbox-earcut", "meshoptimizer"}
+# What readers of shape files do without, or name in a message: concave polygons, and compressed glTF.
+OF_READERS = {"dracopy", "mapbox-earcut", "meshopt", "opengl-basisu"}
 
 
 class Import(NamedTuple):

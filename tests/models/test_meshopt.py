@@ -6,7 +6,7 @@ import pytest
 from mrd_hf.models.gltf_compression import decode_meshopt
 
 
-meshoptimizer = pytest.importorskip("meshoptimizer")
+meshopt = pytest.importorskip("meshopt")
 NAME = "EXT_meshopt_compression"
 VERTICES = np.random.default_rng(0).random((500, 3)).astype("<f4")
 TRIANGLES = np.random.default_rng(0).integers(0, 500, (333, 3)).astype("<u4")
@@ -17,13 +17,13 @@ def unpacked(data: bytes, **packed) -> bytes:
 
 
 def test_vertices_come_back():
-    data = bytes(meshoptimizer.encode_vertex_buffer(VERTICES, 500, 12))
+    data = meshopt.encode_vertex_buffer_level(VERTICES, 2, 0)
     assert unpacked(data, count=500, byteStride=12, mode="ATTRIBUTES") == VERTICES.tobytes()
 
 
 @pytest.mark.parametrize("dtype", ["<u2", "<u4"])
 def test_triangles_come_back_at_both_widths(dtype):
-    data = bytes(meshoptimizer.encode_index_buffer(TRIANGLES.reshape(-1), TRIANGLES.size, 500))
+    data = meshopt.encode_index_buffer(TRIANGLES)
     width = np.dtype(dtype).itemsize
     found = np.frombuffer(unpacked(data, count=999, byteStride=width, mode="TRIANGLES"), dtype).reshape(-1, 3)
     # A triangle may come back turned: it begins with another of its corners.
@@ -34,7 +34,7 @@ def test_triangles_come_back_at_both_widths(dtype):
 @pytest.mark.parametrize("dtype", ["<u2", "<u4"])
 def test_sequences_come_back_at_both_widths(dtype):
     indices = TRIANGLES.reshape(-1)
-    data = bytes(meshoptimizer.encode_index_sequence(indices, len(indices), 500))
+    data = meshopt.encode_index_sequence(indices)
     packed = {"count": 999, "byteStride": np.dtype(dtype).itemsize, "mode": "INDICES"}
     assert unpacked(data, **packed) == indices.astype(dtype).tobytes()
 
@@ -44,7 +44,7 @@ def test_sequences_come_back_at_both_widths(dtype):
     [
         {"count": -1},
         {"count": 500.5},
-        {"count": 10**9},
+        {"count": 10**12},
         {"byteStride": 0},
         {"byteStride": 6},
         {"byteStride": 260},
@@ -58,14 +58,13 @@ def test_sequences_come_back_at_both_widths(dtype):
     ],
 )
 def test_what_does_not_fit_is_refused(changes, monkeypatch):
-    for name in ("decode_vertex_buffer", "decode_index_buffer", "decode_index_sequence"):
-        monkeypatch.setattr(meshoptimizer, name, lambda *arguments: pytest.fail("was called"))
-    data = bytes(meshoptimizer.encode_vertex_buffer(VERTICES, 500, 12))
+    monkeypatch.setattr(meshopt, "decode_gltf_buffer", lambda *arguments: pytest.fail("was called"))
+    data = meshopt.encode_vertex_buffer_level(VERTICES, 2, 0)
     with pytest.raises(ValueError, match=NAME):
         unpacked(data, **{"count": 500, "byteStride": 12, "mode": "ATTRIBUTES", **changes})
 
 
 def test_data_that_is_cut_off_is_an_error():
-    data = bytes(meshoptimizer.encode_vertex_buffer(VERTICES, 500, 12))
+    data = meshopt.encode_vertex_buffer_level(VERTICES, 2, 0)
     with pytest.raises(ValueError, match="cannot be decoded"):
         unpacked(data[:-20], count=500, byteStride=12, mode="ATTRIBUTES")

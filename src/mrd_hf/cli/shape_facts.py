@@ -20,7 +20,7 @@ ASSUMED_UP_AXIS = "y"
 # Points that the mean colour is of: as many as encoders see.
 NUM_POINTS = 10_000
 # Beside the extra `formats`, what reads shape files.
-READING_PACKAGES = ("numpy", "pillow", "mapbox_earcut", "meshoptimizer")
+READING_PACKAGES = ("numpy", "pillow", "mapbox_earcut")
 
 
 def facts_of_file(file: str) -> dict[str, Any]:

@@ -1,13 +1,15 @@
-"""Compressed glTF geometry: Draco by DracoPy, the extra `formats`, and meshopt by meshoptimizer.
+"""Compressed glTF geometry: Draco by DracoPy, and meshopt by the package of that name, both of the extra `formats`.
 
-meshoptimizer has no wheels, so that it is in no extra: to install it needs a C++ compiler.
-
-Source: the extensions KHR_draco_mesh_compression and EXT_meshopt_compression.
+Source: the extensions KHR_draco_mesh_compression, EXT_meshopt_compression and KHR_meshopt_compression.
 """
 
 from typing import Any
 
 import numpy as np
+
+
+class MissingPackageError(ValueError):
+    """A package that decompresses is not installed. The message says which."""
 
 
 # Bytes of an element, by what the elements are, and which each filter takes; as the extension has it.
@@ -17,9 +19,10 @@ FILTER_STRIDES = {
     "OCTAHEDRAL": (4, 8),
     "QUATERNION": (8,),
     "EXPONENTIAL": range(4, 257, 4),
+    "COLOR": (4, 8),
 }
-# meshopt makes at best 64 bytes into one.
-MESHOPT_RATIO = 256
+# Of the second version, 256 equal bytes take two bits.
+MESHOPT_RATIO = 1024
 
 
 def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -35,7 +38,7 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
     try:
         import DracoPy
     except ImportError:
-        raise ValueError(
+        raise MissingPackageError(
             "it is compressed by KHR_draco_mesh_compression (Draco); pip install 'mrd-hf[formats]' to read it"
         ) from None
     try:
@@ -45,7 +48,8 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
             attribute = mesh.get_attribute_by_unique_id(unique_id)
             values = np.asarray(attribute["data"])
             found[name] = values.reshape(len(values), -1)
-        return np.asarray(mesh.faces).reshape(-1), found
+        faces = mesh.faces if isinstance(mesh, DracoPy.DracoMesh) else ()  # a cloud has none
+        return np.asarray(faces, dtype=np.int64).reshape(-1), found
     except Exception as error:  # of many kinds in damaged data
         raise ValueError(f"its Draco data cannot be decoded ({type(error).__name__}: {error})") from None
 
@@ -62,12 +66,13 @@ def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str) -> bytes
         ValueError: It cannot be decoded.
     """
     try:
-        import meshoptimizer
+        import meshopt
     except ImportError:
-        raise ValueError(f"it is compressed by {name} (meshopt); pip install --pre meshoptimizer to read it") from None
+        raise MissingPackageError(
+            f"it is compressed by {name} (meshopt); pip install 'mrd-hf[formats]' to read it"
+        ) from None
     count, stride = packed.get("count", 0), packed.get("byteStride", 0)
     mode, filtered = packed.get("mode"), packed.get("filter", "NONE")
-    # The library writes beyond its arrays' ends where these do not fit each other.
     fits = isinstance(count, int) and isinstance(stride, int) and count >= 0
     fits = fits and stride in MESHOPT_STRIDES.get(str(mode), ())
     if not fits or (mode == "TRIANGLES" and count % 3) or count * stride > MESHOPT_RATIO * max(len(data), 16):
@@ -76,17 +81,8 @@ def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str) -> bytes
         raise ValueError(f"{name}: filter {filtered!r} of mode {mode!r} is not known")
     if stride not in FILTER_STRIDES[filtered]:
         raise ValueError(f"{name}: filter {filtered!r} does not fit byteStride {stride!r}")
-    source = np.frombuffer(data, dtype=np.uint8)
     try:
-        if mode == "ATTRIBUTES":
-            values = meshoptimizer.decode_vertex_buffer(count, stride, source)
-        else:
-            decode = meshoptimizer.decode_index_buffer if mode == "TRIANGLES" else meshoptimizer.decode_index_sequence
-            # Into an array of four bytes an index, which those of two fill half of.
-            values = decode(count, stride, source)
-        if filtered != "NONE":
-            names = {"OCTAHEDRAL": "oct", "QUATERNION": "quat", "EXPONENTIAL": "exp"}
-            values = getattr(meshoptimizer, f"decode_filter_{names[filtered]}")(values, count, stride)
-        return np.ascontiguousarray(values).tobytes()[: count * stride]
-    except Exception as error:
+        values = meshopt.decode_gltf_buffer(bytes(data), count, stride, mode, filtered)
+        return np.ascontiguousarray(values).tobytes()
+    except Exception as error:  # of many kinds in damaged data
         raise ValueError(f"its {name} data cannot be decoded ({type(error).__name__}: {error})") from None

@@ -5,6 +5,7 @@ meshes or materials.
 """
 
 import base64
+import binascii
 import json
 import struct
 from collections.abc import Callable
@@ -13,14 +14,28 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 
-from .gltf_compression import decode_meshopt
+from .gltf_compression import MissingPackageError, decode_meshopt
 from .shape_limits import HARMLESS_BYTES, MAX_FACES
 
 
-COMPONENT_TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+# The last three are OpenGL's numbers for int, double and half: not glTF 2.0's, but of drafts, and of some exporters.
+COMPONENT_TYPES = {
+    5120: "<i1",
+    5121: "<u1",
+    5122: "<i2",
+    5123: "<u2",
+    5125: "<u4",
+    5126: "<f4",
+    5124: "<i4",
+    5130: "<f8",
+    5131: "<f2",
+}
 NUM_COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# The two that count come first; extensions may add some.
+MAX_CHUNKS = 100
 
 
 class GltfDocument:
@@ -50,16 +65,21 @@ class GltfDocument:
         if version != 2:
             raise ValueError(f"glTF version {version}; only 2.0 is read, convert it (Blender does)")
         text, place = None, GLB_HEADER_SIZE
-        while place + CHUNK_HEADER_SIZE <= len(data) and (text is None or self.binary is None):
+        for _ in range(MAX_CHUNKS):
+            if place + CHUNK_HEADER_SIZE > len(data) or (text is not None and self.binary is not None):
+                break
             length, kind = struct.unpack_from("<I4s", data, place)
             place += CHUNK_HEADER_SIZE
-            if place + length > len(data):
-                raise ValueError(f"the GLB ends after {len(data):,} bytes, within a chunk of {length:,}")
             if kind == b"JSON" and text is None:
+                if place + length > len(data):
+                    raise ValueError(f"the GLB ends after {len(data):,} bytes, within a chunk of {length:,}")
                 text = data[place : place + length]
             elif kind == b"BIN\0":
+                # Of one that is cut off, the parts that are missing are named where they are needed.
                 self.binary = memoryview(data)[place : place + length]
-            place += length + -length % 4
+            place += length
+            if length % 4 and data[place + 4 : place + 8] != b"BIN\0":
+                place += -length % 4  # padding that the writer did not count
         if text is None:
             raise ValueError("the GLB has no JSON chunk")
         return text
@@ -80,18 +100,17 @@ class GltfDocument:
 
     def content(self, uri: str) -> bytes:
         """What a data URI holds, or the file that a URI names, percent-encoded or not."""
-        if uri.startswith("data:"):
-            header, _, payload = uri.partition(",")
-            if header.endswith(";base64"):
-                return base64.b64decode(payload, validate=False)
-            return unquote_to_bytes(payload)
-        name = unquote(uri)
-        if name != uri:
+        if uri[:5].lower() == "data:":
+            return _of_data_uri(uri)
+        # As the specification has it; as it stands, since not all exporters encode it; and without a query.
+        bare = uri.partition("#")[0].partition("?")[0]
+        failure = None
+        for name in dict.fromkeys((unquote(uri), uri, unquote(bare))):
             try:
                 return self.get(name)
-            except FileNotFoundError:
-                pass  # a file may also be called as it stands
-        return self.get(uri)
+            except FileNotFoundError as error:
+                failure = failure or error
+        raise failure or FileNotFoundError(f"file not found: {uri}")
 
     def buffer_view(self, index: Any) -> memoryview:
         """The bytes of a buffer view, decompressed if need be."""
@@ -101,7 +120,12 @@ class GltfDocument:
         for name in MESHOPT:
             packed = view.get("extensions", {}).get(name)
             if packed is not None:
-                data = decode_meshopt(self._slice(packed, f"bufferViews {index}"), packed, name)
+                try:
+                    data = decode_meshopt(self._slice(packed, f"bufferViews {index}"), packed, name)
+                except MissingPackageError:
+                    if name in (self.json.get("extensionsRequired") or []):
+                        raise
+                    break  # files for readers without it hold the same once more, as it is
                 self._unpacked[index] = memoryview(data)
                 return self._unpacked[index]
         return self._slice(view, f"bufferViews {index}")
@@ -128,11 +152,16 @@ class GltfDocument:
         return self._buffers[index]
 
     def accessor(self, index: Any) -> np.ndarray:
-        """An accessor's elements as they are stored, of shape `(count, components)`; normalised ones as float32.
+        """An accessor's elements, of shape `(count, components)`; normalised ones as float32.
 
         Raises:
             ValueError: It is damaged, or asks for data that is not there.
         """
+        values = self.stored(index)
+        return as_float(values) if self.item("accessors", index).get("normalized") else values
+
+    def stored(self, index: Any) -> np.ndarray:
+        """An accessor's elements as they are stored: indices, which some exporters call normalised."""
         accessor = self.item("accessors", index)
         name = f"accessors {index}"
         values = self._elements(accessor, accessor.get("bufferView"), accessor.get("byteOffset", 0), name)
@@ -140,7 +169,7 @@ class GltfDocument:
         if sparse is not None:
             values = values.copy()
             self._replace(values, accessor, sparse, name)
-        return _as_float(values) if accessor.get("normalized") else values
+        return values
 
     def _elements(self, accessor: dict[str, Any], view_index: Any, offset: int, name: str) -> np.ndarray:
         count = accessor.get("count", 0)
@@ -197,21 +226,47 @@ class GltfDocument:
         values[places.astype(np.int64)] = new
 
 
-def _parse(text: bytes) -> dict[str, Any]:
+def _of_data_uri(uri: str) -> bytes:
+    header, _, payload = uri.partition(",")
+    if not header.lower().endswith(";base64"):
+        return unquote_to_bytes(payload)
+    # As browsers do: spaces, percent signs and the letters for URLs are understood, and the padding may be missing.
+    text = unquote(payload) if "%" in payload else payload
+    text = "".join(text.split()).rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        parsed = json.loads(text.decode("utf-8-sig").rstrip("\0 \t\r\n"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"a data URI, {uri[:30]}..., is no base64 ({error})") from None
+
+
+def _parse(text: bytes) -> dict[str, Any]:
+    if text.startswith(UTF_16_MARKS) or b"\0" in text[:2]:
+        raise ValueError("its JSON is in UTF-16 or UTF-32; the format has UTF-8, save it so")
+    try:
+        # A name that is not in UTF-8 matters to no one.
+        decoded = text.decode("utf-8-sig", errors="replace").rstrip("\0 \t\r\n")
+        parsed = json.loads(decoded, object_pairs_hook=_without_nulls)
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"its JSON cannot be read: {error}") from None
     if not isinstance(parsed, dict):
         raise ValueError("its JSON is no object")
-    version = (parsed.get("asset") or {}).get("version", "2.0")
-    if not str(version).startswith("2"):
-        raise ValueError(f"glTF version {version}; only 2.0 is read, convert it (Blender does)")
+    asset = parsed.get("asset") or {}
+    version, needed = str(asset.get("version", "2.0")), str(asset.get("minVersion", "2.0"))
+    if version.partition(".")[0] != "2" or needed not in ("2", "2.0"):
+        wrong = f"{version}, which needs a reader of {needed}" if "minVersion" in asset else version
+        raise ValueError(f"glTF version {wrong}; only 2.0 is read, convert it (Blender does)")
+    if isinstance(parsed.get("meshes"), dict):
+        raise ValueError("glTF version 1.0, as its meshes have names; only 2.0 is read, convert it (Blender does)")
     return parsed
 
 
-def _as_float(values: np.ndarray) -> np.ndarray:
-    """Normalised integers as numbers in 0..1 or -1..1."""
+def _without_nulls(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; what some exporters write as null is left out, as the specification has it."""
+    return {name: value for name, value in pairs if value is not None}
+
+
+def as_float(values: np.ndarray) -> np.ndarray:
+    """Normalised integers as numbers in 0..1 or -1..1; the lowest of signed ones is -1 as well."""
     if values.dtype.kind == "f":
         return values
     scaled = values.astype(np.float32) / np.iinfo(values.dtype).max

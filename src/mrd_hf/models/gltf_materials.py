@@ -1,29 +1,33 @@
 """Colours of glTF materials: factors, textures, their coordinates, wrapping and cut-outs.
 
 The base colour is factor times texture times vertex colour, multiplied in linear light, and then sRGB. Light and
-reflection are left out, so that specular-glossiness counts by its diffuse colour.
+reflection are left out, so that specular-glossiness counts by its diffuse colour. Of what is black, and would be so in
+any light, what viewers show counts: the specular colour of a metal in specular-glossiness, or what it emits, as many
+exporters write materials without light.
 
 Source: the glTF 2.0 specification, section 3.9 (materials), KHR_texture_transform, EXT_texture_webp,
-KHR_materials_pbrSpecularGlossiness.
+KHR_materials_pbrSpecularGlossiness, KHR_materials_unlit, KHR_texture_basisu.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from .gltf_document import GltfDocument
+from .gltf_extensions import BASIS, IMAGE_EXTENSIONS, SPECULAR_GLOSSINESS, TRANSFORM
 from .shape_colors import linear_to_srgb, srgb_to_linear
 from .shapes import Wrap
 from .textures import decode_texture
 
 
-SPECULAR_GLOSSINESS = "KHR_materials_pbrSpecularGlossiness"
-TRANSFORM = "KHR_texture_transform"
-BASIS = "KHR_texture_basisu"
-# Other encodings of a texture's image that Pillow reads, best first.
-IMAGE_EXTENSIONS = ("EXT_texture_webp", "EXT_texture_avif", "MSFT_texture_dds")
-WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror", 10497: "repeat"}
+# The last two are OpenGL's, which some exporters write.
+WRAPS: dict[int, Wrap] = {33071: "clamp", 33648: "mirror", 10497: "repeat", 10496: "clamp", 33069: "clamp"}
+UNLIT = "KHR_materials_unlit"
+# Of linear light; what is no brighter is black.
+BLACK = 0.01
+# What is no metal reflects less than this of the light that falls on it straight.
+METAL = 0.1
 # The opacity from which a point is no hole, see `MIN_OPACITY` of surface_sampling.py, as a share of 255.
 OPAQUE_FROM = 128 / 255
 
@@ -41,6 +45,7 @@ class Surface:
         alpha (`"opaque"`, `"cut"` or `"blend"`): What opacity means.
         cutoff (`float`): Below it a point is a hole, where it is cut.
         is_colored (`bool`): Whether the file says a colour; else white is the specification's.
+        takes_vertex_colors (`bool`): Whether vertex colours multiply it.
     """
 
     factor: np.ndarray
@@ -51,6 +56,7 @@ class Surface:
     alpha: str = "opaque"
     cutoff: float = 0.5
     is_colored: bool = True
+    takes_vertex_colors: bool = True
 
 
 WHITE = Surface(np.ones(4), is_colored=False)
@@ -86,10 +92,30 @@ class GltfMaterials:
         else:
             metallic = material.get("pbrMetallicRoughness") or {}
             factor, reference = metallic.get("baseColorFactor"), metallic.get("baseColorTexture")
-        color = np.ones(4) if factor is None else _numbers(factor, 4, "a base colour factor")
+        base = self._surface(material, np.ones(4) if factor is None else _color(factor), reference)
+        base = replace(base, is_colored=factor is not None or reference is not None)
+        if not _is_black(base):
+            return base
+        other, reference_of_other = _color_of_metal(gloss), (gloss or {}).get("specularGlossinessTexture")
+        if other is None and UNLIT not in extensions:
+            other, reference_of_other = _color_of_light(material), material.get("emissiveTexture")
+        if other is None:
+            return base
+        # The opacity is the base colour's; another texture's fourth channel means something else, or nothing.
+        opacity = base.factor[3] if base.texture is None or base.alpha == "opaque" else 1.0
+        same = (reference or {}).get("index") == (reference_of_other or {}).get("index", -1)
+        surface = self._surface(material, np.append(other, opacity), reference_of_other, has_opacity=same)
+        return replace(surface, takes_vertex_colors=False)
+
+    def _surface(
+        self, material: dict[str, Any], color: np.ndarray, reference: dict[str, Any] | None, has_opacity: bool = True
+    ) -> Surface:
+        """A surface of a colour, `(4,)`, and a reference to a texture, whose opacity counts or does not."""
         mode = {"MASK": "cut", "BLEND": "blend"}.get(material.get("alphaMode", "OPAQUE"), "opaque")
         cutoff = float(material.get("alphaCutoff", 0.5))
-        surface = Surface(color, alpha=mode, cutoff=cutoff, is_colored=factor is not None or reference is not None)
+        if mode == "cut" and cutoff <= 0:
+            mode = "opaque"
+        surface = Surface(color, alpha=mode, cutoff=cutoff)
         if reference is None:
             return surface
         try:
@@ -99,15 +125,16 @@ class GltfMaterials:
             texels = None
         if texels is None:
             return surface
+        if not has_opacity and not (texels[..., 3] == 255).all():
+            texels = texels.copy()
+            texels[..., 3] = 255
         transform = (reference.get("extensions") or {}).get(TRANSFORM) or {}
-        return Surface(
-            color,
-            _shaded(texels, surface),
-            transform.get("texCoord", reference.get("texCoord", 0)),
-            _uv_transform(transform),
-            wrap,
-            mode,
-            cutoff,
+        return replace(
+            surface,
+            texture=_shaded(texels, surface),
+            uv_set=transform.get("texCoord", reference.get("texCoord", 0)),
+            uv_transform=_uv_transform(transform),
+            wrap=wrap,
         )
 
     def _texture(self, index: Any) -> tuple[np.ndarray | None, tuple[Wrap, Wrap]]:
@@ -117,14 +144,13 @@ class GltfMaterials:
         extensions = texture.get("extensions") or {}
         sources = [extensions[name].get("source") for name in IMAGE_EXTENSIONS if name in extensions]
         sources.append(texture.get("source"))
+        sources.append(extensions.get(BASIS, {}).get("source"))  # last, as it needs a package and is of less detail
         for source in sources:
             if source is not None:
                 texels = self._image(source)
                 if texels is not None:
                     return texels, wrap
-        if BASIS in extensions:
-            self.warnings.append(f"texture {index} is not read: it is stored as {BASIS} (KTX2)")
-        elif all(source is None for source in sources):
+        if all(source is None for source in sources):
             self.warnings.append(f"texture {index} is not read: it names no image")
         return None, wrap
 
@@ -159,48 +185,63 @@ def corner_tints(surface: Surface, colors: np.ndarray | None) -> np.ndarray | No
     Returns:
         `np.ndarray` of shape `(..., 4)`: Linear RGB, and an opacity of which `OPAQUE_FROM` is where holes end.
     """
-    if colors is None and surface.texture is not None:
-        return None
+    # Holes end at the cutoff; the texture, whose opacity is 0 to 1, cannot have this factor in it.
+    scale = OPAQUE_FROM / surface.cutoff if surface.alpha == "cut" else 1.0
     if colors is None:
+        if surface.texture is not None and (surface.alpha != "cut" or surface.cutoff == 0.5):
+            return None
         colors = np.ones((1, 1, 4), dtype=np.float32)
     tints = np.ones((*colors.shape[:-1], 4), dtype=np.float32)
     tints[..., : colors.shape[-1]] = np.clip(colors, 0, 1)
     if surface.texture is None:
         tints *= surface.factor.astype(np.float32)
-        tints[..., 3] = _opacity(tints[..., 3], surface)
-    elif surface.alpha == "blend":
-        tints[..., 3] = (tints[..., 3] > 0) * 1e6  # the texture's own is 0 or 255
-    elif surface.alpha == "opaque":
+    if surface.alpha == "opaque":
         tints[..., 3] = 1
+    elif surface.alpha == "cut":
+        tints[..., 3] *= scale
+    else:
+        tints[..., 3] = (tints[..., 3] > 0) * 1e6  # what can be seen at all is no hole
     return tints
 
 
 def _shaded(texels: np.ndarray, surface: Surface) -> np.ndarray:
-    """The texture with the factor in it, and its opacity as `corner_tints` has it."""
+    """The texture with the factor in it; its opacity is 0 or 1 but where it is cut."""
     factor = surface.factor
-    shaded = texels.copy() if surface.alpha != "opaque" or not np.all(factor[:3] == 1) else texels
+    if surface.alpha == "opaque" and np.all(factor[:3] == 1) and np.all(texels[..., 3] == 255):
+        return texels
+    levels = np.arange(256) / 255  # the values that a texel may have
+    shaded = texels.copy()
     if not np.all(factor[:3] == 1):
-        # Of the 256 values that a texel may have.
-        levels = srgb_to_linear(np.arange(256) / 255)
         for channel in range(3):
-            shaded[..., channel] = linear_to_srgb(levels * factor[channel])[texels[..., channel]]
+            shaded[..., channel] = linear_to_srgb(srgb_to_linear(levels) * factor[channel])[texels[..., channel]]
+    opacity = levels * factor[3]
     if surface.alpha == "opaque":
-        if not np.all(texels[..., 3] == 255):
-            shaded = shaded.copy() if shaded is texels else shaded
-            shaded[..., 3] = 255
-    else:
-        levels = _opacity(np.arange(256) / 255 * factor[3], surface)
-        shaded[..., 3] = np.round(np.clip(levels, 0, 1) * 255).astype(np.uint8)[texels[..., 3]]
+        opacity = np.ones(256)
+    elif surface.alpha == "blend":
+        opacity = (opacity > 0).astype(np.float64)
+    shaded[..., 3] = np.round(np.clip(opacity, 0, 1) * 255).astype(np.uint8)[texels[..., 3]]
     return shaded
 
 
-def _opacity(alpha: np.ndarray, surface: Surface) -> np.ndarray:
-    """Opacity of which `OPAQUE_FROM` is where holes end: by the cutoff, or of what blends only what is invisible."""
-    if surface.alpha == "opaque":
-        return np.ones_like(alpha)
-    if surface.alpha == "blend":
-        return (alpha > 0).astype(alpha.dtype)
-    return alpha * (OPAQUE_FROM / surface.cutoff) if surface.cutoff > 0 else np.ones_like(alpha)
+def _is_black(surface: Surface) -> bool:
+    if surface.texture is None:
+        return bool(surface.factor[:3].max() <= BLACK)
+    return bool(surface.texture[..., :3].max() <= linear_to_srgb(np.array(BLACK)))
+
+
+def _color_of_metal(gloss: dict[str, Any] | None) -> np.ndarray | None:
+    """What a metal reflects, in specular-glossiness, or None for another surface."""
+    if gloss is None or not ("specularFactor" in gloss or "specularGlossinessTexture" in gloss):
+        return None
+    color = _numbers(gloss.get("specularFactor", (1, 1, 1)), 3, "a specular factor")
+    return color if color.max() > METAL else None
+
+
+def _color_of_light(material: dict[str, Any]) -> np.ndarray | None:
+    """What a material emits, or None for nothing."""
+    color = _numbers(material.get("emissiveFactor", (0, 0, 0)), 3, "an emissive factor")
+    strength = (material.get("extensions") or {}).get("KHR_materials_emissive_strength", {}).get("emissiveStrength", 1)
+    return color * min(float(strength), 1.0) if color.max() > BLACK else None
 
 
 def _uv_transform(transform: dict[str, Any]) -> np.ndarray:
@@ -211,6 +252,13 @@ def _uv_transform(transform: dict[str, Any]) -> np.ndarray:
     moved = np.array([[1, 0, offset[0]], [0, 1, offset[1]], [0, 0, 1]], dtype=np.float64)
     turned = np.array([[cosine, sine, 0], [-sine, cosine, 0], [0, 0, 1]])
     return moved @ turned @ np.diag([*scale, 1.0])
+
+
+def _color(values: Any) -> np.ndarray:
+    """RGB and opacity, `(4,)`; some exporters leave the opacity out."""
+    if isinstance(values, list) and len(values) == 3:
+        values = [*values, 1.0]
+    return _numbers(values, 4, "a base colour factor")
 
 
 def _numbers(values: Any, count: int, name: str) -> np.ndarray:

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from .gltf_document import GltfDocument
+from .gltf_extensions import INSTANCING, LOD, VISIBILITY
 
 
 # Real scenes are a dozen nodes deep.
 MAX_DEPTH = 1000
 # A node is the child of one other; files that share nodes are read, but not those that double them level by level.
 MAX_VISITS = 16
-INSTANCING, VISIBILITY = "EXT_mesh_gpu_instancing", "KHR_node_visibility"
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,11 @@ def _roots(document: GltfDocument) -> list[int]:
     if scenes:
         scene = document.item("scenes", document.json.get("scene", 0))
         return list(scene.get("nodes") or [])
-    children = {child for node in document.items("nodes") for child in node.get("children") or []}
-    return [index for index in range(len(document.items("nodes"))) if index not in children]
+    nodes = document.items("nodes")
+    below = {child for node in nodes for child in node.get("children") or []}
+    for node in nodes:  # the same once more, in less detail
+        below.update((node.get("extensions") or {}).get(LOD, {}).get("ids") or [])
+    return [index for index in range(len(nodes)) if index not in below]
 
 
 def _local_transform(node: dict[str, Any], index: int) -> np.ndarray:

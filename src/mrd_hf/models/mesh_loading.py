@@ -6,8 +6,10 @@ usable.
 """
 
 import posixpath
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,6 +22,10 @@ from .ply_reading import read_ply
 from .shape_limits import check_size
 from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
+
+
+# Of a folder, in which a file of another spelling is looked for.
+MAX_ENTRIES = 10_000
 
 
 class AssetResolver:
@@ -76,14 +82,34 @@ def load_mesh(path: Path) -> TexturedMesh | PointCloud:
         # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
         if not Path(name).is_relative_to(folder):
             raise PermissionError("only the mesh's own folder and those below are")
-        file = Path(name)
-        if not file.is_file():
+        file = _spelled(Path(name), folder)
+        if file is None or not file.is_file():
             return None
         check_size(file.stat().st_size)
         return file.read_bytes()
 
     resolver = AssetResolver(folder.as_posix(), read)
     return _checked(_read(path.read_bytes(), path.suffix[1:], resolver, str(path)), str(path))
+
+
+def _spelled(file: Path, folder: Path) -> Path | None:
+    """A file as the disk spells it: case, and accents in one part or in two, count on some systems only."""
+    if file.exists():
+        return file
+    found = folder
+    for part in file.relative_to(folder).parts:
+        if not (found / part).exists():
+            entries = islice(found.iterdir(), MAX_ENTRIES) if found.is_dir() else ()
+            alike = [entry.name for entry in entries if _folded(entry.name) == _folded(part)]
+            if len(alike) != 1:
+                return None
+            part = alike[0]
+        found = found / part
+    return found
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str) -> TexturedMesh:

@@ -1,0 +1,153 @@
+"""What a glTF primitive is made of: attributes, indices, morph targets, joints' weights and the order of its corners.
+
+Source: the glTF 2.0 specification, sections 3.7.2 (meshes) and 3.7.3 (skins), and KHR_draco_mesh_compression.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .gltf_compression import MissingPackageError, decode_draco
+from .gltf_document import GltfDocument, as_float
+from .gltf_extensions import DRACO
+from .gltf_nodes import PlacedMesh
+
+
+POINTS, LINES, TRIANGLES, STRIP, FAN = 0, (1, 2, 3), 4, 5, 6
+
+
+class GltfPrimitive:
+    """A primitive, whose arrays are read when they are asked for: what is not used may be damaged.
+
+    Args:
+        document (`GltfDocument`)
+        primitive (`dict`): Of the file's JSON.
+
+    Raises:
+        ValueError: It is compressed, and cannot be decompressed.
+    """
+
+    def __init__(self, document: GltfDocument, primitive: dict[str, Any]) -> None:
+        self.document = document
+        self.json = primitive
+        self.mode = primitive.get("mode", TRIANGLES)
+        self.names: dict[str, Any] = primitive.get("attributes") or {}
+        self._arrays: dict[str, np.ndarray] = {}
+        self._indices: np.ndarray | None = None
+        packed = (primitive.get("extensions") or {}).get(DRACO)
+        if packed is not None:
+            self._unpack(packed)
+        elif "indices" in primitive:
+            self._indices = self.document.stored(primitive["indices"])[:, 0]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.names
+
+    def _unpack(self, packed: dict[str, Any]) -> None:
+        ids = {name: number for name, number in (packed.get("attributes") or {}).items() if name in self.names}
+        try:
+            indices, raw = decode_draco(self.document.buffer_view(packed.get("bufferView")), ids)
+        except MissingPackageError:
+            # Files for readers without Draco hold the same once more, as it is.
+            accessors = [self.document.item("accessors", index) for index in self.names.values()]
+            if "indices" in self.json:
+                accessors.append(self.document.item("accessors", self.json["indices"]))
+            if not all("bufferView" in accessor for accessor in accessors):
+                raise
+            self._indices = self.document.stored(self.json["indices"])[:, 0] if "indices" in self.json else None
+            return
+        for name, values in raw.items():
+            normalized = self.document.item("accessors", self.names[name]).get("normalized")
+            self._arrays[name] = as_float(values) if normalized else values
+        if self.mode != POINTS:
+            self._indices = indices
+            self.mode = TRIANGLES  # which Draco stores, also where they once were a strip
+
+    def indices(self, num_vertices: int) -> np.ndarray:
+        """Which vertices the corners or points are, in the order of the file.
+
+        Raises:
+            ValueError: One does not exist.
+        """
+        if self._indices is None:
+            return np.arange(num_vertices)
+        indices = self._indices
+        if len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < num_vertices:
+            restart = indices.dtype.kind == "u" and int(indices.max()) == np.iinfo(indices.dtype).max
+            hint = "; the highest index, which restarts a strip elsewhere, is not allowed in glTF" if restart else ""
+            raise ValueError(f"a face names a vertex that does not exist (there are {num_vertices}){hint}")
+        return indices.astype(np.int64)
+
+    def attribute(
+        self, name: str, components: Sequence[int], count: int | None = None, weights: Sequence[float] | None = None
+    ) -> np.ndarray:
+        """An attribute as float64, of shape `(num_vertices, one of components)`, with its morph targets.
+
+        Args:
+            name (`str`): One that the primitive has.
+            components (sequence of `int`): How many it may have of each vertex.
+            count (`int`, *optional*): How many vertices there are.
+            weights (sequence of `float`, *optional*): Of the morph targets; zero where they end.
+
+        Raises:
+            ValueError: It does not fit.
+        """
+        if name not in self._arrays:
+            self._arrays[name] = self.document.accessor(self.names[name])
+        values = self._arrays[name]
+        if values.shape[1] not in components:
+            expected = " or ".join(map(str, components))
+            raise ValueError(f"{name} has {values.shape[1]} components, expected {expected}")
+        if count is not None and len(values) != count:
+            raise ValueError(f"{name} has {len(values)} elements, POSITION {count}")
+        if name.startswith("COLOR_") and values.dtype.kind in "iu":
+            values = as_float(values)  # without `normalized`, as some exporters forget
+        values = values.astype(np.float64)
+        for number, target in enumerate(self.json.get("targets") or []):
+            weight = float(weights[number]) if weights is not None and number < len(weights) else 0.0
+            if weight and name in target:
+                moved = self.document.accessor(target[name])
+                if len(moved) != len(values) or moved.shape[1] > values.shape[1]:
+                    raise ValueError(f"morph target {number}: {name} has shape {moved.shape}, expected {values.shape}")
+                values[:, : moved.shape[1]] += weight * moved
+        return values
+
+    def moved(self, positions: np.ndarray, placed: PlacedMesh) -> np.ndarray:
+        """Vertices, of shape `(num_vertices, 3)`, where the node or, of a skinned mesh, its joints put them."""
+        with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is the caller's to drop or report
+            sets = [n for n in range(8) if f"JOINTS_{n}" in self and f"WEIGHTS_{n}" in self]
+            if placed.joints is None or not sets:
+                transform = placed.transform
+                return positions @ transform[:3, :3].T + transform[:3, 3]
+            count = len(positions)
+            joints = np.concatenate([self._joints(f"JOINTS_{n}", count) for n in sets], axis=1)
+            weights = np.concatenate([self.attribute(f"WEIGHTS_{n}", (4,), count) for n in sets], axis=1)
+            joints = np.where(weights == 0, 0, joints)  # unused slots may hold anything
+            if joints.size and not 0 <= joints.min() <= joints.max() < len(placed.joints):
+                raise ValueError(f"a vertex names a joint that its skin lacks (it has {len(placed.joints)})")
+            total = weights.sum(axis=1, keepdims=True)
+            weights = np.where(total > 0, weights / np.where(total > 0, total, 1), 0)
+            moved = np.zeros_like(positions)
+            for slot in range(joints.shape[1]):
+                matrices = placed.joints[joints[:, slot]]
+                here = np.einsum("nij,nj->ni", matrices[:, :3, :3], positions) + matrices[:, :3, 3]
+                moved += weights[:, slot, None] * here
+            return np.where(total > 0, moved, positions)
+
+    def _joints(self, name: str, count: int) -> np.ndarray:
+        values = self._arrays[name] if name in self._arrays else self.document.stored(self.names[name])
+        if values.shape != (count, 4):
+            raise ValueError(f"{name} has shape {values.shape}, expected {(count, 4)}")
+        return values.astype(np.int64)
+
+
+def face_corners(mode: int, count: int) -> np.ndarray:
+    """Places of corners, `(num_faces, 3)`, in a list of `count` vertices."""
+    if mode == TRIANGLES:
+        return np.arange(count - count % 3).reshape(-1, 3)
+    first = np.arange(max(count - 2, 0))
+    if mode == FAN:
+        return np.stack([np.zeros_like(first), first + 1, first + 2], axis=1)
+    odd = first % 2
+    return np.stack([first, first + 1 + odd, first + 2 - odd], axis=1)
