@@ -10,6 +10,7 @@ from datasets import load_dataset
 from support.paths import SCRIPTS
 from support.tiny_sh3f import tiny_files, write_library
 
+from mrd_hf.commands.prepare import print_summary
 from mrd_hf.data.preparation import dataset_parts
 
 
@@ -91,3 +92,13 @@ def test_usage(arguments, expected, exit_code, monkeypatch, capsys):
     assert ended.value.code == exit_code
     printed = capsys.readouterr()
     assert expected in printed.out + printed.err
+
+
+def test_the_summary_counts_shapes_with_warnings(capsys):
+    """Each once, however many it has."""
+    warnings = [{"id": name, "why": "lines left out"} for name in ("a", "a", "b")]
+    report = {"prepared": 5, "skipped": [], "warnings": warnings, "splits": {"train": 5}, "missing": []}
+    print_summary(report, "out")
+    assert capsys.readouterr().out.startswith("out: 5 shapes prepared, 0 skipped, 2 with warnings\n")
+    print_summary(report | {"warnings": []}, "out")
+    assert capsys.readouterr().out == "out: 5 shapes prepared, 0 skipped\n"

@@ -5,6 +5,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -349,9 +350,22 @@ def test_hostile_files_cost_little_and_the_handler_goes_on(handler, module, name
 
 
 def test_a_picture_too_large_to_decode_is_left_out(handler):
-    """Its colours are lost, and its shape is not."""
-    bomb = textured_gltf(data_uri(huge_png(), "image/png"))
-    assert len(embedding(handler, {"file": encoded(bomb), "format": "gltf"})) == CLIP_WIDTH
+    """Its colours are lost, and its shape is not; the answer says so."""
+    bomb = {"file": encoded(textured_gltf(data_uri(huge_png(), "image/png"))), "format": "gltf"}
+    assert len(embedding(handler, bomb)) == CLIP_WIDTH
+    (warning,) = handler({"inputs": bomb})["warnings"]
+    assert re.search("texture cannot be read: .*pixels", warning)
+    first, *others = handler({"inputs": bomb, "parameters": {"candidate_labels": LABELS}})
+    assert first["warnings"] == [warning] and not any("warnings" in other for other in others)
+    assert "warnings" not in handler({"inputs": encoded(glb())})
+
+
+def test_the_warnings_of_an_answer_are_bounded(handler):
+    """However many lines with words of its own a file has."""
+    lines = "".join(f"{'x' * 50}{number} 1\n" for number in range(1000))
+    obj = f"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n{lines}".encode()
+    answer = handler({"inputs": {"file": encoded(obj), "format": "obj"}})
+    assert 1 <= len(answer["warnings"]) <= 20 and max(map(len, answer["warnings"])) <= 300
 
 
 def test_memory_is_bounded_whatever_a_file_asks_for(handler, module):
@@ -374,7 +388,7 @@ def test_a_file_takes_no_more_memory_than_it_may(handler, folder, module, monkey
     reader = IsolatedReader(str(folder / "shape_reading.py"), str(folder), timeout=60, memory=memory)
     monkeypatch.setattr(handler, "reader", reader)
     if is_read:
-        points, colors, _ = handler.read_elsewhere({"format": "gltf"}, data)
+        points, colors, *_ = handler.read_elsewhere({"format": "gltf"}, data)
         assert points.shape == (64, 3) and colors.tolist() == [[9, 8, 7]] * 64
     else:
         with pytest.raises(module.RequestError, match="takes too much memory") as error:

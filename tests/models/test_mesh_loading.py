@@ -335,7 +335,7 @@ def test_points_without_colors(tmp_path, name, text):
     (tmp_path / name).write_text(text)
     xyz, rgb = read_shape(tmp_path / name).points
     assert xyz.tolist() == [[0, 0, 0], [1, 0, 0], [0, 1, 0]] and rgb is None
-    with (tmp_path / name).open("rb") as file, pytest.raises(MeshError, match=f"{name}: 0 faces"):
+    with (tmp_path / name).open("rb") as file, pytest.raises(MeshError, match=f"{name}: 3 points and no face"):
         read_mesh(file, name[2:], AssetResolver("", lambda _: None), name)
 
 

@@ -60,10 +60,10 @@ def run(options: argparse.Namespace) -> int:
 def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
     shape = read_shape(path)
-    if isinstance(shape, PointCloud):
-        return draw_cloud(shape.points, settings, up_axis or shape.up_axis)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
+    if isinstance(shape, PointCloud):
+        return draw_cloud(shape.points, settings, up_axis or shape.up_axis)
     # Seen straight from the front, two sides of a box are lit alike.
     return render_views(shape.y_up(up_axis).rotated(_turn(np.degrees(AZIMUTH))), settings)
 

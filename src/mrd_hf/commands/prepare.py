@@ -334,7 +334,9 @@ def _share(text: str) -> float:
 
 
 def print_summary(report: dict, out: str) -> None:
-    print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped")
+    partly = len({item["id"] for item in report["warnings"]})
+    told = f", {partly} with warnings" if partly else ""
+    print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped{told}")
     if list(report["splits"]) != ["train"]:
         print("  splits: " + ", ".join(f"{split} {prepared} shapes" for split, prepared in report["splits"].items()))
     if "names" in report and report["settings"]["source"] == "meshes":

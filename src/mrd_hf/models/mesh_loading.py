@@ -124,10 +124,10 @@ def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str
     Raises:
         MeshError: It cannot be read, or has no triangle of finite, non-zero area.
     """
-    shape = _read(file.read(), file_type, resolver, name)
-    if not isinstance(shape, TexturedMesh):
-        raise MeshError(f"{name}: 0 faces, area 0; expected at least one triangle with an area.")
-    return checked_mesh(shape, name)
+    shape = _checked(_read(file.read(), file_type, resolver, name), name)
+    if isinstance(shape, PointCloud):
+        raise MeshError(f"{name}: {len(shape.points.xyz):,} points and no face; expected a mesh.")
+    return shape
 
 
 def _read(data: bytes, file_type: str, resolver: AssetResolver, name: str) -> TexturedMesh | PointCloud:

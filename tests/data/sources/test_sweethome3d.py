@@ -66,7 +66,7 @@ def test_model_rotation_is_row_major(tmp_path):
 def test_what_cannot_be_used_is_skipped_and_listed(library, tmp_path):
     report, _ = prepare(library, tmp_path / "out")
     (skipped,) = report["skipped"]
-    assert skipped["id"] == "Tiny/empty" and "Tiny.sh3f:/tiny/empty/empty.obj: 0 faces" in skipped["why"]
+    assert skipped["id"] == "Tiny/empty" and "Tiny.sh3f:/tiny/empty/empty.obj: 3 points and no face" in skipped["why"]
     assert report["warnings"] == [{"id": "Tiny/bare", "why": "file not found: gone.png"}]
 
 

@@ -7,6 +7,7 @@ folders of all splits, sorted. Without splits all shapes are the split `test`.
 from pathlib import Path
 
 import numpy as np
+from transformers.utils import logging
 
 from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
@@ -15,6 +16,8 @@ from ...models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
 from ...models.shapes import Z_UP_TO_Y_UP, ColoredPoints, UpAxis
 from .benchmark import Benchmark
 
+
+logger = logging.get_logger(__name__)
 
 # Points drawn from a mesh: as many as OpenShape evaluates with.
 NUM_POINTS = 10_000
@@ -88,6 +91,8 @@ def read_shape_file(file: Path, y_up: bool = False) -> ColoredPoints:
         points = colored_points(shape, NUM_POINTS)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None
+    for warning in shape.warnings:
+        logger.warning_once(f"{file}: {warning}.")  # each pass reads the files
     return points._replace(xyz=points.xyz @ Z_UP_TO_Y_UP.T) if y_up and shape.up_axis == "z" else points
 
 

@@ -30,8 +30,9 @@ import logging
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -61,6 +62,22 @@ class RequestError(ValueError):
     def __init__(self, message: str, status: int = 400) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Shape(NamedTuple):
+    """A request's shape.
+
+    Args:
+        points (`np.ndarray` of shape `(num_points, 3)` or `(num_points, 6)`)
+        colors (`np.ndarray` of shape `(num_points, 3)`, *optional*)
+        up_axis (`str`, *optional*): As its file says.
+        warnings (sequence of `str`): What of its file could not be read.
+    """
+
+    points: np.ndarray
+    colors: np.ndarray | None = None
+    up_axis: str | None = None
+    warnings: Sequence[str] = ()
 
 
 class EndpointHandler:
@@ -100,18 +117,23 @@ class EndpointHandler:
 
         Returns:
             With labels a list of `{"label": str, "score": float}`, highest first; without, `{"embedding": [float]}`.
+            Of a file that could be read only in part, the object, or the first of the list, has `warnings`, a list of
+            `str`.
 
         Raises:
             RequestError: when the request cannot be answered; the message says why.
         """
         try:
             parameters = self.checked_parameters(data)
-            points, colors, up_axis = self.read(data.get("inputs"), parameters.pop("format", None))
-            parameters.setdefault("up_axis", up_axis)
+            shape = self.read(data.get("inputs"), parameters.pop("format", None))
+            parameters.setdefault("up_axis", shape.up_axis)
             try:
-                return self.run(points, colors, parameters)
+                answer = self.run(shape.points, shape.colors, parameters)
             except (ValueError, TypeError) as error:
                 raise RequestError(_for_sender(error)) from error
+            if shape.warnings:
+                (answer[0] if isinstance(answer, list) else answer)["warnings"] = list(shape.warnings)
+            return answer
         except RequestError:
             raise
         except Exception:
@@ -174,8 +196,8 @@ class EndpointHandler:
             raise RequestError("top_k must be a whole number from 1 on.")
         return parameters
 
-    def read(self, inputs: Any, file_format: Any) -> tuple[np.ndarray, np.ndarray | None, str | None]:
-        """The shape's points and colors, and which axis its file says is up."""
+    def read(self, inputs: Any, file_format: Any) -> Shape:
+        """The shape, from its file or as it is given."""
         if isinstance(inputs, str) and re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*://", inputs):
             inputs = {"url": inputs}
         if isinstance(inputs, (str, bytes, bytearray, memoryview)):
@@ -190,8 +212,8 @@ class EndpointHandler:
         if kinds == ["points"]:
             points = _matrix(inputs["points"], "points", MAX_POINTS, (3, 6))
             if inputs.get("colors") is None:
-                return points, None, None
-            return points, _matrix(inputs["colors"], "colors", MAX_POINTS, (3,)), None
+                return Shape(points)
+            return Shape(points, _matrix(inputs["colors"], "colors", MAX_POINTS, (3,)))
         if kinds == ["url"]:
             if not self.hosts:
                 raise RequestError("this endpoint fetches no URLs; send the file.", 403)
@@ -208,10 +230,8 @@ class EndpointHandler:
             raise RequestError("format must be a file's suffix, such as 'glb'.")
         return self.read_elsewhere({"format": known}, content)
 
-    def read_elsewhere(
-        self, request: dict[str, Any], content: bytes | None = None
-    ) -> tuple[np.ndarray, np.ndarray | None, str | None]:
-        """Points, colors and up axis of a file, read in a process of its own; see shape_reading.py."""
+    def read_elsewhere(self, request: dict[str, Any], content: bytes | None = None) -> Shape:
+        """What a file holds, read in a process of its own; see shape_reading.py."""
         with tempfile.TemporaryDirectory(prefix="shape-", ignore_cleanup_errors=True) as folder:
             if content is not None:
                 Path(folder, f"shape.{request['format']}").write_bytes(content)
@@ -227,7 +247,8 @@ class EndpointHandler:
             if "error" in answer:
                 raise RequestError(answer["error"], answer["status"])
             points, colors = Path(folder, "points.npy"), Path(folder, "colors.npy")
-            return np.load(points), np.load(colors) if colors.exists() else None, answer["up_axis"]
+            rgb = np.load(colors) if colors.exists() else None
+            return Shape(np.load(points), rgb, answer["up_axis"], answer["warnings"])
 
     def decoded(self, file: Any) -> bytes:
         """A file's bytes, from bytes or base64 (a `data:` URL as well)."""

@@ -2,8 +2,8 @@
 
 A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where the folder holds the upload
 alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it, and `"max_bytes"`. An answer
-is `{"up_axis": "y", "z" or None}`, as the file says, once the folder holds points.npy and possibly colors.npy, or
-`{"status": int, "error": str}`.
+is `{"up_axis": "y", "z" or None, "warnings": [str]}`, what the file says and what of it could not be read, once the
+folder holds points.npy and possibly colors.npy, or `{"status": int, "error": str}`.
 
 It goes with handler.py, into a checkpoint's folder, and imports nothing of mrd_hf.
 """
@@ -27,6 +27,8 @@ from urllib.parse import unquote, urljoin, urlsplit
 import numpy as np
 
 
+# Of those about a file, which is as long as whoever made it wishes.
+MAX_WARNINGS, MAX_WARNING = 20, 300
 MAX_REDIRECTS = 3
 FETCH_TIMEOUT = 10.0
 # IPv6 networks whose addresses stand for others: of IPv4, of tunnels.
@@ -45,8 +47,8 @@ class Refused(Exception):
 
 def read_shape(
     code: types.ModuleType, folder: Path, file_format: str, num_points: int, max_points: int
-) -> tuple[np.ndarray, np.ndarray | None, str | None]:
-    """Points and colors of the upload, drawn from a mesh's surface or those of a cloud, and which axis it says is up.
+) -> tuple[np.ndarray, np.ndarray | None, str | None, list[str]]:
+    """Points and colors of the upload, drawn from a mesh's surface or those of a cloud; its up axis; its warnings.
 
     Args:
         code (module): With the checkpoint's modules.
@@ -75,7 +77,7 @@ def read_shape(
         raise Refused(str(error).replace(str(file), "the shape")) from None
     if len(points) > max_points:
         raise Refused(f"the cloud has {len(points):,} points; at most {max_points:,} are taken.", 413)
-    return points, colors, shape.up_axis
+    return points, colors, shape.up_axis, [warning[:MAX_WARNING] for warning in shape.warnings[:MAX_WARNINGS]]
 
 
 def formats(code: types.ModuleType) -> list[str]:
@@ -196,7 +198,7 @@ def _gltf_header(file: Path, file_format: str) -> bytes:
         start = source.read(20)
         length = struct.unpack_from("<I", start, 12)[0]
         if length > file.stat().st_size:
-            raise Refused("the shape is cut off: its header is longer than the file.")
+            raise ValueError("cut off")
         return source.read(length)
 
 
@@ -218,11 +220,13 @@ def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
         file_format = request["format"]
         if "url" in request:
             file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder, formats(code))
-        points, colors, up_axis = read_shape(code, folder, file_format, request["num_points"], request["max_points"])
+        points, colors, up_axis, warnings = read_shape(
+            code, folder, file_format, request["num_points"], request["max_points"]
+        )
         np.save(folder / "points.npy", points, allow_pickle=False)
         if colors is not None:
             np.save(folder / "colors.npy", colors, allow_pickle=False)
-        return {"up_axis": up_axis}
+        return {"up_axis": up_axis, "warnings": warnings}
     except Refused as refused:
         return {"status": refused.status, "error": str(refused)}
 
