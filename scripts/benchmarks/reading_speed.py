@@ -3,9 +3,9 @@
     python scripts/benchmarks/reading_speed.py
 
 The files are of a sphere: a GLB and an OBJ of 20,000 faces with a texture of 1,024 pixels a side, and a coloured
-binary PLY and an OBJ of about 100 MB. CPU seconds are medians of runs that alternate between the two readers, each in a
-process of its own, without imports. trimesh draws no points and no colours; mrd-hf does. Memory is the peak beyond what
-the process had before reading; it needs Linux.
+binary PLY and an OBJ of about 100 MB. CPU seconds are medians of runs that alternate between the two readers, each in
+a process of its own, without imports. trimesh draws no points and no colours; mrd-hf does. Memory is the peak beyond
+what the process had before reading; it needs Linux.
 """
 
 import argparse
