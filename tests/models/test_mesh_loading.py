@@ -374,13 +374,13 @@ def test_file_without_anything_is_an_error_that_names_it(tmp_path):
         ("a.ply", PLY.format(kind="int", faces=0, rows=("65535 0 0", "0 0 0", "1 1 1")), "0 to 65535"),
         ("a.ply", PLY.format(kind="float", faces=1, rows=("0 -1 0", "0 0 0", "1 1 1")) + "3 0 1 2\n", "-1 to 1"),
         ("a.ply", PLY.format(kind="float", faces=1, rows=("0 nan 0", "0 0 0", "1 1 1")) + "3 0 1 2\n", "nan"),
-        ("a.obj", "v 0 0 0 255 0 0\nv 1 0 0 0 255 0\nv 0 1 0 0 0 255\nf 1 2 3\n", "0 to 255"),
-        ("a.OBJ", "v 0 0 0 255 0 0\nv 1 0 0 0 255 0\nv 0 1 0 0 0 255\n", "0 to 255"),
+        ("a.obj", "v 0 0 0 255 0 0\nv 1 0 0 0 25.5 0\nv 0 1 0 0 0 255\nf 1 2 3\n", "0 to 255"),
+        ("a.OBJ", "v 0 0 0 255 0 0\nv 1 0 0 0 25.5 0\nv 0 1 0 0 0 255\n", "0 to 255"),
     ],
 )
 def test_colors_beyond_their_range_are_not_clipped(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
-    with pytest.raises(MeshError, match=rf"(?i)a\.\w+: .*colours from {message}.*expected floats in 0..1"):
+    with pytest.raises(MeshError, match=rf"(?i)a\.\w+: .*colours from {message}.*expected (floats|numbers) in 0..1"):
         read_shape(tmp_path / name)
 
 

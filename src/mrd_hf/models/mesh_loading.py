@@ -82,7 +82,7 @@ def load_mesh(path: Path) -> TexturedMesh | PointCloud:
         # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
         if not Path(name).is_relative_to(folder):
             raise PermissionError("only the mesh's own folder and those below are")
-        file = _spelled(Path(name), folder)
+        file = spelled_on_disk(Path(name), folder)
         if file is None or not file.is_file():
             return None
         check_size(file.stat().st_size)
@@ -92,7 +92,7 @@ def load_mesh(path: Path) -> TexturedMesh | PointCloud:
     return _checked(_read(path.read_bytes(), path.suffix[1:], resolver, str(path)), str(path))
 
 
-def _spelled(file: Path, folder: Path) -> Path | None:
+def spelled_on_disk(file: Path, folder: Path) -> Path | None:
     """A file as the disk spells it: case, and accents in one part or in two, count on some systems only."""
     if file.exists():
         return file
@@ -100,7 +100,7 @@ def _spelled(file: Path, folder: Path) -> Path | None:
     for part in file.relative_to(folder).parts:
         if not (found / part).exists():
             entries = islice(found.iterdir(), MAX_ENTRIES) if found.is_dir() else ()
-            alike = [entry.name for entry in entries if _folded(entry.name) == _folded(part)]
+            alike = [entry.name for entry in entries if without_case(entry.name) == without_case(part)]
             if len(alike) != 1:
                 return None
             part = alike[0]
@@ -108,7 +108,7 @@ def _spelled(file: Path, folder: Path) -> Path | None:
     return found
 
 
-def _folded(name: str) -> str:
+def without_case(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 

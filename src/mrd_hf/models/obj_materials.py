@@ -1,10 +1,12 @@
-"""Wavefront MTL material libraries: diffuse colours and textures.
+"""Wavefront MTL material libraries: diffuse colours, textures and the masks that cut holes.
+
+`d` and `Tr` are left out: glass is a surface like any other, and exporters do not agree about what `Tr` means.
 
 Source: the MTL specification, Wavefront's Advanced Visualizer manual.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,8 +24,9 @@ OPTIONS = {
     b"-boost": (1, 1),
     b"-cc": (1, 1),
     b"-clamp": (1, 1),
+    b"-colorspace": (1, 1),
     b"-imfchan": (1, 1),
-    b"-mm": (2, 2),
+    b"-mm": (1, 2),
     b"-o": (1, 3),
     b"-s": (1, 3),
     b"-t": (1, 3),
@@ -55,10 +58,12 @@ class ObjMaterial:
     Args:
         diffuse (`np.ndarray` of shape `(3,)`, *optional*): `Kd`, sRGB in 0..1.
         texture (`ObjTexture`, *optional*): `map_Kd`.
+        mask (`ObjTexture`, *optional*): `map_d`, how opaque it is.
     """
 
     diffuse: np.ndarray | None = None
     texture: ObjTexture | None = None
+    mask: ObjTexture | None = None
 
 
 def parse_mtl(data: bytes, warnings: list[str]) -> dict[bytes, ObjMaterial]:
@@ -69,7 +74,10 @@ def parse_mtl(data: bytes, warnings: list[str]) -> dict[bytes, ObjMaterial]:
         warnings (list of `str`): Gets a line for each colour or texture that is not understood.
     """
     materials: dict[bytes, ObjMaterial] = {}
+    unused: dict[bytes, list[str]] = {}
     name: bytes | None = None
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
     for line in data.removeprefix(b"\xef\xbb\xbf").replace(b"\r", b"\n").replace(b"\t", b" ").split(b"\n"):
         word, _, rest = line.strip().partition(b" ")
         rest = rest.strip()
@@ -77,20 +85,30 @@ def parse_mtl(data: bytes, warnings: list[str]) -> dict[bytes, ObjMaterial]:
         if keyword == b"newmtl":
             name = rest
             materials.setdefault(name, ObjMaterial())
-        elif name is None:
+        elif name is None or not rest:
             continue
         elif keyword == b"kd":
             color = _color(rest)
             if color is None:
-                warnings.append(f"colour not understood: Kd {readable(rest)} of material {readable(name)}")
+                hint = "; decimals have a point, not a comma" if b"," in rest else ""
+                warnings.append(f"colour not understood: Kd {readable(rest)} of material {readable(name)}{hint}")
             else:
-                materials[name] = ObjMaterial(color, materials[name].texture)
-        elif keyword == b"map_kd":
+                if color.max() > 1:
+                    warnings.append(f"colour beyond 1 cut to it: Kd {readable(rest)} of material {readable(name)}")
+                materials[name] = replace(materials[name], diffuse=np.clip(color, 0, 1))
+        elif keyword in (b"map_kd", b"map_d", b"map_opacity"):
             texture = _texture(rest)
             if texture is None:
-                warnings.append(f"texture not understood: map_Kd {readable(rest)} of material {readable(name)}")
+                warnings.append(f"texture not understood: {readable(line.strip())} of material {readable(name)}")
+            elif keyword == b"map_kd":
+                materials[name] = replace(materials[name], texture=texture)
             else:
-                materials[name] = ObjMaterial(materials[name].diffuse, texture)
+                materials[name] = replace(materials[name], mask=texture)
+        elif keyword in (b"map_ka", b"map_ke"):
+            unused.setdefault(name, []).append(readable(word))
+    for name, words in unused.items():
+        if materials[name].texture is None:
+            warnings.append(f"texture left out: {' and '.join(words)} without map_Kd, of material {readable(name)}")
     return materials
 
 
@@ -121,9 +139,9 @@ def _color(rest: bytes) -> np.ndarray | None:
         return None
     if len(values) == 1:
         values = np.repeat(values, 3)
-    if len(values) == 2 or not len(values) or not np.isfinite(values).all():
+    if len(values) != 3 or not np.isfinite(values).all():
         return None
-    return np.clip(values, 0, 1)
+    return values
 
 
 def _texture(rest: bytes) -> ObjTexture | None:
@@ -132,23 +150,24 @@ def _texture(rest: bytes) -> ObjTexture | None:
     pairs = {b"-s": (1.0, 1.0), b"-o": (0.0, 0.0)}
     while rest.startswith(b"-"):
         option, _, after = rest.partition(b" ")
-        if option.lower() not in OPTIONS:
+        option = option.lower()
+        if option not in OPTIONS:
             break  # a name may begin so
-        least, most = OPTIONS[option.lower()]
+        least, most = OPTIONS[option]
         values: list[bytes] = []
         after = after.lstrip()
         while len(values) < most:
             word, _, remaining = after.partition(b" ")
-            if len(values) >= least and not _is_number(word):
+            # A name may begin with a number: the last word is always of the name.
+            if not remaining or (len(values) >= least and not _is_number(word)):
                 break
             values.append(word)
             after = remaining.lstrip()
-        if option.lower() == b"-clamp" and values[0].lower() == b"on":
+        if option == b"-clamp" and values and values[0].lower() == b"on":
             wrap = "clamp"
-        elif option.lower() in pairs and all(_is_number(value) for value in values):
-            numbers = [float(value) for value in values]
-            default = pairs[option.lower()][1]
-            pairs[option.lower()] = (numbers[0], numbers[1] if len(numbers) > 1 else default)
+        elif option in pairs and values and all(_is_number(value) for value in values):
+            default = 1.0 if option == b"-s" else 0.0
+            pairs[option] = (float(values[0]), float(values[1]) if len(values) > 1 else default)
         rest = after
     return ObjTexture(rest, pairs[b"-s"], pairs[b"-o"], wrap) if rest else None
 

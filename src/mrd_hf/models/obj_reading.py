@@ -1,10 +1,13 @@
 """Wavefront OBJ into coloured triangles.
 
 Colours follow the format's convention: a texture replaces the diffuse colour Kd, as a black Kd under a texture must
-not blacken it; vertex colours replace Kd where the vertex has one.
+not blacken it; vertex colours replace Kd where the vertex has one. Holes are cut by `map_d` or by the texture's own
+opacity.
 """
 
+import re
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +17,12 @@ from .polygons import triangulate
 from .shape_limits import MAX_FACES
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .textures import decode_texture
+
+
+# Elements whose shape would have to be computed.
+CURVED = {"curv", "curv2", "surf"}
+# How far colours may be beyond 0..1.
+ROUNDING = 0.01
 
 
 def read_obj(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCloud:
@@ -31,7 +40,16 @@ def read_obj(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     """
     text = parse_obj(data)
     colors = _vertex_colors(text)
-    warnings = [f"{count} elements '{name}' left out" for name, count in sorted(text.unread.items())]
+    unread = dict(text.unread)
+    if not len(text.sizes):
+        if not unread.keys().isdisjoint(CURVED):
+            raise ValueError("it has curves or curved surfaces (NURBS) and no face; export it as polygons")
+        unread.pop("p", None)  # points, which is what is read
+    warnings = [f"{count} elements '{name}' left out" for name, count in sorted(unread.items())]
+    if text.num_lost_uvs:
+        warnings.append(f"texture coordinates that do not exist: {text.num_lost_uvs} corners")
+    if (text.sizes < 3).any():
+        warnings.append(f"{int((text.sizes < 3).sum())} faces of fewer than three corners left out")
     if not len(text.sizes):
         rgb = None if colors is None else _filled(colors, DEFAULT_COLOR)
         source: ColorSource | None = None if rgb is None else "vertex colours"
@@ -47,21 +65,22 @@ def read_obj(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     if not text.material_names and len(library) == 1 and len(text.uvs):
         names[0] = next(iter(library))  # as MeshLab does
         warnings.append("no usemtl: the library's one material is used")
+    materials = _by_text(library)
     textures = _Textures(get, warnings)
-    parts = []
+    parts: list[MeshPart] = []
     for index in np.unique(chosen).tolist():
         name = names[index + 1]
-        material = ObjMaterial() if name is None else library.get(name)
+        material = ObjMaterial() if not name else library.get(name) or _find_material(materials, name)
         if material is None:
             if text.libraries and are_read:
                 warnings.append(f"material not found: {readable(name or b'')}")
             material = ObjMaterial()
         here = corners[chosen == index] if len(names) > 1 else corners
-        parts.append(_part(text, here, material, name or b"", colors, textures, warnings))
+        parts += _parts(text, here, material, name or b"", colors, textures, warnings)
     return TexturedMesh(parts, list(dict.fromkeys(warnings)))
 
 
-def _part(
+def _parts(
     text: ObjText,
     corners: np.ndarray,
     material: ObjMaterial,
@@ -69,34 +88,77 @@ def _part(
     colors: np.ndarray | None,
     textures: "_Textures",
     warnings: list[str],
+) -> list[MeshPart]:
+    """The triangles of one material, without and with its texture; `corners` are rows of the file's corners."""
+    texels, placed = _texture_of(material, textures, warnings)
+    untextured = np.ones(len(corners), dtype=bool)
+    if texels is not None and placed is not None:
+        untextured = (text.corners[corners, 1] == MISSING).any(axis=1)
+        if untextured.any():
+            few = "" if untextured.all() else f"{int(untextured.sum())} triangles of "
+            warnings.append(f"texture without coordinates: {few}material {readable(name)}")
+    parts = []
+    if untextured.any():
+        parts.append(_plain_part(text, corners[untextured], material, name, colors))
+    if texels is None or placed is None or untextured.all():
+        return parts
+    if colors is not None:
+        warnings.append(f"vertex colours under a texture left out: material {readable(name)}")
+    here = corners[~untextured]
+    triangles = text.positions.take(text.corners[:, 0].take(here), axis=0)
+    uv = (
+        np.nan_to_num(text.uvs.take(text.corners[:, 1].take(here), axis=0), posinf=0.0, neginf=0.0) * placed.scale
+        + placed.offset
+    )
+    diffuse: np.ndarray = np.broadcast_to(_diffuse(material), triangles.shape)
+    wrap = (placed.wrap, placed.wrap)
+    return [*parts, MeshPart(triangles, diffuse, texels, uv, "texture", wrap=wrap, name=readable(name))]
+
+
+def _plain_part(
+    text: ObjText, corners: np.ndarray, material: ObjMaterial, name: bytes, colors: np.ndarray | None
 ) -> MeshPart:
-    """The triangles of one material; `corners` are rows of the file's corners, `(num_faces, 3)`."""
-    vertices, uvs = text.corners[:, 0].take(corners), text.corners[:, 1].take(corners)
+    vertices = text.corners[:, 0].take(corners)
     triangles = text.positions.take(vertices, axis=0)  # three times as fast as by an index
-    color = DEFAULT_COLOR
-    if material.diffuse is not None:
-        color = tuple(np.round(material.diffuse * 255).astype(int).tolist())
-    texels = None if material.texture is None else textures.read(material.texture)
-    if texels is not None and (not len(text.uvs) or (uvs == MISSING).all()):
-        warnings.append(f"texture without coordinates: material {readable(name)}")
-        texels = None
-    corner_colors: np.ndarray = np.broadcast_to(np.array(color, dtype=np.uint8), triangles.shape)
+    corner_colors: np.ndarray = np.broadcast_to(_diffuse(material), triangles.shape)
     source: ColorSource | None = None if material.diffuse is None else "material"
     if colors is not None:
-        if texels is not None:
-            warnings.append(f"vertex colours under a texture left out: material {readable(name)}")
-        else:
-            here = colors.take(vertices, axis=0)
-            corner_colors = np.where(np.isnan(here), np.array(color) / 255, here)
-            corner_colors = np.round(corner_colors * 255).astype(np.uint8)
-            if not np.isnan(here).all():
-                source = "vertex colours"
+        own = colors.take(vertices, axis=0)
+        given = ~np.isnan(own)
+        corner_colors = np.where(given, np.round(np.nan_to_num(own) * 255), corner_colors).astype(np.uint8)
+        source = "vertex colours" if given.any() else source
+    return MeshPart(triangles, corner_colors, None, None, source, name=readable(name))
+
+
+def _diffuse(material: ObjMaterial) -> np.ndarray:
+    return np.array(DEFAULT_COLOR if material.diffuse is None else np.round(material.diffuse * 255), dtype=np.uint8)
+
+
+def _texture_of(
+    material: ObjMaterial, textures: "_Textures", warnings: list[str]
+) -> tuple[np.ndarray | None, ObjTexture | None]:
+    """Texels of a material, with the holes of its mask, and how they lie."""
+    texels = None if material.texture is None else textures.read(material.texture)
+    mask = None if material.mask is None else textures.read(material.mask)
+    if mask is None or material.mask is None:
+        return texels, material.texture
+    opacity = mask[..., 3]
+    if (opacity == 255).all():
+        if material.texture is not None and material.texture.name == material.mask.name:
+            return texels, material.texture  # a picture without opacity is no mask of itself
+        opacity = np.round(mask[..., :3] @ (0.299, 0.587, 0.114)).astype(np.uint8)
     if texels is None or material.texture is None:
-        return MeshPart(triangles, corner_colors, None, None, source, name=readable(name))
-    placed = np.where(uvs[..., None] == MISSING, 0.0, text.uvs.take(uvs, axis=0))
-    placed = np.nan_to_num(placed, posinf=0.0, neginf=0.0) * material.texture.scale + material.texture.offset
-    wrap = material.texture.wrap
-    return MeshPart(triangles, corner_colors, texels, placed, "texture", wrap=(wrap, wrap), name=readable(name))
+        color = np.broadcast_to(_diffuse(material), (*opacity.shape, 3))
+        return np.concatenate([color, opacity[..., None]], axis=2), material.mask
+    if replace(material.texture, name=b"") != replace(material.mask, name=b""):
+        warnings.append(f"map_d left out, as it lies otherwise than map_Kd: {readable(material.mask.name)}")
+        return texels, material.texture
+    height, width = np.maximum(texels.shape[:2], opacity.shape).tolist()
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    joined = texels[rows * texels.shape[0] // height, columns * texels.shape[1] // width]
+    own = opacity[rows * opacity.shape[0] // height, columns * opacity.shape[1] // width]
+    joined[..., 3] = np.minimum(joined[..., 3], own)
+    return joined, material.texture
 
 
 def _vertex_colors(text: ObjText) -> np.ndarray | None:
@@ -108,11 +170,11 @@ def _vertex_colors(text: ObjText) -> np.ndarray | None:
     if text.colors is None:
         return None
     low, high = np.nanmin(text.colors), np.nanmax(text.colors)
-    if not 0 <= low <= high <= 1:
-        raise ValueError(
-            f"vertex colours from {low:g} to {high:g}; expected floats in 0..1 (divide by 255 if they are in 0..255)"
-        )
-    return text.colors
+    if 1 < high <= 255 and low >= 0 and (np.nan_to_num(text.colors) % 1 == 0).all():
+        return text.colors / 255
+    if not -ROUNDING <= low <= high <= 1 + ROUNDING:
+        raise ValueError(f"vertex colours from {low:g} to {high:g}; expected numbers in 0..1, or whole ones in 0..255")
+    return np.clip(text.colors, 0, 1)
 
 
 def _filled(colors: np.ndarray, default: tuple[int, int, int]) -> np.ndarray:
@@ -122,7 +184,7 @@ def _filled(colors: np.ndarray, default: tuple[int, int, int]) -> np.ndarray:
 def _read_libraries(text: ObjText, get: Callable[[str], bytes], warnings: list[str]) -> dict[bytes, ObjMaterial]:
     """The materials of all libraries; of two of one name, the first counts."""
     found: dict[bytes, ObjMaterial] = {}
-    for line in text.libraries:
+    for line in dict.fromkeys(text.libraries):
         # A line may name several, and a name may have spaces.
         several = len(line.split()) > 1
         data = _find(line, get, None if several else warnings)
@@ -137,13 +199,27 @@ def _find(name: bytes, get: Callable[[str], bytes], warnings: list[str] | None =
     """Content of a file whose name may be in any encoding; None, and a warning, where there is none."""
     reason = ""
     for spelling in spellings(name):
-        try:
-            return get(spelling)
-        except FileNotFoundError as error:
-            reason = reason or str(error)
+        # A number sign may be part of a name, or begin a comment.
+        bare = re.sub(r"\s#.*", "", spelling).strip().strip("\"'")
+        for candidate in dict.fromkeys((spelling, bare)):
+            try:
+                return get(candidate)
+            except FileNotFoundError as error:
+                reason = reason or str(error)
     if warnings is not None:
         warnings.append(reason)
     return None
+
+
+def _by_text(library: dict[bytes, ObjMaterial]) -> dict[str, ObjMaterial]:
+    """The materials by their names as text, whatever their encoding, with and without comments."""
+    texts = {" ".join(readable(name).split()): material for name, material in library.items()}
+    return {**{re.sub(" ?#.*", "", name): material for name, material in texts.items()}, **texts}
+
+
+def _find_material(materials: dict[str, ObjMaterial], name: bytes) -> ObjMaterial | None:
+    text = " ".join(readable(name).split())
+    return materials.get(text) or materials.get(re.sub(" ?#.*", "", text))
 
 
 class _Textures:

@@ -3,7 +3,7 @@
 The numbers of all lines of a kind are parsed at once; a loop sees only the few lines that name materials or objects.
 
 Source: the OBJ specification, appendix B1 of Wavefront's Advanced Visualizer manual. Vertex colours after the
-coordinates are MeshLab's and ZBrush's addition.
+coordinates are MeshLab's addition, those in comments of hexadecimal digits, `#MRGB`, ZBrush's.
 """
 
 import re
@@ -18,6 +18,14 @@ from .number_text import parse_integers, parse_numbers, word_places
 NEWLINE, SPACE, TAB = b"\n \t"
 # A minus sign for texture coordinates that a corner does not have.
 MISSING = -1
+# As the libraries of several compilers spell it: -nan, nan(ind), 1.#QNAN.
+NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(?:nan\([^)\s]*\)|1\.#(?:qnan|snan|ind)\d*)")
+INFINITE = re.compile(rb"(?i)1\.#inf\d*")
+# Lines of these say how something is shown or are about curves, whose own lines are counted.
+SILENT = {
+    *(b"s", b"mg", b"usemap", b"maplib", b"lod", b"bevel", b"shadow_obj", b"trace_obj", b"c_interp", b"d_interp"),
+    *(b"cstype", b"deg", b"end", b"parm", b"step", b"bmat", b"ctech", b"stech", b"trim", b"hole", b"scrv", b"sp"),
+}
 
 
 @dataclass(frozen=True)
@@ -34,6 +42,7 @@ class ObjText:
         objects (`np.ndarray` of shape `(num_polygons,)`): Index into `object_names`, -1 for none.
         material_names, object_names (`list[bytes]`), libraries (`list[bytes]`): As written.
         unread (`dict[str, int]`): How many lines of other elements there are: `l`, `p`, `curv` ...
+        num_lost_uvs (`int`): Corners that name texture coordinates that do not exist.
     """
 
     positions: np.ndarray
@@ -47,6 +56,7 @@ class ObjText:
     object_names: list[bytes]
     libraries: list[bytes]
     unread: dict[str, int]
+    num_lost_uvs: int
 
 
 class _Lines(NamedTuple):
@@ -63,17 +73,7 @@ def parse_obj(data: bytes) -> ObjText:
     Raises:
         ValueError: A line is not as it should be; the message has its number where that is known.
     """
-    if b"\\" in data:
-        data = re.sub(rb"\\[ \t]*\r?\n", b" ", data)
-    if b"\r" in data:
-        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if data[:1] in (b" ", b"\t") or b"\n " in data or b"\n\t" in data:
-        data = re.sub(rb"(?m)^[ \t]+", b"", data)
-    if b"#" in data:
-        data = re.sub(rb"(?m)[ \t]+#.*$", b"", data)
-    if not data.endswith(b"\n"):
-        data += b"\n"
+    data = _plain_lines(data)
     padded = np.frombuffer(data + b"\n\n", dtype=np.uint8)
     text = padded[:-2]
     ends = np.flatnonzero(text == NEWLINE)
@@ -92,27 +92,25 @@ def parse_obj(data: bytes) -> ObjText:
 
     lines = _Lines(text, starts, ends)
     vertices = _numbers(lines, np.flatnonzero(is_v), b"v", 3)
-    colors = None
-    if vertices.shape[1] >= 6:
-        # v x y z r g b; with one number more, the first after z is a weight or the last an opacity: both are rare,
-        # and tools that write seven mean x y z r g b a.
-        colors = vertices[:, 3:6]
-        colors = None if np.isnan(colors).all() else colors
     uvs = _numbers(lines, np.flatnonzero(is_vt), b"vt", 1)
-    if uvs.shape[1] == 1:
-        uvs = np.pad(uvs, ((0, 0), (0, 1)))
-    elif np.isnan(uvs[:, 1]).any():
-        raise ValueError("a line 'vt' has one number, and others have two")
+    uvs = np.where(np.isnan(uvs), 0.0, uvs)[:, :2]  # without a second number it is 0
+    uvs = np.pad(uvs, ((0, 0), (0, 2 - uvs.shape[1])))
     face_lines = np.flatnonzero(is_f)
     corners, sizes = _faces(lines, face_lines)
+    num_lost = 0
     if len(corners):
         before_v, before_vt = np.cumsum(is_v)[face_lines], np.cumsum(is_vt)[face_lines]
-        corners[:, 0] = _absolute(corners[:, 0], np.repeat(before_v, sizes), len(vertices), "vertex")
-        corners[:, 1] = _absolute(corners[:, 1], np.repeat(before_vt, sizes), len(uvs), "texture coordinate")
+        corners[:, 0] = _absolute(corners[:, 0], np.repeat(before_v, sizes))
+        corners[:, 1] = _absolute(corners[:, 1], np.repeat(before_vt, sizes))
         if (corners[:, 0] == MISSING).any():
             raise ValueError("a face names a vertex 0; they are counted from 1")
+        if not 0 <= corners[:, 0].min() <= corners[:, 0].max() < len(vertices):
+            raise ValueError(f"a face names a vertex that does not exist (there are {len(vertices)})")
+        lost = (corners[:, 1] < MISSING) | (corners[:, 1] >= len(uvs))
+        corners[lost, 1] = MISSING
+        num_lost = int(lost.sum())
 
-    names: dict[str, list[bytes]] = {"usemtl": [], "o": []}
+    names: dict[str, dict[bytes, int]] = {"usemtl": {}, "o": {}}
     changes: dict[str, list[tuple[int, int]]] = {"usemtl": [], "o": []}
     libraries: list[bytes] = []
     unread: dict[str, int] = {}
@@ -123,25 +121,65 @@ def parse_obj(data: bytes) -> ObjText:
             libraries.append(rest)
         elif word in (b"usemtl", b"o", b"g"):
             kind = "usemtl" if word == b"usemtl" else "o"
-            if rest not in names[kind]:
-                names[kind].append(rest)
-            changes[kind].append((line, names[kind].index(rest)))
-        elif word not in (b"s", b"usemap", b"lod", b"bevel", b"shadow_obj", b"trace_obj", b"cstype", b"deg", b"end"):
+            changes[kind].append((line, names[kind].setdefault(rest, len(names[kind]))))
+        elif word not in SILENT:
             known = word.decode("ascii", "replace")[:20]
             unread[known] = unread.get(known, 0) + 1
     return ObjText(
         vertices[:, :3],
-        colors,
-        uvs[:, :2],
+        _colors(vertices) if b"#MRGB" not in data else _painted(data, len(vertices)),
+        uvs,
         corners,
         sizes,
         _in_force(changes["usemtl"], face_lines),
         _in_force(changes["o"], face_lines),
-        names["usemtl"],
-        names["o"],
+        list(names["usemtl"]),
+        list(names["o"]),
         libraries,
         unread,
+        num_lost,
     )
+
+
+def _plain_lines(data: bytes) -> bytes:
+    """UTF-8 without a mark, each statement in one line that begins with its keyword and ends with a line feed."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        data = data.decode("utf-16", "replace").encode()
+    data = data.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0\x1a")
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if b"\\" in data:
+        # Not in comments: those end with paths of folders.
+        data = re.sub(rb"(?m)^[ \t]*#.*$", lambda comment: comment[0].rstrip(b"\\ \t"), data)
+        data = re.sub(rb"\\[ \t]*\n", b" ", data)
+    if data[:1] in (b" ", b"\t") or b"\n " in data or b"\n\t" in data:
+        data = re.sub(rb"(?m)^[ \t]+", b"", data)
+    return data if data.endswith(b"\n") else data + b"\n"
+
+
+def _colors(vertices: np.ndarray) -> np.ndarray | None:
+    """Of lines v x y z r g b, as written.
+
+    A seventh number is an opacity, unless the fourth is a weight of 1 in every line; of eight, the fourth is a weight.
+    """
+    width = vertices.shape[1]
+    if width < 6:
+        return None
+    full = ~np.isnan(vertices[:, min(width, 8) - 1])
+    weighted = width > 7 or (width == 7 and (vertices[full, 3] == 1).all() and (vertices[full, 6] != 1).any())
+    colors = vertices[:, 4:7] if weighted else vertices[:, 3:6]
+    colors = np.where(np.isnan(colors).any(axis=1, keepdims=True), np.nan, colors)
+    return None if np.isnan(colors).all() else colors
+
+
+def _painted(data: bytes, num_vertices: int) -> np.ndarray | None:
+    """Of ZBrush's comments, eight hexadecimal digits a vertex: mask, red, green, blue; in 0..1, nan beyond them."""
+    digits = b"".join(re.findall(rb"(?m)^#MRGB[ \t]+([0-9A-Fa-f]+)[ \t]*$", data))
+    found = np.frombuffer(bytes.fromhex(digits[: len(digits) // 8 * 8].decode()), np.uint8).reshape(-1, 4)
+    found = found[:num_vertices]
+    colors = np.full((num_vertices, 3), np.nan)
+    colors[: len(found)] = found[:, 1:] / 255
+    return colors if len(found) else None
 
 
 def _in_force(changes: list[tuple[int, int]], lines: np.ndarray) -> np.ndarray:
@@ -153,11 +191,14 @@ def _in_force(changes: list[tuple[int, int]], lines: np.ndarray) -> np.ndarray:
 
 
 def _gather(lines: _Lines, chosen: np.ndarray, word: bytes) -> bytes:
-    """The chosen lines, each without the word that it begins with, with their line ends."""
+    """The chosen lines, each without the word that it begins with and without comments, with their line ends."""
     is_chosen = np.zeros(len(lines.starts), dtype=bool)
     is_chosen[chosen] = True
     gathered = lines.text[np.repeat(is_chosen, lines.ends - lines.starts + 1)].tobytes()
-    return gathered[len(word) :].replace(b"\n" + word, b"\n")
+    gathered = gathered[len(word) :].replace(b"\n" + word, b"\n")
+    if b"#" in gathered or b"(" in gathered:
+        gathered = re.sub(rb"#.*", b"", INFINITE.sub(b"inf", NOT_A_NUMBER.sub(b"nan", gathered)))
+    return gathered
 
 
 def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.ndarray:
@@ -175,7 +216,8 @@ def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.n
     try:
         values = parse_numbers(gathered)
     except ValueError as error:
-        raise ValueError(f"a '{kind}' line: {error}") from None
+        hint = "; decimals have a point, not a comma" if re.search(rb"\d,\d", gathered) else ""
+        raise ValueError(f"a '{kind}' line: {error}{hint}") from None
     width = int(counts.max())
     if counts.min() == width:
         return values.reshape(len(chosen), width)
@@ -204,14 +246,13 @@ def _faces(lines: _Lines, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     try:
         if slashes == 0:
             return np.stack([parse_integers(gathered), np.zeros(words, dtype=np.int64)], axis=1), sizes
-        if doubled == words and slashes == 2 * words:
-            corners = parse_integers(gathered.replace(b"//", b" "))[::2]
-            return np.stack([corners, np.zeros(words, dtype=np.int64)], axis=1), sizes
-        per_word = slashes // words
-        if doubled == 0 and slashes == per_word * words and per_word in (1, 2):
-            numbers = parse_integers(gathered.replace(b"/", b" "))
-            if len(numbers) == (per_word + 1) * words:
-                return numbers.reshape(words, per_word + 1)[:, :2], sizes
+        # Alike in every corner: v//vn, v/vt or v/vt/vn.
+        width = 2 if doubled == words and slashes == 2 * words else slashes // words + 1 if doubled == 0 else 0
+        if width in (2, 3) and (doubled or slashes == (width - 1) * words):
+            numbers = parse_integers(gathered.replace(b"//" if doubled else b"/", b" "))
+            if len(numbers) == width * words:  # not so of v// and v/
+                numbers = numbers.reshape(words, width)[:, :2]
+                return numbers * (1, 0) if doubled else numbers, sizes
     except ValueError as error:
         raise ValueError(f"a face names a corner by what is no whole number: {error}") from None
     # Corners of several kinds.
@@ -226,9 +267,10 @@ def _faces(lines: _Lines, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return corners, sizes
 
 
-def _absolute(indices: np.ndarray, seen: np.ndarray, count: int, name: str) -> np.ndarray:
-    """Rows from 0 of indices from 1; negative ones count back from what was written before, and 0 is `MISSING`."""
-    absolute = np.where(indices < 0, seen + indices, indices - 1)
-    if len(absolute) and (absolute.max() >= count or (absolute[indices != 0] < 0).any()):
-        raise ValueError(f"a face names a {name} that does not exist (there are {count})")
-    return np.where(indices == 0, MISSING, absolute)
+def _absolute(indices: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Rows from 0 of indices from 1; negative ones count back from what was written before, and 0 is `MISSING`.
+
+    What leads to before the first is below `MISSING`.
+    """
+    counted_back = seen + indices
+    return np.where(indices < 0, np.where(counted_back < 0, MISSING - 1, counted_back), indices - 1)

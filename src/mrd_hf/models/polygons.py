@@ -18,26 +18,36 @@ def triangulate(
         Rows of `vertices`, `(num_triangles, 3)`, and the polygon that each triangle is of, `(num_triangles,)`; in the
         order of the polygons.
     """
-    firsts = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int64) if len(sizes) else sizes
     if len(sizes) and (sizes == 3).all():
         return np.arange(len(vertices)).reshape(-1, 3), np.arange(len(sizes))
+    firsts = np.cumsum(sizes) - sizes
     found, owners = [], []
     for size in np.unique(sizes).tolist():
         if size < 3:
             continue
         polygons = np.flatnonzero(sizes == size)
         corners = firsts[polygons][:, None] + np.arange(size)
-        fans = np.stack([corners[:, np.r_[[0] * (size - 2)]], corners[:, 1:-1], corners[:, 2:]], axis=2)
-        if size > 3:
+        is_fan = np.ones(len(polygons), dtype=bool)
+        if size == 4:
+            # Of a concave quad the other diagonal lies within.
+            rows = np.flatnonzero(_is_concave(positions[vertices[corners]]))
+            turned = np.roll(corners[rows], -1, axis=1)
+            better = ~_is_concave(positions[vertices[turned]])
+            corners[rows[better]] = turned[better]
+        elif size > 4:
             for row in np.flatnonzero(_is_concave(positions[vertices[corners]])).tolist():
                 ears = _clip_ears(positions[vertices[corners[row]]])
                 if ears is None:
                     warnings.append("concave polygons are split as if they were convex: pip install mapbox_earcut")
                     break
-                if len(ears) == size - 2:
-                    fans[row] = corners[row][ears]
+                if len(ears):  # fewer than of a fan where corners are repeated or in line
+                    is_fan[row] = False
+                    found.append(corners[row][ears])
+                    owners.append(np.full(len(ears), polygons[row]))
+        corners = corners[is_fan]
+        fans = np.stack([corners[:, [0] * (size - 2)], corners[:, 1:-1], corners[:, 2:]], axis=2)
         found.append(fans.reshape(-1, 3))
-        owners.append(np.repeat(polygons, size - 2))
+        owners.append(np.repeat(polygons[is_fan], size - 2))
     if not found:
         return np.zeros((0, 3), dtype=np.int64), np.zeros(0, dtype=np.int64)
     triangles, owner = np.concatenate(found), np.concatenate(owners)

@@ -246,7 +246,7 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
         file.writestr("chairs/red.glb", glb())
         file.writestr("chairs/cut.obj", OBJ.replace("skin.mtl", "../../skin.mtl"))
         file.writestr("chairs/ok.obj", OBJ.replace("skin.mtl", "../materials/skin.mtl"))
-        file.writestr("materials/skin.mtl", "newmtl skin\nKd 0 0 1\n")
+        file.writestr("materials/Skin.MTL", "newmtl skin\nKd 0 0 1\n")  # in other letter case, as on Windows
         for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\secret.glb"):
             file.writestr(name, glb())
         file.writestr("__MACOSX/._red.glb", b"")

@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....errors import UserError
-from ....models.mesh_loading import AssetResolver, read_mesh
+from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
 
@@ -32,9 +32,13 @@ class MeshFiles:
     def __init__(self, source: str | Path) -> None:
         self.source = Path(source)
         self._zip: zipfile.ZipFile | None = None
+        # Files from Windows name each other in any letter case.
+        self._without_case: dict[str, list[zipfile.ZipInfo]] = {}
         if self.source.is_file() and self.source.suffix.lower() == ".zip":
             try:
                 self._zip = zipfile.ZipFile(self.source)
+                for info in self._zip.infolist():
+                    self._without_case.setdefault(without_case(info.filename), []).append(info)
             except zipfile.BadZipFile as error:
                 raise UserError(f"{source}: not a zip file ({error}).") from error
         elif not self.source.is_dir():
@@ -61,15 +65,18 @@ class MeshFiles:
         if leads_out(name):
             raise PermissionError(f"only what lies in {self.source.name} is")
         if self._zip is None:
-            path = self.source / name
-            if not path.is_file():
+            path = spelled_on_disk(self.source / name, self.source)
+            if path is None or not path.is_file():
                 return None
             _check_size(path.stat().st_size)
             return path.read_bytes()
         try:
             info = self._zip.getinfo(name)
         except KeyError:
-            return None
+            same = self._without_case.get(without_case(name), [])
+            if len(same) != 1:
+                return None
+            info = same[0]
         _check_size(info.compress_size, info.file_size)
         try:
             return self._zip.read(info)
