@@ -45,14 +45,18 @@ def read_off(data: bytes) -> TexturedMesh | PointCloud:
     if num_faces > MAX_FACES:
         raise ValueError(f"{num_faces:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
     size = 4 if homogeneous else 3
-    positions, colors = _vertices(rows[:num_vertices], size, 3 if normals else 0, colored, 2 if textured else 0)
     warnings = ["texture coordinates without a texture left out"] if textured else []
+    places = (size, 3 if normals else 0, colored, 2 if textured else 0)
+    positions, colors = _vertices(rows[:num_vertices], *places, warnings)
+    beyond = len(rows) - num_vertices - num_faces
+    if beyond > 0:
+        warnings.append(f"{beyond} lines after the {'last face' if num_faces else 'last vertex'} left out")
     faces = rows[num_vertices : num_vertices + num_faces]
     if not num_faces:
         return PointCloud(ColoredPoints(positions, colors), None if colors is None else "vertex colours", warnings)
     if len(faces) < num_faces:
         raise ValueError(f"it announces {num_faces:,} faces and has {len(faces):,}")
-    vertices, sizes, face_colors = _faces(faces)
+    vertices, sizes, face_colors = _faces(faces, warnings)
     if len(vertices) and not 0 <= vertices.min() <= vertices.max() < num_vertices:
         raise ValueError(f"a face names a vertex that does not exist (there are {num_vertices})")
     corners, owners = triangulate(positions, vertices, sizes, warnings)
@@ -73,7 +77,7 @@ def read_off(data: bytes) -> TexturedMesh | PointCloud:
 
 
 def _vertices(
-    rows: list[list[bytes]], size: int, num_normals: int, colored: bool, num_uvs: int
+    rows: list[list[bytes]], size: int, num_normals: int, colored: bool, num_uvs: int, warnings: list[str]
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Positions, and colours where the prefix says so or every line has as many numbers more as a colour has."""
     width = min((len(row) for row in rows), default=size)
@@ -90,6 +94,10 @@ def _vertices(
             positions = positions / table[:, 3:4]
     extra = width - size - num_normals - num_uvs
     if not colored and extra not in (3, 4):
+        most = max((len(row) for row in rows), default=width) - size - num_normals - num_uvs
+        if most > 0:
+            whose = "vertices" if extra == most else "some vertices"
+            warnings.append(f"up to {most} numbers after {whose} left out: colours are 3 or 4 of every vertex")
         return positions, None
     start = size + num_normals
     whole = not any(b"." in word for row in rows[:1] for word in row[start : start + 3])
@@ -104,7 +112,7 @@ def _as_bytes(values: np.ndarray, whole: bool) -> np.ndarray:
     return np.round(values * (255 / limit)).astype(np.uint8)
 
 
-def _faces(rows: list[list[bytes]]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _faces(rows: list[list[bytes]], warnings: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Corners polygon after polygon, the size of each, and colours, 0..255 and nan for none, if there are any."""
     try:
         sizes = np.array([int(row[0]) for row in rows])
@@ -113,6 +121,9 @@ def _faces(rows: list[list[bytes]]) -> tuple[np.ndarray, np.ndarray, np.ndarray 
         words = [row[1 : 1 + size] for row, size in zip(rows, sizes.tolist(), strict=True)]
         vertices = np.array([int(word) for row in words for word in row], dtype=np.int64)
         extras = [row[1 + size :] for row, size in zip(rows, sizes.tolist(), strict=True)]
+        by_number = sum(0 < len(extra) < 3 for extra in extras)
+        if by_number:
+            warnings.append(f"colours of {by_number} faces left out: numbers of a colour map")
         if not any(len(extra) >= 3 for extra in extras):
             return vertices, sizes, None
         colors = np.full((len(rows), 3), np.nan)

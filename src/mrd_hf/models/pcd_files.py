@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .shape_colors import names_like_colors
 from .shape_limits import check_size
 from .shapes import ColoredPoints, PointCloud
 
@@ -64,13 +65,15 @@ def read_pcd(content: bytes) -> PointCloud:
     xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
     has_depth = ~np.isnan(xyz).all(axis=1)
     packed = columns.get("rgb", columns.get("rgba"))
-    if packed is None and all(columns[name].dtype.kind in "ui" for name in "rgb" if name in columns):
-        if not all(name in columns for name in "rgb"):
-            return PointCloud(ColoredPoints(xyz[has_depth], None))
+    if packed is None and not all(name in columns for name in "rgb"):
+        unknown = names_like_colors(header.names)
+        warnings = [f"colours not understood: fields {', '.join(unknown)}"] if unknown else []
+        return PointCloud(ColoredPoints(xyz[has_depth], None), None, warnings)
+    if packed is None:
+        if not all(columns[name].dtype.kind in "ui" for name in "rgb"):
+            raise ValueError("its colours r, g and b are no whole numbers")
         rgb = np.stack([columns[name] for name in "rgb"], axis=1)[has_depth]
         return PointCloud(ColoredPoints(xyz[has_depth], rgb), "vertex colours")
-    if packed is None:
-        raise ValueError("its colours r, g and b are no whole numbers")
     if packed.dtype.itemsize != 4:
         raise ValueError(f"its colours are of type {packed.dtype}; expected 4 bytes, 0xAARRGGBB")
     bits = np.ascontiguousarray(packed).view("<u4")[has_depth]

@@ -10,6 +10,7 @@ import numpy as np
 
 from .ply_text import ListProperty, PlyText, Property, parse_ply
 from .polygons import triangulate
+from .shape_colors import names_like_colors
 from .shape_limits import MAX_FACES
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .textures import decode_texture
@@ -47,8 +48,8 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     if not all(isinstance(vertices.get(axis), np.ndarray) for axis in "xyz"):
         raise ValueError("its element 'vertex' has no x, y and z")
     positions = np.stack([_numbers(vertices, axis) for axis in "xyz"], axis=1).astype(np.float64)
-    colors = _colors(vertices)
     warnings: list[str] = []
+    colors = _colors(vertices, "vertices", warnings)
     polygons = _polygons(text, len(positions), warnings)
     if polygons is None:
         if "f_dc_0" in vertices and isinstance(vertices.get("opacity"), np.ndarray):
@@ -65,7 +66,7 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     corners, owners = triangulate(positions, corner_vertices, sizes, warnings)
     here = corner_vertices.take(corners)
     faces = text.elements.get("face", {}) if of_faces else {}
-    face_colors = _colors(faces)
+    face_colors = _colors(faces, "faces", warnings)
     if colors is not None:
         corner_colors = colors.take(here, axis=0)
     elif face_colors is not None:
@@ -80,6 +81,9 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
         source = "vertex colours"
     elif face_colors is not None:
         source = "face colours"
+    hidden = [("vertex colours", colors), ("face colours", face_colors)]
+    above = "a texture" if source == "texture" else source
+    warnings += [f"{name} under {above} left out" for name, of in hidden if of is not None and name != source]
     return TexturedMesh([MeshPart(positions.take(here, axis=0), corner_colors, texels, uv, source)], warnings)
 
 
@@ -90,8 +94,8 @@ def _numbers(element: dict[str, Property], name: str) -> np.ndarray:
     return values
 
 
-def _colors(element: dict[str, Property]) -> np.ndarray | None:
-    """uint8 of shape `(num_rows, 3)`.
+def _colors(element: dict[str, Property], whose: str, warnings: list[str]) -> np.ndarray | None:
+    """uint8 of shape `(num_rows, 3)`; None, and a warning if there is what looks like colours, where there are none.
 
     Raises:
         ValueError: They are beyond their range.
@@ -103,6 +107,9 @@ def _colors(element: dict[str, Property]) -> np.ndarray | None:
         values = np.stack([_numbers(element, name) for name in SPLAT_NAMES], axis=1).astype(np.float64)
         shown = np.nan_to_num(0.5 + HARMONIC * values, nan=0.5)
         return np.round(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+    unknown = names_like_colors(element)
+    if unknown:
+        warnings.append(f"colours of {whose} not understood: {', '.join(unknown)}")
     return None
 
 
@@ -121,19 +128,32 @@ def _as_bytes(values: np.ndarray) -> np.ndarray:
 def _polygons(text: PlyText, num_vertices: int, warnings: list[str]) -> tuple[np.ndarray, np.ndarray, bool] | None:
     """Corners polygon after polygon, the size of each, and whether they are the element 'face'; None for no faces."""
     read = {"vertex", "face", "tristrips", "range_grid"}
-    others = {"camera", "edge", "material", "multi_patch"}
-    for name, properties in text.elements.items():
-        rows = next((len(p.lengths) if isinstance(p, ListProperty) else len(p) for p in properties.values()), 0)
-        if name not in read and rows and (name == "edge" or name not in others):
-            warnings.append(f"element '{name}' of {rows} rows left out")
-    indices = _index_list(text.elements.get("face", {}))
-    if indices is not None and len(indices.values):
-        return indices.values.astype(np.int64), indices.lengths, True
-    strips = _index_list(text.elements.get("tristrips", {}))
+    others = {"camera", "multi_patch"}
+    rows = {name: _num_rows(properties) for name, properties in text.elements.items()}
+    for name, count in rows.items():
+        if count and name not in read and name not in others:
+            warnings.append(f"element '{name}' of {count} rows left out")
+    faces, strips = (_index_list(text.elements.get(name, {})) for name in ("face", "tristrips"))
+    for name, found in (("face", faces), ("tristrips", strips)):
+        if found is None and rows.get(name):
+            raise ValueError(
+                f"its element '{name}' has none of the lists {', '.join(INDEX_NAMES)} (it has "
+                f"{', '.join(text.elements[name]) or 'nothing'})"
+            )
+    if faces is not None and len(faces.values):
+        if strips is not None and len(strips.values):
+            warnings.append(f"element 'tristrips' of {rows['tristrips']} rows beside faces left out")
+        return faces.values.astype(np.int64), faces.lengths, True
+    if rows.get("face"):
+        warnings.append(f"{rows['face']} faces without any corner left out")
     if strips is not None and len(strips.values):
         corners = _from_strips(strips)
         return corners, np.full(len(corners) // 3, 3), False
     return None
+
+
+def _num_rows(element: dict[str, Property]) -> int:
+    return next((len(p.lengths) if isinstance(p, ListProperty) else len(p) for p in element.values()), 0)
 
 
 def _index_list(element: dict[str, Property]) -> ListProperty | None:

@@ -18,6 +18,8 @@ from .shapes import ColoredPoints, PointCloud
 # Keys of a .npz file; the first that is there counts.
 NPZ_POINTS = ("points", "xyz")
 NPZ_COLORS = ("colors", "rgb")
+# Of arrays that are left out.
+MAX_NAMED = 8
 CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
 
 
@@ -44,13 +46,14 @@ def load_point_cloud(path: Path) -> PointCloud:
     try:
         if suffix == ".pcd":
             return read_pcd(path.read_bytes())
-        points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix)
-        return PointCloud(points, None if points.rgb is None else "vertex colours")
+        warnings: list[str] = []
+        points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix, warnings)
+        return PointCloud(points, None if points.rgb is None else "vertex colours", warnings)
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from error
 
 
-def _read_numpy(path: Path, suffix: str) -> ColoredPoints:
+def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -74,6 +77,11 @@ def _read_numpy(path: Path, suffix: str) -> ColoredPoints:
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):  # numpy gives a damaged one as bytes
             raise ValueError(f"its array '{name}' is damaged")
+    used = [next((name for name in names if name in arrays), None) for names in (NPZ_POINTS, NPZ_COLORS)]
+    left_out = [name for name in found if name not in used and "normal" not in name.lower()]
+    if left_out:
+        shown = ", ".join(left_out[:MAX_NAMED]) + (", ..." if len(left_out) > MAX_NAMED else "")
+        warnings.append(f"arrays left out: {shown}")
     points = next((arrays[name] for name in NPZ_POINTS if name in arrays), None)
     if points is None:
         raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")

@@ -1,8 +1,14 @@
 """Colours of surfaces: between sRGB and linear light, and where a texture's texels are."""
 
+import re
+from collections.abc import Iterable
+
 import numpy as np
 
 from .shapes import Wrap
+
+
+COLOR_WORD = re.compile(r"(?i)colou?r|rgb|bgr|albedo|(?<![a-z])(red|green|blue|diffuse)(?![a-z])")
 
 
 def srgb_to_linear(srgb: np.ndarray) -> np.ndarray:
@@ -50,3 +56,10 @@ def tinted(texels: np.ndarray | None, tints: np.ndarray) -> np.ndarray:
         opacity = opacity * (texels[:, 3] / 255)
     opacity = np.round(np.clip(opacity, 0, 1) * 255).astype(np.uint8)
     return np.concatenate([linear_to_srgb(light), opacity[:, None]], axis=1)
+
+
+def names_like_colors(names: Iterable[str]) -> list[str]:
+    """Those of the names that look as if they were of colours: `red`, `vertex_color`, `rgba`; `r` where `g` is too."""
+    listed = list(names)
+    single = [name for name in listed if name.lower() in ("r", "g", "b")]
+    return [name for name in listed if COLOR_WORD.search(name) or (len(single) > 1 and name in single)]

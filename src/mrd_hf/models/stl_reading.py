@@ -35,6 +35,8 @@ def read_stl(data: bytes) -> TexturedMesh:
     colors, is_colored = _colors(data[:80], facets["spare"])
     extra = len(data) - HEADER_SIZE - count * FACET.itemsize
     warnings = [f"{extra} bytes after the last facet left out"] if extra else []
+    if not is_colored and facets["spare"].any():
+        warnings.append("the two spare bytes of facets are not understood: colours have their highest bit set")
     corner_colors = np.repeat(colors[:, None], 3, axis=1)
     triangles = facets["corners"].astype(np.float64)
     source: ColorSource | None = "face colours" if is_colored else None
@@ -51,7 +53,10 @@ def _read_ascii(data: bytes) -> TexturedMesh:
         raise ValueError("a vertex holds what is no number") from None
     if len(corners) > MAX_FACES:
         raise ValueError(f"{len(corners):,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
-    return TexturedMesh([MeshPart(corners, np.full(corners.shape, DEFAULT_COLOR, np.uint8), color_source=None)])
+    is_colored = re.search(rb"(?im)^\s*colou?r\b", data) is not None
+    warnings = ["colours in an ASCII file are no part of the format, and left out"] if is_colored else []
+    grey = np.full(corners.shape, DEFAULT_COLOR, np.uint8)
+    return TexturedMesh([MeshPart(corners, grey, color_source=None)], warnings)
 
 
 def _colors(header: bytes, spare: np.ndarray) -> tuple[np.ndarray, bool]:
