@@ -6,6 +6,7 @@ import struct
 
 import numpy as np
 import pytest
+from support.tiny_gltf import gltf
 
 from mrd_hf.models.shape_colors import names_like_colors
 from mrd_hf.models.shape_files import read_shape
@@ -50,6 +51,11 @@ def npz(**arrays) -> bytes:
     return sink.getvalue()
 
 
+def triangle(*names: str, mode: int = 4) -> dict:
+    """A glTF mesh whose attributes, all three numbers a vertex, have these names."""
+    return {"primitives": [{"attributes": dict.fromkeys(names or ("POSITION",), 0), "mode": mode}]}
+
+
 RGB = ["uchar red", "uchar green", "uchar blue"]
 POINTS = np.eye(3)
 # File: (content, what its one warning says)
@@ -87,6 +93,22 @@ WARNED = {
     "other-fields.pcd": (pcd("x y z color intensity", "1 2 3 255 0"), "colours not understood: fields color$"),
     "arrays.npz": (npz(points=POINTS, faces=POINTS, colours=POINTS, normals=POINTS), "out: faces, colours$"),
     "two-names.npz": (npz(points=POINTS, xyz=POINTS), "arrays left out: xyz$"),
+    "second-colors.gltf": (
+        gltf(meshes=[triangle("POSITION", "COLOR_0", "COLOR_1", "_RGB", "NORMAL")]),
+        "vertex colours left out: COLOR_1, _RGB; those of COLOR_0 are read$",
+    ),
+    "nowhere.gltf": (
+        gltf(meshes=[triangle(), triangle("NORMAL")], nodes=[{"mesh": 0, "children": [1]}, {"mesh": 1}]),
+        "primitives without positions left out$",
+    ),
+    "other-scene.gltf": (
+        gltf(
+            meshes=[triangle(), triangle(), triangle()],
+            scenes=[{"nodes": [0]}, {"nodes": [1]}],
+            nodes=[{"mesh": 0}, {"mesh": 1}],
+        ),
+        "2 of 3 meshes left out: they are not in the scene$",
+    ),
     "many.npz": (npz(points=POINTS, **{f"a{number}": POINTS for number in range(20)}), "a7, ...$"),
 }  # fmt: skip
 ERRORS = {
@@ -104,6 +126,12 @@ HARMLESS = {
     "scored.ply": ply(["float scored", "float label", "float greenness"], "1 2 3"),
     "opaque.ply": ply([*RGB, "uchar alpha", "uchar ambient_red"], "255 0 0 255 9", **FACE),
     "none.ply": ply(face=(["list uchar int corners"], [])),
+    "normals.gltf": gltf(meshes=[triangle("POSITION", "COLOR_0", "NORMAL", "_FEATURE_ID_0")]),
+    "less-detail.gltf": gltf(
+        meshes=[triangle(), triangle()],
+        nodes=[{"mesh": 0, "extensions": {"MSFT_lod": {"ids": [1]}}}, {"mesh": 1}],
+        extensionsUsed=["MSFT_lod"],
+    ),
     "normals.off": off("NOFF", [f"{row} 0 0 1" for row in TRIANGLE]),
     "colors.off": off(vertices=[f"{row} 255 0 0 255" for row in TRIANGLE], faces=["3 0 1 2 0 255 0"]),
     "magics.stl": stl([0, 31], b"COLOR=\xff\x00\x00\xff"),

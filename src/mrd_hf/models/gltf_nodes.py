@@ -81,6 +81,24 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
             yield PlacedMesh(mesh, name, world @ transform, None, weights)
 
 
+def hidden_meshes(document: GltfDocument) -> int:
+    """How many meshes the scene does not show, but for those that show the same in less detail."""
+    nodes = document.items("nodes")
+    if not nodes or any(LOD in (node.get("extensions") or {}) for node in nodes):
+        return 0
+    shown: set[int] = set()
+    waiting = _roots(document)
+    seen: set[int] = set()
+    while waiting:
+        index = waiting.pop()
+        if index not in seen:
+            seen.add(index)
+            node = document.item("nodes", index)
+            shown.update([node["mesh"]] if "mesh" in node else [])
+            waiting += node.get("children") or []
+    return len(set(range(len(document.items("meshes")))) - shown)
+
+
 def _roots(document: GltfDocument) -> list[int]:
     scenes = document.items("scenes")
     if scenes:

@@ -15,9 +15,9 @@ import numpy as np
 from .gltf_document import GltfDocument
 from .gltf_extensions import SPLATS, check_extensions
 from .gltf_materials import GltfMaterials, Surface, corner_tints
-from .gltf_nodes import PlacedMesh, placed_meshes
+from .gltf_nodes import PlacedMesh, hidden_meshes, placed_meshes
 from .gltf_primitives import FAN, LINES, POINTS, STRIP, TRIANGLES, GltfPrimitive, face_corners
-from .shape_colors import linear_to_srgb, texel_rows_and_columns, tinted
+from .shape_colors import linear_to_srgb, names_like_colors, texel_rows_and_columns, tinted
 from .shape_limits import MAX_FACES
 from .shapes import ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .surface_sampling import MIN_OPACITY
@@ -45,6 +45,9 @@ def read_gltf(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointC
     reader = _Reader(document, warnings)
     for placed in placed_meshes(document):
         reader.add(placed)
+    hidden = hidden_meshes(document)
+    if hidden:
+        warnings.append(f"{hidden} of {len(document.items('meshes'))} meshes left out: they are not in the scene")
     return reader.result()
 
 
@@ -80,7 +83,11 @@ class _Reader:
 
     def _add_primitive(self, primitive: GltfPrimitive, placed: PlacedMesh, weights: list[float] | None) -> None:
         if "POSITION" not in primitive:
-            return  # nothing is drawn
+            self.warnings.append("primitives without positions left out")
+            return
+        others = names_like_colors(name for name in primitive.names if name != "COLOR_0" and SPLATS not in name)
+        if others:
+            self.warnings.append(f"vertex colours left out: {', '.join(others)}; those of COLOR_0 are read")
         positions = primitive.attribute("POSITION", (3,), weights=weights)
         count = len(positions)
         positions = primitive.moved(positions, placed)
