@@ -166,7 +166,9 @@ def test_indices_with_a_stride_and_those_that_are_called_normalised():
 def test_a_restart_of_a_strip_is_an_error_that_says_so(component, highest):
     file = Gltf()
     file.show_mesh(file.square(indices=file.accessor([0, 1, 2, highest, 1, 2, 3], component), mode=5))
-    with pytest.raises(ValueError, match=r"a vertex that does not exist \(there are 4\); the highest index, which res"):
+    with pytest.raises(
+        ValueError, match=r"a vertex that does not exist \(there are 4\); the highest index, which res"
+    ):
         read(file)
 
 

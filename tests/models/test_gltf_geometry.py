@@ -1,4 +1,4 @@
-"""Where glTF puts things: modes, scenes, nodes, instances, skins and morph targets, with corners worked out by hand."""
+"""Where glTF puts things: modes, scenes, nodes, instances, skins and morph targets, with corners by hand."""
 
 import math
 import struct
@@ -32,7 +32,7 @@ def test_a_strip_shows_one_side_in_all_its_triangles():
 
 
 def test_a_strip_that_goes_on_elsewhere_by_triangles_without_area():
-    """Two squares, x from 0 to 1 and from 5 to 6, joined as exporters of games do: the corners beside the gap twice."""
+    """Two squares, x from 0 to 1 and from 5 to 6, joined as exporters do: the corners beside the gap come twice."""
     file = Gltf()
     points = BAND[:4] + [(x + 5, y, z) for x, y, z in BAND[:4]]
     file.show_mesh(
@@ -128,7 +128,7 @@ def test_a_transform_of_other_numbers_is_an_error(node):
 
 
 def test_children_are_placed_by_all_that_is_above_them():
-    """A node turned by a quarter about z, of twice the size, 10 along x; below it one moved by (1, 0, 0), and one more."""
+    """A node turned a quarter about z, of twice the size, at x = 10; below it one moved by (1, 0, 0), and one more."""
     file = Gltf()
     mesh = file.mesh(file.square())
     file.json["nodes"] = [
@@ -147,7 +147,9 @@ def test_children_are_placed_by_all_that_is_above_them():
 def test_a_deep_hierarchy():
     file = Gltf()
     mesh = file.mesh(file.square())
-    file.json["nodes"] = [{"translation": [1, 0, 0], "children": [index + 1]} for index in range(500)] + [{"mesh": mesh}]
+    file.json["nodes"] = [{"translation": [1, 0, 0], "children": [index + 1]} for index in range(500)] + [
+        {"mesh": mesh}
+    ]
     file.json["scenes"] = [{"nodes": [0]}]
     assert bounds(file) == [[500, 0, 0], [501, 1, 0]]
 
@@ -212,7 +214,9 @@ def test_instances_are_scaled_turned_and_moved_below_their_node():
         "SCALE": file.accessor([(1, 1, 1), (3, 1, 1)]),
         "_ID": file.accessor([1, 2]),
     }
-    first, second = (part.triangles.reshape(-1, 3) for part in read(instanced(attributes, file, scale=[2, 2, 2])).parts)
+    first, second = (
+        part.triangles.reshape(-1, 3) for part in read(instanced(attributes, file, scale=[2, 2, 2])).parts
+    )
     np.testing.assert_allclose([first.min(axis=0), first.max(axis=0)], [[0, 0, 0], [2, 2, 0]], atol=1e-6)
     np.testing.assert_allclose([second.min(axis=0), second.max(axis=0)], [[18, 0, 0], [20, 6, 0]], atol=1e-6)
 

@@ -1,6 +1,7 @@
 """What a glTF file shows when it is read: corners, area and colours, for comparison with numbers by hand."""
 
 import numpy as np
+
 from mrd_hf.models.gltf_reading import read_gltf
 from mrd_hf.models.shape_files import colored_points
 from mrd_hf.models.shapes import PointCloud, TexturedMesh

@@ -46,6 +46,8 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
         found = {}
         for name, unique_id in attributes.items():
             attribute = mesh.get_attribute_by_unique_id(unique_id)
+            if attribute is None:
+                raise ValueError(f"{name}: there is no attribute {unique_id!r}")
             values = np.asarray(attribute["data"])
             found[name] = values.reshape(len(values), -1)
         faces = mesh.faces if isinstance(mesh, DracoPy.DracoMesh) else ()  # a cloud has none

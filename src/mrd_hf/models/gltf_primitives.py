@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .gltf_compression import MissingPackageError, decode_draco
-from .gltf_document import GltfDocument, as_float
+from .gltf_document import COMPONENT_TYPES, GltfDocument, as_float
 from .gltf_extensions import DRACO
 from .gltf_nodes import PlacedMesh
 
@@ -58,8 +58,10 @@ class GltfPrimitive:
             self._indices = self.document.stored(self.json["indices"])[:, 0] if "indices" in self.json else None
             return
         for name, values in raw.items():
-            normalized = self.document.item("accessors", self.names[name]).get("normalized")
-            self._arrays[name] = as_float(values) if normalized else values
+            accessor = self.document.item("accessors", self.names[name])
+            if values.dtype.kind in "iu":  # DracoPy gives integers of two bytes as such of four
+                values = values.astype(COMPONENT_TYPES.get(accessor.get("componentType"), values.dtype))
+            self._arrays[name] = as_float(values) if accessor.get("normalized") else values
         if self.mode != POINTS:
             self._indices = indices
             self.mode = TRIANGLES  # which Draco stores, also where they once were a strip

@@ -8,15 +8,16 @@ from .shapes import ColoredPoints, TexturedMesh
 
 # Below this opacity a texel is a hole: the leaves of most plants are cut out of rectangles by their texture.
 MIN_OPACITY = 128
-# Holes take most of some surfaces, so what fell into one is drawn again, but not for ever.
-MAX_ROUNDS = 32
+# Holes take most of some surfaces, so what fell into one is drawn again, but not for ever: so many times as many
+# points are drawn as are wanted, and fewer as long as all fell into holes. Not more than so many at once.
+MAX_DRAWS, MAX_VAIN_DRAWS, MAX_AT_ONCE = 400, 32, 2**18
 
 
 def sample_surface(mesh: TexturedMesh, num_points: int, generator: np.random.Generator) -> ColoredPoints:
     """Draw points uniformly by area, independently of each other, so in random order.
 
-    Points that a texture makes transparent are drawn again, up to `MAX_ROUNDS` times; a mesh that is transparent all
-    over keeps the last ones.
+    Points that a texture makes transparent are drawn again. A mesh that is transparent all over keeps its last ones;
+    of one that is so nearly all over, points may come twice.
 
     Args:
         mesh (`TexturedMesh`): With a surface of non-zero area, as [`read_mesh`] ensures.
@@ -29,16 +30,23 @@ def sample_surface(mesh: TexturedMesh, num_points: int, generator: np.random.Gen
     """
     areas = [part.areas for part in mesh.parts]
     kept_points, kept_colors = [], []
-    missing = num_points
-    for round_number in range(MAX_ROUNDS):
-        points, colors = _draw(mesh, areas, missing, generator)
-        opaque = colors[:, 3] >= MIN_OPACITY if round_number < MAX_ROUNDS - 1 else np.ones(missing, dtype=bool)
+    drawn = kept = 0
+    while True:
+        # As many as are likely to be needed; as long as none was kept, twice as many each time.
+        likely = int(1.1 * (num_points - kept) * drawn / kept) if kept else drawn
+        size = min(max(num_points - kept, likely), max(num_points, MAX_AT_ONCE))
+        points, colors = _draw(mesh, areas, size, generator)
+        opaque = colors[:, 3] >= MIN_OPACITY
+        drawn += size
+        if not kept and not opaque.any() and drawn >= MAX_VAIN_DRAWS * num_points:
+            opaque[:] = True
         kept_points.append(points[opaque])
         kept_colors.append(colors[opaque, :3])
-        missing -= int(opaque.sum())
-        if missing == 0:
+        kept += int(opaque.sum())
+        if kept >= num_points or drawn >= MAX_DRAWS * num_points:
             break
-    return ColoredPoints(np.concatenate(kept_points), np.concatenate(kept_colors))
+    chosen = np.arange(num_points) % max(kept, 1)
+    return ColoredPoints(np.concatenate(kept_points)[chosen], np.concatenate(kept_colors)[chosen])
 
 
 def normalize_points(points: np.ndarray) -> np.ndarray:
