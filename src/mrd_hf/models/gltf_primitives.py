@@ -60,7 +60,7 @@ class GltfPrimitive:
         for name, values in raw.items():
             accessor = self.document.item("accessors", self.names[name])
             if values.dtype.kind in "iu":  # DracoPy gives integers of two bytes as such of four
-                values = values.astype(COMPONENT_TYPES.get(accessor.get("componentType"), values.dtype))
+                values = values.astype(COMPONENT_TYPES.get(accessor.get("componentType", 0), values.dtype))
             self._arrays[name] = as_float(values) if accessor.get("normalized") else values
         if self.mode != POINTS:
             self._indices = indices
