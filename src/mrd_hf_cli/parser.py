@@ -9,6 +9,8 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from .part_choice import add_part_choice
+
 
 DESCRIPTION = """\
 Classify, embed, search and draw 3D shapes: .ply .glb .gltf .obj .off .stl .npy .npz .pcd .xyz
@@ -225,7 +227,7 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
     _add_model(parser)
     _add_teacher(parser)
     _add_batch_size(parser)
-    _add_up_axis(parser)
+    _add_reading(parser)
     _add_json(parser)
 
 
@@ -235,7 +237,7 @@ def _add_embed(parser: argparse.ArgumentParser) -> None:
     _add_overwrite(parser)
     _add_model(parser)
     _add_batch_size(parser)
-    _add_up_axis(parser)
+    _add_reading(parser)
     _add_json(parser)
 
 
@@ -247,7 +249,7 @@ def _add_index(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--split", help="split of the dataset (default: all)")
     _add_model(parser)
     _add_batch_size(parser)
-    _add_up_axis(parser)
+    _add_reading(parser)
     _add_json(parser)
 
 
@@ -259,7 +261,7 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-k", type=_positive, default=10, help="shapes to find (default: 10)")
     _add_model(parser, purpose="for --shape, the encoder that made the index")
     _add_teacher(parser)
-    _add_up_axis(parser)
+    _add_reading(parser)
     _add_json(parser)
 
 
@@ -269,13 +271,14 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     _add_overwrite(parser)
     parser.add_argument("--views", type=_positive, default=4, metavar="N", help="views around it (default: 4)")
     parser.add_argument("--size", type=_positive, default=384, help="pixels a side of a view (default: 384)")
-    _add_up_axis(parser)
+    _add_reading(parser)
     _add_json(parser)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE_OR_FOLDER", help="shapes, or folders of them")
     parser.add_argument("--parts", action="store_true", help="list the parts of each mesh; --json always has them")
+    add_part_choice(parser)
     _add_json(parser)
 
 
@@ -302,6 +305,11 @@ def _add_teacher(parser: argparse.ArgumentParser) -> None:
 
 def _add_batch_size(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=_positive, default=16, help="shapes to encode at once (default: 16)")
+
+
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    _add_up_axis(parser)
+    add_part_choice(parser)
 
 
 def _add_up_axis(parser: argparse.ArgumentParser) -> None:

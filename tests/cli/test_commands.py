@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+import trimesh
 from datasets import Dataset
 from PIL import Image
 from support.tiny_encoders import tiny_encoder
@@ -178,6 +179,34 @@ def test_up_axis_is_passed_on(work, tmp_path, capsys):
         found[axis] = np.stack(pq.read_table(out)["embedding"].to_pylist())
         np.testing.assert_allclose(found[axis], embeds_of(work, [file], up_axis=axis), atol=1e-6)
     assert np.abs(found["y"] - found["z"]).max() > 1e-4
+
+
+def test_which_parts_are_read_is_the_callers_to_say(work, tmp_path, capsys):
+    scene = trimesh.Scene()
+    for name, place in (("seat", 0), ("UCX_seat", 3), ("Legs", 6)):
+        box = trimesh.creation.box()
+        box.apply_translation([place, 0, 0])
+        scene.add_geometry(box, node_name=name, geom_name=name)
+    scene.export(tmp_path / "chair.glb")
+    model = ["--model", work / "encoder"]
+    sizes = {
+        (): 7,
+        ("--keep-collision",): 7,
+        ("--skip-parts", "^Legs"): 1,
+        ("--keep-collision", "--skip-parts=egs"): 4,
+    }
+    found = set()
+    for options, size in sizes.items():
+        capsys.readouterr()
+        assert mrd_hf("inspect", tmp_path / "chair.glb", "--json", *options) == 0
+        facts = json.loads(capsys.readouterr().out)["files"][0]
+        assert facts["extents"][0] == pytest.approx(size)
+        assert ("UCX_seat" in "".join(facts["warnings"])) == ("--keep-collision" not in options)
+        out = tmp_path / f"{len(found)}.parquet"
+        assert mrd_hf("embed", tmp_path / "chair.glb", "-o", out, *model, *options) == 0
+        (embedding,) = pq.read_table(out)["embedding"].to_pylist()
+        found.add(tuple(np.round(embedding, 5)))
+    assert len(found) == len(sizes)
 
 
 # embed

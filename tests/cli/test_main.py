@@ -93,6 +93,7 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
         (["classify", "a.glb", "--lables", "x,y"], "unrecognized argument: --lables; did you mean --labels?"),
         (["embed", "a", "-o", "b.parquet", "--batchsize=3"], "--batchsize=3; did you mean --batch-size?"),
         (["search", "i", "-x", "t"], "unrecognized argument: -x\n"),
+        (["render", "a.glb", "--skip-parts", "a("], "argument --skip-parts: 'a(' is no regular expression: missing )"),
     ],
 )
 def test_a_mistyped_option_is_told_what_it_is_like(arguments, message, capsys):
@@ -107,10 +108,10 @@ IN_ANY_ORDER = {
         ["a.glb", "folder", "-"],
         [["--labels", "x,y"], ["--top-k", "3"], ["--template", "a {}"], ["--batch_size=4"], ["--json"]],
     ),
-    "embed": (["a.glb", "folder"], [["-o", "e.parquet"], ["--model", "m"], ["--overwrite"], ["--up-axis", "z"]]),
+    "embed": (["a.glb", "folder"], [["-o", "e.parquet"], ["--model", "m"], ["--overwrite"], ["--skip_parts", "^a b"]]),
     "index": (["models"], [["-oi"], ["--split", "test"], ["--dataset"], ["--batch-size", "4"]]),
-    "search": (["index", "a red chair"], [["-k", "5"], ["--teacher", "t"], ["--json"], ["--device", "cpu"]]),
-    "render": (["a.glb"], [["--output=a.png"], ["--views", "2"], ["--size", "64"], ["--json"]]),
+    "search": (["index", "a red chair"], [["-k", "5"], ["--teacher", "t"], ["--keep-collision"], ["--device", "cpu"]]),
+    "render": (["a.glb"], [["--output=a.png"], ["--views", "2"], ["--up-axis", "z"], ["--json"]]),
     "inspect": (["a.glb", "folder"], [["--parts"], ["--json"]]),
 }
 
@@ -173,7 +174,7 @@ import time
 from mrd_hf.models import feature_extraction_point_cloud as extraction
 from mrd_hf_cli.main import main
 read_shape = extraction.read_shape
-extraction.read_shape = lambda path: time.sleep(600) if path.endswith("cloud.npy") else read_shape(path)
+extraction.read_shape = lambda path, *choice: time.sleep(600) if path.endswith("cloud.npy") else read_shape(path)
 main()
 """
 

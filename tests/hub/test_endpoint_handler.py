@@ -159,6 +159,18 @@ def test_which_axis_is_up_is_as_the_request_says_else_as_the_file_says(handler, 
             assert difference(embedding(handler, files[kind], up_axis=said), before[kind, said]) < 1e-5
 
 
+def test_the_parts_that_are_read_are_those_of_the_extractors_settings(handler, monkeypatch):
+    scene = trimesh.Scene()
+    for name, place in (("seat", 0), ("UCX_seat", 3)):
+        scene.add_geometry(trimesh.creation.box().apply_translation([place, 0, 0]), node_name=name, geom_name=name)
+    inputs = {"file": encoded(scene.export(file_type="glb")), "format": "glb"}
+    before = embedding(handler, inputs)
+    monkeypatch.setattr(handler.extractor, "keep_collision", True)
+    assert difference(embedding(handler, inputs), before) > 0.01
+    monkeypatch.setattr(handler.extractor, "skip_parts", "^UCX")
+    assert difference(embedding(handler, inputs), before) < 1e-5
+
+
 def test_class_embeddings_and_top_k(handler):
     points = np.random.default_rng(0).standard_normal((64, 3)).tolist()
     embeds = [embedding(handler, points).tolist(), (-embedding(handler, points)).tolist()]

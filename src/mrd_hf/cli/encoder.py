@@ -19,7 +19,7 @@ CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output mode
 
 
 def chosen_encoder(options: argparse.Namespace) -> Encoder:
-    """Load the encoder that `--model` names, or else the environment variable `MRD_HF_MODEL`.
+    """Load the encoder that `--model` names, or else `MRD_HF_MODEL` does, to read the parts that options choose.
 
     Raises:
         UserError: There is no name, no such encoder, or it is something else.
@@ -32,7 +32,13 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
             f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
             "More in the documentation, docs/checkpoints.md."
         )
-    return load_encoder(name, options.revision, options.device)
+    encoder = load_encoder(name, options.revision, options.device)
+    # What its extractor was saved with holds where the command line says nothing.
+    if options.keep_collision:
+        encoder.extractor.keep_collision = True
+    if options.skip_parts is not None:
+        encoder.extractor.skip_parts = options.skip_parts
+    return encoder
 
 
 def embed_files(

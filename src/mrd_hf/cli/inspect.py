@@ -22,7 +22,9 @@ MIN_NAME_WIDTH = 12
 def run(options: argparse.Namespace) -> int:
     """Show what is read of files, one after the other; returns the exit code."""
     files = find_shapes(options.files)
-    facts = [facts_of_file(file) for file in progress(files, "Reading shapes")]
+    facts = [
+        facts_of_file(file, options.keep_collision, options.skip_parts) for file in progress(files, "Reading shapes")
+    ]
     num_failed = sum("error" in each for each in facts)
     if options.json:
         print_json({"versions": versions(), "files": facts})

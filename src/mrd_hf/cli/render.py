@@ -15,7 +15,7 @@ from ..evaluation.plots.point_drawing import AZIMUTH, MAX_POINTS, draw_points
 from ..files.atomic_file import atomic_file, check_vacant
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.shape_files import read_shape
-from ..models.shapes import ColoredPoints, PointCloud
+from ..models.shapes import ColoredPoints, PointCloud, TexturedMesh
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis
 
@@ -45,7 +45,8 @@ def run(options: argparse.Namespace) -> int:
         )
     settings = RenderSettings(options.views, options.size)
     try:
-        views = _views(path, settings, options.up_axis)
+        shape = read_shape(path, options.keep_collision, options.skip_parts)
+        views = _views(path, shape, settings, options.up_axis)
     except READING_ERRORS as error:
         raise UserError(one_line(str(error) or type(error).__name__)) from None
     with atomic_file(output) as sink:
@@ -57,9 +58,8 @@ def run(options: argparse.Namespace) -> int:
     return 0
 
 
-def _views(path: Path, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
+def _views(path: Path, shape: TexturedMesh | PointCloud, settings: RenderSettings, up_axis: UpAxis) -> np.ndarray:
     """Pictures, uint8 of shape `(num_views, size, size, 3)`, of a mesh or, where a file has no faces, its points."""
-    shape = read_shape(path)
     for warning in shape.warnings:
         logger.warning(f"{path}: {warning}.")
     if isinstance(shape, PointCloud):

@@ -23,11 +23,12 @@ NUM_POINTS = 10_000
 READING_PACKAGES = ("numpy", "pillow", "mapbox_earcut")
 
 
-def facts_of_file(file: str) -> dict[str, Any]:
+def facts_of_file(file: str, keep_collision: bool = False, skip_parts: str | None = None) -> dict[str, Any]:
     """What a file says of itself and, under `error`, why it cannot be read, or what was read.
 
     Args:
         file (`str`): Its path.
+        keep_collision, skip_parts: Which parts are read, see [`read_shape`].
 
     Returns:
         `dict[str, Any]`: Fit for JSON; docs/formats.md lists the keys.
@@ -36,7 +37,7 @@ def facts_of_file(file: str) -> dict[str, Any]:
     try:
         header = read_header(Path(file))
         facts |= _facts_of_header(header, os.path.getsize(file))
-        shape = read_shape(file)
+        shape = read_shape(file, keep_collision, skip_parts)
     except READING_ERRORS as error:
         return facts | {"error": one_line(str(error) or type(error).__name__)}
     return facts | _facts_of_shape(shape)

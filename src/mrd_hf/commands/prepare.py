@@ -14,6 +14,7 @@ from typing import Any
 from PIL import ImageColor
 
 from mrd_hf.data.sources.sweethome3d import prepare_sweethome3d
+from mrd_hf_cli.part_choice import add_part_choice
 
 from ..data.rendering import RenderSettings
 from ..data.resplitting.resplitting import resplit_dataset
@@ -123,6 +124,7 @@ def _add_meshes(sources: Any) -> None:
         metavar="SHARE",
         help="hold out this share of the names in a split test (default: none, or what the metadata says)",
     )
+    add_part_choice(parser)
     pictures = parser.add_argument_group("pictures", "drawn on the CPU; they need pip install 'mrd-hf[render]'")
     pictures.add_argument("--no-images", action="store_true", help="draw none")
     defaults = RenderSettings()
@@ -278,6 +280,8 @@ def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
         up_axis=arguments.up_axis,
         rendering=rendering,
         test_share=arguments.test_share,
+        keep_collision=arguments.keep_collision,
+        skip_parts=arguments.skip_parts,
         **_common(arguments),
     )
 

@@ -10,6 +10,7 @@ import torch
 from transformers.feature_extraction_utils import BatchFeature, FeatureExtractionMixin
 from transformers.utils import TensorType, logging
 
+from .left_out_parts import PartChoice
 from .point_cloud_files import split_colors
 from .shape_files import colored_points, read_shape
 from .shapes import UNCOLORED, ColoredPoints, PointCloud, TexturedMesh, UpAxis, check_colored_points
@@ -36,6 +37,12 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             Which axis pointed up in what the encoder was trained on. Shapes of the other kind are rotated, not
             mirrored.
         default_color (`float`, defaults to 0.4): Grey level, 0..1, of shapes without any colours.
+        keep_collision (`bool`, defaults to `False`):
+            Whether collision meshes in files are seen: what engines use and nobody sees, known by its name. See
+            docs/formats.md.
+        skip_parts (`str`, *optional*):
+            A regular expression. Of files, parts whose name or whose object's, group's, mesh's or node's name it
+            matches somewhere are left out.
     """
 
     model_input_names = ["point_values"]
@@ -47,6 +54,8 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
         up_axis: Literal["y", "z"] = "y",
         encoder_up_axis: Literal["y", "z"] = "y",
         default_color: float = UNCOLORED,
+        keep_collision: bool = False,
+        skip_parts: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -59,11 +68,14 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
             raise ValueError(f"default_color must be in 0..1, got {default_color}.")
         _check_axis("up_axis", up_axis)
         _check_axis("encoder_up_axis", encoder_up_axis)
+        PartChoice(keep_collision, skip_parts)  # checks them
         self.num_points = num_points
         self.normalize = normalize
         self.up_axis = up_axis
         self.encoder_up_axis = encoder_up_axis
         self.default_color = default_color
+        self.keep_collision = keep_collision
+        self.skip_parts = skip_parts
 
     def __call__(
         self,
@@ -130,11 +142,13 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
                     f"{name}: no such file. Files are read from the disk alone; download what is on the Hub or the "
                     "web."
                 )
-            points, up_axis = self._sample(read_shape(name), name)
+            points, up_axis = self._sample(read_shape(name, self.keep_collision, self.skip_parts), name)
         elif trimesh is not None and isinstance(shape, (trimesh.Trimesh, trimesh.Scene, trimesh.PointCloud)):
             from .trimesh_shapes import convert_shape
 
-            points, up_axis = self._sample(convert_shape(shape, name), name)
+            points, up_axis = self._sample(
+                convert_shape(shape, name, PartChoice(self.keep_collision, self.skip_parts)), name
+            )
         else:
             points = split_colors(_as_array(shape, name))
             is_bare = points.rgb is None

@@ -18,6 +18,8 @@ from .gltf_extensions import INSTANCING, LOD, VISIBILITY
 MAX_DEPTH = 1000
 # A node is the child of one other; files that share nodes are read, but not those that double them level by level.
 MAX_VISITS = 16
+# Names are kept of so many nodes above a mesh.
+MAX_GROUPS = 32
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class PlacedMesh:
     Args:
         mesh (`int`): Its index.
         name (`str`): The node's, or the mesh's.
+        groups (tuple of `str`): Names of the nodes above it, the next `MAX_GROUPS`, its own and the mesh's.
         transform (`np.ndarray` of shape `(4, 4)`): Of column vectors. Unused where it has a skin.
         joints (`np.ndarray` of shape `(num_joints, 4, 4)`, *optional*): What each joint of its skin does to a point.
         weights (sequence of `float`, *optional*): Of the morph targets; without them the mesh's own hold.
@@ -34,6 +37,7 @@ class PlacedMesh:
 
     mesh: int
     name: str
+    groups: tuple[str, ...]
     transform: np.ndarray
     joints: np.ndarray | None = None
     weights: list[float] | None = None
@@ -48,15 +52,17 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
     nodes = document.items("nodes")
     if not nodes:
         for index, mesh in enumerate(document.items("meshes")):
-            yield PlacedMesh(index, str(mesh.get("name", "")), np.eye(4))
+            name = str(mesh.get("name") or "")
+            yield PlacedMesh(index, name, (name,) if name else (), np.eye(4))
         return
     worlds: dict[int, np.ndarray] = {}
     placed = []
-    # (node, transform of its parent, depth, visible); depth first, in the order of the file
-    waiting = [(root, np.eye(4), 0, True) for root in reversed(_roots(document))]
+    # (node, transform of its parent, depth, visible, names above); depth first, in the order of the file
+    waiting: list[tuple[int, np.ndarray, int, bool, tuple[str, ...]]]
+    waiting = [(root, np.eye(4), 0, True, ()) for root in reversed(_roots(document))]
     visited = 0
     while waiting:
-        index, parent, depth, visible = waiting.pop()
+        index, parent, depth, visible, groups = waiting.pop()
         node = document.item("nodes", index)
         visited += 1
         if depth > MAX_DEPTH or visited > MAX_VISITS * len(nodes):
@@ -65,20 +71,24 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
         worlds[index] = world
         extensions = node.get("extensions") or {}
         visible = visible and extensions.get(VISIBILITY, {}).get("visible", True)
+        if node.get("name"):
+            groups = (*groups[-MAX_GROUPS:], str(node["name"]))
         if "mesh" in node and visible:
-            placed.append((node, world))
-        waiting += [(child, world, depth + 1, visible) for child in reversed(node.get("children") or [])]
-    for node, world in placed:
+            placed.append((node, world, groups))
+        waiting += [(child, world, depth + 1, visible, groups) for child in reversed(node.get("children") or [])]
+    for node, world, groups in placed:
         mesh = node["mesh"]
-        name = str(node.get("name") or document.item("meshes", mesh).get("name") or "")
+        its_name = str(document.item("meshes", mesh).get("name") or "")
+        name = str(node.get("name") or its_name)
+        groups = (*groups, its_name) if its_name else groups
         weights = node.get("weights")
         if "skin" in node:
-            yield PlacedMesh(mesh, name, world, _joint_matrices(document, node["skin"], worlds), weights)
+            yield PlacedMesh(mesh, name, groups, world, _joint_matrices(document, node["skin"], worlds), weights)
             continue
         instances = (node.get("extensions") or {}).get(INSTANCING)
         transforms = [np.eye(4)] if instances is None else _instance_transforms(document, instances)
         for transform in transforms:
-            yield PlacedMesh(mesh, name, world @ transform, None, weights)
+            yield PlacedMesh(mesh, name, groups, world @ transform, None, weights)
 
 
 def hidden_meshes(document: GltfDocument) -> int:

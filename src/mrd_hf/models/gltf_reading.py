@@ -126,6 +126,7 @@ class _Reader:
                 tint,
                 surface.wrap,
                 placed.name,
+                placed.groups,
             )
         )
 

@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 
 from .gltf_reading import read_gltf
+from .left_out_parts import SEEN, PartChoice
 from .obj_reading import read_obj
 from .off_reading import read_off
 from .ply_reading import read_ply
@@ -65,13 +66,14 @@ class AssetResolver:
         raise FileNotFoundError(failure)
 
 
-def load_mesh(path: Path) -> TexturedMesh | PointCloud:
+def load_mesh(path: Path, choice: PartChoice = SEEN) -> TexturedMesh | PointCloud:
     """Read a mesh file from the disk, with the materials and textures it names or, without any face, its vertices.
 
     Args:
         path (`Path`):
             Its suffix says the format: .glb, .gltf, .obj, .off, .ply or .stl. Files that it names are read from its
             own folder and those below, nowhere else.
+        choice (`PartChoice`, *optional*): Which of its parts are read. Default: all but collision meshes.
 
     Raises:
         MeshError: It cannot be read, or has neither a surface nor a point.
@@ -89,7 +91,7 @@ def load_mesh(path: Path) -> TexturedMesh | PointCloud:
         return file.read_bytes()
 
     resolver = AssetResolver(folder.as_posix(), read)
-    return _checked(_read(path.read_bytes(), path.suffix[1:], resolver, str(path)), str(path))
+    return _checked(_read(path.read_bytes(), path.suffix[1:], resolver, str(path), choice), str(path))
 
 
 def spelled_on_disk(file: Path, folder: Path) -> Path | None:
@@ -112,7 +114,9 @@ def without_case(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str) -> TexturedMesh:
+def read_mesh(
+    file: BinaryIO, file_type: str, resolver: AssetResolver, name: str, choice: PartChoice = SEEN
+) -> TexturedMesh:
     """Read a mesh from an open file.
 
     Args:
@@ -120,36 +124,46 @@ def read_mesh(file: BinaryIO, file_type: str, resolver: AssetResolver, name: str
         file_type (`str`): "glb", "gltf", "obj", "off", "ply" or "stl".
         resolver (`AssetResolver`): Where the files it names are found.
         name (`str`): For messages: which mesh this is.
+        choice (`PartChoice`, *optional*): Which of its parts are read. Default: all but collision meshes.
 
     Raises:
         MeshError: It cannot be read, or has no triangle of finite, non-zero area.
     """
-    shape = _checked(_read(file.read(), file_type, resolver, name), name)
+    shape = _checked(_read(file.read(), file_type, resolver, name, choice), name)
     if isinstance(shape, PointCloud):
         raise MeshError(f"{name}: {len(shape.points.xyz):,} points and no face; expected a mesh.")
     return shape
 
 
-def _read(data: bytes, file_type: str, resolver: AssetResolver, name: str) -> TexturedMesh | PointCloud:
-    kind = file_type.lower()
+def _read(
+    data: bytes, file_type: str, resolver: AssetResolver, name: str, choice: PartChoice
+) -> TexturedMesh | PointCloud:
     try:
-        if kind in ("glb", "gltf"):
-            return read_gltf(data, resolver.get)
-        if kind == "obj":
-            return read_obj(data, resolver.get)
-        if kind == "ply":
-            return read_ply(data, resolver.get)
-        if kind == "stl":
-            return read_stl(data)
-        if kind == "off":
-            return read_off(data)
+        shape = _read_kind(data, file_type.lower(), resolver, choice)
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, FileNotFoundError) as error:
         # The readers name what they look for; a file that is damaged in another way ends in an error of any kind.
         reason = (
             str(error) if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: {error}"
         )
         raise MeshError(f"{name}: cannot be read as '{file_type}': {reason}.") from error
-    raise MeshError(f"{name}: files of the kind '{file_type}' are not read.")
+    try:
+        return choice.chosen(shape) if isinstance(shape, TexturedMesh) else shape
+    except ValueError as error:
+        raise MeshError(f"{name}: {error}.") from None
+
+
+def _read_kind(data: bytes, kind: str, resolver: AssetResolver, choice: PartChoice) -> TexturedMesh | PointCloud:
+    if kind in ("glb", "gltf"):
+        return read_gltf(data, resolver.get)
+    if kind == "obj":
+        return read_obj(data, resolver.get, choice.leaves_out)
+    if kind == "ply":
+        return read_ply(data, resolver.get)
+    if kind == "stl":
+        return read_stl(data)
+    if kind == "off":
+        return read_off(data)
+    raise ValueError("files of this kind are not read")
 
 
 def _checked(shape: TexturedMesh | PointCloud, name: str) -> TexturedMesh | PointCloud:

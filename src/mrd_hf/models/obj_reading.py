@@ -6,7 +6,7 @@ opacity.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -25,12 +25,17 @@ CURVED = {"curv", "curv2", "surf"}
 ROUNDING = 0.01
 
 
-def read_obj(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCloud:
+def read_obj(
+    data: bytes, get: Callable[[str], bytes], leaves_out: Callable[[Sequence[str]], bool] | None = None
+) -> TexturedMesh | PointCloud:
     """Read an OBJ file.
 
     Args:
         data (`bytes`): The file.
         get (`Callable[[str], bytes]`): Content of a file that it names. Raises `FileNotFoundError`.
+        leaves_out (`Callable[[Sequence[str]], bool]`, *optional*):
+            Whether an object or group of this name may be left out. Its faces are parts of their own; others are
+            joined by their materials, whatever their object.
 
     Returns:
         `TexturedMesh`, whose corners may be not finite, as the file says; or `PointCloud`, where there is no face.
@@ -67,16 +72,20 @@ def read_obj(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
         warnings.append("no usemtl: the library's one material is used")
     materials = _by_text(library)
     textures = _Textures(get, warnings)
+    apart, groups = _apart(text, leaves_out)
+    pieces = chosen + 1 if apart is None else chosen + 1 + (apart[polygons] + 1) * len(names)
     parts: list[MeshPart] = []
-    for index in np.unique(chosen).tolist():
-        name = names[index + 1]
+    for piece in np.unique(pieces).tolist():
+        group, index = divmod(piece, len(names))
+        name = names[index]
         material = ObjMaterial() if not name else library.get(name) or _find_material(materials, name)
         if material is None:
             if text.libraries and are_read:
                 warnings.append(f"material not found: {readable(name or b'')}")
             material = ObjMaterial()
-        here = corners[chosen == index] if len(names) > 1 else corners
-        parts += _parts(text, here, material, name or b"", colors, textures, warnings)
+        here = corners if apart is None and len(names) == 1 else corners[pieces == piece]
+        found = _parts(text, here, material, name or b"", colors, textures, warnings)
+        parts += [replace(part, groups=groups[group - 1]) for part in found] if group else found
     return TexturedMesh(parts, list(dict.fromkeys(warnings)))
 
 
@@ -159,6 +168,29 @@ def _texture_of(
     own = opacity[rows * opacity.shape[0] // height, columns * opacity.shape[1] // width]
     joined[..., 3] = np.minimum(joined[..., 3], own)
     return joined, material.texture
+
+
+def _apart(
+    text: ObjText, leaves_out: Callable[[Sequence[str]], bool] | None
+) -> tuple[np.ndarray | None, list[tuple[str, ...]]]:
+    """Which of the objects and groups that may be left out each polygon is in, -1 for none; and their names.
+
+    None where there is no such object or group.
+    """
+    found: list[tuple[str, ...]] = []
+    places = []
+    for names, words in ((text.object_names, False), (text.group_names, True)):
+        here = np.full(len(names) + 1, -1)  # the last for polygons without
+        for index, name in enumerate(map(readable, names)):
+            known = (name, *name.split()) if words else (name,)  # a polygon may be in several groups
+            if leaves_out is not None and leaves_out(known):
+                here[index] = len(found)
+                found.append(known)
+        places.append(here)
+    if not found:
+        return None, []
+    by_object, by_group = places[0][text.objects], places[1][text.groups]
+    return np.where(by_object < 0, by_group, by_object), found
 
 
 def _vertex_colors(text: ObjText) -> np.ndarray | None:

@@ -39,8 +39,9 @@ class ObjText:
         corners (`np.ndarray` of shape `(num_corners, 2)`): Rows of `positions` and `uvs`, or `MISSING`.
         sizes (`np.ndarray` of shape `(num_polygons,)`): How many corners each polygon has.
         materials (`np.ndarray` of shape `(num_polygons,)`): Index into `material_names` of each, -1 for none.
-        objects (`np.ndarray` of shape `(num_polygons,)`): Index into `object_names`, -1 for none.
-        material_names, object_names (`list[bytes]`), libraries (`list[bytes]`): As written.
+        objects, groups (`np.ndarray` of shape `(num_polygons,)`):
+            Index into `object_names` and `group_names`, -1 for none.
+        material_names, object_names, group_names (`list[bytes]`), libraries (`list[bytes]`): As written.
         unread (`dict[str, int]`): How many lines of other elements there are: `l`, `p`, `curv` ...
         num_lost_uvs (`int`): Corners that name texture coordinates that do not exist.
     """
@@ -52,8 +53,10 @@ class ObjText:
     sizes: np.ndarray
     materials: np.ndarray
     objects: np.ndarray
+    groups: np.ndarray
     material_names: list[bytes]
     object_names: list[bytes]
+    group_names: list[bytes]
     libraries: list[bytes]
     unread: dict[str, int]
     num_lost_uvs: int
@@ -110,8 +113,8 @@ def parse_obj(data: bytes) -> ObjText:
         corners[lost, 1] = MISSING
         num_lost = int(lost.sum())
 
-    names: dict[str, dict[bytes, int]] = {"usemtl": {}, "o": {}}
-    changes: dict[str, list[tuple[int, int]]] = {"usemtl": [], "o": []}
+    names: dict[bytes, dict[bytes, int]] = {b"usemtl": {}, b"o": {}, b"g": {}}
+    changes: dict[bytes, list[tuple[int, int]]] = {b"usemtl": [], b"o": [], b"g": []}
     libraries: list[bytes] = []
     unread: dict[str, int] = {}
     for line in others.tolist():
@@ -119,9 +122,8 @@ def parse_obj(data: bytes) -> ObjText:
         rest = rest.strip()
         if word == b"mtllib":
             libraries.append(rest)
-        elif word in (b"usemtl", b"o", b"g"):
-            kind = "usemtl" if word == b"usemtl" else "o"
-            changes[kind].append((line, names[kind].setdefault(rest, len(names[kind]))))
+        elif word in names:
+            changes[word].append((line, names[word].setdefault(rest, len(names[word]))))
         elif word not in SILENT:
             known = word.decode("ascii", "replace")[:20]
             unread[known] = unread.get(known, 0) + 1
@@ -131,10 +133,12 @@ def parse_obj(data: bytes) -> ObjText:
         uvs,
         corners,
         sizes,
-        _in_force(changes["usemtl"], face_lines),
-        _in_force(changes["o"], face_lines),
-        list(names["usemtl"]),
-        list(names["o"]),
+        _in_force(changes[b"usemtl"], face_lines),
+        _in_force(changes[b"o"], face_lines),
+        _in_force(changes[b"g"], face_lines),
+        list(names[b"usemtl"]),
+        list(names[b"o"]),
+        list(names[b"g"]),
         libraries,
         unread,
         num_lost,

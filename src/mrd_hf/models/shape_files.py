@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .left_out_parts import PartChoice
 from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
 from .shape_limits import check_size
 from .shapes import ColoredPoints, PointCloud, TexturedMesh, check_colored_points
@@ -16,20 +17,29 @@ MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
 SHAPE_SUFFIXES = MESH_SUFFIXES + CLOUD_SUFFIXES
 
 
-def read_shape(path: str | os.PathLike) -> TexturedMesh | PointCloud:
+def read_shape(
+    path: str | os.PathLike, keep_collision: bool = False, skip_parts: str | None = None
+) -> TexturedMesh | PointCloud:
     """Read a mesh with its colours and textures or, of a file without any face, the points.
 
     Args:
         path (`str` or `Path`):
             A file whose suffix is one of `SHAPE_SUFFIXES`. Files that it names are read from its own folder and those
             below, nowhere else; [`colored_points`] makes points of what is returned.
+        keep_collision (`bool`, defaults to `False`):
+            Whether collision meshes are read: those that are named as engines name them, see docs/formats.md. Without
+            it they are left out, and a warning says which.
+        skip_parts (`str`, *optional*):
+            A regular expression. Parts in whose name, or in the name of whose object, group, mesh or node above,
+            something matches it are left out as well.
 
     Raises:
-        ValueError: It is a folder, of another kind, too large, damaged or empty; the message names it.
+        ValueError: It is a folder, of another kind, too large, damaged or empty; the message names it. Or
+            `skip_parts` is no regular expression, or matches all parts.
         FileNotFoundError: There is no such file.
         ImportError: It may hold a mesh, and Pillow is missing.
     """
-    path = Path(path)
+    path, choice = Path(path), PartChoice(keep_collision, skip_parts)
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give the files in it.")
     if not path.is_file():
@@ -48,7 +58,7 @@ def read_shape(path: str | os.PathLike) -> TexturedMesh | PointCloud:
     else:
         from .mesh_loading import load_mesh  # which needs Pillow
 
-        shape = load_mesh(path)
+        shape = load_mesh(path, choice)
     if isinstance(shape, PointCloud):
         check_colored_points(shape.points, str(path))
     return shape

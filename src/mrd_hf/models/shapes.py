@@ -86,6 +86,7 @@ class MeshPart:
             float32 linear RGB and opacity of each corner. Multiplies the texture; without one, it is the colour.
         wrap (pair of `Wrap`, defaults to repeating): In u and in v.
         name (`str`, defaults to `""`): What the file calls it.
+        groups (tuple of `str`): Names of what it is in, from outside: nodes, the mesh; objects and groups.
     """
 
     triangles: np.ndarray
@@ -96,6 +97,7 @@ class MeshPart:
     tint: np.ndarray | None = None
     wrap: tuple[Wrap, Wrap] = ("repeat", "repeat")
     name: str = ""
+    groups: tuple[str, ...] = ()
 
     @property
     def is_colored(self) -> bool:

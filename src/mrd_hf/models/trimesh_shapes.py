@@ -4,10 +4,12 @@ Of a PBR material the base colour factor, which is linear, multiplies the textur
 in Wavefront's MTL, the texture replaces the diffuse colour.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from .left_out_parts import SEEN, PartChoice
 from .mesh_loading import checked_mesh
 from .shape_colors import linear_to_srgb, srgb_to_linear
 from .shape_limits import MAX_FACES
@@ -25,13 +27,14 @@ except ImportError as error:
 
 
 def convert_shape(
-    geometry: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, name: str
+    geometry: trimesh.Trimesh | trimesh.Scene | trimesh.PointCloud, name: str, choice: PartChoice = SEEN
 ) -> TexturedMesh | PointCloud:
     """What [`load_mesh`] gives of a file, of an object of trimesh's. It is left as it is.
 
     Args:
         geometry (`trimesh.Trimesh`, `trimesh.Scene` or `trimesh.PointCloud`)
         name (`str`): For messages.
+        choice (`PartChoice`, *optional*): Which of its meshes are taken. Default: all but collision meshes.
 
     Raises:
         MeshError: It has neither a surface nor a point.
@@ -42,40 +45,51 @@ def convert_shape(
         transform, geometry_name = scene.graph[node]
         found = scene.geometry[geometry_name]
         if isinstance(found, (trimesh.Trimesh, trimesh.PointCloud)):  # not line work
-            placed.append((transform, found))
-    meshes = [(transform, mesh) for transform, mesh in placed if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)]
+            placed.append((transform, found, (str(node), str(geometry_name))))
+    meshes = [
+        (transform, mesh, groups)
+        for transform, mesh, groups in placed
+        if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)
+    ]
     if meshes:
-        return _mesh(meshes, name)
-    if sum(len(geometry.vertices) for _, geometry in placed) == 0:
+        return _mesh(meshes, name, choice)
+    if sum(len(geometry.vertices) for _, geometry, _ in placed) == 0:
         raise MeshError(f"{name}: no faces and no points; expected at least one triangle or point.")
-    xyz = np.concatenate([_place(geometry.vertices, transform) for transform, geometry in placed])
-    if not any(_has_vertex_colors(geometry) for _, geometry in placed):
+    xyz = np.concatenate([_place(geometry.vertices, transform) for transform, geometry, _ in placed])
+    if not any(_has_vertex_colors(geometry) for _, geometry, _ in placed):
         return PointCloud(ColoredPoints(xyz, None))
     rgb = [
         np.asarray(geometry.visual.vertex_colors)[:, :3]
         if _has_vertex_colors(geometry)
         else np.full((len(geometry.vertices), 3), DEFAULT_COLOR, dtype=np.uint8)
-        for _, geometry in placed
+        for _, geometry, _ in placed
     ]
     return PointCloud(ColoredPoints(xyz, np.concatenate(rgb)), "vertex colours")
 
 
-def _mesh(placed: list[tuple[np.ndarray, trimesh.Trimesh]], name: str) -> TexturedMesh:
+def _mesh(
+    placed: list[tuple[np.ndarray, trimesh.Trimesh, tuple[str, str]]], name: str, choice: PartChoice
+) -> TexturedMesh:
     warnings: list[str] = []
     textures: dict[int, np.ndarray | None] = {}
-    num_faces = sum(len(mesh.faces) for _, mesh in placed)
+    num_faces = sum(len(mesh.faces) for _, mesh, _ in placed)
     if num_faces > MAX_FACES:
         raise MeshError(f"{name}: {num_faces:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
     parts = []
-    for transform, mesh in placed:
+    for transform, mesh, groups in placed:
         if not 0 <= mesh.faces.min() <= mesh.faces.max() < len(mesh.vertices):
             raise MeshError(f"{name}: a face names a vertex that does not exist (there are {len(mesh.vertices)}).")
         try:
-            parts.append(_part(mesh, transform, textures, warnings))
+            part = _part(mesh, transform, textures, warnings)
+            parts.append(replace(part, name=groups[0], groups=groups))
         except Exception as error:
             # Materials hold whatever the caller put there.
             raise MeshError(f"{name}: its materials cannot be read ({type(error).__name__}: {error}).") from error
-    return checked_mesh(TexturedMesh(parts, warnings), name)
+    try:
+        chosen = choice.chosen(TexturedMesh(parts, warnings))
+    except ValueError as error:
+        raise MeshError(f"{name}: {error}.") from None
+    return checked_mesh(chosen, name)
 
 
 def _place(vertices: np.ndarray, transform: np.ndarray) -> np.ndarray:

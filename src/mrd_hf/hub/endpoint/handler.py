@@ -236,8 +236,9 @@ class EndpointHandler:
             if content is not None:
                 Path(folder, f"shape.{request['format']}").write_bytes(content)
             limits = {"num_points": self.extractor.num_points, "max_points": MAX_POINTS}
+            parts = {"keep_collision": self.extractor.keep_collision, "skip_parts": self.extractor.skip_parts}
             try:
-                answer = self.reader.ask({**request, **limits, "folder": folder})
+                answer = self.reader.ask({**request, **limits, "parts": parts, "folder": folder})
             except TimeoutError:
                 raise RequestError(f"the shape could not be read within {self.reader.timeout:g} s.", 408) from None
             except MemoryError:

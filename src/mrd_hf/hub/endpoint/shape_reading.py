@@ -1,8 +1,9 @@
 """What the process does that reads an endpoint's shapes: isolation.py starts it and asks it for one after the other.
 
-A request is `{"folder": str, "format": str, "num_points": int, "max_points": int}`, where the folder holds the upload
-alone, as `shape.FORMAT`; or it has a `"url"`, with `"hosts"`, which may be asked for it, and `"max_bytes"`. An answer
-is `{"up_axis": "y", "z" or None, "warnings": [str]}`, what the file says and what of it could not be read, once the
+A request is `{"folder": str, "format": str, "num_points": int, "max_points": int, "parts": dict}`. The folder holds
+the upload alone, as `shape.FORMAT`; or the request has a `"url"`, with `"hosts"`, which may be asked for it, and
+`"max_bytes"`. `"parts"` has the arguments of `read_shape` that say which parts of a mesh are read. An answer is
+`{"up_axis": "y", "z" or None, "warnings": [str]}`, what the file says and what of it could not be read, once the
 folder holds points.npy and possibly colors.npy, or `{"status": int, "error": str}`.
 
 It goes with handler.py, into a checkpoint's folder, and imports nothing of mrd_hf.
@@ -46,7 +47,7 @@ class Refused(Exception):
 
 
 def read_shape(
-    code: types.ModuleType, folder: Path, file_format: str, num_points: int, max_points: int
+    code: types.ModuleType, folder: Path, file_format: str, num_points: int, max_points: int, parts: dict[str, Any]
 ) -> tuple[np.ndarray, np.ndarray | None, str | None, list[str]]:
     """Points and colors of the upload, drawn from a mesh's surface or those of a cloud; its up axis; its warnings.
 
@@ -56,6 +57,7 @@ def read_shape(
         file_format (`str`): Its suffix.
         num_points (`int`): How many points to draw from a surface.
         max_points (`int`): How many a cloud may have.
+        parts (`dict`): `keep_collision` and `skip_parts` of `shape_files.read_shape`.
 
     Raises:
         Refused: when it is damaged, too large, or not all there.
@@ -66,7 +68,7 @@ def read_shape(
     check_self_contained(file, file_format)
     shape_files = _module(code, "shape_files")
     try:
-        shape = shape_files.read_shape(file)
+        shape = shape_files.read_shape(file, **parts)
         missing = [warning for warning in shape.warnings if warning.startswith(("file not found", "file may"))]
         if missing:
             raise Refused(f"only what is in one file is read, and this one names others: {missing[0]}.")
@@ -220,9 +222,8 @@ def _answer(code: types.ModuleType, request: dict[str, Any]) -> dict[str, Any]:
         file_format = request["format"]
         if "url" in request:
             file_format = fetch(request["url"], request["hosts"], request["max_bytes"], folder, formats(code))
-        points, colors, up_axis, warnings = read_shape(
-            code, folder, file_format, request["num_points"], request["max_points"]
-        )
+        limits = request["num_points"], request["max_points"]
+        points, colors, up_axis, warnings = read_shape(code, folder, file_format, *limits, request["parts"])
         np.save(folder / "points.npy", points, allow_pickle=False)
         if colors is not None:
             np.save(folder / "colors.npy", colors, allow_pickle=False)

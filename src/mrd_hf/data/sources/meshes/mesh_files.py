@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....errors import UserError
+from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
@@ -83,8 +84,8 @@ class MeshFiles:
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise OSError(f"damaged or not readable ({error})") from error
 
-    def load_mesh(self, name: str) -> TexturedMesh:
-        """Read a mesh by its path.
+    def load_mesh(self, name: str, choice: PartChoice = SEEN) -> TexturedMesh:
+        """Read a mesh by its path, those of its parts that are chosen.
 
         Raises:
             MeshError: It is missing, leads out of the folder, cannot be read or has no surface.
@@ -98,7 +99,7 @@ class MeshFiles:
         if data is None:
             raise MeshError(f"{name}: no such file in {self.source.name}.")
         resolver = AssetResolver(posixpath.dirname(name), self.read)
-        return read_mesh(io.BytesIO(data), posixpath.splitext(name)[1][1:], resolver, name)
+        return read_mesh(io.BytesIO(data), posixpath.splitext(name)[1][1:], resolver, name, choice)
 
 
 @lru_cache(maxsize=1)

@@ -24,6 +24,7 @@ import numpy as np
 from datasets import Features, Value
 
 from ....errors import UserError
+from ....models.left_out_parts import SEEN, PartChoice
 from ....models.shape_files import MESH_SUFFIXES, colored_points
 from ....models.shapes import UNCOLORED, MeshError, UpAxis
 from ....models.surface_sampling import normalize_points
@@ -105,6 +106,8 @@ def prepare_mesh_folder(
     num_points: int = 10_000,
     seed: int = 0,
     test_share: float | None = None,
+    keep_collision: bool = False,
+    skip_parts: str | None = None,
     **run: Unpack[Run],
 ) -> dict:
     """Make a triplet dataset from a folder of meshes.
@@ -125,6 +128,7 @@ def prepare_mesh_folder(
         num_points (`int`, defaults to 10000): Points sampled from each surface.
         seed (`int`, defaults to 0): Seed of the sampling.
         test_share (`float`, *optional*): The share of the names to hold out in `test`, see [`hold_out`].
+        keep_collision, skip_parts: Which parts of meshes are read, see [`read_shape`].
         run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
@@ -135,13 +139,17 @@ def prepare_mesh_folder(
         UserError: There is no such folder or no mesh in it, a metadata file cannot be used, names cannot be held out,
             embreex is missing, or `out` has another dataset already.
     """
+    try:
+        choice = PartChoice(keep_collision, skip_parts)
+    except ValueError as error:
+        raise UserError(str(error)) from None
     if rendering is not None:
         check_can_render()
     jobs = mesh_jobs(source, metadata)
     splits, names = _splits(jobs, test_share, seed, str(source))
     return prepare_dataset(
         jobs,
-        partial(prepare_mesh, num_points=num_points, seed=seed, up_axis=up_axis, rendering=rendering),
+        partial(prepare_mesh, num_points=num_points, seed=seed, up_axis=up_axis, rendering=rendering, choice=choice),
         mesh_folder_features(),
         out,
         settings={
@@ -153,6 +161,9 @@ def prepare_mesh_folder(
             "num_points": num_points,
             "seed": seed,
             "test_share": test_share,
+            # Only where they are given, so that what was prepared without these settings can be resumed.
+            **({"keep_collision": True} if keep_collision else {}),
+            **({"skip_parts": skip_parts} if skip_parts is not None else {}),
         },
         **run,
         splits=splits,
@@ -187,16 +198,21 @@ def mesh_jobs(source: str | Path, metadata: str | Path | None = None) -> list[Me
 
 
 def prepare_mesh(
-    job: MeshJob, num_points: int, seed: int, up_axis: UpAxis | None, rendering: RenderSettings | None
+    job: MeshJob,
+    num_points: int,
+    seed: int,
+    up_axis: UpAxis | None,
+    rendering: RenderSettings | None,
+    choice: PartChoice = SEEN,
 ) -> PreparedShape:
     """Make one row of the dataset."""
     if job.why_skipped is not None:
         return PreparedShape(job.id, skipped=job.why_skipped)
     try:
         if job.row is None:
-            mesh = open_mesh_files(job.source).load_mesh(job.name)
+            mesh = open_mesh_files(job.source).load_mesh(job.name, choice)
         else:
-            mesh = load_row(job.source, job.row, job.name)
+            mesh = load_row(job.source, job.row, job.name, choice)
     except MeshError as error:
         return PreparedShape(job.id, skipped=str(error))
     mesh = mesh.y_up(up_axis)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....errors import UserError
+from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh
 from ....models.shapes import MeshError, TexturedMesh
 from .mesh_metadata import TEXT_COLUMNS, Description, describe
@@ -42,13 +43,14 @@ def mesh_rows(path: Path) -> list[tuple[str, Description]]:
     return named
 
 
-def load_row(path: str, row: int, name: str) -> TexturedMesh:
+def load_row(path: str, row: int, name: str, choice: PartChoice = SEEN) -> TexturedMesh:
     """Read the mesh of one row, which is whole in itself: files that it names are not looked for.
 
     Args:
         path (`str`): The parquet file.
         row (`int`): From 0.
         name (`str`): For messages; its suffix says what kind of mesh it is.
+        choice (`PartChoice`, *optional*): Which of its parts are read. Default: all but collision meshes.
 
     Raises:
         MeshError: The row has no mesh inside, or it cannot be read or has no surface.
@@ -58,7 +60,8 @@ def load_row(path: str, row: int, name: str) -> TexturedMesh:
     data = _read_group(path, group)[row - starts[group]]
     if data is None:
         raise MeshError(f"{name}: row {row + 1} of {file} has no mesh inside; embed the files before writing it.")
-    return read_mesh(io.BytesIO(data), PurePosixPath(name).suffix[1:], AssetResolver("", lambda _: None), name)
+    resolver = AssetResolver("", lambda _: None)
+    return read_mesh(io.BytesIO(data), PurePosixPath(name).suffix[1:], resolver, name, choice)
 
 
 def _features(path: Path) -> dict[str, dict[str, Any]]:
