@@ -61,7 +61,7 @@ POINTS = np.eye(3)
 # File: (content, what its one warning says)
 WARNED = {
     "two-of-three.ply": (ply(RGB[:2], "255 0"), "colours of vertices not understood: red, green$"),
-    "packed.ply": (ply(["uint rgba"], "4278190335"), "colours of vertices not understood: rgba$"),
+    "packed.ply": (ply(["uint64 rgba"], "4278190335"), "colours of vertices not understood: rgba$"),
     "other-names.ply": (ply(["float Col_R", "float vertexColor"], "1 0"), "not understood: vertexcolor$"),
     "single.ply": (ply(["float r", "float g"], "1 0", **FACE), "colours of vertices not understood: r, g$"),
     "corner-colors.ply": (

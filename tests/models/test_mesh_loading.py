@@ -368,7 +368,7 @@ def test_file_without_anything_is_an_error_that_names_it(tmp_path):
     [
         (
             "a.ply",
-            PLY.format(kind="float", faces=0, rows=("255 0 0", "0 0 0", "1 1 1")),
+            PLY.format(kind="float", faces=0, rows=("255 0 0", "0 0.5 0", "1 1 1")),
             "0 to 255, stored as float32",
         ),
         ("a.ply", PLY.format(kind="int", faces=0, rows=("65535 0 0", "0 0 0", "1 1 1")), "0 to 65535"),

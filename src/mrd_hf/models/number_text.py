@@ -5,6 +5,7 @@ of ten. Up to 15 digits both are exact in float64, so that the quotient is the n
 parses integers ten times as fast as floats.
 """
 
+import re
 import warnings
 
 import numpy as np
@@ -17,6 +18,9 @@ MAX_EXACT_LENGTH = 15
 POWERS = 10.0 ** np.arange(MAX_EXACT_LENGTH + 1)
 PIECE = 2**20
 MAX_SHOWN = 30
+# As the libraries of several compilers spell nan: -nan(ind), 1.#QNAN, and inf.
+NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(?:nan\([^)\s]*\)|1\.#(?:qnan|snan|ind)\d*)")
+INFINITE = re.compile(rb"(?i)1\.#inf\d*")
 
 
 def parse_numbers(text: bytes) -> np.ndarray:

@@ -12,15 +12,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .number_text import parse_integers, parse_numbers, word_places
+from .number_text import INFINITE, NOT_A_NUMBER, parse_integers, parse_numbers, word_places
 
 
 NEWLINE, SPACE, TAB = b"\n \t"
 # A minus sign for texture coordinates that a corner does not have.
 MISSING = -1
-# As the libraries of several compilers spell it: -nan, nan(ind), 1.#QNAN.
-NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(?:nan\([^)\s]*\)|1\.#(?:qnan|snan|ind)\d*)")
-INFINITE = re.compile(rb"(?i)1\.#inf\d*")
 # Lines of these say how something is shown or are about curves, whose own lines are counted.
 SILENT = {
     *(b"s", b"mg", b"usemap", b"maplib", b"lod", b"bevel", b"shadow_obj", b"trace_obj", b"c_interp", b"d_interp"),

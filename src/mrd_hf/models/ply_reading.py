@@ -1,19 +1,21 @@
 """PLY into coloured triangles or, of a file without any face, points: scans, simulations and Gaussian splats.
 
-Colours are taken by every name in use: `red`, `r`, `diffuse_red`, splats' `f_dc_0`. Their type decides about their
-range: bytes 0..255, two bytes 0..65535, floats 0..1.
+Colours are taken by every name in use: `red`, `r`, `diffuse_red`, a packed `rgb`, splats' `f_dc_0`. Their type decides
+about their range: bytes 0..255, two bytes 0..65535, floats 0..1. Two mistakes are common enough to be understood: two
+bytes of which none is beyond 255 hold bytes, and so do floats that are whole numbers beyond 1.
 """
 
 from collections.abc import Callable
 
 import numpy as np
 
+from .ply_splats import are_visible, is_compressed, splat_colors, unpack_splats
 from .ply_text import ListProperty, PlyText, Property, parse_ply
+from .ply_textures import NO_TEXTURE, place_textures, read_texture, texture_names
 from .polygons import triangulate
 from .shape_colors import names_like_colors
 from .shape_limits import MAX_FACES
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
-from .textures import decode_texture
 
 
 COLOR_NAMES = (
@@ -22,12 +24,10 @@ COLOR_NAMES = (
     ("diffuse_red", "diffuse_green", "diffuse_blue"),
 )
 SPLAT_NAMES = ("f_dc_0", "f_dc_1", "f_dc_2")
-UV_NAMES = (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("tx", "ty"))
-INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "indices")
-# The first spherical harmonic, a constant: splats store colours as its coefficients around 0.5.
-HARMONIC = 0.28209479177387814
-# Splats that are fainter hardly show; most of them are left over from fitting.
-MIN_SPLAT_OPACITY = 0.1
+PACKED_NAMES = ("rgb", "rgba")
+# How far colours may be beyond 0..1.
+ROUNDING = 0.01
+INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertex_list", "vertices", "indices")
 
 
 def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCloud:
@@ -44,47 +44,82 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
         ValueError: It cannot be read; the message says why.
     """
     text = parse_ply(data)
+    if is_compressed(text.elements):
+        text.elements["vertex"] = unpack_splats(text.elements)
+        text.elements.pop("chunk")
     vertices = text.elements.get("vertex", {})
     if not all(isinstance(vertices.get(axis), np.ndarray) for axis in "xyz"):
         raise ValueError("its element 'vertex' has no x, y and z")
     positions = np.stack([_numbers(vertices, axis) for axis in "xyz"], axis=1).astype(np.float64)
-    warnings: list[str] = []
+    warnings = list(text.warnings)
     colors = _colors(vertices, "vertices", warnings)
-    polygons = _polygons(text, len(positions), warnings)
+    polygons = _polygons(text, warnings)
     if polygons is None:
         if "f_dc_0" in vertices and isinstance(vertices.get("opacity"), np.ndarray):
-            with np.errstate(over="ignore"):
-                opaque = 1 / (1 + np.exp(-_numbers(vertices, "opacity"))) >= MIN_SPLAT_OPACITY
-            if opaque.any():
-                positions, colors = positions[opaque], None if colors is None else colors[opaque]
+            visible = are_visible(_numbers(vertices, "opacity"))
+            positions, colors = positions[visible], None if colors is None else colors[visible]
         return PointCloud(ColoredPoints(positions, colors), None if colors is None else "vertex colours", warnings)
-    corner_vertices, sizes, of_faces = polygons
+    corner_vertices, sizes, faces = polygons
     if int((sizes - 2).clip(0).sum()) > MAX_FACES:
         raise ValueError(f"{int((sizes - 2).sum()):,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
     if len(corner_vertices) and not 0 <= corner_vertices.min() <= corner_vertices.max() < len(positions):
         raise ValueError(f"a face names a vertex that does not exist (there are {len(positions)})")
+    if ((sizes > 0) & (sizes < 3)).any():
+        warnings.append(f"{int(((sizes > 0) & (sizes < 3)).sum())} faces of fewer than three corners left out")
     corners, owners = triangulate(positions, corner_vertices, sizes, warnings)
     here = corner_vertices.take(corners)
-    faces = text.elements.get("face", {}) if of_faces else {}
     face_colors = _colors(faces, "faces", warnings)
+    source: ColorSource | None = None
     if colors is not None:
-        corner_colors = colors.take(here, axis=0)
+        corner_colors, source = colors.take(here, axis=0), "vertex colours"
     elif face_colors is not None:
-        corner_colors = np.repeat(face_colors[owners][:, None], 3, axis=1)
+        corner_colors, source = np.repeat(face_colors[owners][:, None], 3, axis=1), "face colours"
     else:
         corner_colors = np.full((len(here), 3, 3), DEFAULT_COLOR, dtype=np.uint8)
-    texels, uv = _texture(text, get, vertices, faces, corners, here, warnings)
-    source: ColorSource | None = None
-    if texels is not None:
-        source = "texture"
-    elif colors is not None:
-        source = "vertex colours"
-    elif face_colors is not None:
-        source = "face colours"
+    parts = _parts(text, faces, positions, (corners, owners, here), corner_colors, source, get, warnings)
     hidden = [("vertex colours", colors), ("face colours", face_colors)]
-    above = "a texture" if source == "texture" else source
-    warnings += [f"{name} under {above} left out" for name, of in hidden if of is not None and name != source]
-    return TexturedMesh([MeshPart(positions.take(here, axis=0), corner_colors, texels, uv, source)], warnings)
+    textured = any(part.texture is not None for part in parts)
+    above = "a texture" if textured else source
+    warnings += [
+        f"{name} under {above} left out" for name, of in hidden if of is not None and (textured or name != source)
+    ]
+    return TexturedMesh(parts, warnings)
+
+
+def _parts(
+    text: PlyText,
+    faces: dict[str, Property],
+    positions: np.ndarray,
+    triangles: tuple[np.ndarray, np.ndarray, np.ndarray],
+    colors: np.ndarray,
+    source: ColorSource | None,
+    get: Callable[[str], bytes],
+    warnings: list[str],
+) -> list[MeshPart]:
+    """A part for each texture, and one for what has none."""
+    here = triangles[2]
+    names = texture_names(text)
+    placed = place_textures(text, faces, *triangles)
+    if placed is None:
+        warnings += [f"texture without coordinates: {name}" for name in names]
+    elif not names and source is None:
+        warnings.append("texture coordinates without a texture left out")
+    if placed is None or not names:
+        return [MeshPart(positions.take(here, axis=0), colors, color_source=source)]
+    uv, chosen = placed
+    beyond = int(((chosen >= len(names)) | (chosen < NO_TEXTURE)).sum())
+    if beyond:
+        warnings.append(f"textures of {beyond} faces that no comment names")
+    parts = []
+    for number, name in [*enumerate(names), (NO_TEXTURE, "")]:
+        which = chosen == number if number != NO_TEXTURE else (chosen < 0) | (chosen >= len(names))
+        if not which.any():
+            continue
+        texels = None if number == NO_TEXTURE else read_texture(name, get, warnings)
+        own: ColorSource | None = source if texels is None else "texture"
+        corners = positions.take(here[which], axis=0)
+        parts.append(MeshPart(corners, colors[which], texels, None if texels is None else uv[which], own))
+    return parts
 
 
 def _numbers(element: dict[str, Property], name: str) -> np.ndarray:
@@ -103,10 +138,12 @@ def _colors(element: dict[str, Property], whose: str, warnings: list[str]) -> np
     for names in COLOR_NAMES:
         if all(isinstance(element.get(name), np.ndarray) for name in names):
             return _as_bytes(np.stack([_numbers(element, name) for name in names], axis=1))
+    packed = next((element[name] for name in PACKED_NAMES if isinstance(element.get(name), np.ndarray)), None)
+    if isinstance(packed, np.ndarray) and packed.dtype.itemsize == 4:
+        bits = packed.view(np.uint32)
+        return np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
     if all(isinstance(element.get(name), np.ndarray) for name in SPLAT_NAMES):
-        values = np.stack([_numbers(element, name) for name in SPLAT_NAMES], axis=1).astype(np.float64)
-        shown = np.nan_to_num(0.5 + HARMONIC * values, nan=0.5)
-        return np.round(np.clip(shown, 0, 1) * 255).astype(np.uint8)
+        return splat_colors(np.stack([_numbers(element, name) for name in SPLAT_NAMES], axis=1))
     unknown = names_like_colors(element)
     if unknown:
         warnings.append(f"colours of {whose} not understood: {', '.join(unknown)}")
@@ -116,17 +153,28 @@ def _colors(element: dict[str, Property], whose: str, warnings: list[str]) -> np
 def _as_bytes(values: np.ndarray) -> np.ndarray:
     if values.dtype == np.uint8:
         return values
-    limit = 1 if values.dtype.kind == "f" else 65535 if values.dtype == np.uint16 else 255
-    if values.size and not (values.min() >= 0 and values.max() <= limit):
+    if values.dtype == np.int8:  # some writers' name for bytes
+        return values.view(np.uint8)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    limit = 255
+    if values.dtype.kind == "f":
+        if low >= -ROUNDING and high <= 1 + ROUNDING:
+            low, high, limit = 0, 0, 1
+            values = np.clip(values, 0, 1)
+        elif not (low >= 0 and (values == np.trunc(values)).all()):
+            limit = 1
+    elif values.dtype == np.uint16 and high > 255:
+        limit = 65535
+    if not (low >= 0 and high <= limit):  # True for nan as well
         raise ValueError(
-            f"colours from {values.min():g} to {values.max():g}, stored as {values.dtype}; expected floats in 0..1, "
-            "ushort in 0..65535 or uchar in 0..255"
+            f"colours from {low:g} to {high:g}, stored as {values.dtype}; expected floats in 0..1, ushort in 0..65535 "
+            "or uchar in 0..255"
         )
     return np.round(values * (255 / limit)).astype(np.uint8)
 
 
-def _polygons(text: PlyText, num_vertices: int, warnings: list[str]) -> tuple[np.ndarray, np.ndarray, bool] | None:
-    """Corners polygon after polygon, the size of each, and whether they are the element 'face'; None for no faces."""
+def _polygons(text: PlyText, warnings: list[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Property]] | None:
+    """Corners polygon after polygon, the size of each, and the polygons' own properties; None for no faces."""
     read = {"vertex", "face", "tristrips", "range_grid"}
     others = {"camera", "multi_patch"}
     rows = {name: _num_rows(properties) for name, properties in text.elements.items()}
@@ -143,12 +191,14 @@ def _polygons(text: PlyText, num_vertices: int, warnings: list[str]) -> tuple[np
     if faces is not None and len(faces.values):
         if strips is not None and len(strips.values):
             warnings.append(f"element 'tristrips' of {rows['tristrips']} rows beside faces left out")
-        return faces.values.astype(np.int64), faces.lengths, True
+        return faces.values.astype(np.int64), faces.lengths, {**text.elements["face"], "": faces}
     if rows.get("face"):
         warnings.append(f"{rows['face']} faces without any corner left out")
     if strips is not None and len(strips.values):
         corners = _from_strips(strips)
-        return corners, np.full(len(corners) // 3, 3), False
+        return corners, np.full(len(corners) // 3, 3), {}
+    if rows.get("range_grid"):
+        warnings.append("element 'range_grid', the order of a scan's points, left out: the points are read")
     return None
 
 
@@ -176,35 +226,3 @@ def _from_strips(strips: ListProperty) -> np.ndarray:
     odd = (starts - first[starts]) % 2
     triangles = np.stack([values[starts], values[starts + 1 + odd], values[starts + 2 - odd]], axis=1)
     return triangles.reshape(-1)
-
-
-def _texture(
-    text: PlyText,
-    get: Callable[[str], bytes],
-    vertices: dict[str, Property],
-    faces: dict[str, Property],
-    corners: np.ndarray,
-    here: np.ndarray,
-    warnings: list[str],
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """The texture that a comment names, as MeshLab writes it, and the coordinates of each corner."""
-    names = [comment.partition(" ")[2].strip() for comment in text.comments if comment.startswith("TextureFile ")]
-    if not names:
-        return None, None
-    if len(names) > 1:
-        warnings.append(f"{len(names)} textures; the first is used")
-    by_corner = faces.get("texcoord")
-    pair = next((pair for pair in UV_NAMES if all(isinstance(vertices.get(name), np.ndarray) for name in pair)), None)
-    if isinstance(by_corner, ListProperty) and len(by_corner.values) > int(corners.max(initial=-1)) * 2 + 1:
-        uv = by_corner.values.reshape(-1, 2)[corners].astype(np.float64)
-    elif pair is not None:
-        uv = np.stack([_numbers(vertices, name) for name in pair], axis=1).astype(np.float64)[here]
-    else:
-        warnings.append(f"texture without coordinates: {names[0]}")
-        return None, None
-    try:
-        texels = decode_texture(get(names[0]), names[0], warnings)
-    except FileNotFoundError as error:
-        warnings.append(str(error))
-        texels = None
-    return texels, None if texels is None else np.nan_to_num(uv, posinf=0.0, neginf=0.0)

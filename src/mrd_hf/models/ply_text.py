@@ -6,11 +6,14 @@ take on; this one is therefore ours.
 Source: Greg Turk's description of the format, 1994.
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from .shape_limits import MAX_FACES
+from .number_text import NOT_A_NUMBER, parse_numbers
 
 
 TYPES = {
@@ -27,6 +30,11 @@ TYPES = {
 }
 ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
 MAX_HEADER = 2**20
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+FLOAT = np.dtype("<f8")
+# Runs of rows with lists of the same lengths, after which rows are walked over one by one.
+MAX_RUNS = 16
+MAX_ROWS = 2**16
 
 
 @dataclass(frozen=True)
@@ -66,10 +74,12 @@ class PlyText:
     Args:
         elements (`dict[str, dict[str, Property]]`): Properties by the names of element and property, lower case.
         comments (`list[str]`): Of the header, without the word itself.
+        warnings (`list[str]`): What of the file was left out.
     """
 
     elements: dict[str, dict[str, Property]]
     comments: list[str]
+    warnings: list[str]
 
 
 def parse_ply(data: bytes) -> PlyText:
@@ -80,31 +90,82 @@ def parse_ply(data: bytes) -> PlyText:
     """
     form, declared, comments, start = _header(data)
     elements: dict[str, dict[str, Property]] = {}
-    if form == "ascii":
-        words = data[start:].split()
-        place = 0
+    if form != "ascii":
         for element in declared:
-            elements[element.name], place = _read_words(element, words, place)
-        return PlyText(elements, comments)
+            elements[element.name], start = _read_rows(element, data, start)
+        return PlyText(elements, comments, [])
+    # As a binary file of which every value is a float64.
+    text = data[start:]
+    if b"#" in text or b"(" in text:
+        text = NOT_A_NUMBER.sub(b"nan", text)
+    try:
+        values = parse_numbers(text)
+    except ValueError as error:
+        raise ValueError(f"its rows: {error}") from None
+    plain, place = values.tobytes(), 0
     for element in declared:
-        elements[element.name], start = _read_bytes(element, data, start)
-    return PlyText(elements, comments)
+        columns = [
+            replace(column, dtype=FLOAT, length_dtype=column.length_dtype and FLOAT) for column in element.columns
+        ]
+        found, place = _read_rows(replace(element, columns=columns), plain, place)
+        elements[element.name] = {
+            column.name: _as_declared(found[column.name], column, element.name) for column in element.columns
+        }
+    return PlyText(
+        elements, comments, _rest(text, sum(element.count for element in declared), place // 8, len(values))
+    )
+
+
+def _rest(text: bytes, num_rows: int, num_used: int, num_values: int) -> list[str]:
+    """A warning where there is more than the header announces.
+
+    Raises:
+        ValueError: The rows have more values than the header says, so that what was read is none of them.
+    """
+    if num_used == num_values:
+        return []
+    lines = [line for line in text.splitlines() if line.strip()]
+    if len(b" ".join(lines[:num_rows]).split()) != num_used:
+        raise ValueError(f"its rows have {num_values:,} values, where its header announces {num_used:,}")
+    return [f"{len(lines) - num_rows} lines after the last element left out"]
+
+
+def _as_declared(values: Property, column: _Column, name: str) -> Property:
+    """Numbers of an ASCII file in the type that its header says.
+
+    Raises:
+        ValueError: They do not fit it.
+    """
+    if isinstance(values, ListProperty):
+        cast = _as_declared(values.values, column, name)
+        return ListProperty(values.lengths, np.asarray(cast))
+    if column.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(column.dtype)
+    limits = np.iinfo(column.dtype)
+    low, high = limits.min, 255 if column.dtype == np.int8 else limits.max  # many write bytes as char
+    fitting = (values >= low) & (values <= high) & (values == np.trunc(values))  # False for nan
+    if not fitting.all():
+        first = values[int(np.argmin(fitting))]
+        raise ValueError(f"'{column.name}' of '{name}' is {first:g}, and declared as {column.dtype}")
+    return values.astype(np.int64 if column.dtype != np.uint64 else np.uint64).astype(column.dtype)
 
 
 def _header(data: bytes) -> tuple[str, list[_Element], list[str], int]:
     """The format, the elements, the comments, and where the header ends."""
     form, elements, comments = "", [], []
-    place = 0
-    ending = b"\n" if b"\n" in data[:MAX_HEADER] else b"\r"
+    place = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    found = re.match(rb"[^\r\n]*(\r\n?|\n)", data[place : place + 1000])
+    ending = b"\r" if found and found[1] == b"\r" else b"\n"
     first = True
     while True:
         end = data.find(ending, place, MAX_HEADER)
         if end < 0:
-            raise ValueError("its header has no line end_header")
+            raise ValueError("its header has no line end_header" if not first else "it does not begin with 'ply'")
         line, place = data[place:end].strip().decode("utf-8", "replace"), end + 1
         words = line.split()
         if first:
-            if words != ["ply"]:
+            if [word.lower() for word in words] != ["ply"]:
                 raise ValueError("it does not begin with 'ply'")
             first = False
         elif not words:
@@ -112,9 +173,9 @@ def _header(data: bytes) -> tuple[str, list[_Element], list[str], int]:
         elif words[0] == "end_header":
             break
         elif words[0] in ("comment", "obj_info"):
-            comments.append(line.partition(" ")[2].strip())
+            comments.append(line[len(words[0]) :].strip())
         elif words[0] == "format" and len(words) >= 2:
-            form = words[1]
+            form = words[1].lower()
         elif words[0] == "element" and len(words) == 3 and words[2].isdigit():
             elements.append(_Element(words[1].lower(), int(words[2]), []))
         elif words[0] == "property" and elements:
@@ -128,16 +189,15 @@ def _header(data: bytes) -> tuple[str, list[_Element], list[str], int]:
 
 def _column(words: list[str], form: str, line: str) -> _Column:
     order = ORDERS.get(form, "<")
-    if len(words) == 5 and words[1] == "list" and words[2] in TYPES and words[3] in TYPES:
-        length = np.dtype(order + TYPES[words[2]])
-        if length.kind in "iu":
-            return _Column(words[4].lower(), np.dtype(order + TYPES[words[3]]), length)
-    if len(words) == 3 and words[1] in TYPES:
-        return _Column(words[2].lower(), np.dtype(order + TYPES[words[1]]))
+    if len(words) > 4 and words[1] == "list" and words[2].lower() in TYPES and words[3].lower() in TYPES:
+        length, item = (np.dtype(order + TYPES[word.lower()]) for word in words[2:4])
+        return _Column(" ".join(words[4:]).lower(), item, length)
+    if len(words) > 2 and words[1].lower() in TYPES:  # CloudCompare's names have spaces
+        return _Column(" ".join(words[2:]).lower(), np.dtype(order + TYPES[words[1].lower()]))
     raise ValueError(f"the line {line[:60]!r} of its header is not understood")
 
 
-def _record(element: _Element, lengths: list[int]) -> np.dtype:
+def _record(element: _Element, lengths: Sequence[int]) -> np.dtype:
     """The layout of a row whose lists have these lengths."""
     layout: list[tuple] = []
     given = iter(lengths)
@@ -150,54 +210,104 @@ def _record(element: _Element, lengths: list[int]) -> np.dtype:
     return np.dtype(layout)
 
 
-def _read_bytes(element: _Element, data: bytes, start: int) -> tuple[dict[str, Property], int]:
+def _read_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Property], int]:
     """An element's properties, and where the next element starts."""
+    if not element.columns:
+        return {}, start
+    least = sum((column.length_dtype or column.dtype).itemsize for column in element.columns)
+    if element.count * least > len(data) - start:
+        raise ValueError(f"it ends within '{element.name}', of which it announces {element.count:,} rows")
     lists = [number for number, column in enumerate(element.columns) if column.length_dtype is not None]
     chunks: list[np.ndarray] = []
     row, place = 0, start
-    while row < element.count:
-        lengths = _lengths_at(element, data, place, row) if lists else []
+    while row < element.count and len(chunks) < MAX_RUNS:
+        # Rows whose lists have other lengths start another run.
+        lengths, _ = _lengths_at(element, data, place, row) if lists else ([], 0)
         record = _record(element, lengths)
-        fitting = element.count - row
-        if record.itemsize:
-            fitting = min(fitting, (len(data) - place) // record.itemsize)
+        fitting = min(element.count - row, (len(data) - place) // record.itemsize)
         if fitting < 1:
             raise ValueError(f"it ends within row {row + 1:,} of {element.count:,} of '{element.name}'")
-        # Rows whose lists have other lengths start another run; runs are tried ever longer, so that a file of
-        # alternating triangles and quads is not looked through again and again.
-        block = 1 if chunks and len(chunks[-1]) < 4 else fitting
-        while True:
-            rows = np.frombuffer(data, record, count=min(block, fitting), offset=place)
-            same = np.ones(len(rows), dtype=bool)
-            for number, length in zip(lists, lengths, strict=True):
-                same &= rows[f"length{number}"] == length
-            if not same.all():
-                rows = rows[: int(np.argmin(same))]
-                break
-            if len(rows) == fitting:
-                break
-            block *= 4
+        rows = np.frombuffer(data, record, count=fitting, offset=place)
+        same = np.ones(len(rows), dtype=bool)
+        for number, length in zip(lists, lengths, strict=True):
+            same &= rows[f"length{number}"] == length
+        if not same.all():
+            rows = rows[: int(np.argmin(same))]
         chunks.append(rows)
         row += len(rows)
         place += len(rows) * record.itemsize
+    if row < element.count:
+        return _read_mixed_rows(element, data, start)
     return _joined(element, chunks), place
 
 
-def _lengths_at(element: _Element, data: bytes, place: int, row: int) -> list[int]:
-    """The lengths of a row's lists."""
-    lengths = []
+def _read_mixed_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Property], int]:
+    """The same where lengths change often: a walk over all rows, then those of the same lengths at once."""
+    places = np.empty(element.count + 1, dtype=np.int64)
+    places[0] = place = start
+    walked = []
+    for row in range(element.count):
+        lengths, place = _lengths_at(element, data, place, row)
+        walked.append(lengths)
+        places[row + 1] = place
+    if place > len(data):
+        raise ValueError(f"it ends within row {element.count:,} of {element.count:,} of '{element.name}'")
+    table = np.array(walked, dtype=np.int64)
+    numbers = [number for number, column in enumerate(element.columns) if column.length_dtype is not None]
+    firsts = np.cumsum(table, axis=0) - table
+    found: dict[str, Property] = {}
+    for number, column in enumerate(element.columns):
+        size = int(table[:, numbers.index(number)].sum()) if number in numbers else element.count
+        values: np.ndarray = np.empty(size, column.dtype.newbyteorder("="))
+        found[column.name] = ListProperty(table[:, numbers.index(number)], values) if number in numbers else values
+    characters = np.frombuffer(data, np.uint8)
+    for here in _alike(table):
+        lengths = table[here[0]].tolist()
+        record = _record(element, lengths)
+        rows = characters[places[here][:, None] + np.arange(record.itemsize)].view(record)[:, 0]
+        for number, column in enumerate(element.columns):
+            to = found[column.name]
+            if isinstance(to, ListProperty):
+                list_number = numbers.index(number)
+                into = firsts[here, list_number][:, None] + np.arange(lengths[list_number])
+                to.values[into] = rows[f"{number}"].reshape(into.shape)
+            else:
+                to[here] = rows[f"{number}"]
+    return found, place
+
+
+def _alike(table: np.ndarray) -> Iterator[np.ndarray]:
+    """Numbers of rows that are alike, not too many at once."""
+    _, kinds = np.unique(table, axis=0, return_inverse=True)
+    order = np.argsort(kinds.reshape(-1), kind="stable")
+    for group in np.split(order, np.flatnonzero(np.diff(kinds.reshape(-1)[order])) + 1):
+        yield from np.split(group, range(MAX_ROWS, len(group), MAX_ROWS))
+
+
+def _lengths_at(element: _Element, data: bytes, place: int, row: int) -> tuple[list[int], int]:
+    """The lengths of a row's lists, and where the next row starts."""
+    lengths: list[int] = []
     for column in element.columns:
-        if column.length_dtype is None:
+        dtype = column.length_dtype
+        if dtype is None:
             place += column.dtype.itemsize
             continue
-        if place + column.length_dtype.itemsize > len(data):
+        end = place + dtype.itemsize
+        if end > len(data):
             raise ValueError(f"it ends within row {row + 1:,} of {element.count:,} of '{element.name}'")
-        length = int(np.frombuffer(data, column.length_dtype, 1, place)[0])
-        place += column.length_dtype.itemsize + length * column.dtype.itemsize
+        if dtype.kind == "f":
+            number = float(np.frombuffer(data, dtype, 1, place)[0])
+            length = int(number) if number.is_integer() else -1
+        else:
+            order: Literal["big", "little"] = "big" if dtype.byteorder == ">" else "little"
+            length = (
+                data[place] if dtype == np.uint8 else int.from_bytes(data[place:end], order, signed=dtype.kind == "i")
+            )
+        place = end + length * column.dtype.itemsize
         if length < 0 or place > len(data):
             raise ValueError(f"row {row + 1:,} of '{element.name}' has a list of {length:,}, beyond the file's end")
         lengths.append(length)
-    return lengths
+    return lengths, place
 
 
 def _joined(element: _Element, chunks: list[np.ndarray]) -> dict[str, Property]:
@@ -215,51 +325,3 @@ def _joined(element: _Element, chunks: list[np.ndarray]) -> dict[str, Property]:
             np.concatenate(values).astype(native) if values else np.zeros(0, native),
         )
     return found
-
-
-def _read_words(element: _Element, words: list[bytes], place: int) -> tuple[dict[str, Property], int]:
-    """The same of an ASCII file."""
-    if element.count > 3 * MAX_FACES:
-        raise ValueError(f"{element.count:,} rows of '{element.name}'; at most {3 * MAX_FACES:,} are read")
-    if all(column.length_dtype is None for column in element.columns):
-        width = len(element.columns)
-        end = place + element.count * width
-        if end > len(words):
-            raise ValueError(f"it ends within '{element.name}', of which it announces {element.count:,} rows")
-        table = _as_numbers(words[place:end], element.name).reshape(element.count, width)
-        return {column.name: table[:, i].astype(_native(column)) for i, column in enumerate(element.columns)}, end
-    columns: list[list[bytes]] = [[] for _ in element.columns]
-    lengths: list[list[int]] = [[] for _ in element.columns]
-    try:
-        for _ in range(element.count):
-            for number, column in enumerate(element.columns):
-                length = 1
-                if column.length_dtype is not None:
-                    length = int(words[place])
-                    lengths[number].append(length)
-                    place += 1
-                if length < 0 or place + length > len(words):
-                    raise IndexError
-                columns[number] += words[place : place + length]
-                place += length
-    except (IndexError, ValueError):
-        raise ValueError(f"it ends, or has no number, within '{element.name}' of {element.count:,} rows") from None
-    found: dict[str, Property] = {}
-    for number, column in enumerate(element.columns):
-        values = _as_numbers(columns[number], element.name).astype(_native(column))
-        if column.length_dtype is None:
-            found[column.name] = values
-        else:
-            found[column.name] = ListProperty(np.array(lengths[number], dtype=np.int64), values)
-    return found, place
-
-
-def _native(column: _Column) -> np.dtype:
-    return column.dtype.newbyteorder("=")
-
-
-def _as_numbers(words: list[bytes], name: str) -> np.ndarray:
-    try:
-        return np.array(words, dtype="S32").astype(np.float64) if words else np.zeros(0)
-    except ValueError:
-        raise ValueError(f"'{name}' holds what is no number") from None
