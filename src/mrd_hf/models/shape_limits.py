@@ -1,5 +1,10 @@
-"""What a file of a shape may be: what is larger is a mistake or an attack, and would exhaust the memory."""
+"""What a file of a shape may be and hold: what is more is a mistake or an attack, and would exhaust memory or time.
 
+Every limit of reading shapes stands here. A small file may hold a harmless number of each thing, and a larger one as
+many as its bytes can be the reason of: a [`ShapeBudget`] counts them, before memory is taken for them.
+"""
+
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -7,11 +12,29 @@ MAX_FILE_BYTES = 2**31
 # Compressing a cloud makes it a tenth as large, at best: what unpacks to more than this many times its size, and to
 # more than a harmless size, was made to fill the memory.
 MAX_RATIO = 50
-HARMLESS_BYTES = 2**28
-# Ten million take about 1.5 GB.
+HARMLESS_BYTES = 2**26
+# Ten million faces take about 1.5 GB, fifty million points 5 GB.
 MAX_FACES = 10_000_000
-# 8192 x 8192, for which decoding takes 0.5 GB.
+MAX_POINTS = 50_000_000
+# 8192 x 8192, for which decoding takes 0.3 GB.
 MAX_TEXELS = 2**26
+# A picture of one colour has 300 pixels a byte and more; one of many pixels that shows something has fewer.
+MAX_PIXELS_A_BYTE, HARMLESS_PIXELS = 128, 2**25
+# Real scenes are a dozen nodes deep.
+MAX_DEPTH = 1000
+# A node is the child of one other; files that share nodes are read, but not those that double them level by level.
+MAX_VISITS = 16
+# Corners of a concave polygon that is split well; the time for it grows with their square, at worst.
+MAX_CORNERS = 5000
+# Characters of a number in a text. The longest that is written with a purpose, the smallest double in full, has 1,075.
+MAX_WORD = 1100
+# Scans of a progressive JPEG, each of which passes over the whole picture; there are ten in most.
+MAX_SCANS = 64
+MAX_WARNINGS = 20
+MAX_MESSAGE = 400
+# Where a file is read in a process of its own, on the Space and in the endpoint's handler: seconds, and bytes.
+TIME_LIMIT = 20.0
+SPACE_MEMORY, ENDPOINT_MEMORY = 2 * 2**30, 3 * 2**30
 
 
 # Pillow decodes these itself. Of others it hands some to another program: EPS, which is one itself, to Ghostscript.
@@ -23,6 +46,83 @@ TEXTURE_FORMATS = {
 # fmt: on
 
 
+@dataclass(frozen=True)
+class Allowance:
+    """How much of something a file may hold.
+
+    Args:
+        harmless (`int`): In any file.
+        for_a_byte (`float`): In a larger one, for each of its bytes, those of the files that it names included.
+        most (`int`, *optional*): In none more than this.
+    """
+
+    harmless: int
+    for_a_byte: float
+    most: int | None = None
+
+
+# By the words of the message. Compressed meshes have a face a byte, at best; the parts of a file have dozens of bytes.
+ALLOWANCES = {
+    "faces": Allowance(1_000_000, 1, MAX_FACES),
+    "points": Allowance(1_500_000, 1, MAX_POINTS),
+    # Counted each time that a part places them.
+    "placed vertices": Allowance(10_000_000, 4),
+    "parts": Allowance(5_000, 1 / 50, 200_000),
+    "placed nodes": Allowance(20_000, 1 / 10),
+    "JSON values": Allowance(1_500_000, 1 / 8),
+    "files": Allowance(1_000, 1 / 50),
+    # Of pictures as they are stored, and of textures as they are kept.
+    "pixels of pictures": Allowance(2**27, 64),
+    "texels": Allowance(2**25, 4),
+}
+
+
+@dataclass
+class ShapeBudget:
+    """What a file has taken of what it may hold.
+
+    Args:
+        size (`int`): Of the file, in bytes; [`ShapeBudget.has_read`] adds the files that it names.
+    """
+
+    size: int
+    taken: dict[str, int] = field(default_factory=dict)
+
+    def limit(self, what: str) -> int:
+        """How many the file may hold."""
+        allowance = ALLOWANCES[what]
+        limit = max(allowance.harmless, int(allowance.for_a_byte * self.size))
+        return limit if allowance.most is None else min(limit, allowance.most)
+
+    def take(self, what: str, count: int) -> None:
+        """Count what is about to be read.
+
+        Args:
+            what (`str`): A key of `ALLOWANCES`.
+            count (`int`): How many more of it.
+
+        Raises:
+            ValueError: They are more than a file of this size may hold.
+        """
+        total = self.taken.get(what, 0) + count
+        limit = self.limit(what)
+        if total > limit:
+            raise ValueError(
+                f"{total:,} {what}; at most {limit:,} are read of a file of {self.size:,} bytes. Simplify the shape"
+            )
+        self.taken[what] = total
+
+    def has_read(self, num_bytes: int) -> None:
+        """Count a file that the shape names.
+
+        Raises:
+            ValueError: They are too many, or together too large.
+        """
+        self.size += num_bytes
+        self.take("files", 1)
+        check_size(self.size)
+
+
 def check_image(image: Any) -> None:
     """Raise a `ValueError` for an opened, not yet decoded Pillow image that is not to be decoded.
 
@@ -30,9 +130,15 @@ def check_image(image: Any) -> None:
     """
     if image.format is not None and image.format not in TEXTURE_FORMATS:
         raise ValueError(f"pictures of the format {image.format} are not read; convert it to PNG")
-    width, height = image.size
+    check_pixels(*image.size)
+
+
+def check_pixels(width: int, height: int, num_bytes: int | None = None) -> None:
+    """Raise a `ValueError` for a picture of more pixels than are decoded, at all or of so few bytes."""
     if width * height > MAX_TEXELS:
         raise ValueError(f"{width} x {height} pixels; at most {MAX_TEXELS:,} are read")
+    if num_bytes is not None and width * height > max(HARMLESS_PIXELS, MAX_PIXELS_A_BYTE * num_bytes):
+        raise ValueError(f"{width} x {height} pixels of {num_bytes:,} bytes, too many for what it shows; reduce it")
 
 
 def check_size(size: int, unpacked: int = 0) -> None:
@@ -44,6 +150,19 @@ def check_size(size: int, unpacked: int = 0) -> None:
             f"{unpacked / 2**20:,.0f} MiB once unpacked, of {size / 2**20:,.1f} MiB; this is no shape, or too large a "
             "one: thin it out"
         )
+
+
+def cut_message(text: str) -> str:
+    """What a file made a message of, in a line of `MAX_MESSAGE` printable characters."""
+    shown = "".join(each if each.isprintable() else " " for each in text[: MAX_MESSAGE + 1])
+    return shown if len(shown) <= MAX_MESSAGE else shown[: MAX_MESSAGE - 3] + "..."
+
+
+def few_warnings(warnings: list[str]) -> list[str]:
+    """Each once, in a line, and of many the first `MAX_WARNINGS` and a count."""
+    found = list(dict.fromkeys(map(cut_message, warnings)))
+    rest = len(found) - MAX_WARNINGS
+    return found if rest <= 0 else [*found[:MAX_WARNINGS], f"{rest:,} more warnings of these kinds"]
 
 
 def ran_out_of_memory(error: BaseException | None) -> bool:
