@@ -1,7 +1,7 @@
 """Small sound files of every format that is read, for mutated_shapes.py to damage.
 
 Each is a folder's content: names and bytes, the shape first. They are written by hand here, but for pictures (Pillow),
-arrays (numpy) and what is compressed (DracoPy, meshoptimizer, which are left out where they are not installed).
+arrays (numpy) and what is compressed (DracoPy, meshopt, which are left out where they are not installed).
 """
 
 import base64
@@ -188,14 +188,14 @@ def _draco() -> dict[str, Folder]:
 
 
 def _meshopt() -> dict[str, Folder]:
-    import meshoptimizer
+    import meshopt
 
     scene = Scene()
     scene.add_grid(with_uv=False)
     vertices, _, faces = bumpy_grid()
     for view, mode, data, count, stride in (
-        (0, "ATTRIBUTES", meshoptimizer.encode_vertex_buffer(vertices, len(vertices), 12), len(vertices), 12),
-        (1, "TRIANGLES", meshoptimizer.encode_index_buffer(faces.reshape(-1), faces.size, 64), faces.size, 2),
+        (0, "ATTRIBUTES", meshopt.encode_vertex_buffer_level(vertices, 2, 0), len(vertices), 12),
+        (1, "TRIANGLES", meshopt.encode_index_buffer(faces.astype(np.uint32)), faces.size, 2),
     ):
         place = scene.document["bufferViews"][scene.view(bytes(data))]
         scene.document["bufferViews"].pop()

@@ -7,23 +7,47 @@ from support.paths import ROOT
 from mrd_hf.app import request_limits
 from mrd_hf.app import shape_reading as page
 from mrd_hf.files import plain_pickle
-from mrd_hf.models import gltf_nodes, shape_downloads, shape_limits
+from mrd_hf.models import shape_downloads, shape_limits
 
 
 TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
+# The rows of what is counted in a file.
+LIMITED = {
+    "faces": "faces",
+    "points": "points",
+    "placed vertices": "vertices",
+    "parts": "parts",
+    "instances": "instances",
+    "placed nodes": "nodes",
+    "JSON values": "values",
+    "files": "files that it names",
+    "pixels of pictures": "pixels of its pictures",
+    "texels": "pixels of its textures",
+}
 GIB, MIB = 2**30, 2**20
 
 
 def row(start: str) -> str:
     """The rest of the one table row that starts so."""
-    (found,) = re.findall(rf"^ *\| {re.escape(start)}(.*)$", TEXT, flags=re.MULTILINE)
+    (found,) = re.findall(rf"^ *\| {re.escape(start)}(?!\w)(.*)$", TEXT, flags=re.MULTILINE)
     return found
 
 
 def test_what_a_file_may_be():
-    assert f"{shape_limits.MAX_FACES:,}" in row("faces of a mesh")
-    assert f"{shape_limits.MAX_TEXELS:,}" in row("pixels of a texture")
-    assert f"{gltf_nodes.MAX_DEPTH:,}" in row("nested nodes")
+    for what, start in LIMITED.items():
+        allowance = shape_limits.ALLOWANCES[what]
+        stated = row(start)
+        assert f"{allowance.harmless:,}" in stated
+        share = (
+            f"{allowance.for_a_byte:g}" if allowance.for_a_byte >= 1 else f"1 for {1 / allowance.for_a_byte:g} bytes"
+        )
+        assert share in stated
+        assert allowance.most is None or f"{allowance.most:,}" in stated
+    assert LIMITED.keys() == shape_limits.ALLOWANCES.keys()
+    assert f"{shape_limits.MAX_TEXELS:,}" in row("pixels of a picture")
+    assert f"{shape_limits.HARMLESS_PIXELS:,}" in row("pixels of a picture")
+    assert f"than {shape_limits.MAX_PIXELS_A_BYTE} a byte" in row("pixels of a picture")
+    assert f"{shape_limits.MAX_DEPTH:,}" in row("nested nodes")
     assert f"{shape_limits.MAX_FILE_BYTES // GIB} GiB" in row("a file of a shape")
     archive = f"{shape_limits.MAX_FILE_BYTES // GIB} GiB, and {shape_limits.MAX_RATIO} times its size"
     assert archive in row("an `.npz` archive") and f"{shape_limits.HARMLESS_BYTES // MIB} MiB" in row(

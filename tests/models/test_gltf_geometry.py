@@ -214,9 +214,8 @@ def test_instances_are_scaled_turned_and_moved_below_their_node():
         "SCALE": file.accessor([(1, 1, 1), (3, 1, 1)]),
         "_ID": file.accessor([1, 2]),
     }
-    first, second = (
-        part.triangles.reshape(-1, 3) for part in read(instanced(attributes, file, scale=[2, 2, 2])).parts
-    )
+    (part,) = read(instanced(attributes, file, scale=[2, 2, 2])).parts  # of both instances
+    first, second = part.triangles.reshape(2, -1, 3)
     np.testing.assert_allclose([first.min(axis=0), first.max(axis=0)], [[0, 0, 0], [2, 2, 0]], atol=1e-6)
     np.testing.assert_allclose([second.min(axis=0), second.max(axis=0)], [[18, 0, 0], [20, 6, 0]], atol=1e-6)
 

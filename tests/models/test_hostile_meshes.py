@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from support.tiny_gltf import TRIANGLE, data_uri, textured_gltf
 
-from mrd_hf.models import gltf_reading, shape_limits
+from mrd_hf.models import shape_limits
 from mrd_hf.models.mesh_loading import AssetResolver, read_mesh
 from mrd_hf.models.shapes import MeshError
 from mrd_hf.models.textures import texture_to_rgba
@@ -82,7 +82,7 @@ def test_a_texture_whose_image_is_not_there_is_reported():
 
 
 def test_a_geometry_placed_too_often_is_an_error(monkeypatch):
-    monkeypatch.setattr(gltf_reading, "MAX_FACES", 100)
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "faces", shape_limits.Allowance(100, 0))
     scene = trimesh.Scene()
     scene.add_geometry(trimesh.creation.box(), geom_name="box")
     for number in range(8):

@@ -96,7 +96,7 @@ def random_scene(seed: int) -> RandomScene:
         for _ in range(rng.randint(1, 2)):
             primitive, triangles, color = _primitive(rng, writer, materials)
             primitives.append(primitive)
-            faces += [(triangle, color) for triangle in triangles]
+            faces.append([(triangle, color) for triangle in triangles])
         meshes.append({"primitives": primitives})
         shown.append(faces)
     nodes: list[dict[str, Any]] = []
@@ -127,11 +127,11 @@ def random_scene(seed: int) -> RandomScene:
                         [[s[0], 0, 0, t[0]], [0, s[1], 0, t[1]], [0, 0, s[2], t[2]], [0, 0, 0, 1]]
                         for t, s in zip(moved, scales, strict=True)
                     ]
-                for instance in instances:
-                    transform = _times(world, instance)
-                    for triangle, color in shown[mesh]:
-                        scene.triangles.append([_moved(transform, point) for point in triangle])
-                        scene.colors.append(color)
+                for faces in shown[mesh]:  # primitive by primitive, as the reader gives them
+                    for transform in [_times(world, instance) for instance in instances]:
+                        for triangle, color in faces:
+                            scene.triangles.append([_moved(transform, point) for point in triangle])
+                            scene.colors.append(color)
             parent, above = world, index
     document = {
         "asset": {"version": "2.0"},

@@ -15,7 +15,7 @@ from urllib.parse import unquote, unquote_to_bytes
 import numpy as np
 
 from .gltf_compression import MissingPackageError, decode_meshopt
-from .shape_limits import HARMLESS_BYTES, MAX_FACES
+from .shape_limits import ALLOWANCES, MAX_CHUNKS, ShapeBudget
 
 
 # The last three are OpenGL's numbers for int, double and half: not glTF 2.0's, but of drafts, and of some exporters.
@@ -34,8 +34,6 @@ NUM_COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
-# The two that count come first; extensions may add some.
-MAX_CHUNKS = 100
 
 
 class GltfDocument:
@@ -50,10 +48,12 @@ class GltfDocument:
     """
 
     def __init__(self, data: bytes, get: Callable[[str], bytes]) -> None:
-        self.get = get
+        self.budget = ShapeBudget(len(data))
+        self.get = self.budget.counted(get)
         self.binary: memoryview | None = None
         text = self._split(data) if data.startswith(b"glTF") else data
-        self.json: dict[str, Any] = _parse(bytes(text))
+        self.json: dict[str, Any] = _parse(bytes(text), self.budget)
+        self._items: dict[str, list[dict[str, Any]]] = {}
         self._buffers: dict[int, memoryview] = {}
         self._unpacked: dict[int, memoryview] = {}
 
@@ -86,10 +86,12 @@ class GltfDocument:
 
     def items(self, name: str) -> list[dict[str, Any]]:
         """A top-level list, such as `meshes`; empty where there is none."""
-        found = self.json.get(name) or []
-        if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
-            raise ValueError(f"'{name}' is no list of objects")
-        return found
+        if name not in self._items:
+            found = self.json.get(name) or []
+            if not isinstance(found, list) or not all(isinstance(item, dict) for item in found):
+                raise ValueError(f"'{name}' is no list of objects")
+            self._items[name] = found
+        return self._items[name]
 
     def item(self, name: str, index: Any) -> dict[str, Any]:
         """An entry of a top-level list."""
@@ -179,10 +181,8 @@ class GltfDocument:
             raise ValueError(f"{name}: count {count!r}")
         dtype = np.dtype(COMPONENT_TYPES[accessor["componentType"]])
         components = NUM_COMPONENTS[accessor["type"]]
-        if count > 3 * MAX_FACES:
-            raise ValueError(f"{name}: {count:,} elements; at most {3 * MAX_FACES:,} are read")
         if view_index is None:
-            if count * components * dtype.itemsize > HARMLESS_BYTES:
+            if count > ALLOWANCES["points"].harmless:
                 raise ValueError(f"{name}: {count:,} elements of which the file has no data")
             return np.zeros((count, components), dtype=dtype)
         data = self.buffer_view(view_index)
@@ -239,9 +239,11 @@ def _of_data_uri(uri: str) -> bytes:
         raise ValueError(f"a data URI, {uri[:30]}..., is no base64 ({error})") from None
 
 
-def _parse(text: bytes) -> dict[str, Any]:
+def _parse(text: bytes, budget: ShapeBudget) -> dict[str, Any]:
     if text.startswith(UTF_16_MARKS) or b"\0" in text[:2]:
         raise ValueError("its JSON is in UTF-16 or UTF-32; the format has UTF-8, save it so")
+    # Each is an object of Python's, of sixty bytes or more.
+    budget.take("JSON values", sum(text.count(mark) for mark in (b",", b"[", b"{")))
     try:
         # A name that is not in UTF-8 matters to no one.
         decoded = text.decode("utf-8-sig", errors="replace").rstrip("\0 \t\r\n")

@@ -18,7 +18,7 @@ from .gltf_document import GltfDocument
 from .gltf_extensions import BASIS, IMAGE_EXTENSIONS, SPECULAR_GLOSSINESS, TRANSFORM
 from .shape_colors import linear_to_srgb, srgb_to_linear
 from .shapes import Wrap
-from .textures import decode_texture
+from .textures import Textures
 
 
 # The last two are OpenGL's, which some exporters write.
@@ -28,6 +28,8 @@ UNLIT = "KHR_materials_unlit"
 BLACK = 0.01
 # What is no metal reflects less than this of the light that falls on it straight.
 METAL = 0.1
+# Values of a texture that is not made smaller: 64 x 64 texels.
+MIN_TEXTURE = 4 * 64 * 64
 # The opacity from which a point is no hole, see `MIN_OPACITY` of surface_sampling.py, as a share of 255.
 OPAQUE_FROM = 128 / 255
 
@@ -75,6 +77,10 @@ class GltfMaterials:
         self.warnings = warnings
         self._surfaces: dict[int, Surface] = {}
         self._images: dict[int, np.ndarray | None] = {}
+        self._textures = Textures(document.budget, warnings)
+        # By what makes them, where the texels lie first; and whether they are black, by where they lie.
+        self._shaded: dict[tuple, np.ndarray] = {}
+        self._black: dict[int, bool] = {}
 
     def surface(self, index: Any) -> Surface:
         """The surface of a material; white without one, as the specification has it."""
@@ -94,7 +100,7 @@ class GltfMaterials:
             factor, reference = metallic.get("baseColorFactor"), metallic.get("baseColorTexture")
         base = self._surface(material, np.ones(4) if factor is None else _color(factor), reference)
         base = replace(base, is_colored=factor is not None or reference is not None)
-        if not _is_black(base):
+        if not self._is_black(base):
             return base
         other, reference_of_other = _color_of_metal(gloss), (gloss or {}).get("specularGlossinessTexture")
         if other is None and UNLIT not in extensions:
@@ -125,17 +131,37 @@ class GltfMaterials:
             texels = None
         if texels is None:
             return surface
-        if not has_opacity and not (texels[..., 3] == 255).all():
-            texels = texels.copy()
-            texels[..., 3] = 255
         transform = (reference.get("extensions") or {}).get(TRANSFORM) or {}
         return replace(
             surface,
-            texture=_shaded(texels, surface),
+            texture=self._kept(texels, surface, has_opacity),
             uv_set=transform.get("texCoord", reference.get("texCoord", 0)),
             uv_transform=_uv_transform(transform),
             wrap=wrap,
         )
+
+    def _kept(self, texels: np.ndarray, surface: Surface, has_opacity: bool) -> np.ndarray:
+        """The texture as the surface shows it; where materials make many of one, in less detail."""
+        key = (id(texels), surface.factor.tobytes(), surface.alpha, has_opacity)
+        if key not in self._shaded:
+            budget = self.document.budget
+            while texels.size > MIN_TEXTURE and budget.left("texels") < texels.size // 4:
+                texels = texels[::2, ::2]
+            if not has_opacity and not (texels[..., 3] == 255).all():
+                texels = texels.copy()
+                texels[..., 3] = 255
+            shaded = _shaded(texels, surface)
+            budget.take("texels", texels.size // 4 if shaded is not texels else 0)
+            self._shaded[key] = shaded
+        return self._shaded[key]
+
+    def _is_black(self, surface: Surface) -> bool:
+        if surface.texture is None:
+            return bool(surface.factor[:3].max() <= BLACK)
+        place = id(surface.texture)
+        if place not in self._black:
+            self._black[place] = bool(surface.texture[..., :3].max() <= linear_to_srgb(np.array(BLACK)))
+        return self._black[place]
 
     def _texture(self, index: Any) -> tuple[np.ndarray | None, tuple[Wrap, Wrap]]:
         texture = self.document.item("textures", index)
@@ -171,7 +197,7 @@ class GltfMaterials:
                 missing = isinstance(error, FileNotFoundError)
                 self.warnings.append(str(error) if missing else f"texture cannot be read: {name} ({error})")
             else:
-                self._images[index] = decode_texture(data, name, self.warnings)
+                self._images[index] = self._textures.decode(data, name)
         return self._images[index]
 
 
@@ -221,12 +247,6 @@ def _shaded(texels: np.ndarray, surface: Surface) -> np.ndarray:
         opacity = (opacity > 0).astype(np.float64)
     shaded[..., 3] = np.round(np.clip(opacity, 0, 1) * 255).astype(np.uint8)[texels[..., 3]]
     return shaded
-
-
-def _is_black(surface: Surface) -> bool:
-    if surface.texture is None:
-        return bool(surface.factor[:3].max() <= BLACK)
-    return bool(surface.texture[..., :3].max() <= linear_to_srgb(np.array(BLACK)))
 
 
 def _color_of_metal(gloss: dict[str, Any] | None) -> np.ndarray | None:

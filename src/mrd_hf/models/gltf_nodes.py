@@ -12,12 +12,9 @@ import numpy as np
 
 from .gltf_document import GltfDocument
 from .gltf_extensions import INSTANCING, LOD, VISIBILITY
+from .shape_limits import MAX_DEPTH, MAX_VISITS
 
 
-# Real scenes are a dozen nodes deep.
-MAX_DEPTH = 1000
-# A node is the child of one other; files that share nodes are read, but not those that double them level by level.
-MAX_VISITS = 16
 # Names are kept of so many nodes above a mesh.
 MAX_GROUPS = 32
 
@@ -30,7 +27,7 @@ class PlacedMesh:
         mesh (`int`): Its index.
         name (`str`): The node's, or the mesh's.
         groups (tuple of `str`): Names of the nodes above it, the next `MAX_GROUPS`, its own and the mesh's.
-        transform (`np.ndarray` of shape `(4, 4)`): Of column vectors. Unused where it has a skin.
+        transforms (`np.ndarray` of shape `(num_instances, 4, 4)`): Of column vectors. Unused where it has a skin.
         joints (`np.ndarray` of shape `(num_joints, 4, 4)`, *optional*): What each joint of its skin does to a point.
         weights (sequence of `float`, *optional*): Of the morph targets; without them the mesh's own hold.
     """
@@ -38,7 +35,7 @@ class PlacedMesh:
     mesh: int
     name: str
     groups: tuple[str, ...]
-    transform: np.ndarray
+    transforms: np.ndarray
     joints: np.ndarray | None = None
     weights: list[float] | None = None
 
@@ -53,9 +50,11 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
     if not nodes:
         for index, mesh in enumerate(document.items("meshes")):
             name = str(mesh.get("name") or "")
-            yield PlacedMesh(index, name, (name,) if name else (), np.eye(4))
+            yield PlacedMesh(index, name, (name,) if name else (), np.eye(4)[None])
         return
     worlds: dict[int, np.ndarray] = {}
+    locals_: dict[int, np.ndarray] = {}
+    skins: dict[int, np.ndarray] = {}
     placed = []
     # (node, transform of its parent, depth, visible, names above); depth first, in the order of the file
     waiting: list[tuple[int, np.ndarray, int, bool, tuple[str, ...]]]
@@ -67,7 +66,10 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
         visited += 1
         if depth > MAX_DEPTH or visited > MAX_VISITS * len(nodes):
             raise ValueError(f"nodes are nested in a circle, or more than {MAX_DEPTH} deep")
-        world = parent @ _local_transform(node, index)
+        document.budget.take("placed nodes", 1)
+        if index not in locals_:
+            locals_[index] = _local_transform(node, index)
+        world = parent @ locals_[index]
         worlds[index] = world
         extensions = node.get("extensions") or {}
         visible = visible and extensions.get(VISIBILITY, {}).get("visible", True)
@@ -76,6 +78,7 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
         if "mesh" in node and visible:
             placed.append((node, world, groups))
         waiting += [(child, world, depth + 1, visible, groups) for child in reversed(node.get("children") or [])]
+    parents = {child: parent for parent, node in enumerate(nodes) for child in node.get("children") or []}
     for node, world, groups in placed:
         mesh = node["mesh"]
         its_name = str(document.item("meshes", mesh).get("name") or "")
@@ -83,12 +86,14 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
         groups = (*groups, its_name) if its_name else groups
         weights = node.get("weights")
         if "skin" in node:
-            yield PlacedMesh(mesh, name, groups, world, _joint_matrices(document, node["skin"], worlds), weights)
+            skin = node["skin"]
+            if skin not in skins:
+                skins[skin] = _joint_matrices(document, skin, worlds, parents)
+            yield PlacedMesh(mesh, name, groups, world[None], skins[skin], weights)
             continue
         instances = (node.get("extensions") or {}).get(INSTANCING)
-        transforms = [np.eye(4)] if instances is None else _instance_transforms(document, instances)
-        for transform in transforms:
-            yield PlacedMesh(mesh, name, groups, world @ transform, None, weights)
+        transforms = np.eye(4)[None] if instances is None else _instance_transforms(document, instances)
+        yield PlacedMesh(mesh, name, groups, world @ transforms, None, weights)
 
 
 def hidden_meshes(document: GltfDocument) -> int:
@@ -123,6 +128,8 @@ def _roots(document: GltfDocument) -> list[int]:
 
 def _local_transform(node: dict[str, Any], index: int) -> np.ndarray:
     try:
+        if not node.keys() & {"matrix", "translation", "rotation", "scale"}:
+            return np.eye(4)
         if "matrix" in node:
             matrix = np.array(node["matrix"], dtype=np.float64).reshape(4, 4).T  # stored by columns
         else:
@@ -174,6 +181,7 @@ def _instance_transforms(document: GltfDocument, extension: dict[str, Any]) -> n
     if len(counts) > 1:
         raise ValueError(f"{INSTANCING}: its attributes have {sorted(counts)} elements; expected as many each")
     (count,) = counts
+    document.budget.take("instances", count)
     filled = {name: read.get(name, np.tile(default, (count, 1))) for name, default in DEFAULTS.items()}
     for name, default in DEFAULTS.items():
         if filled[name].shape[1] != len(default):
@@ -188,11 +196,13 @@ DEFAULTS = {
 }
 
 
-def _joint_matrices(document: GltfDocument, skin_index: Any, worlds: dict[int, np.ndarray]) -> np.ndarray:
+def _joint_matrices(
+    document: GltfDocument, skin_index: Any, worlds: dict[int, np.ndarray], parents: dict[int, int]
+) -> np.ndarray:
     """What each joint does to a point of the mesh, in the pose of the file."""
     skin = document.item("skins", skin_index)
     joints = skin.get("joints") or []
-    matrices = np.stack([_world(document, joint, worlds) for joint in joints]) if joints else np.eye(4)[None]
+    matrices = np.stack([_world(document, joint, worlds, parents) for joint in joints]) if joints else np.eye(4)[None]
     if "inverseBindMatrices" not in skin:
         return matrices
     inverse = document.accessor(skin["inverseBindMatrices"]).astype(np.float64)
@@ -201,20 +211,15 @@ def _joint_matrices(document: GltfDocument, skin_index: Any, worlds: dict[int, n
     return matrices @ inverse[: len(matrices)].reshape(-1, 4, 4).transpose(0, 2, 1)
 
 
-def _world(document: GltfDocument, index: Any, worlds: dict[int, np.ndarray]) -> np.ndarray:
+def _world(document: GltfDocument, index: Any, worlds: dict[int, np.ndarray], parents: dict[int, int]) -> np.ndarray:
     """The transform of a node, also of one outside the scene."""
     document.item("nodes", index)
-    if index not in worlds:
-        parents = {
-            child: parent
-            for parent, node in enumerate(document.items("nodes"))
-            for child in node.get("children") or []
-        }
-        chain = [index]
-        while chain[-1] in parents and len(chain) <= MAX_DEPTH:
-            chain.append(parents[chain[-1]])
-        world = np.eye(4)
-        for node in reversed(chain):
-            world = world @ _local_transform(document.item("nodes", node), node)
-        worlds[index] = world
+    chain = [index]
+    while chain[-1] not in worlds and chain[-1] in parents and len(chain) <= MAX_DEPTH:
+        chain.append(parents[chain[-1]])
+    world = np.eye(4)
+    for node in reversed(chain):
+        if node not in worlds:
+            worlds[node] = world @ _local_transform(document.item("nodes", node), node)
+        world = worlds[node]
     return worlds[index]

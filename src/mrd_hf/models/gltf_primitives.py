@@ -105,24 +105,29 @@ class GltfPrimitive:
             raise ValueError(f"{name} has {len(values)} elements, POSITION {count}")
         if name.startswith("COLOR_") and values.dtype.kind in "iu":
             values = as_float(values)  # without `normalized`, as some exporters forget
+        self.document.budget.take("placed vertices", len(values))
         values = values.astype(np.float64)
         for number, target in enumerate(self.json.get("targets") or []):
             weight = float(weights[number]) if weights is not None and number < len(weights) else 0.0
             if weight and name in target:
                 moved = self.document.accessor(target[name])
+                self.document.budget.take("placed vertices", len(values))
                 if len(moved) != len(values) or moved.shape[1] > values.shape[1]:
                     raise ValueError(f"morph target {number}: {name} has shape {moved.shape}, expected {values.shape}")
                 values[:, : moved.shape[1]] += weight * moved
         return values
 
     def moved(self, positions: np.ndarray, placed: PlacedMesh) -> np.ndarray:
-        """Vertices, of shape `(num_vertices, 3)`, where the node or, of a skinned mesh, its joints put them."""
+        """Where the node or, of a skinned mesh, its joints put the vertices: `(num_instances * num_vertices, 3)`."""
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is the caller's to drop or report
             sets = [n for n in range(8) if f"JOINTS_{n}" in self and f"WEIGHTS_{n}" in self]
             if placed.joints is None or not sets:
-                transform = placed.transform
-                return positions @ transform[:3, :3].T + transform[:3, 3]
+                transforms = placed.transforms
+                self.document.budget.take("placed vertices", len(transforms) * len(positions))
+                here = positions @ transforms[:, :3, :3].transpose(0, 2, 1) + transforms[:, None, :3, 3]
+                return here.reshape(-1, 3)
             count = len(positions)
+            self.document.budget.take("placed vertices", 4 * len(sets) * count)
             joints = np.concatenate([self._joints(f"JOINTS_{n}", count) for n in sets], axis=1)
             weights = np.concatenate([self.attribute(f"WEIGHTS_{n}", (4,), count) for n in sets], axis=1)
             joints = np.where(weights == 0, 0, joints)  # unused slots may hold anything
@@ -142,6 +147,14 @@ class GltfPrimitive:
         if values.shape != (count, 4):
             raise ValueError(f"{name} has shape {values.shape}, expected {(count, 4)}")
         return values.astype(np.int64)
+
+
+def of_instances(vertices: np.ndarray, count: int, num_instances: int) -> np.ndarray:
+    """Numbers of vertices, of which a mesh has `count`, once for each of its instances: more rows of the same."""
+    if num_instances == 1:
+        return vertices
+    firsts = np.arange(num_instances).reshape(-1, *(1,) * vertices.ndim) * count
+    return (vertices + firsts).reshape(-1, *vertices.shape[1:])
 
 
 def face_corners(mode: int, count: int) -> np.ndarray:

@@ -16,9 +16,8 @@ from .gltf_document import GltfDocument
 from .gltf_extensions import SPLATS, check_extensions
 from .gltf_materials import GltfMaterials, Surface, corner_tints
 from .gltf_nodes import PlacedMesh, hidden_meshes, placed_meshes
-from .gltf_primitives import FAN, LINES, POINTS, STRIP, TRIANGLES, GltfPrimitive, face_corners
+from .gltf_primitives import FAN, LINES, POINTS, STRIP, TRIANGLES, GltfPrimitive, face_corners, of_instances
 from .shape_colors import linear_to_srgb, names_like_colors, texel_rows_and_columns, tinted
-from .shape_limits import MAX_FACES
 from .shapes import ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .surface_sampling import MIN_OPACITY
 
@@ -74,6 +73,7 @@ class _Reader:
             try:
                 if mode not in (POINTS, TRIANGLES, STRIP, FAN):
                     raise ValueError(f"mode {mode!r}")
+                self.document.budget.take("parts", 1)
                 place = (placed.mesh, number)
                 if place not in self._primitives:
                     self._primitives[place] = GltfPrimitive(self.document, primitive)
@@ -98,17 +98,20 @@ class _Reader:
         uv = self._texture_places(primitive, surface, count, weights)
         if surface.texture is not None and uv is None:
             surface = replace(surface, texture=None)
+        instances = len(placed.transforms)
         indices = primitive.indices(count)
         if primitive.mode == POINTS:
-            self._add_points(primitive, positions, indices, surface, colors, uv)
+            self.document.budget.take("points", len(indices) * instances)
+            self._add_points(primitive, positions.reshape(instances, count, 3), indices, surface, colors, uv)
             return
         faces = face_corners(primitive.mode, len(indices))
         if primitive.mode == TRIANGLES and len(indices) % 3:
             self.warnings.append(f"{len(indices) % 3} of {len(indices):,} corners left out: a triangle has three")
-        self.num_faces += len(faces)
-        if self.num_faces > MAX_FACES:
-            raise ValueError(f"{self.num_faces:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
-        faces = indices.take(faces)
+        self.num_faces += len(faces) * instances
+        self.document.budget.take("faces", len(faces) * instances)
+        faces = of_instances(indices.take(faces), count, instances)
+        if instances > 1:
+            colors, uv = (None if each is None else np.tile(each, (instances, 1)) for each in (colors, uv))
         tint = corner_tints(surface, None if colors is None else colors.take(faces, axis=0))
         shown = np.ones(3) if tint is None else tint[..., :3]
         corner_colors = np.broadcast_to(linear_to_srgb(shown), (len(faces), 3, 3))
@@ -154,15 +157,17 @@ class _Reader:
         colors: np.ndarray | None,
         uv: np.ndarray | None,
     ) -> None:
+        """Points; `positions` have the shape `(num_instances, num_vertices, 3)`."""
+        instances, count, _ = positions.shape
         shown = np.ones(len(chosen), dtype=bool)
         source = _source(surface, colors)
         harmonics, opacity = f"{SPLATS}:SH_DEGREE_0_COEF_0", f"{SPLATS}:OPACITY"
         if harmonics in primitive:
-            light = 0.5 + HARMONIC * primitive.attribute(harmonics, (3,), len(positions))[chosen]
+            light = 0.5 + HARMONIC * primitive.attribute(harmonics, (3,), count)[chosen]
             rgb = np.round(np.clip(light, 0, 1) * 255).astype(np.uint8)
             source = "vertex colours"
             if opacity in primitive:
-                shown = primitive.attribute(opacity, (1,), len(positions))[chosen, 0] >= MIN_SPLAT_OPACITY
+                shown = primitive.attribute(opacity, (1,), count)[chosen, 0] >= MIN_SPLAT_OPACITY
         else:
             texels = None
             if surface.texture is not None and uv is not None:
@@ -177,7 +182,8 @@ class _Reader:
                 source = None
         if not shown.any():
             shown[:] = True
-        points = ColoredPoints(positions[chosen][shown], None if source is None else rgb[shown])
+        xyz = positions[:, chosen[shown]].reshape(-1, 3)
+        points = ColoredPoints(xyz, None if source is None else np.tile(rgb[shown], (instances, 1)))
         self.clouds.append(PointCloud(points, source))
 
     def result(self) -> TexturedMesh | PointCloud:

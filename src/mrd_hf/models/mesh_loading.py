@@ -15,12 +15,13 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .gltf_compression import MissingPackageError
 from .gltf_reading import read_gltf
 from .left_out_parts import SEEN, PartChoice
 from .obj_reading import read_obj
 from .off_reading import read_off
 from .ply_reading import read_ply
-from .shape_limits import check_size
+from .shape_limits import check_size, cut_message, few_warnings
 from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
 
@@ -140,12 +141,14 @@ def _read(
 ) -> TexturedMesh | PointCloud:
     try:
         shape = _read_kind(data, file_type.lower(), resolver, choice)
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, FileNotFoundError) as error:
+    except (MemoryError, ImportError):  # of this machine, not of the file
+        raise
+    except Exception as error:
         # The readers name what they look for; a file that is damaged in another way ends in an error of any kind.
-        reason = (
-            str(error) if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: {error}"
-        )
-        raise MeshError(f"{name}: cannot be read as '{file_type}': {reason}.") from error
+        is_named = type(error) is ValueError or isinstance(error, (MissingPackageError, FileNotFoundError))
+        reason = str(error) if is_named else f"it is damaged ({type(error).__name__}: {error})"
+        raise MeshError(f"{name}: cannot be read as '{file_type}': {cut_message(reason).rstrip('.')}.") from error
+    shape = replace(shape, warnings=few_warnings(shape.warnings))
     try:
         return choice.chosen(shape) if isinstance(shape, TexturedMesh) else shape
     except ValueError as error:
@@ -205,4 +208,4 @@ def checked_mesh(mesh: TexturedMesh, name: str) -> TexturedMesh:
             f"{name}: {num_faces} faces ({num_dropped} of them with vertices that are not finite), area {area:g}; "
             "expected at least one triangle with an area."
         )
-    return replace(mesh, parts=parts, warnings=list(dict.fromkeys(warnings)))
+    return replace(mesh, parts=parts, warnings=few_warnings(warnings))

@@ -14,9 +14,9 @@ import numpy as np
 from .obj_materials import ObjMaterial, ObjTexture, parse_mtl, readable, spellings
 from .obj_text import MISSING, ObjText, parse_obj
 from .polygons import triangulate
-from .shape_limits import MAX_FACES
+from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
-from .textures import decode_texture
+from .textures import Textures
 
 
 # Elements whose shape would have to be computed.
@@ -43,6 +43,8 @@ def read_obj(
     Raises:
         ValueError: It cannot be read; the message says why.
     """
+    budget = ShapeBudget(len(data))
+    get = budget.counted(get)
     text = parse_obj(data)
     colors = _vertex_colors(text)
     unread = dict(text.unread)
@@ -59,8 +61,7 @@ def read_obj(
         rgb = None if colors is None else _filled(colors, DEFAULT_COLOR)
         source: ColorSource | None = None if rgb is None else "vertex colours"
         return PointCloud(ColoredPoints(text.positions, rgb), source, warnings)
-    if int((text.sizes - 2).clip(0).sum()) > MAX_FACES:
-        raise ValueError(f"{int((text.sizes - 2).sum()):,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
+    budget.take("faces", int((text.sizes - 2).clip(0).sum()))
     corners, polygons = triangulate(text.positions, text.corners[:, 0], text.sizes, warnings)
     before = len(warnings)
     library = _read_libraries(text, get, warnings)
@@ -71,7 +72,7 @@ def read_obj(
         names[0] = next(iter(library))  # as MeshLab does
         warnings.append("no usemtl: the library's one material is used")
     materials = _by_text(library)
-    textures = _Textures(get, warnings)
+    textures = _Textures(get, warnings, Textures(budget, warnings))
     apart, groups = _apart(text, leaves_out)
     pieces = chosen + 1 if apart is None else chosen + 1 + (apart[polygons] + 1) * len(names)
     parts: list[MeshPart] = []
@@ -257,8 +258,9 @@ def _find_material(materials: dict[str, ObjMaterial], name: bytes) -> ObjMateria
 class _Textures:
     """Textures by their names, each decoded once."""
 
-    def __init__(self, get: Callable[[str], bytes], warnings: list[str]) -> None:
+    def __init__(self, get: Callable[[str], bytes], warnings: list[str], pictures: Textures) -> None:
         self.get = get
+        self.pictures = pictures
         self.warnings = warnings
         self._texels: dict[bytes, np.ndarray | None] = {}
 
@@ -270,4 +272,4 @@ class _Textures:
 
     def _decode(self, name: bytes) -> np.ndarray | None:
         data = _find(name, self.get, self.warnings)
-        return None if data is None else decode_texture(data, readable(name), self.warnings)
+        return None if data is None else self.pictures.decode(data, readable(name))

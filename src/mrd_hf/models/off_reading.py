@@ -11,7 +11,7 @@ import re
 import numpy as np
 
 from .polygons import triangulate
-from .shape_limits import MAX_FACES
+from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 
 
@@ -42,8 +42,9 @@ def read_off(data: bytes) -> TexturedMesh | PointCloud:
     rows = lines[1:]
     if not 0 <= num_vertices <= len(rows) or not num_faces >= 0:
         raise ValueError(f"it announces {num_vertices:,} vertices and has {len(rows):,} lines")
-    if num_faces > MAX_FACES:
-        raise ValueError(f"{num_faces:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
+    budget = ShapeBudget(len(data))
+    budget.take("faces", num_faces)
+    budget.take("points", num_vertices)
     size = 4 if homogeneous else 3
     warnings = ["texture coordinates without a texture left out"] if textured else []
     places = (size, 3 if normals else 0, colored, 2 if textured else 0)

@@ -11,11 +11,12 @@ import numpy as np
 
 from .ply_splats import are_visible, is_compressed, splat_colors, unpack_splats
 from .ply_text import ListProperty, PlyText, Property, parse_ply
-from .ply_textures import NO_TEXTURE, place_textures, read_texture, texture_names
+from .ply_textures import NO_TEXTURE, Pictures, place_textures, texture_names
 from .polygons import triangulate
 from .shape_colors import names_like_colors
-from .shape_limits import MAX_FACES
+from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
+from .textures import Textures
 
 
 COLOR_NAMES = (
@@ -43,6 +44,7 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     Raises:
         ValueError: It cannot be read; the message says why.
     """
+    budget = ShapeBudget(len(data))
     text = parse_ply(data)
     if is_compressed(text.elements):
         text.elements["vertex"] = unpack_splats(text.elements)
@@ -60,8 +62,7 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
             positions, colors = positions[visible], None if colors is None else colors[visible]
         return PointCloud(ColoredPoints(positions, colors), None if colors is None else "vertex colours", warnings)
     corner_vertices, sizes, faces = polygons
-    if int((sizes - 2).clip(0).sum()) > MAX_FACES:
-        raise ValueError(f"{int((sizes - 2).sum()):,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
+    budget.take("faces", int((sizes - 2).clip(0).sum()))
     if len(corner_vertices) and not 0 <= corner_vertices.min() <= corner_vertices.max() < len(positions):
         raise ValueError(f"a face names a vertex that does not exist (there are {len(positions)})")
     if ((sizes > 0) & (sizes < 3)).any():
@@ -76,7 +77,8 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
         corner_colors, source = np.repeat(face_colors[owners][:, None], 3, axis=1), "face colours"
     else:
         corner_colors = np.full((len(here), 3, 3), DEFAULT_COLOR, dtype=np.uint8)
-    parts = _parts(text, faces, positions, (corners, owners, here), corner_colors, source, get, warnings)
+    pictures = Pictures(budget.counted(get), Textures(budget, warnings))
+    parts = _parts(text, faces, positions, (corners, owners, here), corner_colors, source, pictures, warnings)
     hidden = [("vertex colours", colors), ("face colours", face_colors)]
     textured = any(part.texture is not None for part in parts)
     above = "a texture" if textured else source
@@ -93,7 +95,7 @@ def _parts(
     triangles: tuple[np.ndarray, np.ndarray, np.ndarray],
     colors: np.ndarray,
     source: ColorSource | None,
-    get: Callable[[str], bytes],
+    pictures: Pictures,
     warnings: list[str],
 ) -> list[MeshPart]:
     """A part for each texture, and one for what has none."""
@@ -111,11 +113,11 @@ def _parts(
     if beyond:
         warnings.append(f"textures of {beyond} faces that no comment names")
     parts = []
-    for number, name in [*enumerate(names), (NO_TEXTURE, "")]:
-        which = chosen == number if number != NO_TEXTURE else (chosen < 0) | (chosen >= len(names))
-        if not which.any():
-            continue
-        texels = None if number == NO_TEXTURE else read_texture(name, get, warnings)
+    chosen = np.where((chosen < 0) | (chosen >= len(names)), len(names), chosen)  # those without one are last
+    for number in np.unique(chosen).tolist():
+        pictures.textures.budget.take("parts", 1)
+        which = chosen == number
+        texels = None if number == len(names) else pictures.read(names[number])
         own: ColorSource | None = source if texels is None else "texture"
         corners = positions.take(here[which], axis=0)
         parts.append(MeshPart(corners, colors[which], texels, None if texels is None else uv[which], own))

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from .ply_text import ListProperty, PlyText, Property
-from .textures import decode_texture
+from .textures import Textures
 
 
 UV_NAMES = (
@@ -61,10 +62,22 @@ def place_textures(
     return np.nan_to_num(uv, posinf=0.0, neginf=0.0), np.where(has_uv, chosen, NO_TEXTURE)
 
 
-def read_texture(name: str, get: Callable[[str], bytes], warnings: list[str]) -> np.ndarray | None:
-    """Texels of a picture, or None and a warning."""
-    try:
-        return decode_texture(get(name), name, warnings)
-    except FileNotFoundError as error:
-        warnings.append(str(error))
-        return None
+@dataclass(frozen=True)
+class Pictures:
+    """Reads the textures that a file names.
+
+    Args:
+        get (`Callable[[str], bytes]`): Content of a file by its name. Raises `FileNotFoundError`.
+        textures (`Textures`)
+    """
+
+    get: Callable[[str], bytes]
+    textures: Textures
+
+    def read(self, name: str) -> np.ndarray | None:
+        """Texels of a picture, or None and a warning."""
+        try:
+            return self.textures.decode(self.get(name), name)
+        except FileNotFoundError as error:
+            self.textures.warnings.append(str(error))
+            return None

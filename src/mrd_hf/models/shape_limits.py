@@ -4,6 +4,7 @@ Every limit of reading shapes stands here. A small file may hold a harmless numb
 many as its bytes can be the reason of: a [`ShapeBudget`] counts them, before memory is taken for them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +25,8 @@ MAX_PIXELS_A_BYTE, HARMLESS_PIXELS = 128, 2**25
 MAX_DEPTH = 1000
 # A node is the child of one other; files that share nodes are read, but not those that double them level by level.
 MAX_VISITS = 16
+# Chunks of a GLB: the two that count come first, extensions may add some.
+MAX_CHUNKS = 100
 # Corners of a concave polygon that is split well; the time for it grows with their square, at worst.
 MAX_CORNERS = 5000
 # Characters of a number in a text. The longest that is written with a purpose, the smallest double in full, has 1,075.
@@ -65,10 +68,11 @@ class Allowance:
 ALLOWANCES = {
     "faces": Allowance(1_000_000, 1, MAX_FACES),
     "points": Allowance(1_500_000, 1, MAX_POINTS),
-    # Counted each time that a part places them.
+    # Counted each time that a part places them, and for each joint that moves them.
     "placed vertices": Allowance(10_000_000, 4),
-    "parts": Allowance(5_000, 1 / 50, 200_000),
-    "placed nodes": Allowance(20_000, 1 / 10),
+    "parts": Allowance(5_000, 1 / 50),
+    "instances": Allowance(200_000, 1 / 10),
+    "placed nodes": Allowance(50_000, 1 / 20),
     "JSON values": Allowance(1_500_000, 1 / 8),
     "files": Allowance(1_000, 1 / 50),
     # Of pictures as they are stored, and of textures as they are kept.
@@ -82,7 +86,7 @@ class ShapeBudget:
     """What a file has taken of what it may hold.
 
     Args:
-        size (`int`): Of the file, in bytes; [`ShapeBudget.has_read`] adds the files that it names.
+        size (`int`): Of the file, in bytes; [`ShapeBudget.counted`] adds the files that it names.
     """
 
     size: int
@@ -93,6 +97,10 @@ class ShapeBudget:
         allowance = ALLOWANCES[what]
         limit = max(allowance.harmless, int(allowance.for_a_byte * self.size))
         return limit if allowance.most is None else min(limit, allowance.most)
+
+    def left(self, what: str) -> int:
+        """How many more the file may hold."""
+        return self.limit(what) - self.taken.get(what, 0)
 
     def take(self, what: str, count: int) -> None:
         """Count what is about to be read.
@@ -112,15 +120,17 @@ class ShapeBudget:
             )
         self.taken[what] = total
 
-    def has_read(self, num_bytes: int) -> None:
-        """Count a file that the shape names.
+    def counted(self, get: Callable[[str], bytes]) -> Callable[[str], bytes]:
+        """A function that gets the content of a file by its name, so that what it gets is counted."""
 
-        Raises:
-            ValueError: They are too many, or together too large.
-        """
-        self.size += num_bytes
-        self.take("files", 1)
-        check_size(self.size)
+        def get_and_count(name: str) -> bytes:
+            self.take("files", 1)
+            content = get(name)
+            self.size += len(content)
+            check_size(self.size)
+            return content
+
+        return get_and_count
 
 
 def check_image(image: Any) -> None:

@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from .shape_limits import MAX_FACES
+from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColorSource, MeshPart, TexturedMesh
 
 
@@ -29,8 +29,7 @@ def read_stl(data: bytes) -> TexturedMesh:
         if not looks_ascii and data.lstrip()[:5].lower() != b"solid":
             raise ValueError(f"{len(data):,} bytes, too few for the {count:,} facets that it announces")
         return _read_ascii(data)
-    if count > MAX_FACES:
-        raise ValueError(f"{count:,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
+    ShapeBudget(len(data)).take("faces", count)
     facets = np.frombuffer(data, FACET, count, HEADER_SIZE)
     colors, is_colored = _colors(data[:80], facets["spare"])
     extra = len(data) - HEADER_SIZE - count * FACET.itemsize
@@ -45,14 +44,13 @@ def read_stl(data: bytes) -> TexturedMesh:
 
 def _read_ascii(data: bytes) -> TexturedMesh:
     words = re.findall(rb"(?i)\bvertex\s+(\S+)\s+(\S+)\s+(\S+)", data)
+    ShapeBudget(len(data)).take("faces", len(words) // 3)
     if len(words) % 3:
         raise ValueError(f"{len(words)} vertices; expected three a facet")
     try:
         corners = np.array(words, dtype="S32").astype(np.float64).reshape(-1, 3, 3) if words else np.zeros((0, 3, 3))
     except ValueError:
         raise ValueError("a vertex holds what is no number") from None
-    if len(corners) > MAX_FACES:
-        raise ValueError(f"{len(corners):,} faces; at most {MAX_FACES:,} are read. Simplify the mesh.")
     is_colored = re.search(rb"(?im)^\s*colou?r\b", data) is not None
     warnings = ["colours in an ASCII file are no part of the format, and left out"] if is_colored else []
     grey = np.full(corners.shape, DEFAULT_COLOR, np.uint8)
