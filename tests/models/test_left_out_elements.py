@@ -109,6 +109,11 @@ WARNED = {
         ),
         "2 of 3 meshes left out: they are not in the scene$",
     ),
+    "no-library.obj": (
+        b"v 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl a\nf 1 2 3\nusemtl b\nf 1 3 2\n",
+        "2 materials without colours: no mtllib names a file of them$",
+    ),
+    "statements.obj": (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nvc 1 0 0\nf 1 2 3\n", "1 elements 'vc' left out$"),
     "many.npz": (npz(points=POINTS, **{f"a{number}": POINTS for number in range(20)}), "a7, ...$"),
 }  # fmt: skip
 ERRORS = {
@@ -132,6 +137,7 @@ HARMLESS = {
         nodes=[{"mesh": 0, "extensions": {"MSFT_lod": {"ids": [1]}}}, {"mesh": 1}],
         extensionsUsed=["MSFT_lod"],
     ),
+    "library.obj": b"v 0 0 0 1 0 0\nv 1 0 0 1 0 0\nv 0 1 0 1 0 0\nvn 0 0 1\nusemtl a\ns 1\ng b\nf 1//1 2//1 3//1\n",
     "normals.off": off("NOFF", [f"{row} 0 0 1" for row in TRIANGLE]),
     "colors.off": off(vertices=[f"{row} 255 0 0 255" for row in TRIANGLE], faces=["3 0 1 2 0 255 0"]),
     "magics.stl": stl([0, 31], b"COLOR=\xff\x00\x00\xff"),

@@ -71,6 +71,8 @@ def read_obj(
     if not text.material_names and len(library) == 1 and len(text.uvs):
         names[0] = next(iter(library))  # as MeshLab does
         warnings.append("no usemtl: the library's one material is used")
+    if colors is None and not text.libraries and any(text.material_names):
+        warnings.append(f"{len(text.material_names)} materials without colours: no mtllib names a file of them")
     materials = _by_text(library)
     textures = _Textures(get, warnings, Textures(budget, warnings))
     apart, groups = _apart(text, leaves_out)
