@@ -96,6 +96,7 @@ def damaged() -> dict[str, bytes]:
 # Of these the first half is a shape, too: they have no end.
 CUT = ("c.obj", "j.xyz", "l.obj")
 WARNED = {
+    "collision.obj": b"o box\n" + OBJ + b"o UCX_box\nf 1 2 3\n",
     "lines.obj": OBJ + b"l 1 2\n",
     "more.stl": sound()["f.stl"] + b"xx",
     "edges.ply": PLY % 1 + b"element edge 1\nproperty int vertex1\nproperty int vertex2\nend_header\n0 0 1\n0 0\n",
@@ -130,11 +131,24 @@ def by_space(file, monkeypatch):
     return _values(points[:, :3], points[:, 3:] if points.shape[1] == 6 else None)
 
 
+def asked_of_endpoint(file) -> dict:
+    """What the endpoint's other process answers about an upload, into whose folder it writes the points."""
+    folder = file.parent / "upload"
+    folder.mkdir(exist_ok=True)
+    (folder / f"shape{file.suffix}").write_bytes(file.read_bytes())
+    request = {"folder": str(folder), "format": file.suffix[1:], "num_points": NUM_POINTS, "max_points": 10**6}
+    request["parts"] = {}
+    return endpoint._answer(mrd_hf.models, request)
+
+
 def by_endpoint(file, monkeypatch):
-    upload = file.with_name(f"shape{file.suffix}")
-    upload.write_bytes(file.read_bytes())
-    xyz, rgb, *_ = endpoint.read_shape(mrd_hf.models, file.parent, file.suffix[1:], NUM_POINTS, 10**6)
-    return _values(xyz, rgb)
+    answer = asked_of_endpoint(file)
+    if "error" in answer:
+        raise ValueError(answer["error"])
+    points, colors = (file.parent / "upload" / f"{name}.npy" for name in ("points", "colors"))
+    rgb = np.load(colors) if colors.exists() else None
+    colors.unlink(missing_ok=True)
+    return _values(np.load(points), rgb)
 
 
 def by_evaluation(file, monkeypatch):
@@ -198,7 +212,7 @@ def test_a_dataset_gets_the_same_points(tmp_path):
 
 def error_of(read, file, monkeypatch) -> str:
     """Without the names that a file has."""
-    with pytest.raises((ValueError, UserError, endpoint.Refused)) as raised:
+    with pytest.raises((ValueError, UserError)) as raised:
         read(file, monkeypatch)
     message = str(raised.value)
     for name in (str(file), f"classes/things: shape 'things/{file.name}'", f"classes/things/{file.name}"):
@@ -230,8 +244,7 @@ def test_the_same_warnings_come_from_every_reader_once(name, tmp_path, monkeypat
         (message,) = caplog.messages
         assert message.endswith(f"{name}: {warning}.")
     assert read_upload(file, None, NUM_POINTS).notes == [f"{warning}."]
-    written(tmp_path, f"shape{file.suffix}", WARNED[name])
-    assert endpoint.read_shape(mrd_hf.models, tmp_path, file.suffix[1:], NUM_POINTS, 10**6)[3] == [warning]
+    assert asked_of_endpoint(file)["warnings"] == [warning]
     if name != "edges.ply":
         assert prepared(file)[0].warnings == [warning]
 
