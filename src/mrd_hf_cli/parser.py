@@ -45,6 +45,7 @@ COMMANDS = {
         "embed-teacher": "embed its images and texts by the teacher",
         "pretrain": "train an encoder on it",
         "evaluate": "score an encoder, or compare two evaluations",
+        "ablate": "compare ways to train over splits and seeds",
         "analyze": "show which of the teacher's relations an encoder keeps",
     },
     "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},
@@ -55,6 +56,7 @@ EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--temp
 LIGHT_COMMANDS = ("inspect",)
 # Those whose `main(argv)` has a parser of its own, made of what only it imports.
 LONG_COMMANDS = {
+    "ablate": "mrd_hf.commands.ablate",
     "analyze": "mrd_hf.commands.analyze",
     "app": "mrd_hf.app.server",
     "convert": "mrd_hf.commands.convert",

@@ -38,7 +38,7 @@ from ..files.atomic_folder import check_writable
 from ..hub.model_card import write_results
 from ..teacher import folder_identifier
 from ..training.distributed import set_cpu_threads
-from .arguments import CommandParser
+from .arguments import CommandParser, positive
 
 
 # What --compare has no use for.
@@ -85,6 +85,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     more.add_argument("--write-card", action="store_true", help="put the results into the model's README.md")
     more.add_argument("--compare", nargs=2, type=Path, metavar=("A", "B"), help="two --output folders, of one split")
     parser.add_argument("--batch-size", type=int, default=64, help="shapes encoded at once (default: 64)")
+    parser.add_argument(
+        "--cpu-threads",
+        type=positive,
+        metavar="N",
+        help="threads on CPUs (default: this process's share of the cores)",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of intervals, draws and corruptions (default: 0)")
     parser.add_argument(
         "--overwrite", action="store_true", help="replace a report of another model, or on other shapes, in --output"
@@ -138,7 +144,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     # Accelerate's own launcher, and what it is told by the environment; its state alone does not ask for that.
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.device.type == "cpu":
-        set_cpu_threads(None)
+        set_cpu_threads(arguments.cpu_threads)
     loaded = load_encoder(arguments.model, device=state.device)
     model, extractor = loaded.model, loaded.extractor
     options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})

@@ -266,12 +266,17 @@ def recipe_to_argv(name: str | Path, of: tuple[Path, ...] = ()) -> list[str]:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
-    known = [f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments)]
     base = recipe.pop("config", None)
-    argv = [] if base is None else recipe_to_argv(base, (*of, path))
+    return ([] if base is None else recipe_to_argv(base, (*of, path))) + mapping_to_argv(recipe, str(path))
+
+
+def mapping_to_argv(recipe: dict[str, Any], where: str) -> list[str]:
+    """Names of arguments and their values as command-line arguments; a [`UserError`] if there is no such argument."""
+    known = [f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments)]
+    argv: list[str] = []
     for key, value in recipe.items():
         if key not in known:
-            raise UserError(f"{path}: unknown key '{key}'; {unknown_key_hint(str(key), known)}")
+            raise UserError(f"{where}: unknown key '{key}'; {unknown_key_hint(str(key), known)}")
         if isinstance(value, dict):
             argv += [f"--{key}", json.dumps(value)]
         elif isinstance(value, list):

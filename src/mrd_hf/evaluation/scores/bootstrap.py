@@ -126,7 +126,7 @@ def paired_difference(
         class_means = _ClassMeans(gains, classes)
         value, resampled = class_means.value, class_means.resampled(seed, num_resamples)
     # What is 0 but for rounding is 0: a sum of gains and losses that cancel out need not be exactly so.
-    return _paired(value, resampled, len(gains), tolerance=1e-12 * np.abs(gains).max())
+    return paired_from_resamples(value, resampled, len(gains), tolerance=1e-12 * np.abs(gains).max())
 
 
 def paired_median_difference(
@@ -144,7 +144,7 @@ def paired_median_difference(
         drawn = generator.integers(0, len(firsts), (count, len(firsts)))
         differences.append(np.median(firsts[drawn], axis=1) - np.median(seconds[drawn], axis=1))
     value = float(np.median(firsts) - np.median(seconds))
-    return _paired(value, np.concatenate(differences), len(firsts))
+    return paired_from_resamples(value, np.concatenate(differences), len(firsts))
 
 
 class _ClassMeans:
@@ -188,7 +188,9 @@ def _checked_pair(first: Values, second: Values) -> tuple[np.ndarray, np.ndarray
     return firsts, seconds
 
 
-def _paired(value: float, resampled: np.ndarray, num_items: int, tolerance: float = 0.0) -> PairedDifference:
+def paired_from_resamples(
+    value: float, resampled: np.ndarray, num_items: int, tolerance: float = 0.0
+) -> PairedDifference:
     """With the p-value that [`PairedDifference`] tells; differences within `tolerance` are none."""
     interval = _interval(value, resampled)
     rarer = min(np.count_nonzero(resampled <= tolerance), np.count_nonzero(resampled >= -tolerance))

@@ -1,0 +1,78 @@
+"""The table and pictures of an ablation, from the reports of its runs."""
+
+from pathlib import Path
+
+from ..evaluation.ablation.arm_scores import Place, RunOutcomes, arm_scores, read_outcomes
+from ..evaluation.ablation.arm_table import as_json, as_markdown
+from ..evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
+from ..files.atomic_file import atomic_file
+from ..training.ablation.planning import TEST, Run
+from ..training.ablation.recipe import AblationRecipe
+from ..training.ablation.status import read_status
+
+
+CHOOSING = "Scored on the **validation** names, by which settings may be chosen."
+LAST = "Scored on the **test** names, which are for one look at the end and not for choosing settings."
+
+
+def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str) -> None:
+    """Write the table as Markdown and JSON, and the pictures; print where they are.
+
+    Args:
+        recipe ([`AblationRecipe`])
+        runs (list of [`Run`]): All that were planned, whoever runs them.
+        out (`Path`): The ablation's folder.
+        split (`str`): On which the runs were evaluated.
+    """
+    results: dict[str, dict[Place, RunOutcomes]] = {}
+    seconds, versions, failed = 0.0, set[str](), 0
+    for run in runs:
+        folder = run.folder(out)
+        status = read_status(folder)
+        if status is None:
+            continue
+        seconds += sum(value or 0.0 for value in status.seconds.values())
+        failed += bool(status.failed)
+        if split in status.seconds:
+            versions.add(status.version)
+            results.setdefault(run.arm.name, {})[run.split, run.seed] = read_outcomes(folder / split)
+    baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
+    scores = arm_scores(results, baselines, len(recipe.splits) * len(recipe.seeds))
+    done = sum(map(len, results.values()))
+    prefix = "test-" if split == TEST else ""
+    facts = {
+        "split": split,
+        "dataset": recipe.dataset,
+        "splits": list(recipe.splits),
+        "seeds": list(recipe.seeds),
+        "num_runs": done,
+        "num_planned": len(runs),
+        "num_failed": failed,
+        "hours": round(seconds / 3600, 3),
+        "versions": sorted(versions),
+    }
+    told = (
+        f"{done} of {len(runs)} runs: {len(recipe.arms)} arms, splits {_listed(recipe.splits)}, seeds "
+        f"{_listed(recipe.seeds)}; {failed} failed. Hours spent, of all processes together: {facts['hours']:.2f}."
+    )
+    with atomic_file(out / f"{prefix}table.json") as sink:
+        sink.write(as_json(scores, facts).encode())
+    title = f"{recipe.dataset}: {len(recipe.arms)} ways to train"
+    text = as_markdown(scores, title, [LAST if split == TEST else CHOOSING, told])
+    with atomic_file(out / f"{prefix}table.md") as sink:
+        sink.write(text.encode())
+    drawn = [out / f"{prefix}differences.png"]
+    if not write_forest(drawn[0], scores, f"{title}, {split} names"):
+        drawn = []
+    axes: dict[str, list[CurvePoint]] = {}
+    for arm in recipe.arms.values():
+        for curve in arm.curves:
+            axes.setdefault(curve.axis, []).append(CurvePoint(arm.name, curve.at, curve.line))
+    for axis, points in axes.items():
+        file = out / f"{prefix}curve-{axis.replace(' ', '_')}.png"
+        drawn += [file] if write_curves(file, scores, axis, points) else []
+    print(f"{told}\nwritten: {', '.join(map(str, (out / f'{prefix}table.md', out / f'{prefix}table.json', *drawn)))}")
+
+
+def _listed(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, numbers))

@@ -1,0 +1,1 @@
+"""What an ablation found: arms compared over splits, seeds and shapes."""

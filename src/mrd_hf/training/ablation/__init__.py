@@ -1,0 +1,1 @@
+"""Comparing ways to train: which runs an ablation has, and running them."""

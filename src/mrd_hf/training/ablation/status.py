@@ -1,0 +1,65 @@
+"""How far a run of an ablation is: one small file in its folder, written when a stage is done or has failed."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from ...errors import UserError
+from ...files.atomic_file import atomic_file
+
+
+STATUS_FILE = "status.json"
+
+
+@dataclass
+class Status:
+    """How far a run is.
+
+    Args:
+        fingerprint (`str`): Of what it was told; see [`~mrd_hf.training.ablation.planning.fingerprint`].
+        seconds (`dict` of `float`): Of each stage that is done (`pretrain`, `validation`, `test`), how long it took;
+            None where it went on with what an interrupted one had done.
+        failed (`dict` of `str`): Of each stage that failed, the end of its log.
+        version (`str`): Of this package, as it was at the last stage.
+    """
+
+    fingerprint: str
+    seconds: dict[str, float | None] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    version: str = ""
+
+    def save(self, folder: Path) -> None:
+        with atomic_file(folder / STATUS_FILE) as sink:
+            sink.write((json.dumps(asdict(self), indent=2) + "\n").encode())
+
+
+def read_status(folder: Path) -> Status | None:
+    """A run's status; None where it has not begun.
+
+    Raises:
+        UserError: The file is damaged; the message names it.
+    """
+    file = folder / STATUS_FILE
+    try:
+        return Status(**json.loads(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (TypeError, ValueError, OSError) as error:
+        raise UserError(f"{file}: no status of a run ({error}); delete {folder} to run it again.") from None
+
+
+def checked_status(folder: Path, fingerprint: str) -> Status:
+    """A run's status, or that of one that has not begun.
+
+    Raises:
+        UserError: The folder has a run of other settings, which is not to be lost.
+    """
+    status = read_status(folder)
+    if status is None:
+        return Status(fingerprint)
+    if status.fingerprint != fingerprint:
+        raise UserError(
+            f"{folder}: has a run of other settings, data or --threads; name another --output, or delete it to run it "
+            "again."
+        )
+    return status

@@ -1,0 +1,163 @@
+"""`mrd-hf ablate`: one real ablation of two arms, of tiny encoders and a few steps; the rest without training."""
+
+import json
+from pathlib import Path
+
+import pytest
+from support.tiny_triplets import save_tiny_triplets
+
+from mrd_hf.commands import ablate, evaluate, pretrain
+from mrd_hf.errors import UserError
+from mrd_hf.evaluation.ablation.arm_scores import read_outcomes
+from mrd_hf.training.ablation.status import Status, read_status
+
+
+RECIPE = """
+dataset: {data}
+class_texts: {data}/class_texts.parquet
+splits: [0]
+seeds: [4]
+baseline: contrastive
+pretrain:
+  num_points: 64
+  num_train_steps: 4
+  per_device_batch_size: 8
+  warmup_steps: 1
+  logging_steps: 1
+  save_steps: 2
+  num_workers: 0
+  point_config:
+    {{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, num_patches: 8,
+     patch_radius: 0.4, patch_size: 8, patch_feature_size: 16}}
+arms:
+  contrastive: {{pretrain: {{mrd_config: {{loss: contrastive}}}}, curve: {{axis: relation weight, at: 0}}}}
+  mrd: {{curve: {{axis: relation weight, at: 0.3}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("ablation")
+    data = save_tiny_triplets(folder / "tiny", train=60)
+    (data / "data" / "test-00000-of-00001.parquet").unlink()  # it has the ids of train
+    file = folder / "recipe.yaml"
+    file.write_text(RECIPE.format(data=data))
+    return file
+
+
+@pytest.fixture(scope="module")
+def out(recipe) -> Path:
+    """A real one: four processes."""
+    folder = recipe.parent / "out"
+    ablate.main(["--config", str(recipe), "--output", str(folder), "--jobs", "2"])
+    return folder
+
+
+def test_a_table_of_real_runs(out):
+    table = json.loads((out / "table.json").read_text())
+    assert table["num_runs"] == table["num_planned"] == 2 and table["num_failed"] == 0 and table["hours"] > 0
+    rows = {(row["arm"], row["key"]): row for row in table["scores"]}
+    for arm in ("contrastive", "mrd"):
+        folder = out / "runs" / arm / "split-0" / "seed-4"
+        report = json.loads((folder / "validation" / "report.json").read_text())
+        assert report["benchmark"]["split"] == "validation"
+        for metric in report["metrics"]:
+            if metric["statistic"] == "mean":
+                assert rows[arm, metric["key"]]["mean"] == metric["value"]
+        assert (folder / "pretrain" / "encoder" / "model.safetensors").is_file()
+        assert not list((folder / "pretrain").glob("checkpoint-*"))
+        assert set(read_status(folder).seconds) == {"pretrain", "validation"}
+    found = rows["mrd", "shape_to_image_recall_at_5"]
+    assert found["num_pairs"] == 1 and found["baseline"] == "contrastive"
+    text = (out / "table.md").read_text()
+    assert "**validation** names" in text and "| mrd | 1 |" in text and "## shape to image, recall at 1\n" in text
+    assert {file.name for file in out.glob("*.png")} == {"differences.png", "curve-relation_weight.png"}
+    assert not list(out.glob("test-*"))
+
+
+def test_a_run_is_what_the_two_commands_by_hand_give(out, tmp_path):
+    folder = out / "runs" / "mrd" / "split-0" / "seed-4"
+    pretrain.main(["--config", str(folder / "recipe.yaml"), "--output-dir", str(tmp_path / "mrd")])
+    data = out / "data" / "split-0"
+    evaluate.main(
+        ["--model", str(tmp_path / "mrd" / "encoder"), "--dataset", str(data), "--split", "validation"]
+        + ["--class-texts", str(data / "class_texts.parquet"), "--output", str(tmp_path / "scores")]
+        + ["--cpu-threads", "1"]
+    )
+    ours, by_hand = read_outcomes(folder / "validation"), read_outcomes(tmp_path / "scores")
+    assert ours.values == by_hand.values and ours.ids == by_hand.ids
+    weights = [f / "encoder" / "model.safetensors" for f in (folder / "pretrain", tmp_path / "mrd")]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_the_same_command_again_runs_nothing(out, recipe, capsys):
+    times = {file: file.stat().st_mtime_ns for file in (out / "runs").rglob("*") if file.is_file()}
+    ablate.main(["--config", str(recipe), "--output", str(out)])
+    shown = {file: file.stat().st_mtime_ns for file in (out / "runs").rglob("*") if file.is_file()}
+    assert {f for f in shown if shown[f] != times.get(f)} == set()
+    assert "2 of 2 runs" in capsys.readouterr().out
+
+
+def test_dry_run_of_what_is_done_and_of_what_is_not(out, recipe, capsys):
+    ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run"])
+    assert capsys.readouterr().out.splitlines()[-1].startswith("2 runs, 0 to do")
+    # On the test names, both are to be done; how long they took before is known.
+    ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run", "--test", "--jobs", "2"])
+    lines = capsys.readouterr().out.splitlines()
+    longest = max(sum(read_status(file.parent).seconds.values()) for file in (out / "runs").rglob("status.json"))
+    assert lines[-1] == f"2 runs, 2 to do, 2 at a time: {longest / 3600:.2f} hours expected"
+
+
+def test_dry_run_measures_steps_where_nothing_is_known_and_writes_nothing(recipe, tmp_path, capsys):
+    ablate.main(["--config", str(recipe), "--output", str(tmp_path / "new"), "--dry-run", "--only", "mrd"])
+    shown = capsys.readouterr()
+    assert "mrd: " in shown.err and "s a step, measured now" in shown.err
+    assert shown.out.splitlines()[-1].startswith("1 runs, 1 to do")
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_recipe_that_changed_does_not_mix_with_runs_that_are_there(out, recipe, tmp_path):
+    other = tmp_path / "other.yaml"
+    other.write_text(recipe.read_text().replace("num_train_steps: 4", "num_train_steps: 5"))
+    with pytest.raises(UserError, match="has a run of other settings"):
+        ablate.main(["--config", str(other), "--output", str(out)])
+    other.write_text(recipe.read_text() + "test_share: 0.4\n")
+    with pytest.raises(UserError, match=r"was made with test_share 0\.3"):
+        ablate.main(["--config", str(other), "--output", str(out)])
+
+
+def test_a_failure_is_listed_and_ends_with_1(out, recipe, monkeypatch, capsys):
+    """A run whose process fails; of the other one the table is made all the same."""
+    folder = out / "runs" / "mrd" / "split-0" / "seed-4"
+    status = read_status(folder)
+    Status(status.fingerprint, {"pretrain": 1.0}).save(folder)
+    monkeypatch.setattr(ablate, "ATTENDED", ["sh", "-c", "echo no such luck; exit 7"])
+    try:
+        with pytest.raises(UserError, match="1 runs failed") as failed:
+            ablate.main(["--config", str(recipe), "--output", str(out)])
+        assert failed.value.exit_code == 1
+        printed = capsys.readouterr().out
+        assert "mrd, split 0, seed 4: validation failed" in printed and "no such luck" in printed
+        table = json.loads((out / "table.json").read_text())
+        assert table["num_runs"] == 1 and table["num_failed"] == 1
+    finally:
+        status.save(folder)
+
+
+def test_shards_of_one_folder(out, recipe, tmp_path, monkeypatch):
+    """Each takes its runs and no others."""
+    monkeypatch.setattr(ablate, "ATTENDED", ["sh", "-c", "exit 7"])
+    for index in (0, 1):
+        with pytest.raises(UserError, match="1 runs failed"):
+            ablate.main(
+                ["--config", str(recipe), "--output", str(tmp_path)]
+                + ["--num-shards", "2", "--shard-index", str(index)]
+            )
+        begun = {file.parent.parent.parent.name for file in tmp_path.rglob("status.json")}
+        assert begun == ({"contrastive"} if index == 0 else {"contrastive", "mrd"})
+
+
+def test_the_table_alone(out, recipe, capsys):
+    (out / "table.md").unlink()
+    ablate.main(["--config", str(recipe), "--output", str(out), "--table-only"])
+    assert (out / "table.md").is_file() and "written: " in capsys.readouterr().out

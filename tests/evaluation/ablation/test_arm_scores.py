@@ -1,0 +1,120 @@
+"""The table of an ablation against numpy, from reports as `mrd-hf evaluate` writes them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mrd_hf.errors import UserError
+from mrd_hf.evaluation.ablation.arm_scores import arm_scores, read_outcomes
+from mrd_hf.evaluation.ablation.arm_table import as_json, as_markdown
+from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
+from mrd_hf.evaluation.report import EvaluationReport
+from mrd_hf.evaluation.scoring import retrieval_scores, zero_shot_scores
+
+
+ARMS = {"plain": None, "mrd": "plain", "never": "plain"}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Reports of two arms, three splits and two seeds, with 30 of 50 shapes each; `mrd` is better on purpose."""
+    out, rng, found = tmp_path_factory.mktemp("runs"), np.random.default_rng(0), {}
+    images, classes = rng.standard_normal((50, 8)), rng.standard_normal((4, 8))
+    labels = rng.integers(-1, 4, 50)
+    for split in range(3):
+        rows = np.sort(rng.permutation(50)[:30])
+        ids = [f"shape {row}" for row in rows]
+        for seed in range(2):
+            for arm, noise in (("plain", 1.5), ("mrd", 0.7)):
+                embeds = images[rows] + rng.standard_normal((30, 8)) * noise
+                embeds += np.where(labels[rows, None] >= 0, classes[labels[rows]], 0)
+                scores = zero_shot_scores(embeds, classes, labels[rows])
+                scores += retrieval_scores("shape_to_image", "shape to image", embeds, images[rows], ids, ids)
+                folder = out / arm / f"{split}-{seed}"
+                EvaluationReport("m", "0", "b", "validation", ids, labels[rows], 4, "t", None, 0, scores).save(folder)
+                found.setdefault(arm, {})[split, seed] = read_outcomes(folder)
+    return found
+
+
+def test_means_spreads_and_differences_are_numpys(runs):
+    by_key = {(score.arm, score.key): score for score in arm_scores(runs, ARMS, 6)}
+    for key in ("zero_shot_top1", "shape_to_image_recall_at_5"):
+        values = {arm: np.array([[runs[arm][s, n].values[key] for n in (0, 1)] for s in range(3)]) for arm in runs}
+        for arm in runs:
+            score = by_key[arm, key]
+            assert (score.num_runs, score.num_planned) == (6, 6)
+            assert score.mean == pytest.approx(values[arm].mean())
+            assert score.spread == pytest.approx(np.sqrt(values[arm].var(axis=1, ddof=1).mean()))
+        found = by_key["mrd", key]
+        assert found.num_pairs == 6 and found.baseline == "plain"
+        assert found.difference.difference == pytest.approx((values["mrd"] - values["plain"]).mean())
+        assert found.difference.low < found.difference.difference < found.difference.high
+        assert found.excludes_zero and by_key["plain", key].difference is None
+    # A median is no mean over shapes, and the classes' mean is one of another kind.
+    assert not {key for _, key in by_key} & {"shape_to_image_median_rank", "zero_shot_class_mean"}
+
+
+def test_values_are_the_means_of_what_each_shape_contributes(runs):
+    for outcomes in runs["mrd"].values():
+        for key, values in outcomes.outcomes.items():
+            assert outcomes.values[key] == pytest.approx(np.nanmean(values))
+        assert np.isnan(outcomes.outcomes["zero_shot_top1"]).any()  # those without a label
+
+
+def test_an_arm_without_runs_and_runs_without_a_partner_are_told(runs):
+    fewer = {"plain": {place: runs["plain"][place] for place in list(runs["plain"])[:3]}, "mrd": runs["mrd"]}
+    rows = [score for score in arm_scores(fewer, ARMS, 6) if score.key == "zero_shot_top1"]
+    assert [(score.arm, score.num_runs, score.num_pairs) for score in rows] == [
+        ("plain", 3, 0),
+        ("mrd", 6, 3),
+        ("never", 0, 0),
+    ]
+    table = as_markdown(rows, "A title", ["A line."])
+    assert "| plain | 3 of 6 |" in table and "| mrd | 6 |" in table
+    assert "| never | 0 of 6 | - | - | plain | - | - | 0 | - |" in table
+
+
+def test_the_markdown_has_the_figures_of_the_json(runs):
+    scores = arm_scores(runs, ARMS, 6)
+    content = json.loads(as_json(scores, {"split": "validation"}))
+    assert content["split"] == "validation" and len(content["scores"]) == len(scores)
+    table = as_markdown(scores, "A title", ["A line."])
+    assert table.startswith("# A title\n\nA line.\n\n")
+    (found,) = [s for s in content["scores"] if (s["arm"], s["key"]) == ("mrd", "zero_shot_top1")]
+    difference, pairs = found["difference"], found["num_pairs"]
+    low, high = f"{100 * difference['low']:+.1f}", f"{100 * difference['high']:+.1f}"
+    cells = f"| plain | {100 * difference['difference']:+.1f} | {low} to {high} | {pairs} | yes |"
+    section = table.partition(f"## {found['title']}\n")[2].partition("##")[0]
+    assert f"| mrd | 6 | {100 * found['mean']:.1f} | {100 * found['spread']:.1f} {cells}" in section
+
+
+def test_runs_of_other_shapes_are_not_compared(runs):
+    mixed = {"plain": {(0, 0): runs["plain"][1, 0]}, "mrd": {(0, 0): runs["mrd"][0, 0]}}
+    with pytest.raises(UserError, match="split 0, seed 0: two arms were not scored on the same shapes"):
+        arm_scores(mixed, ARMS, 1)
+
+
+def png_size(file: Path) -> tuple[int, int]:
+    data = file.read_bytes()
+    assert data[:8] == b"\x89PNG\r\n\x1a\n"
+    return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+
+
+def test_the_pictures_are_there_and_the_same_each_time(runs, tmp_path):
+    scores = arm_scores(runs, ARMS, 6)
+    points = [CurvePoint("plain", 0.01, "fixed"), CurvePoint("mrd", 1.0, "fixed"), CurvePoint("never", 2.0, "learned")]
+    for name in ("first", "second"):
+        assert write_forest(tmp_path / f"{name}.png", scores, "A $title$")
+        assert write_curves(tmp_path / f"{name}-curve.png", scores, "temperature", points)
+    for kind in ("", "-curve"):
+        first, second = (tmp_path / f"{name}{kind}.png" for name in ("first", "second"))
+        assert first.read_bytes() == second.read_bytes() and min(png_size(first)) > 200
+
+
+def test_nothing_to_draw(runs, tmp_path):
+    scores = arm_scores({"plain": runs["plain"]}, ARMS, 6)
+    assert not write_forest(tmp_path / "a.png", scores, "t")
+    assert not write_curves(tmp_path / "a.png", scores, "t", [CurvePoint("never", 1, "")])
+    assert not (tmp_path / "a.png").exists()

@@ -1,0 +1,100 @@
+"""Intervals over splits, seeds and shapes: against a loop that draws one by one, and on data whose truth is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mrd_hf.evaluation.scores.bootstrap import mean_interval
+from mrd_hf.evaluation.scores.crossed_bootstrap import crossed_difference
+
+
+def simulated(rng, gain=0.05, splits=5, seeds=5, shapes=120, share=0.3, split_sd=0.02, seed_sd=0.03, shape_sd=0.2):
+    """Gains of pairs, with effects of the split, of the seed in it, of the shape and of chance."""
+    effect = rng.normal(0, shape_sd, shapes)
+    rows, of_split = [], []
+    for split in range(splits):
+        tested = rng.permutation(shapes)[: round(share * shapes)]
+        of_this = gain + rng.normal(0, split_sd)
+        for _ in range(seeds):
+            row = np.full(shapes, np.nan)
+            row[tested] = of_this + rng.normal(0, seed_sd) + effect[tested] + rng.normal(0, 0.3, len(tested))
+            rows.append(row)
+            of_split.append(split)
+    return np.array(rows), np.array(of_split)
+
+
+def brute_force(gains, splits, num_resamples, rng):
+    """The same resamples, one shape, one pair at a time."""
+    found = []
+    num_shapes = gains.shape[1]
+    for _ in range(num_resamples):
+        shapes = [rng.integers(num_shapes) for _ in range(num_shapes)]
+        means = []
+        for _ in np.unique(splits):
+            split = rng.choice(np.unique(splits))
+            pairs = [pair for pair in range(len(gains)) if splits[pair] == split]
+            for _ in pairs:
+                row = gains[rng.choice(pairs)]
+                values = [row[shape] for shape in shapes if not math.isnan(row[shape])]
+                if values:
+                    means.append(sum(values) / len(values))
+        if means:
+            found.append(sum(means) / len(means))
+    return np.quantile(found, [0.025, 0.975]), np.std(found)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 12), (3, 1, 10), (1, 4, 15), (4, 2, 8)], ids=str)
+def test_as_a_loop_draws(shape):
+    splits, seeds, shapes = shape
+    gains, of_split = simulated(np.random.default_rng(0), splits=splits, seeds=seeds, shapes=shapes, share=0.5)
+    found = crossed_difference(gains, of_split, num_resamples=4000)
+    (low, high), spread = brute_force(gains, of_split, 1500, np.random.default_rng(1))
+    assert found.difference == pytest.approx(np.mean([row[~np.isnan(row)].mean() for row in gains]))
+    assert [found.low, found.high] == pytest.approx([low, high], abs=0.3 * spread)
+
+
+def test_one_pair_is_the_bootstrap_over_shapes():
+    gains = np.random.default_rng(0).normal(0.1, 1, 60)
+    found, expected = crossed_difference(gains[None], np.zeros(1)), mean_interval(gains)
+    assert found.difference == expected.value
+    assert [found.low, found.high] == pytest.approx([expected.low, expected.high], abs=0.05)
+
+
+def test_it_holds_the_truth_about_as_often_as_it_says():
+    """95% where five splits do not differ much from each other, and somewhat less where they do: five are few."""
+    for split_sd, least in ((0.0, 0.93), (0.03, 0.86)):
+        held, zero_is_out = 0, 0
+        for trial in range(150):
+            gains, splits = simulated(np.random.default_rng([7, trial]), split_sd=split_sd)
+            found = crossed_difference(gains, splits, num_resamples=300)
+            held += found.low <= 0.05 <= found.high
+            zero_is_out += not found.low <= 0 <= found.high
+        assert least <= held / 150 <= 1.0
+        assert zero_is_out > 10  # or it would be so wide as to say nothing
+
+
+def test_no_gain_at_all_and_the_same_to_the_last_bit():
+    gains, splits = simulated(np.random.default_rng(3))
+    assert crossed_difference(gains, splits, seed=5) == crossed_difference(gains, splits, seed=5)
+    none = crossed_difference(np.where(np.isnan(gains), np.nan, 0.0), splits)
+    assert (none.difference, none.low, none.high, none.p_value) == (0, 0, 0, 1)
+
+
+def test_shapes_that_no_pair_scores_change_nothing():
+    gains, splits = simulated(np.random.default_rng(3))
+    wider = np.concatenate([gains, np.full((len(gains), 30), np.nan)], axis=1)
+    assert crossed_difference(wider, splits) == crossed_difference(gains, splits)
+
+
+@pytest.mark.parametrize(
+    ("gains", "splits", "message"),
+    [
+        (np.zeros((0, 3)), np.zeros(0), "a row a pair"),
+        (np.zeros((2, 3)), np.zeros(3), "a row a pair"),
+        (np.array([[0.0, 1.0], [np.nan, np.nan]]), np.zeros(2), "pair 1 scores no shape"),
+    ],
+)
+def test_what_is_no_comparison_is_refused(gains, splits, message):
+    with pytest.raises(ValueError, match=message):
+        crossed_difference(gains, splits)
