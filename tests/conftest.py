@@ -15,6 +15,10 @@ from hypothesis import settings
 for _cache in ("HF_DATASETS_CACHE", "HF_EVALUATE_CACHE", "HF_METRICS_CACHE", "HF_MODULES_CACHE"):
     os.environ[_cache] = tempfile.mkdtemp(prefix="mrd-hf-tests-")
 
+# The kernels are interpreted where there is no GPU to run them. Read when Triton is imported.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 # The same examples on every run, so that a change alone can break a test; and none fails for a busy machine.
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")

@@ -26,6 +26,9 @@ DISTRIBUTIONS = packages_distributions()
 TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "trimesh", "pillow"}
 # What readers of shape files do without, or name in a message: concave polygons, and compressed glTF.
 OF_READERS = {"dracopy", "mapbox-earcut", "meshopt", "opengl-basisu"}
+# torch's builds for GPUs bring it along; without it torch samples and groups points.
+OF_KERNELS = {"triton"}
+OPTIONAL = OF_READERS | OF_KERNELS
 
 
 class Import(NamedTuple):
@@ -115,12 +118,12 @@ EXTRAS = set().union(
 
 def test_the_package_imports_what_it_requires_and_the_extras_where_they_are_used():
     everywhere = [path for path in files(SOURCE) if not path.is_relative_to(APP)]
-    assert undeclared(everywhere, required(PROJECT["dependencies"]), EXTRAS | OF_READERS) == []
+    assert undeclared(everywhere, required(PROJECT["dependencies"]), EXTRAS | OPTIONAL) == []
     assert undeclared(files(APP), required(PROJECT["dependencies"]) | extra_requirements("app")) == []
 
 
 def test_code_that_travels_with_checkpoints_imports_what_torch_transformers_trimesh_and_pillow_bring():
-    assert undeclared(files(SOURCE / "mrd_hf" / "models"), TRAVELLING, OF_READERS) == []
+    assert undeclared(files(SOURCE / "mrd_hf" / "models"), TRAVELLING, OPTIONAL) == []
 
 
 def test_what_travels_without_trimesh_and_pillow_guards_them_so_that_transformers_does_not_ask():
@@ -135,7 +138,7 @@ def test_the_endpoint_handler_imports_what_its_requirements_name():
     declared = requirements_file(folder / "requirements.txt")
     handler = [path for path in files(folder) if path.name in ("handler.py", "isolation.py", "shape_reading.py")]
     assert len(handler) == 3
-    assert undeclared(handler + files(SOURCE / "mrd_hf" / "models"), declared, OF_READERS) == []
+    assert undeclared(handler + files(SOURCE / "mrd_hf" / "models"), declared, OPTIONAL) == []
 
 
 def test_the_space_imports_what_its_requirements_name():

@@ -31,7 +31,7 @@ from .encoder_layers import (
     drop_patches,
     in_dtype_of,
 )
-from .point_sampling import ball_query, farthest_point_sampling, gather_points, knn_query
+from .point_sampling import ball_query, farthest_point_sampling, gather_groups, gather_points, knn_query
 
 
 @dataclass
@@ -89,13 +89,7 @@ class PointBertEmbeddings(nn.Module):
             index = ball_query(centers, xyz, config.patch_radius, config.patch_size)
         else:
             index = knn_query(centers, xyz, config.patch_size)
-        members = gather_points(point_values, index)
-        channels = [members[..., :3] - centers[:, :, None]]
-        if config.patch_positions:
-            channels.append(members[..., :3])
-        if config.patch_colors:
-            channels.append(members[..., 3:])
-        return centers, torch.cat(channels, dim=-1)
+        return centers, gather_groups(point_values, centers, index, config.patch_positions, config.patch_colors)
 
     def forward(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Tokens and the positions that every block adds to its input, both float32 of shape

@@ -31,7 +31,7 @@ from .encoder_layers import (
     drop_patches,
     in_dtype_of,
 )
-from .point_sampling import farthest_point_sampling, gather_points, knn_query
+from .point_sampling import farthest_point_sampling, gather_groups, gather_points, knn_query
 
 
 @dataclass
@@ -73,8 +73,8 @@ class Uni3DEmbeddings(nn.Module):
         point_values = point_values.float()
         xyz = point_values[..., :3].contiguous()
         centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
-        members = gather_points(point_values, knn_query(centers, xyz, self.config.patch_size))
-        return centers, torch.cat([members[..., :3] - centers[:, :, None], members[..., 3:]], dim=-1)
+        index = knn_query(centers, xyz, self.config.patch_size)
+        return centers, gather_groups(point_values, centers, index, positions=False)
 
     def forward(self, point_values: torch.Tensor) -> torch.Tensor:
         with maybe_autocast(point_values.device.type, enabled=False):

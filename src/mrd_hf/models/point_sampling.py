@@ -2,14 +2,27 @@
 
 Everything here runs in float32, outside autograd and outside autocast: distances in half precision would move
 points in and out of a patch. Distances are `(dx² + dy²) + dz²`, rounded after each step and not fused into one
-multiply-add, so that every implementation on every device picks the same points (torch.compile may fuse them).
+multiply-add, so that every implementation on every device picks the same points: numpy, torch, and on a GPU the Triton
+kernels of sampling_kernels.py. In a model that torch.compile compiles they are called as they are (_operator), so it
+picks the same points too; an exported or traced graph has torch's operations, which its runtime may fuse.
 """
 
-from collections.abc import Iterator
+import functools
+import re
+import warnings
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 
+from .grouping_kernels import copy_groups
+from .sampling_kernels import query_balls, query_nearest, sample_farthest, triton
+
+
+try:
+    from torch.compiler import is_exporting
+except ImportError:  # torch 2.6: compiled graphs have torch's operations, as exported ones
+    from torch.compiler import is_compiling as is_exporting
 
 CACHED_POINTS = 2**14  # clouds of so many points in all are sampled together: their rows stay in the cache
 CACHED_PAIRS = 2**18  # so many distances at a time on a CPU, 1 MiB, stay in the cache
@@ -17,7 +30,49 @@ DEVICE_PAIRS = 2**24  # and on other devices: 64 MiB, whatever the batch
 
 
 def _is_traced() -> bool:
+    """Whether this becomes a graph that knows torch's operations alone."""
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
+
+
+def _is_compiled() -> bool:
+    """Whether this becomes part of a graph that runs in this process."""
+    return torch.compiler.is_compiling() and not is_exporting()
+
+
+def _operator(
+    function: Callable[..., torch.Tensor], shape: Callable[..., torch.Tensor]
+) -> Callable[..., torch.Tensor]:
+    """`function` as one operation of a compiled graph, which does not look into it; `shape` makes an empty result."""
+    namespace = re.sub(r"\W", "_", __name__)  # a checkpoint's copy of this file has operators of its own
+    operator = torch.library.custom_op(f"{namespace}::{function.__name__.lstrip('_')}", function, mutates_args=())
+    operator.register_fake(shape)
+    return operator
+
+
+def _kernel_fault(device: torch.device) -> str | None:
+    """Why the kernels cannot be used on a device: that they do not run, or do not pick the points that numpy picks.
+
+    The points are on a sphere around the first, at distances that rounding alone tells apart: were a multiply-add
+    fused, others would be picked.
+    """
+    points = np.random.default_rng(0).standard_normal((1, 200, 3), dtype=np.float32)
+    points /= np.linalg.norm(points, axis=-1, keepdims=True)
+    points[:, 0] = 0
+    try:
+        picked = sample_farthest(torch.from_numpy(points).to(device), 8).cpu().numpy()
+    except Exception as error:  # of any class: no C compiler, a GPU that Triton does not know, ...
+        return f"{type(error).__name__}: {error}"
+    return None if np.array_equal(picked, _sample_with_numpy(points, 8)) else "they pick other points"
+
+
+@functools.cache
+def _kernels_work(device: torch.device) -> bool:
+    if device.type != "cuda" or triton is None:
+        return False
+    fault = _kernel_fault(device)
+    if fault is not None:
+        warnings.warn(f"Points are sampled without Triton's kernels on {device}, slower: {fault}", stacklevel=2)
+    return fault is None
 
 
 def _check(points: torch.Tensor, num_samples: int) -> None:
@@ -68,9 +123,23 @@ def farthest_point_sampling(points: torch.Tensor, num_samples: int) -> torch.Ten
     """
     _check(points, num_samples)
     points = points.float()
-    if points.device.type == "cpu" and not _is_traced():
+    return _sample_operator(points, num_samples) if _is_compiled() else _sample(points, num_samples)
+
+
+def _sample(points: torch.Tensor, num_samples: int) -> torch.Tensor:
+    if _is_traced():
+        return _sample_with_torch(points, num_samples)
+    if points.device.type == "cpu":
         return torch.from_numpy(_sample_with_numpy(points.numpy(), num_samples))
-    return _sample_with_torch(points, num_samples)  # a kernel for a device would be called here
+    if _kernels_work(points.device):
+        return sample_farthest(points, num_samples)
+    return _sample_with_torch(points, num_samples)
+
+
+_sample_operator = _operator(
+    _sample,
+    lambda points, num_samples: points.new_empty(len(points), num_samples, dtype=torch.long),
+)
 
 
 def _sample_with_torch(points: torch.Tensor, num_samples: int) -> torch.Tensor:
@@ -142,7 +211,14 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
         ValueError: For a cloud without points or no samples.
     """
     _check(points, num_samples)
-    centers, points, num_points = centers.float(), points.float(), points.shape[1]
+    query = _ball_operator if _is_compiled() else _ball_query
+    return query(centers.float(), points.float(), radius, num_samples)
+
+
+def _ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
+    if not _is_traced() and _kernels_work(points.device):
+        return query_balls(centers, points, radius, num_samples)
+    num_points = points.shape[1]
     order = torch.arange(num_points, dtype=torch.int32, device=points.device)
     members = torch.empty(*centers.shape[:2], num_samples, dtype=torch.long, device=points.device)
     for clouds, rows in _blocks(centers, points):
@@ -153,6 +229,12 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
         members[clouds, rows, : found.shape[-1]] = torch.where(found == num_points, found[..., :1], found).long()
     members[..., num_points:] = members[..., :1]
     return members
+
+
+_ball_operator = _operator(
+    _ball_query,
+    lambda centers, points, radius, num_samples: centers.new_empty(*centers.shape[:2], num_samples, dtype=torch.long),
+)
 
 
 @torch.no_grad()
@@ -173,7 +255,15 @@ def knn_query(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> 
         ValueError: For a cloud without points or no samples.
     """
     _check(points, num_samples)
-    centers, points, num_points = centers.float(), points.float(), points.shape[1]
+    query = _nearest_operator if _is_compiled() else _knn_query
+    return query(centers.float(), points.float(), num_samples)
+
+
+def _knn_query(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> torch.Tensor:
+    num_points = points.shape[1]
+    if not _is_traced() and _kernels_work(points.device):
+        found = query_nearest(centers, points, min(num_samples, num_points))
+        return torch.cat([found, found[..., :1].expand(-1, -1, num_samples - found.shape[-1])], dim=-1)
     order = torch.arange(num_points, device=points.device)
     neighbors = torch.empty(*centers.shape[:2], num_samples, dtype=torch.long, device=points.device)
     for clouds, rows in _blocks(centers, points):
@@ -185,6 +275,12 @@ def knn_query(centers: torch.Tensor, points: torch.Tensor, num_samples: int) -> 
         neighbors[clouds, rows, : found.shape[-1]] = found
     neighbors[..., num_points:] = neighbors[..., :1]
     return neighbors
+
+
+_nearest_operator = _operator(
+    _knn_query,
+    lambda centers, points, num_samples: centers.new_empty(*centers.shape[:2], num_samples, dtype=torch.long),
+)
 
 
 def gather_points(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
@@ -199,3 +295,30 @@ def gather_points(values: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     """
     batch = torch.arange(values.shape[0], device=values.device).view(-1, *[1] * (index.ndim - 1))
     return values[batch, index]
+
+
+def gather_groups(
+    values: torch.Tensor, centers: torch.Tensor, members: torch.Tensor, positions: bool = True, colors: bool = True
+) -> torch.Tensor:
+    """The channels of the points of each group: xyz relative to the group's centre, then xyz and rgb if asked for.
+
+    Args:
+        values (`torch.Tensor` of shape `(batch, num_points, 6)`): xyz and rgb, float32.
+        centers (`torch.Tensor` of shape `(batch, num_groups, 3)`): float32.
+        members (`torch.LongTensor` of shape `(batch, num_groups, group_size)`): Indices into `values`.
+        positions (`bool`, defaults to `True`): Whether xyz as it is is among the channels.
+        colors (`bool`, defaults to `True`): Whether rgb is.
+
+    Returns:
+        `torch.Tensor` of shape `(batch, num_groups, group_size, 3, 6 or 9)`.
+    """
+    # A compiler makes one kernel of what follows. Ours adds up gradients in any order.
+    if not _is_traced() and not torch.are_deterministic_algorithms_enabled() and _kernels_work(values.device):
+        return copy_groups(values, centers, members, positions, colors)
+    chosen = gather_points(values, members)
+    channels = [chosen[..., :3] - centers[:, :, None]]
+    if positions:
+        channels.append(chosen[..., :3])
+    if colors:
+        channels.append(chosen[..., 3:])
+    return torch.cat(channels, dim=-1)
