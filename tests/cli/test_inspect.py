@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import re
 import struct
 import subprocess
@@ -156,6 +157,19 @@ main()
     done = subprocess.run([sys.executable, "-c", code, "inspect", shape], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "216" in done.stdout and "imported: set()" in done.stdout
+
+
+def test_a_pipe_is_not_waited_for_and_any_name_is_shown(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe.glb")
+    name = os.path.join(os.fsencode(tmp_path), b"latin-\xe9\x1b[2J.npy")
+    with open(name, "wb") as file:
+        np.save(file, np.zeros((7, 3)))
+    assert mrd_hf("inspect", tmp_path) == 1
+    shown = capsys.readouterr().out
+    assert "pipe.glb" in shown and "no such file" in shown
+    assert "7 points" in shown and "\x1b" not in shown and r"latin-\xe9\x1b[2J.npy" in shown
+    assert mrd_hf("inspect", tmp_path, "--json") == 1
+    assert r"latin-\xe9" in json.loads(capsys.readouterr().out)["files"][0]["file"]
 
 
 HEADERS = {

@@ -1,5 +1,6 @@
 """How the command ends: help at once, exit codes, interruptions, pipes that nobody reads to the end."""
 
+import logging
 import os
 import re
 import runpy
@@ -16,6 +17,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support.paths import ROOT
 from tiny_commands import save_tiny_encoder, write_shapes
+from tqdm import tqdm
 
 import mrd_hf
 from mrd_hf.cli import classify, output
@@ -273,3 +275,18 @@ def test_paths_of_the_fixture_are_found_as_the_command_finds_them(tmp_path):
 
     files = write_shapes(tmp_path / "shapes")
     assert [Path(file) for file in find_shapes([str(tmp_path / "shapes"), str(files[1])])] == files
+
+
+def test_a_warning_has_a_line_of_its_own_beside_a_bar(capsys):
+    logger = logging.getLogger("test of warnings beside bars")
+    logger.propagate = False
+    handler = output._BesideBars()
+    handler.setFormatter(output._OneLineFormatter())
+    logger.addHandler(handler)
+    with tqdm(total=2, desc="Reading", file=sys.stderr, mininterval=0) as bar:
+        bar.update()
+        logger.warning("lines\nleft out")
+        bar.update()
+    logger.removeHandler(handler)
+    shown = re.split(r"[\r\n]", capsys.readouterr().err)
+    assert "warning: lines left out" in shown and sum("Reading" in line for line in shown) > 2

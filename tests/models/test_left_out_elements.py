@@ -6,11 +6,13 @@ import struct
 
 import numpy as np
 import pytest
+import trimesh
 from support.tiny_gltf import gltf
 
 from mrd_hf.models.shape_colors import names_like_colors
 from mrd_hf.models.shape_files import read_shape
 from mrd_hf.models.shapes import PointCloud, TexturedMesh
+from mrd_hf.models.trimesh_shapes import convert_shape
 
 
 XYZ = ["float x", "float y", "float z"]
@@ -192,3 +194,17 @@ def test_faces_are_no_cloud_and_colors_are_those_of_the_vertices(tmp_path):
 )
 def test_names_that_look_like_colors(names, like):
     assert names_like_colors(names) == like
+
+
+def test_objects_of_trimeshs_say_what_is_left_out_and_where_colors_are_from():
+    box, cloud = trimesh.creation.box(), trimesh.PointCloud(np.eye(3))
+    path = trimesh.load_path(np.array([[[0, 0, 0], [1, 1, 1]]]))
+    mesh = convert_shape(trimesh.Scene([box, cloud, path]), "scene")
+    assert mesh.warnings == ["1 paths left out", "1 sets of points beside the surface left out"]
+    assert convert_shape(trimesh.Scene([cloud, path]), "scene").warnings == ["1 paths left out"]
+    assert convert_shape(trimesh.Scene([box]), "scene").warnings == []
+    for kind, source in (("vertex_colors", "vertex colours"), ("face_colors", "face colours")):
+        colored = trimesh.creation.box()
+        setattr(colored.visual, kind, [255, 0, 0, 255])
+        (part,) = convert_shape(colored, "box").parts
+        assert part.color_source == source and (part.corner_colors == [255, 0, 0]).all()

@@ -13,8 +13,8 @@ import numpy as np
 
 
 BEGINNING = 2**16
-# Of glTF: with embedded buffers it is as large as the file.
-MAX_JSON = 2**28
+# Of glTF; with embedded buffers it is as large as the file, and to parse it takes several times the memory.
+MAX_JSON = 2**26
 GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
 MAX_GENERATOR = 200
 

@@ -66,6 +66,13 @@ def progress(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[
     )
 
 
+class _BesideBars(logging.Handler):
+    """Writes lines to stderr; a bar that is there goes on below them."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        tqdm.write(self.format(record), file=sys.stderr)
+
+
 class _OneLineFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         return f"{record.levelname.lower()}: {one_line(record.getMessage())}"
@@ -73,7 +80,7 @@ class _OneLineFormatter(logging.Formatter):
 
 def set_up_logging() -> None:
     """Warnings as single lines on stderr, whatever names are in them; no bars for the loading of weights."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _BesideBars()
     handler.setFormatter(_OneLineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     if "transformers" not in sys.modules:  # nothing of it is used, and to import it takes seconds

@@ -35,8 +35,9 @@ def facts_of_file(file: str, keep_collision: bool = False, skip_parts: str | Non
     """
     facts: dict[str, Any] = {"file": as_text(file)}
     try:
-        header = read_header(Path(file))
-        facts |= _facts_of_header(header, os.path.getsize(file))
+        if os.path.isfile(file):  # whoever opens a pipe waits for ever
+            header = read_header(Path(file))
+            facts |= _facts_of_header(header, os.path.getsize(file))
         shape = read_shape(file, keep_collision, skip_parts)
     except READING_ERRORS as error:
         return facts | {"error": one_line(str(error) or type(error).__name__)}

@@ -41,36 +41,45 @@ def convert_shape(
     """
     scene = geometry if isinstance(geometry, trimesh.Scene) else trimesh.Scene(geometry)
     placed = []
+    num_others = 0
     for node in scene.graph.nodes_geometry:
         transform, geometry_name = scene.graph[node]
         found = scene.geometry[geometry_name]
-        if isinstance(found, (trimesh.Trimesh, trimesh.PointCloud)):  # not line work
+        if isinstance(found, (trimesh.Trimesh, trimesh.PointCloud)):
             placed.append((transform, found, (str(node), str(geometry_name))))
+        else:
+            num_others += 1
+    warnings = [f"{num_others} paths left out"] if num_others else []
     meshes = [
         (transform, mesh, groups)
         for transform, mesh, groups in placed
         if isinstance(mesh, trimesh.Trimesh) and len(mesh.faces)
     ]
     if meshes:
-        return _mesh(meshes, name, choice)
+        if len(meshes) < len(placed):
+            warnings.append(f"{len(placed) - len(meshes)} sets of points beside the surface left out")
+        return _mesh(meshes, name, choice, warnings)
     if sum(len(geometry.vertices) for _, geometry, _ in placed) == 0:
         raise MeshError(f"{name}: no faces and no points; expected at least one triangle or point.")
     xyz = np.concatenate([_place(geometry.vertices, transform) for transform, geometry, _ in placed])
     if not any(_has_vertex_colors(geometry) for _, geometry, _ in placed):
-        return PointCloud(ColoredPoints(xyz, None))
+        return PointCloud(ColoredPoints(xyz, None), None, warnings)
     rgb = [
         np.asarray(geometry.visual.vertex_colors)[:, :3]
         if _has_vertex_colors(geometry)
         else np.full((len(geometry.vertices), 3), DEFAULT_COLOR, dtype=np.uint8)
         for _, geometry, _ in placed
     ]
-    return PointCloud(ColoredPoints(xyz, np.concatenate(rgb)), "vertex colours")
+    return PointCloud(ColoredPoints(xyz, np.concatenate(rgb)), "vertex colours", warnings)
 
 
 def _mesh(
-    placed: list[tuple[np.ndarray, trimesh.Trimesh, tuple[str, str]]], name: str, choice: PartChoice
+    placed: list[tuple[np.ndarray, trimesh.Trimesh, tuple[str, str]]],
+    name: str,
+    choice: PartChoice,
+    warnings: list[str],
 ) -> TexturedMesh:
-    warnings: list[str] = []
+    """`warnings` is added to."""
     textures: dict[int, np.ndarray | None] = {}
     num_faces = sum(len(mesh.faces) for _, mesh, _ in placed)
     if num_faces > MAX_FACES:
@@ -109,10 +118,11 @@ def _part(
     triangles = _place(mesh.vertices, transform)[faces]
     visual = mesh.visual
     if visual.kind == "vertex":
-        return MeshPart(triangles, np.asarray(visual.vertex_colors, dtype=np.uint8)[faces, :3])
+        rgb = np.asarray(visual.vertex_colors, dtype=np.uint8)[faces, :3]
+        return MeshPart(triangles, rgb, color_source="vertex colours")
     if visual.kind == "face":
         colors = np.asarray(visual.face_colors, dtype=np.uint8)
-        return MeshPart(triangles, np.repeat(colors[:, None, :3], 3, axis=1))
+        return MeshPart(triangles, np.repeat(colors[:, None, :3], 3, axis=1), color_source="face colours")
     color, texture, uv = None, None, None
     if visual.kind == "texture":
         material = visual.material
