@@ -88,7 +88,7 @@ def damaged() -> dict[str, bytes]:
         "columns.xyz": b"0 0 0 1\n1 1 1 1\n",
         "none.npz": in_memory(np.savez, other=XYZ),
         "colors.ply": PLY % 1
-        + b"property float red\nproperty float green\nproperty float blue\nend_header\n0 0 0 200 0 0\n",
+        + b"property float red\nproperty float green\nproperty float blue\nend_header\n0 0 0 200.5 0 0\n",
         "nothing.ply": PLY % 0 + b"end_header\n",
     }
 
