@@ -218,9 +218,9 @@ def test_an_accessor_that_does_not_fit_its_data_is_an_error(change, message):
 
 def test_colours_that_are_not_called_normalised_are_so_all_the_same():
     file = Gltf()
-    paint = file.accessor([(0, 0, 65535)] * 4, USHORT)
+    paint = file.accessor([(0, 32768, 65535)] * 4, USHORT)
     file.show_mesh(file.square(attributes={"COLOR_0": paint}))
-    assert color(file) == list(BLUE)
+    assert color(file) == [0, 188, 255]  # half of the light
 
 
 def test_colours_of_another_number_of_vertices_are_an_error():

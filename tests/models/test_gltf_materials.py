@@ -193,6 +193,13 @@ def test_the_opacity_is_that_of_factor_texture_and_vertices_together():
         assert colors(file) | {GREEN} == expected, vertex
 
 
+def test_what_is_hardly_opaque_is_seen_where_it_blends_however_it_is_interpolated():
+    material = base(baseColorTexture=TEXTURE) | {"alphaMode": "BLEND"}
+    file = square(material, Image.new("RGB", (2, 2), RED), [(1, 1, 1, alpha) for alpha in (0, 0.1, 0.1, 0)])
+    xyz = colored_points(read(file), 1000).xyz
+    assert abs((xyz[:, 0] < 0.5).mean() - 0.5) < 0.05
+
+
 def test_a_part_that_is_a_hole_all_over_is_not_seen_beside_another():
     file = square(base(baseColorFactor=[1, 0, 0, 0.1]) | {"alphaMode": "MASK"})
     green = file.square(material=file.material({"baseColorFactor": [0, 1, 0, 1]}))

@@ -115,10 +115,9 @@ def check_extensions(document: GltfDocument) -> list[str]:
     for name in document.json.get("extensionsRequired") or []:
         if not _is_known(name):
             raise ValueError(f"it requires the extension {name}, which is not read")
-    used = dict.fromkeys(document.json.get("extensionsUsed") or [])
     return [
         f"the extension {name} is not read"
-        for name in used
+        for name in document.json.get("extensionsUsed") or []
         if not _is_known(name) and _is_in_the_scene(document, str(name))
     ]
 

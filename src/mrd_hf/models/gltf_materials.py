@@ -100,12 +100,10 @@ class GltfMaterials:
             factor, reference = metallic.get("baseColorFactor"), metallic.get("baseColorTexture")
         base = self._surface(material, np.ones(4) if factor is None else _color(factor), reference)
         base = replace(base, is_colored=factor is not None or reference is not None)
-        if not self._is_black(base):
-            return base
         other, reference_of_other = _color_of_metal(gloss), (gloss or {}).get("specularGlossinessTexture")
         if other is None and UNLIT not in extensions:
             other, reference_of_other = _color_of_light(material), material.get("emissiveTexture")
-        if other is None:
+        if other is None or not self._is_black(base):
             return base
         # The opacity is the base colour's; another texture's fourth channel means something else, or nothing.
         opacity = base.factor[3] if base.texture is None or base.alpha == "opaque" else 1.0

@@ -96,6 +96,8 @@ def texture_to_rgba(image: Image.Image) -> np.ndarray:
     """
     check_image(image)
     image.draft(None, (MAX_TEXTURE_SIZE, MAX_TEXTURE_SIZE))  # JPEG decodes straight to about the size needed
+    if max(image.size) <= MAX_TEXTURE_SIZE:
+        return np.array(_rgba(image))
     has_opacity = image.has_transparency_data
     factor = max(image.size) // MAX_TEXTURE_SIZE
     colors, opacity = _channels(image) if factor < 2 else _reduced(image, factor)
@@ -122,11 +124,15 @@ def _reduced(image: Image.Image, factor: int) -> tuple[Image.Image, Image.Image]
 
 def _channels(image: Image.Image) -> tuple[Image.Image, Image.Image]:
     """Colours apart from opacity: what is transparent has a colour, which shows where opacity does not count."""
+    image = _rgba(image)
+    return image.convert("RGB"), image.getchannel("A")
+
+
+def _rgba(image: Image.Image) -> Image.Image:
     if image.mode == "F":
         image = Image.fromarray(np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8))
     elif image.mode.startswith("I"):
         image = Image.fromarray((np.clip(np.asarray(image).astype(np.int64), 0, 65535) // 257).astype(np.uint8))
     elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV"):
         image = image.convert("RGB")
-    image = image.convert("RGBA")
-    return image.convert("RGB"), image.getchannel("A")
+    return image.convert("RGBA")
