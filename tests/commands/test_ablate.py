@@ -161,3 +161,16 @@ def test_the_table_alone(out, recipe, capsys):
     (out / "table.md").unlink()
     ablate.main(["--config", str(recipe), "--output", str(out), "--table-only"])
     assert (out / "table.md").is_file() and "written: " in capsys.readouterr().out
+
+
+def test_a_table_against_another_arm(out, recipe):
+    ablate.main(["--config", str(recipe), "--output", str(out), "--table-only", "--against", "mrd"])
+    rows, others = (
+        {(row["arm"], row["key"]): row["difference"] for row in json.loads((out / name).read_text())["scores"]}
+        for name in ("against-mrd-table.json", "table.json")
+    )
+    key = "shape_to_image_recall_at_5"
+    assert rows["mrd", key] is None
+    assert rows["contrastive", key]["difference"] == -others["mrd", key]["difference"]
+    with pytest.raises(UserError, match="--against plain: no such arm"):
+        ablate.main(["--config", str(recipe), "--output", str(out), "--table-only", "--against", "plain"])

@@ -140,6 +140,12 @@ def numpy_objective(
         shares = np.exp(log_softmax(logits))
         weighted = float(shares @ losses)
         cost = config.weight_entropy * np.mean(losses) * kl(shares, np.full(len(terms), 1 / len(terms)))
+    elif config.relation_weighting == "intra_cross":
+        intra = np.array([TERMS[term][0][0] == TERMS[term][0][1] for term in terms])
+        means = np.array([np.mean(np.array(losses)[of]) for of in (intra, ~intra)])
+        shares = np.exp(log_softmax(logits))
+        weighted = float(shares @ means)
+        cost = config.weight_entropy * means.mean() * kl(shares, np.full(2, 0.5))
     elif config.relation_weighting == "uncertainty":
         weighted = float(np.mean(np.exp(-logits) * losses))
         cost = float(logits.mean())

@@ -18,7 +18,7 @@ from mrd_hf.models.mrd_objective import MRDObjective
 
 FORMS = ["normalized_similarity", "euclidean", "partial_order"]
 DIVERGENCES = ["jeffrey", "kl", "reverse_kl", "js"]
-WEIGHTINGS = ["softmax", "uncertainty", "target", "fixed"]
+WEIGHTINGS = ["softmax", "intra_cross", "uncertainty", "target", "fixed"]
 ALL_TERMS = list(TERMS)
 LOSSES = ("loss", "alignment_loss", "alignment_losses", "retrieval_accuracies")
 RELATION_LOSSES = ("relation_losses", "relation_loss", "weighting_loss")
@@ -180,7 +180,7 @@ def test_contrastive_is_mrd_without_relations():
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("weighting", ["softmax", "uncertainty", "target"])
+@pytest.mark.parametrize("weighting", ["softmax", "intra_cross", "uncertainty", "target"])
 def test_the_losss_own_parameters_cannot_make_a_term_vanish(form, weighting):
     """300 steps on weights, temperature and scale alone, at ten times the rate of training."""
     fields = {"relation_form": form, "relation_weighting": weighting, "learn_student_temperature": True}
@@ -197,7 +197,7 @@ def test_the_losss_own_parameters_cannot_make_a_term_vanish(form, weighting):
     # No weight is (nearly) zero or infinite, so no term is without effect.
     assert after.relation_weights.min() > 0.02
     assert after.relation_weights.max() < 200
-    if weighting in ("softmax", "target"):
+    if weighting in ("softmax", "intra_cross", "target"):
         assert after.relation_weights.sum().item() == pytest.approx(4)
     assert 0.01 <= after.student_temperature <= 10
     assert 1 <= after.logit_scale <= 100
@@ -276,6 +276,7 @@ def test_autocast_does_not_reach_the_loss():
         ({"fixed_relation_weights": [1, 1, 1, 1]}, "need relation_weighting='fixed'"),
         ({"relation_weighting": "fixed", "fixed_relation_weights": [1]}, "one for each of the 4"),
         ({"relation_weighting": "target", "relation_terms": ["intra_image"]}, "needs two that share one"),
+        ({"relation_weighting": "intra_cross", "relation_terms": ["intra_image"]}, "needs some of both"),
         ({"teacher_temperature": None}, "give its teacher_logit_scale"),
         ({"teacher_temperature": 0.0}, "teacher_temperature must be positive"),
         ({"student_temperature": -1.0}, "student_temperature must be positive"),

@@ -1,5 +1,7 @@
 """The relation weights: where they start, what they sum to, and where training them alone settles."""
 
+import math
+
 import pytest
 import torch
 
@@ -44,6 +46,36 @@ def test_softmax_weights_settle_inside_whatever_the_losses_sizes(unit, entropy):
     found = settle(RelationWeights("softmax", SINGLE, entropy), losses)
     torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
     assert found.min() > 0.04
+
+
+FAMILIES = [[0, 3], [1, 2, 4]]
+
+
+def test_intra_against_cross_by_hand():
+    """Of five terms, two within a modality and three across; shares 0.8 and 0.2."""
+    weights = RelationWeights("intra_cross", [[k] for k in range(5)], entropy=0.5, families=FAMILIES)
+    assert weights.logits.shape == (2,)
+    with torch.no_grad():
+        weights.logits.copy_(torch.tensor([0.8, 0.2]).log())
+    losses = torch.tensor([1.0, 2.0, 3.0, 5.0, 7.0], requires_grad=True)  # of means 3 and 4
+    loss, cost, values = weights(losses)
+    assert loss.item() == pytest.approx(0.8 * 3 + 0.2 * 4)
+    assert cost.item() == pytest.approx(0.5 * 3.5 * (0.8 * math.log(1.6) + 0.2 * math.log(0.4)))
+    assert values.tolist() == pytest.approx([5 * 0.4, 5 * 0.2 / 3, 5 * 0.2 / 3, 5 * 0.4, 5 * 0.2 / 3])
+    assert values.sum().item() == pytest.approx(5) and not values.requires_grad
+    (gradient,) = torch.autograd.grad(loss, losses)
+    torch.testing.assert_close(gradient, values / 5)
+
+
+@pytest.mark.parametrize("unit", [0.01, 100.0])
+def test_intra_against_cross_starts_even_and_settles_inside(unit):
+    losses = unit * torch.tensor([1.0, 2.0, 3.0, 5.0, 7.0])
+    weights = RelationWeights("intra_cross", [[k] for k in range(5)], entropy=1.0, families=FAMILIES)
+    loss, cost, _ = weights(losses)
+    assert loss.item() == pytest.approx(3.5 * unit) and cost.item() == pytest.approx(0, abs=1e-6 * unit)
+    shares = torch.softmax(-torch.tensor([3.0, 4.0]) / 3.5, dim=0)  # the stationary point, by hand
+    found = settle(weights, losses)
+    torch.testing.assert_close(found[[0, 1]], 5 * shares / torch.tensor([2.0, 3.0]), atol=2e-3, rtol=0)
 
 
 def test_uncertainty_weights_settle_at_the_losses_inverse():

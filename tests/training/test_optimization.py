@@ -10,7 +10,7 @@ from mrd_hf import MRDConfig, MRDForPretraining
 from mrd_hf.training.optimization import moving_average, parameter_groups, warmup_cosine
 
 
-@pytest.mark.parametrize("weighting", ["softmax", "uncertainty", "target", "fixed"])
+@pytest.mark.parametrize("weighting", ["softmax", "intra_cross", "uncertainty", "target", "fixed"])
 @pytest.mark.parametrize("point_config", [TINY, TINY_ULIP], ids=["openshape", "ulip"])
 @pytest.mark.parametrize("loss", ["mrd", "contrastive"])
 def test_every_parameter_is_in_one_group_with_the_right_decay(loss, point_config, weighting):

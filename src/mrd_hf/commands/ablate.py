@@ -54,7 +54,7 @@ written to --output:
   differences.png, curve-*.png   the same as pictures
   runs/ARM/split-S/seed-N/       a run's log, report and encoder
   data/                          the dataset, divided
-With --test the files of the table have names of their own: test-table.md and so on.
+With --test and with --against ARM the files of the table have names of their own: test-table.md and so on.
 """
 ATTENDED = [sys.executable, "-m", "mrd_hf_cli.attended"]
 # A run of the demo's size takes about 1.2 GiB.
@@ -75,6 +75,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--dry-run", action="store_true", help="list the runs and the hours they will take")
     parser.add_argument("--table-only", action="store_true", help="run nothing; make the table of what is there")
+    parser.add_argument(
+        "--against", metavar="ARM", help="compare all arms with this one, in a table of its own, besides the recipe's"
+    )
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
         "--jobs", type=positive, metavar="N", help="runs at a time (default: as cores and memory allow; 1 on a GPU)"
@@ -204,6 +207,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     recipe = read_ablation(arguments.config)
     all_runs = plan_runs(recipe)
+    if arguments.against is not None and arguments.against not in recipe.arms:
+        raise UserError(f"--against {arguments.against}: no such arm; there are {', '.join(recipe.arms)}.")
     runs = share_of(plan_runs(recipe, arguments.only), arguments.shard_index, arguments.num_shards)
     at_once = arguments.jobs or runs_at_once(arguments.threads)
     if arguments.dry_run:
@@ -224,6 +229,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             outcome = run_jobs(jobs, at_once, environment_of_runs(arguments.threads), progress)
         progress.end()
     write_tables(recipe, all_runs, out, split)
+    if arguments.against is not None:
+        write_tables(recipe, all_runs, out, split, arguments.against)
     report_failures(outcome, out)
 
 

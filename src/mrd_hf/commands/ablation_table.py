@@ -15,7 +15,7 @@ CHOOSING = "Scored on the **validation** names, by which settings may be chosen.
 LAST = "Scored on the **test** names, which are for one look at the end and not for choosing settings."
 
 
-def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str) -> None:
+def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str, against: str | None = None) -> None:
     """Write the table as Markdown and JSON, and the pictures; print where they are.
 
     Args:
@@ -23,6 +23,7 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str)
         runs (list of [`Run`]): All that were planned, whoever runs them.
         out (`Path`): The ablation's folder.
         split (`str`): On which the runs were evaluated.
+        against (`str`, *optional*): The arm to compare all others with; default: as the recipe says.
     """
     results: dict[str, dict[Place, RunOutcomes]] = {}
     seconds, versions, failed = 0.0, set[str](), 0
@@ -37,9 +38,11 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str)
             versions.add(status.version)
             results.setdefault(run.arm.name, {})[run.split, run.seed] = read_outcomes(folder / split)
     baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
+    if against is not None:
+        baselines = {name: None if name == against else against for name in recipe.arms}
     scores = arm_scores(results, baselines, len(recipe.splits) * len(recipe.seeds))
     done = sum(map(len, results.values()))
-    prefix = "test-" if split == TEST else ""
+    prefix = ("test-" if split == TEST else "") + ("" if against is None else f"against-{against}-")
     facts = {
         "split": split,
         "dataset": recipe.dataset,

@@ -6,7 +6,7 @@ from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_point_bert import PointBertConfig
-from .relation_distillation import MIN_STUDENT_TEMPERATURE, RELATION_TERMS
+from .relation_distillation import MIN_STUDENT_TEMPERATURE, RELATION_TERMS, is_intra
 
 
 @strict
@@ -35,13 +35,13 @@ class MRDConfig(PreTrainedConfig):
             and the latter two with the shape in the place of the column, `"cross_image_text_transposed"`,
             `"cross_text_image_transposed"`.
         relation_weighting (`str`, defaults to `"softmax"`):
-            How the terms are weighted against each other: `"softmax"`, `"uncertainty"`, `"target"`, all learned, or
-            `"fixed"`.
+            How the terms are weighted against each other: `"softmax"`; `"intra_cross"`, those within a modality
+            against those across two; `"uncertainty"`; `"target"`, all learned; or `"fixed"`.
         fixed_relation_weights (list of `float`, *optional*):
             One weight a term, with `relation_weighting="fixed"`; default: 1 each.
         weight_entropy (`float`, defaults to 1.0):
             Strength of the entropy term that keeps the relation weights from settling on the easiest relation, in
-            units of the relation losses, with `"softmax"` and `"target"`.
+            units of the relation losses, with `"softmax"`, `"intra_cross"` and `"target"`.
         teacher_temperature (`float`, *optional*, defaults to 0.07):
             Temperature of the teacher's relations. Never trained. None: the teacher's own, `1 / teacher_logit_scale`.
         teacher_logit_scale (`float`, *optional*): The scale that the teacher was trained with; 100 for most CLIPs.
@@ -78,7 +78,7 @@ class MRDConfig(PreTrainedConfig):
         "cross_image_text",
         "cross_text_image",
     )
-    relation_weighting: Literal["softmax", "uncertainty", "target", "fixed"] = "softmax"
+    relation_weighting: Literal["softmax", "intra_cross", "uncertainty", "target", "fixed"] = "softmax"
     fixed_relation_weights: list[float | int] | None = None
     weight_entropy: float | int = 1.0
     teacher_temperature: float | int | None = 0.07
@@ -136,6 +136,11 @@ class MRDConfig(PreTrainedConfig):
             raise ValueError(
                 f"fixed_relation_weights has {len(weights)} weights; they need relation_weighting='fixed' and one for "
                 f"each of the {len(terms)} relation_terms."
+            )
+        if self.relation_weighting == "intra_cross" and len({is_intra(term) for term in terms}) == 1:
+            raise ValueError(
+                "relation_weighting='intra_cross' weighs relations within a modality against those across two, so "
+                "relation_terms needs some of both, such as intra_image and cross_image_text."
             )
         if self.relation_weighting == "target" and len({RELATION_TERMS[t].student for t in terms}) == len(terms):
             raise ValueError(

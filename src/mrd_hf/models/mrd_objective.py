@@ -18,6 +18,7 @@ from .relation_distillation import (
     comparison_strides,
     contrastive_losses,
     duplicate_pairs,
+    is_intra,
     relation_losses,
     self_pairs,
 )
@@ -118,6 +119,7 @@ class MRDObjective(nn.Module):
                 self.groups,
                 config.weight_entropy,
                 list(config.fixed_relation_weights or [1.0] * len(self.terms)),
+                _families(self.terms) if config.relation_weighting == "intra_cross" else None,
             )
             if distills
             else None
@@ -277,6 +279,12 @@ def _groups(terms: list[str], joined: bool) -> list[list[int]]:
     for index, term in enumerate(terms):
         groups.setdefault(RELATION_TERMS[term].student, []).append(index)
     return list(groups.values())
+
+
+def _families(terms: list[str]) -> list[list[int]]:
+    """The terms within one modality, and those across two."""
+    intra = [index for index, term in enumerate(terms) if is_intra(term)]
+    return [intra, [index for index in range(len(terms)) if index not in intra]]
 
 
 __all__ = ["ALIGNMENT_TERMS", "Gather", "MRDForPretrainingOutput", "MRDObjective"]

@@ -53,6 +53,12 @@ RELATION_TERMS: dict[str, RelationTerm] = {
 }
 
 
+def is_intra(term: str) -> bool:
+    """Whether a term's teacher is a relation within one modality."""
+    row, column = RELATION_TERMS[term].teacher
+    return row == column
+
+
 def self_pairs(num_rows: int, num_columns: int, first_row: int, device: torch.device) -> torch.Tensor:
     """Where row i and column j are the same sample: `(num_rows, num_columns)`, bool.
 
@@ -253,6 +259,7 @@ __all__ = [
     "divergence",
     "duplicate_pairs",
     "euclidean",
+    "is_intra",
     "masked_log_softmax",
     "normalized_similarity",
     "partial_order",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 
-RelationWeighting = Literal["softmax", "uncertainty", "target", "fixed"]
+RelationWeighting = Literal["softmax", "intra_cross", "uncertainty", "target", "fixed"]
 
 
 class RelationWeights(nn.Module):
@@ -20,6 +20,10 @@ class RelationWeights(nn.Module):
       where L is the mean of the losses. Without the last part all weight would go to the smallest loss in time; with
       it, at the optimum, `w_k` is proportional to `exp(-L_k / (entropy * L))`, so that no weight vanishes, whatever
       the sizes of the losses.
+    - `intra_cross`: the terms within one modality against those across two, each family of a mean loss M_g, with one
+      number a_g a family: `sum_g s_g M_g` with `s = softmax(a)`, `+ entropy * M * KL(s || uniform)`, where M is the
+      mean of the M_g. Within a family all terms have the same weight, `w_k = K s_g / K_g` of a family of K_g terms,
+      which sum to K. At the optimum `s_g` is proportional to `exp(-M_g / (entropy * M))`.
     - `uncertainty`: `mean_k (exp(-a_k) L_k + a_k)` (arXiv 1705.07115). At the optimum `exp(-a_k) = 1 / L_k`: a loss
       that gets small has a large weight, and none gets rid of its weight, since that costs a_k.
     - `target`: terms that ask for the same relation of the student (intra-image and intra-text both for R^pp) are one
@@ -37,10 +41,16 @@ class RelationWeights(nn.Module):
             Which terms make up each loss: one each, or with `target` all that share the student's relation.
         entropy (`float`): Strength of the entropy term, in units of the losses.
         fixed (`list[float]`, *optional*): The weights, with `kind="fixed"`.
+        families (`list[list[int]]`, *optional*): Which terms are a family, with `kind="intra_cross"`.
     """
 
     def __init__(
-        self, kind: RelationWeighting, groups: list[list[int]], entropy: float, fixed: list[float] | None = None
+        self,
+        kind: RelationWeighting,
+        groups: list[list[int]],
+        entropy: float,
+        fixed: list[float] | None = None,
+        families: list[list[int]] | None = None,
     ) -> None:
         super().__init__()
         self.kind = kind
@@ -48,7 +58,9 @@ class RelationWeights(nn.Module):
         self.entropy = entropy
         self.num_terms = sum(map(len, groups))
         self.fixed = fixed
-        self.logits = None if kind == "fixed" else nn.Parameter(torch.zeros(self.num_terms))
+        self.families = families or []
+        count = len(self.families) if kind == "intra_cross" else self.num_terms
+        self.logits = None if kind == "fixed" else nn.Parameter(torch.zeros(count))
 
     def log_shares(self, group: int) -> torch.Tensor | None:
         """Logarithms of the shares of a group's teachers in its target; None for a single teacher."""
@@ -77,6 +89,14 @@ class RelationWeights(nn.Module):
             shares = log_shares.exp()
             cost = self.entropy * losses.mean() * _concentration(log_shares)
             return (shares * losses).sum(), cost, self.num_terms * shares.detach()
+        if self.kind == "intra_cross":
+            log_shares = self.logits.log_softmax(dim=0)
+            means = torch.stack([losses[family].mean() for family in self.families])
+            cost = self.entropy * means.mean() * _concentration(log_shares)
+            weights = torch.empty_like(losses).detach()
+            for share, family in zip(log_shares.detach().exp(), self.families, strict=True):
+                weights[family] = self.num_terms * share / len(family)
+            return (log_shares.exp() * means).sum(), cost, weights
         counts = losses.new_tensor([len(group) for group in self.groups])
         weights, cost = torch.ones_like(self.logits.detach()), free
         for index, group in enumerate(self.groups):

@@ -62,15 +62,15 @@ def test_one_pair_is_the_bootstrap_over_shapes():
 
 
 def test_it_holds_the_truth_about_as_often_as_it_says():
-    """95% where five splits do not differ much from each other, and somewhat less where they do: five are few."""
-    for split_sd, least in ((0.0, 0.93), (0.03, 0.86)):
+    """95% or more where five splits differ as much as seeds do, by 0.03; less at ten times that: five are few."""
+    for split_sd, least, most in ((0.03, 0.93, 1.0), (0.3, 0.78, 0.94)):
         held, zero_is_out = 0, 0
         for trial in range(150):
             gains, splits = simulated(np.random.default_rng([7, trial]), split_sd=split_sd)
             found = crossed_difference(gains, splits, num_resamples=300)
             held += found.low <= 0.05 <= found.high
             zero_is_out += not found.low <= 0 <= found.high
-        assert least <= held / 150 <= 1.0
+        assert least <= held / 150 <= most
         assert zero_is_out > 10  # or it would be so wide as to say nothing
 
 
