@@ -184,6 +184,19 @@ HEADERS = {
     "i.off": (b"# made by hand\nCOFF\n", ("OFF", None, "ascii", "made by hand")),
     "j.pcd": (b"# .PCD v0.7\nVERSION 0.7\nDATA binary_compressed\n", ("PCD", "0.7", "binary_compressed", ".PCD v0.7")),
     "k.npy": (b"\x93NUMPY\x01\x00\x76\x00", ("NPY", "1.0", "binary", None)),
+    "p.dae": (
+        b'<?xml version="1.0"?>\n<COLLADA xmlns="x" version="1.4.1"><asset><contributor>\n'
+        b"<authoring_tool>Blender 2.92</authoring_tool>",
+        ("DAE", "1.4.1", "xml", "Blender 2.92"),
+    ),
+    "q.las": (
+        b"LASF".ljust(24, b"\0") + b"\x01\x04" + b"someone".ljust(32, b"\0") + b"PDAL 2".ljust(40, b"\0"),
+        ("LAS", "1.4", "binary", "PDAL 2"),
+    ),
+    "r.laz": (b"LASF", ("LAZ", None, None, None)),
+    "s.usda": (b"#usda 1.0\n(\n)\n", ("USDA", "1.0", "ascii", None)),
+    "t.usd": (b"PXR-USDC\x00\x08\x00\0\0", ("USD", "0.8.0", "binary", None)),
+    "u.usdz": (b"PK\x03\x04", ("USDZ", None, "zip", None)),
     "l.xyz": (b"0 0 0", ("XYZ", None, None, None)),
     "m.glb": (b"", ("GLB", None, "json", None)),
     "n.gltf": (b'{"asset": [1], "extensionsUsed": "x"}', ("GLTF", None, "json", None)),

@@ -17,6 +17,9 @@ BEGINNING = 2**16
 MAX_JSON = 2**26
 GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
 MAX_GENERATOR = 200
+# Where the header of a laser scan names the software that made it.
+LAS_SOFTWARE = slice(58, 90)
+USDC = b"PXR-USDC"
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,17 @@ def read_header(path: Path) -> FileHeader:
         return FileHeader(name, None, "ascii", _comment(beginning, rb"#(.*)"))
     if name == "NPY" and beginning.startswith(np.lib.format.MAGIC_PREFIX) and len(beginning) > 8:
         return FileHeader(name, f"{beginning[6]}.{beginning[7]}", "binary")
-    return FileHeader(name)
+    if name == "DAE":
+        tool = _found(rb"<authoring_tool>([^<]*)<", beginning)
+        return FileHeader(name, _found(rb"<COLLADA[^>]*\sversion=[\"']([^\"']*)", beginning), "xml", tool)
+    if name in ("LAS", "LAZ") and beginning.startswith(b"LASF") and len(beginning) > LAS_SOFTWARE.stop:
+        software = _text(beginning[LAS_SOFTWARE].split(b"\0")[0])
+        return FileHeader(name, f"{beginning[24]}.{beginning[25]}", "binary", software)
+    if name in ("USD", "USDA", "USDC"):
+        if beginning.startswith(USDC) and len(beginning) > len(USDC) + 3:
+            return FileHeader(name, ".".join(map(str, beginning[len(USDC) : len(USDC) + 3])), "binary")
+        return FileHeader(name, _found(rb"^#usda\s+(\S+)", beginning), "ascii")
+    return FileHeader(name, None, "zip" if beginning.startswith(b"PK\3\4") else None)
 
 
 def _gltf(name: str, data: bytes) -> FileHeader:
