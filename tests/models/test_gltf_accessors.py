@@ -1,21 +1,25 @@
 """Numbers as glTF stores them: component types, strides, offsets, sparse and missing data."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
-from support.gltf_seen import bounds, color, colors, corners, read
+from support.gltf_seen import area, bounds, color, colors, corners, quarters, read
 from support.gltf_writer import (
     BLUE,
     BYTE,
     FLOAT,
+    GREEN,
     RED,
     SHORT,
     SQUARE,
+    SQUARE_INDICES,
     SQUARE_UV,
     UBYTE,
     UINT,
     USHORT,
+    YELLOW,
     Gltf,
     four_quarters,
     png,
@@ -200,6 +204,7 @@ def test_what_is_not_used_may_be_damaged():
     ("change", "message"),
     [
         ({"count": 5}, r"accessors 0: ends at byte 60 of a buffer view of 48"),
+        ({"count": "4"}, r"a face names a vertex that does not exist"),
         ({"byteOffset": 4}, r"accessors 0: ends at byte 52 of a buffer view of 48"),
         ({"byteOffset": -4}, r"accessors 0: byteOffset -4"),
         ({"bufferView": 7}, r"bufferViews 7 does not exist"),
@@ -260,3 +265,44 @@ def test_quantized_texture_coordinates_are_brought_to_their_place_by_a_transform
     material = file.material({"baseColorTexture": reference})
     file.show_mesh(file.square(attributes={"TEXCOORD_0": uv}, material=material))
     assert colors(file) == {BLUE}  # the lower left quarter
+
+
+def test_coordinates_of_three_numbers_count_by_two():
+    """Assimp writes them where its source has so many."""
+    file = Gltf()
+    uv = file.accessor([(u, v, 0.5) for u, v in SQUARE_UV])
+    material = file.material({"baseColorTexture": {"index": file.texture(png(four_quarters()))}})
+    file.show_mesh(file.square(attributes={"TEXCOORD_0": uv}, material=material))
+    assert quarters(file) == [RED, GREEN, BLUE, YELLOW]
+
+
+def test_a_list_of_vertices_that_many_primitives_share():
+    """200 squares of 200,000 vertices: 40 million if each took all; colours, coordinates, joints and targets too."""
+    file = Gltf()
+    count = 200
+    rows = np.zeros((200_000, 3), dtype="<f4")
+    for number in range(count):
+        rows[4 * number : 4 * number + 4] = np.array(SQUARE) + (2 * number, 0, 0)
+    position = file.add(
+        "accessors", bufferView=file.view(rows.tobytes()), componentType=FLOAT, count=200_000, type="VEC3"
+    )
+    moved = file.add("accessors", bufferView=file.view((rows * 0 + (0, 0, 1)).astype("<f4").tobytes()))
+    file.json["accessors"][moved] |= {"componentType": FLOAT, "count": 200_000, "type": "VEC3"}
+    colors_ = np.zeros((200_000, 4), dtype=np.uint8)
+    colors_[: 4 * count] = (255, 0, 0, 255)
+    paint = file.add("accessors", bufferView=file.view(colors_.tobytes()), componentType=UBYTE, count=200_000)
+    file.json["accessors"][paint] |= {"type": "VEC4", "normalized": True}
+    attributes = {"POSITION": position, "COLOR_0": paint}
+    primitives = [
+        {
+            "attributes": attributes,
+            "indices": file.accessor([4 * number + corner for corner in SQUARE_INDICES], UINT),
+            "targets": [{"POSITION": moved}],
+        }
+        for number in range(count)
+    ]
+    data = file.show_mesh(*primitives, weights=[0.5]).gltf()
+    start = time.process_time()
+    assert bounds(data) == [[0, 0, 0.5], [2 * count - 1, 1, 0.5]]
+    assert area(data) == count and color(data) == [255, 0, 0]
+    assert time.process_time() - start < 3

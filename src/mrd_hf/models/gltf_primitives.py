@@ -33,8 +33,9 @@ class GltfPrimitive:
         self.json = primitive
         self.mode = primitive.get("mode", TRIANGLES)
         self.names: dict[str, Any] = primitive.get("attributes") or {}
-        self._arrays: dict[str, np.ndarray] = {}
+        self._arrays: dict[str, np.ndarray] = {}  # those that had to be decompressed
         self._indices: np.ndarray | None = None
+        self._used: np.ndarray | None = None
         packed = (primitive.get("extensions") or {}).get(DRACO)
         if packed is not None:
             self._unpack(packed)
@@ -66,12 +67,15 @@ class GltfPrimitive:
             self._indices = indices
             self.mode = TRIANGLES  # which Draco stores, also where they once were a strip
 
-    def indices(self, num_vertices: int) -> np.ndarray:
-        """Which vertices the corners or points are, in the order of the file.
+    def indices(self) -> np.ndarray:
+        """Which of the vertices that attributes are of the corners or points are, in the order of the file.
+
+        Of a list that many primitives share, as some exporters write it, attributes are of those that are used here.
 
         Raises:
             ValueError: One does not exist.
         """
+        num_vertices = self._num_vertices()
         if self._indices is None:
             return np.arange(num_vertices)
         indices = self._indices
@@ -79,43 +83,53 @@ class GltfPrimitive:
             restart = indices.dtype.kind == "u" and int(indices.max()) == np.iinfo(indices.dtype).max
             hint = "; the highest index, which restarts a strip elsewhere, is not allowed in glTF" if restart else ""
             raise ValueError(f"a face names a vertex that does not exist (there are {num_vertices}){hint}")
+        if 2 * len(indices) < num_vertices:
+            self._used, indices = np.unique(indices, return_inverse=True)
         return indices.astype(np.int64)
 
-    def attribute(
-        self, name: str, components: Sequence[int], count: int | None = None, weights: Sequence[float] | None = None
-    ) -> np.ndarray:
+    def _num_vertices(self) -> int:
+        if "POSITION" in self._arrays:
+            return len(self._arrays["POSITION"])
+        count = self.document.item("accessors", self.names["POSITION"]).get("count", 0)
+        return count if isinstance(count, int) else 0
+
+    def attribute(self, name: str, components: Sequence[int], weights: Sequence[float] | None = None) -> np.ndarray:
         """An attribute as float64, of shape `(num_vertices, one of components)`, with its morph targets.
 
         Args:
             name (`str`): One that the primitive has.
             components (sequence of `int`): How many it may have of each vertex.
-            count (`int`, *optional*): How many vertices there are.
             weights (sequence of `float`, *optional*): Of the morph targets; zero where they end.
 
         Raises:
             ValueError: It does not fit.
         """
-        if name not in self._arrays:
-            self._arrays[name] = self.document.accessor(self.names[name])
-        values = self._arrays[name]
+        values = self._arrays[name] if name in self._arrays else self.document.stored(self.names[name])
         if values.shape[1] not in components:
             expected = " or ".join(map(str, components))
             raise ValueError(f"{name} has {values.shape[1]} components, expected {expected}")
-        if count is not None and len(values) != count:
-            raise ValueError(f"{name} has {len(values)} elements, POSITION {count}")
-        if name.startswith("COLOR_") and values.dtype.kind in "iu":
-            values = as_float(values)  # without `normalized`, as some exporters forget
+        if len(values) != self._num_vertices():
+            raise ValueError(f"{name} has {len(values)} elements, POSITION {self._num_vertices()}")
+        shape = values.shape
+        # Some exporters forget to call colours normalised.
+        values = self._of_used(values, self.names[name], name.startswith("COLOR_"))
         self.document.budget.take("placed vertices", len(values))
         values = values.astype(np.float64)
         for number, target in enumerate(self.json.get("targets") or []):
             weight = float(weights[number]) if weights is not None and number < len(weights) else 0.0
             if weight and name in target:
-                moved = self.document.accessor(target[name])
+                moved = self.document.stored(target[name])
                 self.document.budget.take("placed vertices", len(values))
-                if len(moved) != len(values) or moved.shape[1] > values.shape[1]:
-                    raise ValueError(f"morph target {number}: {name} has shape {moved.shape}, expected {values.shape}")
-                values[:, : moved.shape[1]] += weight * moved
+                if len(moved) != shape[0] or moved.shape[1] > shape[1]:
+                    raise ValueError(f"morph target {number}: {name} has shape {moved.shape}, expected {shape}")
+                values[:, : moved.shape[1]] += weight * self._of_used(moved, target[name])
         return values
+
+    def _of_used(self, values: np.ndarray, accessor: Any, is_normalized: bool = False) -> np.ndarray:
+        """Of an accessor's elements those that are used, and as what they mean."""
+        values = values if self._used is None else values[self._used]
+        is_normalized = is_normalized or bool(self.document.item("accessors", accessor).get("normalized"))
+        return as_float(values) if is_normalized else values
 
     def moved(self, positions: np.ndarray, placed: PlacedMesh) -> np.ndarray:
         """Where the node or, of a skinned mesh, its joints put the vertices: `(num_instances * num_vertices, 3)`."""
@@ -128,8 +142,8 @@ class GltfPrimitive:
                 return here.reshape(-1, 3)
             count = len(positions)
             self.document.budget.take("placed vertices", 4 * len(sets) * count)
-            joints = np.concatenate([self._joints(f"JOINTS_{n}", count) for n in sets], axis=1)
-            weights = np.concatenate([self.attribute(f"WEIGHTS_{n}", (4,), count) for n in sets], axis=1)
+            joints = np.concatenate([self._joints(f"JOINTS_{n}") for n in sets], axis=1)
+            weights = np.concatenate([self.attribute(f"WEIGHTS_{n}", (4,)) for n in sets], axis=1)
             joints = np.where(weights == 0, 0, joints)  # unused slots may hold anything
             if joints.size and not 0 <= joints.min() <= joints.max() < len(placed.joints):
                 raise ValueError(f"a vertex names a joint that its skin lacks (it has {len(placed.joints)})")
@@ -142,11 +156,11 @@ class GltfPrimitive:
                 moved += weights[:, slot, None] * here
             return np.where(total > 0, moved, positions)
 
-    def _joints(self, name: str, count: int) -> np.ndarray:
+    def _joints(self, name: str) -> np.ndarray:
         values = self._arrays[name] if name in self._arrays else self.document.stored(self.names[name])
-        if values.shape != (count, 4):
-            raise ValueError(f"{name} has shape {values.shape}, expected {(count, 4)}")
-        return values.astype(np.int64)
+        if values.shape != (self._num_vertices(), 4):
+            raise ValueError(f"{name} has shape {values.shape}, expected {(self._num_vertices(), 4)}")
+        return (values if self._used is None else values[self._used]).astype(np.int64)
 
 
 def of_instances(vertices: np.ndarray, count: int, num_instances: int) -> np.ndarray:

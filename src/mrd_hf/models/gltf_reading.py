@@ -88,18 +88,18 @@ class _Reader:
         others = names_like_colors(name for name in primitive.names if name != "COLOR_0" and SPLATS not in name)
         if others:
             self.warnings.append(f"vertex colours left out: {', '.join(others)}; those of COLOR_0 are read")
-        positions = primitive.attribute("POSITION", (3,), weights=weights)
+        indices = primitive.indices()
+        positions = primitive.attribute("POSITION", (3,), weights)
         count = len(positions)
         positions = primitive.moved(positions, placed)
         surface = self.materials.surface(primitive.json.get("material"))
         colors = None
         if "COLOR_0" in primitive and surface.takes_vertex_colors:
-            colors = np.nan_to_num(primitive.attribute("COLOR_0", (3, 4), count, weights), nan=1.0)
-        uv = self._texture_places(primitive, surface, count, weights)
+            colors = np.nan_to_num(primitive.attribute("COLOR_0", (3, 4), weights), nan=1.0)
+        uv = self._texture_places(primitive, surface, weights)
         if surface.texture is not None and uv is None:
             surface = replace(surface, texture=None)
         instances = len(placed.transforms)
-        indices = primitive.indices(count)
         if primitive.mode == POINTS:
             self.document.budget.take("points", len(indices) * instances)
             self._add_points(primitive, positions.reshape(instances, count, 3), indices, surface, colors, uv)
@@ -134,7 +134,7 @@ class _Reader:
         )
 
     def _texture_places(
-        self, primitive: GltfPrimitive, surface: Surface, count: int, weights: list[float] | None
+        self, primitive: GltfPrimitive, surface: Surface, weights: list[float] | None
     ) -> np.ndarray | None:
         """Where each vertex is in the texture, from its lower left; None, and a warning, if the file does not say."""
         if surface.texture is None:
@@ -144,7 +144,8 @@ class _Reader:
             material = primitive.json.get("material")
             self.warnings.append(f"texture without coordinates ({name}): material {material}")
             return None
-        uv = np.nan_to_num(primitive.attribute(name, (2,), count, weights), posinf=0.0, neginf=0.0)
+        # Two of three, which Assimp writes where its source has so many.
+        uv = np.nan_to_num(primitive.attribute(name, (2, 3, 4), weights)[:, :2], posinf=0.0, neginf=0.0)
         uv = uv @ surface.uv_transform[:2, :2].T + surface.uv_transform[:2, 2]
         return np.stack([uv[:, 0], 1 - uv[:, 1]], axis=1)
 
@@ -158,16 +159,16 @@ class _Reader:
         uv: np.ndarray | None,
     ) -> None:
         """Points; `positions` have the shape `(num_instances, num_vertices, 3)`."""
-        instances, count, _ = positions.shape
+        instances = len(positions)
         shown = np.ones(len(chosen), dtype=bool)
         source = _source(surface, colors)
         harmonics, opacity = f"{SPLATS}:SH_DEGREE_0_COEF_0", f"{SPLATS}:OPACITY"
         if harmonics in primitive:
-            light = 0.5 + HARMONIC * primitive.attribute(harmonics, (3,), count)[chosen]
+            light = 0.5 + HARMONIC * primitive.attribute(harmonics, (3,))[chosen]
             rgb = np.round(np.clip(light, 0, 1) * 255).astype(np.uint8)
             source = "vertex colours"
             if opacity in primitive:
-                shown = primitive.attribute(opacity, (1,), count)[chosen, 0] >= MIN_SPLAT_OPACITY
+                shown = primitive.attribute(opacity, (1,))[chosen, 0] >= MIN_SPLAT_OPACITY
         else:
             texels = None
             if surface.texture is not None and uv is not None:
