@@ -16,6 +16,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from support.model_files import as_usdc, dae, las, object_3mf, threemf, usda, zipped
 from support.tiny_meshes import QUARTERS, glb
 
 import mrd_hf.models
@@ -27,7 +28,8 @@ from mrd_hf.data.sources.meshes.mesh_folder import mesh_jobs, prepare_mesh
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks import shape_folder
 from mrd_hf.hub.endpoint import shape_reading as endpoint
-from mrd_hf.models.shape_files import MESH_SUFFIXES, colored_points, read_shape
+from mrd_hf.models.shape_files import colored_points, read_shape
+from mrd_hf.models.shape_suffixes import MESH_SUFFIXES
 from mrd_hf.models.surface_sampling import normalize_points
 from mrd_hf_cli.main import run
 from mrd_hf_cli.parser import parse
@@ -69,6 +71,13 @@ def sound() -> dict[str, bytes]:
         "j.xyz": rows.encode(),
         "k.ply": trimesh.PointCloud(XYZ, colors=RGB).export(file_type="ply"),
         "l.obj": "".join(f"v {x} {y} {z}\n" for x, y, z in XYZ.tolist()).encode(),
+        # In these z points up.
+        "m.dae": dae(),
+        "n.3mf": threemf(object_3mf(2), '<item objectid="2"/>'),
+        "o.usda": usda(),
+        "p.usdz": zipped({"a.usdc": as_usdc(usda())}, 0),
+        "q.laz": las(XYZ, RGB, compress=True),
+        "r.zip": zipped({"a/b.dae": dae()}),
     }
 
 
@@ -127,8 +136,9 @@ def by_space(file, monkeypatch):
     found = _read_into_folder(NUM_POINTS, {"path": str(file), "up_axis": None, "name": file.name, "folder": "."})
     if "error" in found:
         raise ValueError(found["error"])
-    points = read_upload(file, None, NUM_POINTS).points
-    return _values(points[:, :3], points[:, 3:] if points.shape[1] == 6 else None)
+    upload = read_upload(file, None, NUM_POINTS)
+    points, colors = upload.points[:, :3], upload.points[:, 3:]
+    return _values(_y_up(points, upload.up_axis), colors if colors.size else None)
 
 
 def asked_of_endpoint(file) -> dict:
@@ -148,7 +158,7 @@ def by_endpoint(file, monkeypatch):
     points, colors = (file.parent / "upload" / f"{name}.npy" for name in ("points", "colors"))
     rgb = np.load(colors) if colors.exists() else None
     colors.unlink(missing_ok=True)
-    return _values(np.load(points), rgb)
+    return _values(_y_up(np.load(points), answer["up_axis"]), rgb)
 
 
 def by_evaluation(file, monkeypatch):
@@ -159,6 +169,11 @@ def by_evaluation(file, monkeypatch):
     benchmark = shape_folder.open_shape_folder(folder.parent, "test")
     (place,) = [place for place, name in enumerate(benchmark.ids) if name.endswith(file.name)]
     return _values(*benchmark.shapes([place])[0])
+
+
+def _y_up(xyz, up_axis):
+    """As the extractor turns it, which the Space and the endpoint's handler tell the axis."""
+    return np.stack([xyz[:, 0], xyz[:, 2], -xyz[:, 1]], axis=1) if up_axis == "z" else xyz
 
 
 def _values(xyz, rgb):
@@ -204,7 +219,7 @@ def test_a_dataset_gets_the_same_points(tmp_path):
     for name, content in sound().items():
         if name.endswith(MESH_SUFFIXES) and name not in ("k.ply", "l.obj"):
             shape, generator = prepared(written(tmp_path, name, content))
-            points = colored_points(read_shape(tmp_path / name), NUM_POINTS, generator)
+            points = colored_points(read_shape(tmp_path / name).y_up(), NUM_POINTS, generator)
             expected = normalize_points(points.xyz).astype(np.float16)
             np.testing.assert_array_equal(shape.row["points"], expected, err_msg=name)
             np.testing.assert_array_equal(shape.row["colors"], 102 if points.rgb is None else points.rgb)

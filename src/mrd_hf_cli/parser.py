@@ -13,7 +13,8 @@ from .part_choice import add_part_choice
 
 
 DESCRIPTION = """\
-Classify, embed, search and draw 3D shapes: .ply .glb .gltf .obj .off .stl .npy .npz .pcd .xyz
+Classify, embed, search and draw 3D shapes: .ply .glb .gltf .obj .off .stl .dae .3mf .usd .usda .usdc .usdz .npy .npz
+.pcd .xyz .las .laz, or a .zip of one.
 Train encoders for them, evaluate and publish them.
 
   mrd-hf classify chair.glb --labels "chair,table,lamp"

@@ -201,7 +201,7 @@ CUBE = [[float(i & 1), float(i >> 1 & 1), float(i >> 2)] for i in range(8)]
         ({"inputs": {"file": "QUJD", "format": "exe"}}, "the format 'exe' is not known", 400),
         ({"inputs": {"file": "QUJD", "format": "../../x"}}, "format must be", 400),
         ({"inputs": {"file": "QUJD", "format": 3}}, "format is missing", 400),
-        ({"inputs": {"file": "QUJD", "format": "zip"}}, "the format 'zip' is not known", 400),
+        ({"inputs": {"file": "QUJD", "format": "rar"}}, "the format 'rar' is not known", 400),
         ({"inputs": {"file": 3}}, "file must be a string of base64", 400),
         ({"inputs": "A" * 3_000_000}, "more than 2,000,000 bytes", 413),
         ({"inputs": bytes(2_000_001)}, "2,000,001 bytes; at most 2,000,000", 413),

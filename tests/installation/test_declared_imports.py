@@ -25,7 +25,7 @@ DISTRIBUTIONS = packages_distributions()
 # What a checkpoint's code needs. Numpy and huggingface_hub are transformers' own requirements.
 TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "trimesh", "pillow"}
 # What readers of shape files do without, or name in a message: concave polygons, and compressed glTF.
-OF_READERS = {"dracopy", "mapbox-earcut", "meshopt", "opengl-basisu"}
+OF_READERS = {"dracopy", "laspy", "mapbox-earcut", "meshopt", "opengl-basisu", "pycollada", "usd-core"}
 # torch's builds for GPUs bring it along; without it torch samples and groups points.
 OF_KERNELS = {"triton"}
 OPTIONAL = OF_READERS | OF_KERNELS

@@ -93,7 +93,7 @@ def lzf_claim(unpacked):
     ("name", "content", "error", "message"),
     [
         ("gone.glb", None, FileNotFoundError, "gone.glb: no such file"),
-        ("a.txt", b"", ValueError, "a.txt: files with the suffix '.txt' are not known; expected one of .glb, .gltf"),
+        ("a.txt", b"", ValueError, "a.txt: files with the suffix '.txt' are not known; expected one of .3mf, .dae"),
         ("a.obj", b"hello\n", ValueError, "a.obj: "),
         ("a.pcd", b"hello\n", ValueError, "a.pcd: its header has no line DATA"),
         ("a.xyz", b"0 0 0\nnan 0 0\n", ValueError, "a.xyz has 1 values that are not finite"),

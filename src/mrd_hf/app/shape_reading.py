@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from ..hub.endpoint.isolation import IsolatedReader
-from ..models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
+from ..models.shape_files import colored_points, read_shape
 from ..models.shape_limits import ran_out_of_memory
+from ..models.shape_suffixes import SHAPE_SUFFIXES
 from ..models.shapes import ColoredPoints, TexturedMesh, check_colored_points
 from .view_glb import cloud_view, mesh_view
 

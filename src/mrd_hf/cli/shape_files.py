@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
-from ..models.shape_files import SHAPE_SUFFIXES
+from ..models.shape_suffixes import SHAPE_SUFFIXES
 
 
 UpAxis = Literal["y", "z"] | None

@@ -22,6 +22,7 @@ from ..data.resplitting.teacher_changes import TeacherChanges
 from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
+from ..models.shape_suffixes import MESH_SUFFIXES
 from .arguments import CommandParser, from_zero, positive
 from .termination import exit_on_sigterm
 
@@ -103,7 +104,7 @@ def _add_sweethome3d(sources: Any) -> None:
 def _add_meshes(sources: Any) -> None:
     parser = sources.add_parser(
         "meshes",
-        help="a folder of .glb .gltf .obj .off .ply .stl files",
+        help=f"a folder of {' '.join(MESH_SUFFIXES)} files",
         description="Read the meshes of a folder and draw pictures of them. Texts come from metadata.csv, .jsonl or\n"
         ".parquet, in any of its folders or given by --metadata, else from the names of the files. Files that no\n"
         "metadata names are left out. Parquet files with a column of meshes are read too.",

@@ -90,8 +90,8 @@ class PointCloudFeatureExtractor(FeatureExtractionMixin):
                 A shape is one of
                 - an array or tensor of shape `(num_points, 3)`: xyz, in any unit;
                 - one of shape `(num_points, 6)`: xyz and rgb, the latter as `colors` below;
-                - a path (`str` or `Path`) of a .ply, .glb, .gltf, .obj, .off, .stl, .npy, .npz, .pcd or .xyz file: a
-                  mesh with its textures and colours, or a point cloud, see [`load_point_cloud`];
+                - a path (`str` or `Path`) of a file whose suffix is one of `SHAPE_SUFFIXES`: a mesh with its textures
+                  and colours, or a point cloud, see docs/formats.md;
                 - a `trimesh.Trimesh`, `trimesh.Scene` or `trimesh.PointCloud`.
                 Arrays and tensors with a further dimension in front are sequences. Meshes need
                 `pip install trimesh pillow`.

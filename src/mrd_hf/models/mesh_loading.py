@@ -1,8 +1,7 @@
 """Read mesh files of any kind into coloured triangles or, of files without any face, points.
 
-Each format has a reader of its own (gltf_reading.py, obj_reading.py, ply_reading.py, stl_reading.py, off_reading.py),
-which says which colours count. Here is what they share: where the files lie that a mesh names, and what makes a shape
-usable.
+Each format has a reader of its own (gltf_reading.py, obj_reading.py, ply_reading.py, usd_reading.py ...), which says
+which colours count. Here is what they share: where the files lie that a mesh names, and what makes a shape usable.
 """
 
 import posixpath
@@ -15,6 +14,7 @@ from typing import BinaryIO
 
 import numpy as np
 
+from .dae_reading import read_dae
 from .gltf_compression import MissingPackageError
 from .gltf_reading import read_gltf
 from .left_out_parts import SEEN, PartChoice
@@ -24,6 +24,10 @@ from .ply_reading import read_ply
 from .shape_limits import check_size, cut_message, few_warnings
 from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
+from .threemf_reading import read_3mf
+from .usd_reading import read_usd
+from .zip_members import ZipMembers
+from .zip_reading import read_zip
 
 
 # Of a folder, in which a file of another spelling is looked for.
@@ -72,8 +76,8 @@ def load_mesh(path: Path, choice: PartChoice = SEEN) -> TexturedMesh | PointClou
 
     Args:
         path (`Path`):
-            Its suffix says the format: .glb, .gltf, .obj, .off, .ply or .stl. Files that it names are read from its
-            own folder and those below, nowhere else.
+            Its suffix says the format, one of `MESH_SUFFIXES`. Files that it names are read from its own folder and
+            those below, nowhere else.
         choice (`PartChoice`, *optional*): Which of its parts are read. Default: all but collision meshes.
 
     Raises:
@@ -122,7 +126,7 @@ def read_mesh(
 
     Args:
         file (`BinaryIO`): The mesh's bytes.
-        file_type (`str`): "glb", "gltf", "obj", "off", "ply" or "stl".
+        file_type (`str`): One of `MESH_SUFFIXES`, without the dot.
         resolver (`AssetResolver`): Where the files it names are found.
         name (`str`): For messages: which mesh this is.
         choice (`PartChoice`, *optional*): Which of its parts are read. Default: all but collision meshes.
@@ -166,6 +170,18 @@ def _read_kind(data: bytes, kind: str, resolver: AssetResolver, choice: PartChoi
         return read_stl(data)
     if kind == "off":
         return read_off(data)
+    if kind == "dae":
+        return read_dae(data, resolver.get)
+    if kind == "3mf":
+        return read_3mf(data)
+    if kind in ("usd", "usda", "usdc", "usdz"):
+        return read_usd(data, kind, resolver.get)
+    if kind == "zip":
+
+        def read_member(content: bytes, its_kind: str, folder: str, members: ZipMembers) -> TexturedMesh | PointCloud:
+            return _read_kind(content, its_kind, AssetResolver(folder, members.read), choice)
+
+        return read_zip(data, read_member)
     raise ValueError("files of this kind are not read")
 
 

@@ -1,4 +1,4 @@
-"""Read point clouds of the formats that hold nothing else: .npy, .npz, .pcd and .xyz.
+"""Read point clouds of the formats that hold nothing else: .las, .laz, .npy, .npz, .pcd and .xyz.
 
 Those that may hold a mesh as well (.ply, .obj, .off, .glb) are `mesh_loading`'s. Colours keep the type they are stored
 in, which says their range: integers are 0..255, floats 0..1.
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from .las_files import read_las
 from .pcd_files import read_pcd
 from .shape_limits import check_size
 from .shapes import ColoredPoints, PointCloud
@@ -20,7 +21,6 @@ NPZ_POINTS = ("points", "xyz")
 NPZ_COLORS = ("colors", "rgb")
 # Of arrays that are left out.
 MAX_NAMED = 8
-CLOUD_SUFFIXES = (".npy", ".npz", ".pcd", ".xyz")
 
 
 def load_point_cloud(path: Path) -> PointCloud:
@@ -29,6 +29,7 @@ def load_point_cloud(path: Path) -> PointCloud:
     - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours.
     - .npz: the points as `points` or `xyz`, the colours, if any, as `colors` or `rgb`.
     - .pcd: see [`read_pcd`].
+    - .las, .laz: see [`read_las`].
     - .xyz: a point a line, three numbers or six, x y z r g b, separated by blanks, commas or semicolons. Colours that
       are all written as integers are in 0..255, those with a decimal point in 0..1. Lines that start with # or // are
       comments; a first line of words is a header.
@@ -46,6 +47,8 @@ def load_point_cloud(path: Path) -> PointCloud:
     try:
         if suffix == ".pcd":
             return read_pcd(path.read_bytes())
+        if suffix in (".las", ".laz"):
+            return read_las(path.read_bytes())
         warnings: list[str] = []
         points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix, warnings)
         return PointCloud(points, None if points.rgb is None else "vertex colours", warnings)

@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
 
-from .shape_files import SHAPE_SUFFIXES
+from .shape_suffixes import SHAPE_SUFFIXES
 
 
 MAX_DOWNLOAD_BYTES = 256 * 2**20

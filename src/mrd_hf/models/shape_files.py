@@ -6,15 +6,11 @@ from pathlib import Path
 import numpy as np
 
 from .left_out_parts import PartChoice
-from .point_cloud_files import CLOUD_SUFFIXES, load_point_cloud
+from .point_cloud_files import load_point_cloud
 from .shape_limits import check_size
+from .shape_suffixes import CLOUD_SUFFIXES, SHAPE_SUFFIXES
 from .shapes import ColoredPoints, PointCloud, TexturedMesh, check_colored_points
 from .surface_sampling import sample_surface
-
-
-# These may hold a mesh or, without any face, a point cloud.
-MESH_SUFFIXES = (".glb", ".gltf", ".obj", ".off", ".ply", ".stl")
-SHAPE_SUFFIXES = MESH_SUFFIXES + CLOUD_SUFFIXES
 
 
 def read_shape(

@@ -14,6 +14,7 @@ from datasets import Dataset, Features, Value, load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from support.model_files import object_3mf, threemf
 from support.paths import SCRIPTS
 from support.tiny_meshes import glb
 
@@ -124,6 +125,20 @@ def test_z_up_is_turned_and_points_fill_the_unit_sphere(tmp_path):
     assert np.ptp(points, axis=0) / np.ptp(points, axis=0).max() == pytest.approx([1 / 3, 1, 2 / 3], abs=0.02)
     assert np.linalg.norm(points, axis=1).max() == pytest.approx(1, abs=2e-3)
     assert report["settings"]["up_axis"] == "z"
+
+
+def test_which_axis_is_up_is_as_the_files_say_and_so_it_is_reported(tmp_path):
+    box = threemf(object_3mf(2), '<item objectid="2"/>')  # 1 x 2 x 3, z up
+    folder = write(tmp_path / "in", {"box.3mf": box, "other.glb": glb()})
+    report = prepare_mesh_folder(folder, tmp_path / "out", num_points=4000)
+    data = load_dataset(str(tmp_path / "out"), split="train")
+    heights = {row["id"]: np.ptp(np.array(row["points"], dtype=float)[:, 1]) for row in data}
+    assert report["settings"]["up_axis"] == "as each file says, else y"
+    assert heights["box"] / heights["other"] == pytest.approx(3 / 2, abs=0.05)
+    report = prepare_mesh_folder(folder, tmp_path / "y", num_points=4000, up_axis="y")
+    assert report["settings"]["up_axis"] == "y"
+    data = load_dataset(str(tmp_path / "y"), split="train")
+    assert np.ptp(np.array(data[0]["points"], dtype=float)[:, 1]) == pytest.approx(heights["other"], abs=0.05)
 
 
 def test_z_up_faces_the_camera(tmp_path):

@@ -164,7 +164,7 @@ class FurnitureLibrary:
         if data is None:
             raise MeshError(f"{name}: no such file in the library.")
         resolver = AssetResolver(posixpath.dirname(entry.model.lstrip("/")), self._read_asset)
-        mesh = read_mesh(io.BytesIO(data), posixpath.splitext(entry.model)[1][1:], resolver, name)
+        mesh = read_mesh(io.BytesIO(data), posixpath.splitext(entry.model)[1][1:], resolver, name).y_up()
         return mesh if entry.rotation is None else mesh.rotated(np.array(entry.rotation).reshape(3, 3))
 
     def _read_asset(self, name: str) -> bytes | None:

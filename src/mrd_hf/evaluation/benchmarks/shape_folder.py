@@ -12,7 +12,8 @@ from transformers.utils import logging
 from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
-from ...models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
+from ...models.shape_files import colored_points, read_shape
+from ...models.shape_suffixes import SHAPE_SUFFIXES
 from ...models.shapes import Z_UP_TO_Y_UP, ColoredPoints, UpAxis
 from .benchmark import Benchmark
 

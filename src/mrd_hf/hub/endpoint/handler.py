@@ -5,7 +5,8 @@
         "parameters": {"candidate_labels": ["chair", "mug"], "top_k": 1}}'
 
 `inputs` is one of
-- `{"file": base64, "format": "glb"}`, also of gltf, obj, off, ply, stl, npy, npz, pcd, xyz;
+- `{"file": base64, "format": "glb"}`, also of gltf, obj, off, ply, stl, 3mf, zip, npy, npz, pcd, xyz,
+  and of dae, usd, usda, usdc, usdz, las, laz where the packages of mrd-hf's extra `formats` are installed;
 - base64 alone, or bytes, of a GLB, PLY or NPY, or of another with `"format"` among the parameters;
 - `{"points": [[x, y, z], ...], "colors": [[r, g, b], ...]}`, colors as integers in 0..255 or numbers in 0..1, or a
   list of points alone, of 3 or 6 numbers each;

@@ -84,7 +84,7 @@ def read_shape(
 
 def formats(code: types.ModuleType) -> list[str]:
     """The suffixes of files that are read, without their dots."""
-    return [suffix[1:] for suffix in _module(code, "shape_files").SHAPE_SUFFIXES]
+    return [suffix[1:] for suffix in _module(code, "shape_suffixes").SHAPE_SUFFIXES]
 
 
 def check_self_contained(file: Path, file_format: str) -> None:

@@ -18,6 +18,7 @@ from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
+from ....models.zip_members import leads_out
 
 
 class MeshFiles:
@@ -106,12 +107,6 @@ class MeshFiles:
 def open_mesh_files(source: str) -> MeshFiles:
     """[`MeshFiles`], opened once a process."""
     return MeshFiles(source)
-
-
-def leads_out(name: str) -> bool:
-    """Whether a path, with /, is absolute or leads out of the folder that it starts from."""
-    normalized = posixpath.normpath(name.replace("\\", "/"))
-    return normalized.startswith(("/", "../")) or normalized == ".." or re.match("[A-Za-z]:", normalized) is not None
 
 
 def _check_size(size: int, unpacked: int = 0) -> None:

@@ -25,7 +25,8 @@ from datasets import Features, Value
 
 from ....errors import UserError
 from ....models.left_out_parts import SEEN, PartChoice
-from ....models.shape_files import MESH_SUFFIXES, colored_points
+from ....models.shape_files import colored_points
+from ....models.shape_suffixes import MAY_BE_Z_UP, MESH_SUFFIXES
 from ....models.shapes import UNCOLORED, MeshError, UpAxis
 from ....models.surface_sampling import normalize_points
 from ...preparation.dataset_writing import PreparedShape, Run, prepare_dataset
@@ -156,7 +157,7 @@ def prepare_mesh_folder(
             "source": "meshes",
             "folder": Path(source).resolve().name,
             "metadata": None if metadata is None else Path(metadata).name,
-            "up_axis": up_axis or "y",  # what the formats that say it say
+            "up_axis": up_axis or _said_axis(jobs),
             "rendering": None if rendering is None else asdict(rendering),
             "num_points": num_points,
             "seed": seed,
@@ -239,6 +240,12 @@ def prepare_mesh(
         "model": job.name,
     }
     return PreparedShape(job.id, row, warnings=mesh.warnings)
+
+
+def _said_axis(jobs: Sequence[MeshJob]) -> str:
+    """What the report says of which axis was up where nobody said it: y, if no file can say otherwise."""
+    can_differ = any(PurePosixPath(job.name).suffix.lower() in MAY_BE_Z_UP for job in jobs)
+    return "as each file says, else y" if can_differ else "y"
 
 
 def _splits(

@@ -1,0 +1,69 @@
+"""Files in zip files, which are read in memory, whole, and nowhere else: nothing is unpacked onto the disk."""
+
+import io
+import posixpath
+import re
+import zipfile
+import zlib
+
+from .shape_limits import check_size
+
+
+MAX_MEMBERS = 100_000
+
+
+class ZipMembers:
+    """The files of a zip file by their paths, with /.
+
+    Args:
+        data (`bytes`): The zip file.
+
+    Raises:
+        ValueError: It is none, or damaged.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        try:
+            self._zip = zipfile.ZipFile(io.BytesIO(data))
+        except (zipfile.BadZipFile, NotImplementedError, ValueError, OSError) as error:
+            raise ValueError(f"it is no zip file, or a damaged one ({error})") from error
+        if len(self._zip.infolist()) > MAX_MEMBERS:
+            raise ValueError(f"a zip file of {len(self._zip.infolist()):,} files; at most {MAX_MEMBERS:,} are read")
+        self.size = len(data)
+        self._unpacked = 0
+
+    def names(self) -> list[str]:
+        """All files, sorted. Hidden ones (.DS_Store, ._chair.glb), __MACOSX and paths that lead out are left out."""
+        return sorted(self.in_order())
+
+    def in_order(self) -> list[str]:
+        """The same, in the order in which the zip file has them."""
+        names = dict.fromkeys(member.filename for member in self._zip.infolist() if not member.is_dir())
+        return [name for name in names if not leads_out(name) and not any(map(_is_hidden, name.split("/")))]
+
+    def read(self, name: str) -> bytes | None:
+        """Content of a file, or None where there is none.
+
+        Raises:
+            ValueError: It is too large once unpacked, alone or with those that were read before; or damaged.
+        """
+        try:
+            member = self._zip.getinfo(name)
+        except KeyError:
+            return None
+        self._unpacked += member.file_size
+        check_size(self.size, self._unpacked)
+        try:
+            return self._zip.read(member)
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+            raise ValueError(f"{name} in the zip file is damaged or cannot be read ({error})") from error
+
+
+def leads_out(name: str) -> bool:
+    """Whether a path, with /, is absolute or leads out of the folder that it starts from."""
+    normalized = posixpath.normpath(name.replace("\\", "/"))
+    return normalized.startswith(("/", "../")) or normalized == ".." or re.match("[A-Za-z]:", normalized) is not None
+
+
+def _is_hidden(part: str) -> bool:
+    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"
