@@ -36,6 +36,7 @@ class GltfPrimitive:
         self._arrays: dict[str, np.ndarray] = {}  # those that had to be decompressed
         self._indices: np.ndarray | None = None
         self._used: np.ndarray | None = None
+        self._count: int | None = None
         packed = (primitive.get("extensions") or {}).get(DRACO)
         if packed is not None:
             self._unpack(packed)
@@ -88,10 +89,10 @@ class GltfPrimitive:
         return indices.astype(np.int64)
 
     def _num_vertices(self) -> int:
-        if "POSITION" in self._arrays:
-            return len(self._arrays["POSITION"])
-        count = self.document.item("accessors", self.names["POSITION"]).get("count", 0)
-        return count if isinstance(count, int) else 0
+        if self._count is None:
+            packed = self._arrays.get("POSITION")
+            self._count = len(self.document.stored(self.names["POSITION"]) if packed is None else packed)
+        return self._count
 
     def attribute(self, name: str, components: Sequence[int], weights: Sequence[float] | None = None) -> np.ndarray:
         """An attribute as float64, of shape `(num_vertices, one of components)`, with its morph targets.
