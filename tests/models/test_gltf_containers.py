@@ -177,6 +177,20 @@ def test_what_is_no_json_is_an_error(data):
         read(data)
 
 
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "it is a pointer of Git LFS"),
+        (b"\n<!DOCTYPE html><html>404</html>", "it is a page or XML"),
+        (b"\x1f\x8b\x08\x01", "it is packed by gzip"),
+        (b"PK\x03\x04\x01", "it is a ZIP archive"),
+    ],
+)
+def test_what_is_often_found_in_the_place_of_a_file_is_named(data, message):
+    with pytest.raises(ValueError, match=f"its JSON cannot be read: {message}"):
+        read(data)
+
+
 @pytest.mark.parametrize("data", [b"[]", b"1", b"null", b'"x"'])
 def test_json_that_is_no_object_is_an_error(data):
     with pytest.raises(ValueError, match="its JSON is no object"):

@@ -33,6 +33,13 @@ COMPONENT_TYPES = {
 NUM_COMPONENTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 MESHOPT = ("EXT_meshopt_compression", "KHR_meshopt_compression")
 GLB_HEADER_SIZE, CHUNK_HEADER_SIZE = 12, 8
+# What is often found in the place of a file, by its first bytes.
+MISTAKEN = (
+    (b"version https://git-lfs", "it is a pointer of Git LFS; fetch the file itself with git lfs pull"),
+    (b"<", "it is a page or XML, perhaps of a download that failed"),
+    (b"\x1f\x8b", "it is packed by gzip; unpack it"),
+    (b"pk\x03\x04", "it is a ZIP archive; unpack it"),
+)
 UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 
 
@@ -249,7 +256,8 @@ def _parse(text: bytes, budget: ShapeBudget) -> dict[str, Any]:
         decoded = text.decode("utf-8-sig", errors="replace").rstrip("\0 \t\r\n")
         parsed = json.loads(decoded, object_pairs_hook=_without_nulls)
     except (json.JSONDecodeError, RecursionError) as error:
-        raise ValueError(f"its JSON cannot be read: {error}") from None
+        hint = next((hint for start, hint in MISTAKEN if text.lstrip()[: len(start)].lower() == start), str(error))
+        raise ValueError(f"its JSON cannot be read: {hint}") from None
     if not isinstance(parsed, dict):
         raise ValueError("its JSON is no object")
     asset = parsed.get("asset") or {}
