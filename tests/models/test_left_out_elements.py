@@ -196,6 +196,11 @@ def test_names_that_look_like_colors(names, like):
     assert names_like_colors(names) == like
 
 
+def test_names_in_warnings_are_bounded_and_harmless(tmp_path):
+    (warning,) = read(tmp_path, "a.npz", npz(points=POINTS, **{"\x1b[2J": POINTS, "x" * 1000: POINTS})).warnings
+    assert warning.isprintable() and len(warning) <= 400 and "x" * 300 in warning
+
+
 def test_objects_of_trimeshs_say_what_is_left_out_and_where_colors_are_from():
     box, cloud = trimesh.creation.box(), trimesh.PointCloud(np.eye(3))
     path = trimesh.load_path(np.array([[[0, 0, 0], [1, 1, 1]]]))

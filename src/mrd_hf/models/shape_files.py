@@ -1,13 +1,14 @@
 """From any file of a shape to coloured points: which reader it takes, and what is drawn of a mesh's surface."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from .left_out_parts import PartChoice
 from .point_cloud_files import load_point_cloud
-from .shape_limits import check_size
+from .shape_limits import check_size, few_warnings
 from .shape_suffixes import CLOUD_SUFFIXES, SHAPE_SUFFIXES
 from .shapes import ColoredPoints, PointCloud, TexturedMesh, check_colored_points
 from .surface_sampling import sample_surface
@@ -57,6 +58,7 @@ def read_shape(
         shape = load_mesh(path, choice)
     if isinstance(shape, PointCloud):
         check_colored_points(shape.points, str(path))
+        return replace(shape, warnings=few_warnings(shape.warnings))
     return shape
 
 

@@ -28,8 +28,6 @@ from urllib.parse import unquote, urljoin, urlsplit
 import numpy as np
 
 
-# Of those about a file, which is as long as whoever made it wishes.
-MAX_WARNINGS, MAX_WARNING = 20, 300
 MAX_REDIRECTS = 3
 FETCH_TIMEOUT = 10.0
 # IPv6 networks whose addresses stand for others: of IPv4, of tunnels.
@@ -79,7 +77,7 @@ def read_shape(
         raise Refused(str(error).replace(str(file), "the shape")) from None
     if len(points) > max_points:
         raise Refused(f"the cloud has {len(points):,} points; at most {max_points:,} are taken.", 413)
-    return points, colors, shape.up_axis, [warning[:MAX_WARNING] for warning in shape.warnings[:MAX_WARNINGS]]
+    return points, colors, shape.up_axis, shape.warnings
 
 
 def formats(code: types.ModuleType) -> list[str]:
