@@ -143,7 +143,7 @@ def test_what_takes_too_much_memory_is_ended(tmp_path):
 
 
 def test_other_files_are_refused_unread(reader):
-    with pytest.raises(UnreadableShape, match=r"suffix '\.html' are not shapes known here; give one of \.glb"):
+    with pytest.raises(UnreadableShape, match=r"suffix '\.html' are not shapes known here; give one of \.3mf"):
         reader.read("/nowhere/page.html", "y")
 
 
