@@ -132,7 +132,7 @@ XYZ = ("4 4 4", "F F F", "1 1 1")
         (header("x y intensity", *XYZ, 1, "ascii") + b"1 2 3", r"no field 'z' \(it has x, y, intensity\)"),
         (header("x y z", *XYZ, 2, "ascii") + b"1 2 3\n4 5\n", "5 values; expected 2 points of 3"),
         (header("x y z", *XYZ, 2, "binary") + bytes(23), "23 bytes of data; expected 2 points of 12"),
-        (header("x y z", *XYZ, 10**15, "binary") + bytes(24), "24 bytes of data"),
+        (header("x y z", *XYZ, 10**15, "binary") + bytes(24), "1,000,000,000,000,000 points; at most"),
         (header("x y z", *XYZ, 2, "binary_compressed") + bytes(7), "cut off"),
         (header("x y z rgb", "4 4 4 4", "F F F F", "1 1 1 1", 64, "binary_compressed") + COMPRESSED[:-1], "cut off"),
         (header("x y z rgb", "4 4 4 4", "F F F F", "1 1 1 1", 63, "binary_compressed") + COMPRESSED, "1024 bytes"),

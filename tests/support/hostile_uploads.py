@@ -27,14 +27,14 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             b"property float z\nend_header\n" + bytes(24),
             "cannot be read|more memory",
         ),
-        "claims.npy": (npy_header((GIGABYTE, 3), "<f8") + bytes(48), "cannot be read|more memory"),
+        "claims.npy": (npy_header((GIGABYTE, 3), "<f8") + bytes(48), "announces an array of shape .1000000000, 3."),
         "claims.pcd": (
             b"FIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 1000000000\nHEIGHT 1\nPOINTS 1000000000\n"
             b"DATA binary\n" + bytes(12),
-            "expected 1000000000 points",
+            "1,000,000,000 points; at most",
         ),
         "claims.stl": (bytes(80) + struct.pack("<I", GIGABYTE) + bytes(50), "cannot be read|no faces|area"),
-        "bomb.npz": (_zip_bomb(), "cannot be read|more memory"),
+        "bomb.npz": (_zip_bomb(), "once unpacked"),
         "zeros.gltf": (
             gltf(accessors=[{"componentType": 5126, "count": GIGABYTE, "type": "VEC3"}]),
             "1,000,000,000 elements",

@@ -19,15 +19,13 @@ import numpy as np
 
 from ..hub.endpoint.isolation import IsolatedReader
 from ..models.shape_files import colored_points, read_shape
-from ..models.shape_limits import ran_out_of_memory
+from ..models.shape_limits import SPACE_MEMORY, TIME_LIMIT, ran_out_of_memory
 from ..models.shape_suffixes import SHAPE_SUFFIXES
 from ..models.shapes import ColoredPoints, TexturedMesh, check_colored_points
 from .view_glb import cloud_view, mesh_view
 
 
 SUFFIXES = tuple(sorted(SHAPE_SUFFIXES))
-TIME_LIMIT = 20.0  # seconds
-MEMORY_LIMIT = 2 * 2**30  # bytes beyond what the process has at its start
 # No encoder sees more; a larger cloud is thinned by a fixed random choice, as the feature extractor does.
 MAX_POINTS = 200_000
 # As many are read at the same time.
@@ -65,10 +63,10 @@ class ShapeReader:
     Args:
         num_points (`int`): Points that the encoder sees; as many are drawn from a mesh's surface.
         time_limit (`float`, defaults to `TIME_LIMIT`): In seconds.
-        memory_limit (`int`, defaults to `MEMORY_LIMIT`): In bytes.
+        memory_limit (`int`, defaults to `SPACE_MEMORY`): In bytes.
     """
 
-    def __init__(self, num_points: int, time_limit: float = TIME_LIMIT, memory_limit: int = MEMORY_LIMIT) -> None:
+    def __init__(self, num_points: int, time_limit: float = TIME_LIMIT, memory_limit: int = SPACE_MEMORY) -> None:
         self.time_limit = time_limit
         # The last one that was used is taken first, so that the others start only when they are needed.
         self._free: LifoQueue[IsolatedReader] = LifoQueue()

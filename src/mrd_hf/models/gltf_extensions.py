@@ -115,20 +115,18 @@ def check_extensions(document: GltfDocument) -> list[str]:
     for name in document.json.get("extensionsRequired") or []:
         if not _is_known(name):
             raise ValueError(f"it requires the extension {name}, which is not read")
-    return [
-        f"the extension {name} is not read"
-        for name in document.json.get("extensionsUsed") or []
-        if not _is_known(name) and _is_in_the_scene(document, str(name))
-    ]
+    unknown = [name for name in document.json.get("extensionsUsed") or [] if not _is_known(name)]
+    seen = _in_the_scene(document) if unknown else set()
+    return [f"the extension {name} is not read" for name in unknown if str(name) in seen]
 
 
 def _is_known(name: object) -> bool:
     return name in READ or str(name).startswith(HARMLESS)
 
 
-def _is_in_the_scene(document: GltfDocument, name: str) -> bool:
-    """Whether an extension is of something that is seen, not only of the file."""
+def _in_the_scene(document: GltfDocument) -> set[str]:
+    """The extensions of something that is seen, not only of the file."""
     of_primitives = (primitive for mesh in document.items("meshes") for primitive in (mesh.get("primitives") or []))
     kinds = ("nodes", "meshes", "materials", "textures", "images", "accessors", "bufferViews")
     things = [thing for kind in kinds for thing in document.items(kind)]
-    return any(name in (thing.get("extensions") or {}) for thing in (*things, *of_primitives))
+    return {name for thing in (*things, *of_primitives) for name in thing.get("extensions") or {}}

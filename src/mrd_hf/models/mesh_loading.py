@@ -21,17 +21,13 @@ from .left_out_parts import SEEN, PartChoice
 from .obj_reading import read_obj
 from .off_reading import read_off
 from .ply_reading import read_ply
-from .shape_limits import check_size, cut_message, few_warnings
+from .shape_limits import MAX_ENTRIES, check_size, cut_message, few_warnings
 from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
 from .threemf_reading import read_3mf
 from .usd_reading import read_usd
 from .zip_members import ZipMembers
 from .zip_reading import read_zip
-
-
-# Of a folder, in which a file of another spelling is looked for.
-MAX_ENTRIES = 10_000
 
 
 class AssetResolver:
@@ -84,12 +80,13 @@ def load_mesh(path: Path, choice: PartChoice = SEEN) -> TexturedMesh | PointClou
         MeshError: It cannot be read, or has neither a surface nor a point.
     """
     folder = path.parent.resolve()
+    listed: dict[Path, dict[str, list[str]]] = {}
 
     def read(name: str) -> bytes | None:
         # By name alone: a link that lies in the folder (the Hub's cache is made of them) was put there on purpose.
         if not Path(name).is_relative_to(folder):
             raise PermissionError("only the mesh's own folder and those below are")
-        file = spelled_on_disk(Path(name), folder)
+        file = spelled_on_disk(Path(name), folder, listed)
         if file is None or not file.is_file():
             return None
         check_size(file.stat().st_size)
@@ -99,15 +96,26 @@ def load_mesh(path: Path, choice: PartChoice = SEEN) -> TexturedMesh | PointClou
     return _checked(_read(path.read_bytes(), path.suffix[1:], resolver, str(path), choice), str(path))
 
 
-def spelled_on_disk(file: Path, folder: Path) -> Path | None:
-    """A file as the disk spells it: case, and accents in one part or in two, count on some systems only."""
+def spelled_on_disk(file: Path, folder: Path, listed: dict[Path, dict[str, list[str]]] | None = None) -> Path | None:
+    """A file as the disk spells it: case, and accents in one part or in two, count on some systems only.
+
+    Args:
+        file (`Path`): As a mesh spells it.
+        folder (`Path`): One above it, which is spelled as on the disk.
+        listed (`dict`, *optional*): Gets what folders hold, for further calls.
+    """
+    listed = {} if listed is None else listed
     if file.exists():
         return file
     found = folder
     for part in file.relative_to(folder).parts:
         if not (found / part).exists():
-            entries = islice(found.iterdir(), MAX_ENTRIES) if found.is_dir() else ()
-            alike = [entry.name for entry in entries if without_case(entry.name) == without_case(part)]
+            if found not in listed:
+                entries = islice(found.iterdir(), MAX_ENTRIES) if found.is_dir() else ()
+                listed[found] = {}
+                for entry in entries:
+                    listed[found].setdefault(without_case(entry.name), []).append(entry.name)
+            alike = listed[found].get(without_case(part), [])
             if len(alike) != 1:
                 return None
             part = alike[0]

@@ -19,7 +19,7 @@ POWERS = 10.0 ** np.arange(MAX_EXACT_LENGTH + 1)
 PIECE = 2**20
 MAX_SHOWN = 30
 # As the libraries of several compilers spell nan: -nan(ind), 1.#QNAN, and inf.
-NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(?:nan\([^)\s]*\)|1\.#(?:qnan|snan|ind)\d*)")
+NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(?:nan\([^)\s]{0,40}\)|1\.#(?:qnan|snan|ind)\d*)")
 INFINITE = re.compile(rb"(?i)1\.#inf\d*")
 
 

@@ -78,7 +78,11 @@ def read_obj(
     apart, groups = _apart(text, leaves_out)
     pieces = chosen + 1 if apart is None else chosen + 1 + (apart[polygons] + 1) * len(names)
     parts: list[MeshPart] = []
-    for piece in np.unique(pieces).tolist():
+    used, counts = np.unique(pieces, return_counts=True)
+    budget.take("parts", len(used))
+    ends = np.cumsum(counts)
+    by_piece = np.argsort(pieces, kind="stable")
+    for piece, start, end in zip(used.tolist(), (ends - counts).tolist(), ends.tolist(), strict=True):
         group, index = divmod(piece, len(names))
         name = names[index]
         material = ObjMaterial() if not name else library.get(name) or _find_material(materials, name)
@@ -86,7 +90,7 @@ def read_obj(
             if text.libraries and are_read:
                 warnings.append(f"material not found: {readable(name or b'')}")
             material = ObjMaterial()
-        here = corners if apart is None and len(names) == 1 else corners[pieces == piece]
+        here = corners if len(used) == 1 else corners[by_piece[start:end]]
         found = _parts(text, here, material, name or b"", colors, textures, warnings)
         parts += [replace(part, groups=groups[group - 1]) for part in found] if group else found
     return TexturedMesh(parts, list(dict.fromkeys(warnings)))
@@ -160,12 +164,14 @@ def _texture_of(
             return texels, material.texture  # a picture without opacity is no mask of itself
         opacity = np.round(mask[..., :3] @ (0.299, 0.587, 0.114)).astype(np.uint8)
     if texels is None or material.texture is None:
+        textures.pictures.budget.take("texels", opacity.size)
         color = np.broadcast_to(_diffuse(material), (*opacity.shape, 3))
         return np.concatenate([color, opacity[..., None]], axis=2), material.mask
     if replace(material.texture, name=b"") != replace(material.mask, name=b""):
         warnings.append(f"map_d left out, as it lies otherwise than map_Kd: {readable(material.mask.name)}")
         return texels, material.texture
     height, width = np.maximum(texels.shape[:2], opacity.shape).tolist()
+    textures.pictures.budget.take("texels", height * width)
     rows, columns = np.arange(height)[:, None], np.arange(width)
     joined = texels[rows * texels.shape[0] // height, columns * texels.shape[1] // width]
     own = opacity[rows * opacity.shape[0] // height, columns * opacity.shape[1] // width]
@@ -219,14 +225,18 @@ def _filled(colors: np.ndarray, default: tuple[int, int, int]) -> np.ndarray:
 def _read_libraries(text: ObjText, get: Callable[[str], bytes], warnings: list[str]) -> dict[bytes, ObjMaterial]:
     """The materials of all libraries; of two of one name, the first counts."""
     found: dict[bytes, ObjMaterial] = {}
+    seen: set[bytes] = set()  # the same library may be named in several ways
     for line in dict.fromkeys(text.libraries):
         # A line may name several, and a name may have spaces.
         several = len(line.split()) > 1
         data = _find(line, get, None if several else warnings)
         contents = [data] if data is not None or not several else [_find(word, get, warnings) for word in line.split()]
         for content in contents:
-            if content is not None:
-                found = {**parse_mtl(content, warnings), **found}
+            if content is None or content in seen:
+                continue
+            seen.add(content)
+            for name, material in parse_mtl(content, warnings).items():
+                found.setdefault(name, material)
     return found
 
 

@@ -16,6 +16,8 @@ from .number_text import INFINITE, NOT_A_NUMBER, parse_integers, parse_numbers, 
 
 
 NEWLINE, SPACE, TAB = b"\n \t"
+# Numbers in a line v: position, weight, colour and opacity.
+MAX_WIDTH = 8
 # A minus sign for texture coordinates that a corner does not have.
 MISSING = -1
 # Lines of these say how something is shown or are about curves, whose own lines are counted.
@@ -222,8 +224,11 @@ def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.n
     width = int(counts.max())
     if counts.min() == width:
         return values.reshape(len(chosen), width)
+    # No line means more than so many; a table as wide as one line of very many could not be held.
+    width = min(width, MAX_WIDTH)
+    given = np.arange(width) < counts[:, None]
     rows = np.full((len(chosen), width), np.nan)
-    rows[np.arange(width) < counts[:, None]] = values
+    rows[given] = values[np.repeat(np.cumsum(counts) - counts, given.sum(axis=1)) + np.nonzero(given)[1]]
     return rows
 
 

@@ -13,14 +13,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .number_text import parse_numbers
 from .shape_colors import names_like_colors
-from .shape_limits import check_size
+from .shape_limits import ShapeBudget, check_size
 from .shapes import ColoredPoints, PointCloud
 
 
 KINDS = {"F": "f", "U": "u", "I": "i"}
 # As the libraries of several compilers spell it: -nan, -nan(ind), 1.#QNAN.
-NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(nan(\([^)\s]*\))?|1\.#(qnan|snan|ind)\d*)")
+NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(nan(\([^)\s]{0,40}\))?|1\.#(qnan|snan|ind)\d*)")
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def read_pcd(content: bytes) -> PointCloud:
         ValueError: It is damaged, cut off, or has no x, y and z.
     """
     header, body = _split(content)
+    ShapeBudget(len(content)).take("points", header.num_points)
     columns = _columns(header, body)
     missing = [name for name in "xyz" if name not in columns]
     if missing:
@@ -113,21 +115,20 @@ def _split(content: bytes) -> tuple[PcdHeader, bytes]:
 def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     """First elements of the fields, of shape `(num_points,)`, by name: at least those of positions and colours."""
     if header.data == "ascii":
-        words, width = np.array(NOT_A_NUMBER.sub(b"nan", body).split()), sum(header.counts)
+        words, width = NOT_A_NUMBER.sub(b"nan", body).split(), sum(header.counts)
         if len(words) != header.num_points * width:
             raise ValueError(f"{len(words)} values; expected {header.num_points} points of {width}")
-        table = words.reshape(header.num_points, width)
         columns = {}
         firsts = np.cumsum([0, *header.counts[:-1]])
         for name, dtype, first, count in zip(header.names, header.types, firsts, header.counts, strict=True):
             if count and name in ("x", "y", "z", "rgb", "rgba", "r", "g", "b"):
                 try:
-                    columns[name] = table[:, first].astype(dtype)
-                except (ValueError, OverflowError) as error:
+                    columns[name] = _as_type(parse_numbers(b" ".join(words[int(first) :: width])), dtype)
+                except ValueError as error:
                     raise ValueError(f"its field '{name}' holds what is no number of {dtype} ({error})") from None
         return columns
     if header.data == "binary":
-        layout = [
+        layout: list[tuple] = [
             (str(i), dtype, (count,)) for i, (dtype, count) in enumerate(zip(header.types, header.counts, strict=True))
         ]
         record = np.dtype(layout)
@@ -140,6 +141,8 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     if len(body) < 8 + packed_size:
         raise ValueError("its compressed data are cut off")
     check_size(len(body), size)
+    if sum(count * dtype.itemsize for count, dtype in zip(header.counts, header.types, strict=True)) == 0:
+        raise ValueError("its points have no fields")
     packed = body[8 : 8 + packed_size]
     # What cannot be made smaller is stored as it is.
     unpacked = packed if packed_size == size else decompress_lzf(packed, size)
@@ -155,6 +158,22 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     if len(unpacked) != start:
         raise ValueError(f"{len(unpacked)} bytes of uncompressed data; expected {start}")
     return columns
+
+
+def _as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Numbers of a text in the type that the header says.
+
+    Raises:
+        ValueError: One does not fit it.
+    """
+    if dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    limits = np.iinfo(dtype)
+    fits = (values >= limits.min) & (values <= limits.max) & (values == np.trunc(values))  # False for nan
+    if not fits.all():
+        raise ValueError(f"{values[int(np.argmin(fits))]:.10g}")
+    return values.astype(dtype)
 
 
 def decompress_lzf(packed: bytes, size: int) -> bytes:

@@ -12,7 +12,8 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedConfig
 from transformers.pipelines import Pipeline
 
-from .shape_downloads import DEFAULT_TIMEOUT, downloaded_shape, is_url
+from .shape_downloads import downloaded_shape, is_url
+from .shape_limits import DEFAULT_TIMEOUT
 
 
 class PointCloudPipeline(Pipeline):

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from .number_text import NOT_A_NUMBER, parse_numbers
+from .shape_limits import MAX_HEADER
 
 
 TYPES = {
@@ -29,7 +30,6 @@ TYPES = {
     **dict.fromkeys(("double", "float64"), "f8"),
 }
 ORDERS = {"ascii": "<", "binary_little_endian": "<", "binary_big_endian": ">"}
-MAX_HEADER = 2**20
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 FLOAT = np.dtype("<f8")
 # Runs of rows with lists of the same lengths, after which rows are walked over one by one.

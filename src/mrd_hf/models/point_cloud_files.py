@@ -4,15 +4,18 @@ Those that may hold a mesh as well (.ply, .obj, .off, .glb) are `mesh_loading`'s
 in, which says their range: integers are 0..255, floats 0..1.
 """
 
+import math
 import re
 import zipfile
+import zlib
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
 from .las_files import read_las
 from .pcd_files import read_pcd
-from .shape_limits import check_size
+from .shape_limits import ShapeBudget, check_size, cut_message
 from .shapes import ColoredPoints, PointCloud
 
 
@@ -45,24 +48,27 @@ def load_point_cloud(path: Path) -> PointCloud:
     """
     suffix = path.suffix.lower()
     try:
-        if suffix == ".pcd":
-            return read_pcd(path.read_bytes())
-        if suffix in (".las", ".laz"):
-            return read_las(path.read_bytes())
+        if suffix in (".pcd", ".las", ".laz"):
+            data = path.read_bytes()
+            return read_pcd(data) if suffix == ".pcd" else read_las(data)
         warnings: list[str] = []
         points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix, warnings)
         return PointCloud(points, None if points.rgb is None else "vertex colours", warnings)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}.") from error
+    except (MemoryError, OSError):  # of this machine, not of the file
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"it is damaged ({type(error).__name__}: {error})"
+        raise ValueError(f"{path}: {cut_message(reason).rstrip('.')}.") from error
 
 
 def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
+    size = path.stat().st_size
+    if zipfile.is_zipfile(path):
+        _check_archive(path, size)
+    else:
+        with path.open("rb") as file:
+            _check_array(file, size, size)
     try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                wanted = {f"{name}.npy" for name in NPZ_POINTS + NPZ_COLORS}
-                unpacked = sum(member.file_size for member in archive.infolist() if member.filename in wanted)
-            check_size(path.stat().st_size, unpacked)
         content = np.load(path, allow_pickle=False)
         if isinstance(content, np.ndarray):
             found, arrays = ["points"], {"points": content}
@@ -70,6 +76,8 @@ def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
             with content:
                 found = list(content)
                 arrays = {name: content[name] for name in NPZ_POINTS + NPZ_COLORS if name in found}
+    except MemoryError:
+        raise
     except Exception as error:  # of many kinds in a broken archive; a file that is no array is read as a pickle
         raise ValueError(
             f"cannot be read ({error}); pickled objects are not loaded, as that may run code: save plain arrays by "
@@ -87,9 +95,39 @@ def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
         warnings.append(f"arrays left out: {shown}")
     points = next((arrays[name] for name in NPZ_POINTS if name in arrays), None)
     if points is None:
-        raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found) or 'none'})")
+        raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found[:MAX_NAMED]) or 'none'})")
     colors = next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
     return split_colors(points) if colors is None else ColoredPoints(points, colors)
+
+
+def _check_archive(path: Path, size: int) -> None:
+    """Raise a `ValueError` for an .npz file whose arrays are too large, by what it says of them."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            wanted = [archive.NameToInfo.get(f"{name}.npy") for name in NPZ_POINTS + NPZ_COLORS]
+            members = [member for member in wanted if member is not None]
+            check_size(size, sum(member.file_size for member in members))
+            for member in members:
+                with archive.open(member) as file:
+                    _check_array(file, member.file_size, size)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"is a damaged archive ({error})") from error
+
+
+def _check_array(file: IO[bytes], available: int, size: int) -> None:
+    """Raise a `ValueError` for an array of more values than are available, or than a file of a size may have.
+
+    numpy takes memory for as many as the header says. What is no array is left to it.
+    """
+    if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+        return
+    version = tuple(file.read(2))
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize > available:
+        raise ValueError(f"it announces an array of shape {shape} of {dtype}, more than it has")
+    ShapeBudget(size).take("points", count // max(shape[-1] if shape else 1, 1))
 
 
 def split_colors(points: np.ndarray) -> ColoredPoints:

@@ -1,6 +1,10 @@
 """Polygons into triangles: convex ones as fans, concave ones by clipping ears."""
 
+from collections.abc import Iterator
+
 import numpy as np
+
+from .shape_limits import MAX_CORNERS
 
 
 def triangulate(
@@ -34,12 +38,16 @@ def triangulate(
             turned = np.roll(corners[rows], -1, axis=1)
             better = ~_is_concave(positions[vertices[turned]])
             corners[rows[better]] = turned[better]
+        elif size > MAX_CORNERS:
+            if _is_concave(positions[vertices[corners]]).any():
+                warnings.append(
+                    f"concave polygons of more than {MAX_CORNERS:,} corners are split as if they were convex"
+                )
         elif size > 4:
-            for row in np.flatnonzero(_is_concave(positions[vertices[corners]])).tolist():
-                ears = _clip_ears(positions[vertices[corners[row]]])
-                if ears is None:
-                    warnings.append("concave polygons are split as if they were convex: pip install mapbox_earcut")
-                    break
+            rows = np.flatnonzero(_is_concave(positions[vertices[corners]]))
+            for row, ears in zip(
+                rows.tolist(), _clip_ears(positions[vertices[corners[rows]]], warnings), strict=False
+            ):
                 if len(ears):  # fewer than of a fan where corners are repeated or in line
                     is_fan[row] = False
                     found.append(corners[row][ears])
@@ -71,15 +79,18 @@ def _is_concave(polygons: np.ndarray) -> np.ndarray:
         return (facing < -1e-9 * size[:, None]).any(axis=1)
 
 
-def _clip_ears(polygon: np.ndarray) -> np.ndarray | None:
-    """Triangles, `(num_triangles, 3)`, of one polygon seen along its normal; None without the package for it."""
+def _clip_ears(polygons: np.ndarray, warnings: list[str]) -> Iterator[np.ndarray]:
+    """Triangles, `(num_triangles, 3)`, of each polygon seen along its normal; a warning without the package for it."""
     try:
         import mapbox_earcut
     except ImportError:
-        return None
-    dropped = int(np.abs(_normals(polygon[None] - polygon[:1])[0]).argmax())
-    flat = np.ascontiguousarray(np.delete(polygon, dropped, axis=1))
-    if not np.isfinite(flat).all():
-        return np.zeros((0, 3), dtype=np.int64)
-    ears = mapbox_earcut.triangulate_float64(flat, np.array([len(flat)], dtype=np.uint32))
-    return np.asarray(ears, dtype=np.int64).reshape(-1, 3)
+        if len(polygons):
+            warnings.append("concave polygons are split as if they were convex: pip install mapbox_earcut")
+        return
+    dropped = np.abs(_normals(polygons - polygons[:, :1])).argmax(axis=1)
+    flat = np.take_along_axis(polygons, np.array([[1, 2], [0, 2], [0, 1]])[dropped][:, None], axis=2)
+    finite = np.isfinite(flat).all(axis=(1, 2))
+    ends = np.array([polygons.shape[1]], dtype=np.uint32)
+    for polygon, is_finite in zip(np.ascontiguousarray(flat), finite.tolist(), strict=True):
+        ears = mapbox_earcut.triangulate_float64(polygon, ends) if is_finite else ()
+        yield np.asarray(ears, dtype=np.int64).reshape(-1, 3)

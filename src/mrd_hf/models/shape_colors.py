@@ -26,6 +26,7 @@ def texel_rows_and_columns(
     uv: np.ndarray, heights: np.ndarray | int, widths: np.ndarray | int, wrap: tuple[Wrap, Wrap]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where texture coordinates, `(num_points, 2)` with (0, 0) at the lower left, lie in textures of these sizes."""
+    uv = np.nan_to_num(uv, posinf=0.0, neginf=0.0)  # the sum of large ones, or one that was scaled, may be none
     u, v = _within(uv[:, 0], wrap[0]), _within(1.0 - uv[:, 1], wrap[1])
     columns = np.minimum((u * widths).astype(np.int64), widths - 1)
     return np.minimum((v * heights).astype(np.int64), heights - 1), columns

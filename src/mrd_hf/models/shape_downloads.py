@@ -14,11 +14,10 @@ from pathlib import Path, PurePosixPath
 from urllib.error import URLError
 from urllib.parse import quote, unquote, urlsplit
 
+from .shape_limits import DEFAULT_TIMEOUT, MAX_DOWNLOAD_BYTES
 from .shape_suffixes import SHAPE_SUFFIXES
 
 
-MAX_DOWNLOAD_BYTES = 256 * 2**20
-DEFAULT_TIMEOUT = 60.0
 CHUNK = 2**16
 # Those that a URL may have as they are; others, as blanks and umlauts, are percent-encoded on the way.
 URL_CHARACTERS = "%/:?#[]@!$&'()*+,;=~"

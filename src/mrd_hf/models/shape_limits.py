@@ -25,16 +25,21 @@ MAX_PIXELS_A_BYTE, HARMLESS_PIXELS = 128, 2**25
 MAX_DEPTH = 1000
 # A node is the child of one other; files that share nodes are read, but not those that double them level by level.
 MAX_VISITS = 16
+# Bytes of a PLY file's header.
+MAX_HEADER = 2**20
+# Files of a folder that are looked through for one in other letter case.
+MAX_ENTRIES = 10_000
 # Chunks of a GLB: the two that count come first, extensions may add some.
 MAX_CHUNKS = 100
 # Corners of a concave polygon that is split well; the time for it grows with their square, at worst.
 MAX_CORNERS = 5000
-# Characters of a number in a text. The longest that is written with a purpose, the smallest double in full, has 1,075.
-MAX_WORD = 1100
 # Scans of a progressive JPEG, each of which passes over the whole picture; there are ten in most.
 MAX_SCANS = 64
 MAX_WARNINGS = 20
 MAX_MESSAGE = 400
+# What is fetched from a URL: bytes, and seconds for the whole of it.
+MAX_DOWNLOAD_BYTES = 256 * 2**20
+DEFAULT_TIMEOUT = 60.0
 # Where a file is read in a process of its own, on the Space and in the endpoint's handler: seconds, and bytes.
 TIME_LIMIT = 20.0
 SPACE_MEMORY, ENDPOINT_MEMORY = 2 * 2**30, 3 * 2**30

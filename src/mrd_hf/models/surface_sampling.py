@@ -73,8 +73,11 @@ def _draw(
 
     points = np.empty((num_points, 3))
     colors = np.full((num_points, 4), 255, dtype=np.uint8)
-    for part, first_face, end_face in zip(mesh.parts, first_faces, first_faces[1:], strict=False):
-        here = np.flatnonzero((drawn >= first_face) & (drawn < end_face))
+    part_of = np.searchsorted(first_faces[1:], drawn, side="right")
+    order = np.argsort(part_of, kind="stable")
+    numbers, starts = np.unique(part_of[order], return_index=True)
+    for number, here in zip(numbers.tolist(), np.split(order, starts[1:]), strict=True):
+        part, first_face = mesh.parts[number], first_faces[number]
         faces, corner_weights = drawn[here] - first_face, weights[here, :, None]
         points[here] = (part.triangles[faces] * corner_weights).sum(axis=1)
         texels = None
