@@ -5,7 +5,7 @@ import struct
 
 import numpy as np
 import pytest
-from support.gltf_seen import area, bounds, color, colors, corners, read
+from support.gltf_seen import area, bounds, color, colors, corners, read, srgb
 from support.gltf_writer import BYTE, FLOAT, SHORT, SQUARE, UBYTE, USHORT, Gltf
 
 from mrd_hf.models.shapes import PointCloud
@@ -387,6 +387,10 @@ def test_gaussian_splats_are_points_in_the_colour_of_all_sides():
     assert isinstance(cloud, PointCloud)
     assert cloud.points.xyz.tolist() == [list(point) for point in SQUARE[:3]]
     assert np.abs(cloud.points.rgb.astype(int) - [[255] * 3, [0] * 3, [128, 199, 56]]).max() <= 1
+    primitive = file.json["meshes"][0]["primitives"][0]
+    primitive["extensions"]["KHR_gaussian_splatting"]["colorSpace"] = "lin_rec709_display"
+    linear = [srgb(0.5), srgb(0.782), srgb(0.218)]
+    assert np.abs(read(file).points.rgb.astype(int) - [[255] * 3, [0] * 3, linear]).max() <= 1
 
 
 def test_points_take_their_colours_from_factor_and_vertices():

@@ -165,7 +165,9 @@ class _Reader:
         harmonics, opacity = f"{SPLATS}:SH_DEGREE_0_COEF_0", f"{SPLATS}:OPACITY"
         if harmonics in primitive:
             light = 0.5 + HARMONIC * primitive.attribute(harmonics, (3,))[chosen]
-            rgb = np.round(np.clip(light, 0, 1) * 255).astype(np.uint8)
+            space = str((primitive.json.get("extensions") or {}).get(SPLATS, {}).get("colorSpace", ""))
+            light = np.clip(light, 0, 1)
+            rgb = linear_to_srgb(light) if "lin" in space else np.round(light * 255).astype(np.uint8)
             source = "vertex colours"
             if opacity in primitive:
                 shown = primitive.attribute(opacity, (1,))[chosen, 0] >= MIN_SPLAT_OPACITY
