@@ -37,6 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=place)
 
 
+@pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """Every device that there is; for tests with the marker of this name."""
+    return torch.device(request.param)
+
+
 @pytest.fixture(autouse=True)
 def threads_of_torch_stay_as_they_are():
     """A command that is called in this process may set them, and they change the last digit of a sum."""

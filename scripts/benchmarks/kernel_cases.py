@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,54 @@ def run_case(seed: int, device: torch.device, kernels: Any, sampling: Any, group
     return {"different": different, "seed": seed, **case, "scale": float(scale), "radius": radius}
 
 
+def compare(
+    num_cases: int,
+    seed: int,
+    device: torch.device,
+    minutes: float,
+    kernels: Any,
+    sampling: Any,
+    grouping: Any,
+    report: Callable[[dict[str, Any]], None] = lambda summary: None,
+) -> dict[str, Any]:
+    """Run cases until there are enough, or for so many minutes; `report` sees the summary on the way."""
+    sizes = {name: getattr(kernels, name) for name in BLOCKS["small"]}
+    started, done = time.perf_counter(), 0
+    kinds: Counter[str] = Counter()
+    differences: list[dict[str, Any]] = []
+
+    def summary() -> dict[str, Any]:
+        return {
+            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, Triton's interpreter",
+            "torch": torch.__version__,
+            "triton": kernels.triton.__version__,
+            "cases": done,
+            "kinds": dict(kinds),
+            "differences": len(differences),
+            "first differences": differences[:20],
+            "seconds": round(time.perf_counter() - started, 1),
+        }
+
+    try:
+        for case in range(num_cases):
+            if time.perf_counter() - started > 60 * minutes:
+                break
+            blocks = list(BLOCKS)[case % 3] if device.type == "cpu" else "as on a GPU"
+            for name, size in {**sizes, **BLOCKS[blocks]}.items():
+                setattr(kernels, name, size)
+            result = run_case(seed + case, device, kernels, sampling, grouping)
+            done += 1
+            kinds[result["kind"]] += 1
+            if result["different"]:
+                differences.append({**result, "blocks": blocks})
+            if done % 50 == 0:
+                report(summary())
+    finally:
+        for name, size in sizes.items():
+            setattr(kernels, name, size)
+    return summary()
+
+
 def main(argv: list[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     device = torch.device(arguments.device)
@@ -136,47 +185,17 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     if device.type == "cpu":
         patch_once()
-        # Fastest on clouds as small as these.
-        torch.set_num_threads(1)
-    sizes = {name: getattr(sampling_kernels, name) for name in BLOCKS["small"]}
-    started, done = time.perf_counter(), 0
-    kinds: Counter[str] = Counter()
-    differences: list[dict[str, Any]] = []
+        torch.set_num_threads(1)  # fastest on clouds as small as these
 
-    def summary() -> str:
-        result = {
-            "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu, Triton's interpreter",
-            "torch": torch.__version__,
-            "triton": sampling_kernels.triton.__version__,
-            "cases": done,
-            "kinds": dict(kinds),
-            "differences": len(differences),
-            "first differences": differences[:20],
-            "seconds": round(time.perf_counter() - started, 1),
-        }
-        return json.dumps(result, indent=2)
+    def write(summary: dict[str, Any]) -> None:
+        if arguments.output:
+            arguments.output.write_text(json.dumps(summary, indent=2) + "\n")
 
-    try:
-        for case in range(arguments.cases):
-            if time.perf_counter() - started > 60 * arguments.minutes:
-                break
-            blocks = list(BLOCKS)[case % 3] if device.type == "cpu" else "as on a GPU"
-            for name, size in {**sizes, **BLOCKS[blocks]}.items():
-                setattr(sampling_kernels, name, size)
-            result = run_case(arguments.seed + case, device, sampling_kernels, point_sampling, grouping_kernels)
-            done += 1
-            kinds[result["kind"]] += 1
-            if result["different"]:
-                differences.append({**result, "blocks": blocks})
-            if arguments.output and done % 50 == 0:
-                arguments.output.write_text(summary() + "\n")
-    finally:
-        for name, size in sizes.items():
-            setattr(sampling_kernels, name, size)
-    print(summary())
-    if arguments.output:
-        arguments.output.write_text(summary() + "\n")
-    return 1 if differences else 0
+    modules = (sampling_kernels, point_sampling, grouping_kernels)
+    summary = compare(arguments.cases, arguments.seed, device, arguments.minutes, *modules, report=write)
+    write(summary)
+    print(json.dumps(summary, indent=2))
+    return 1 if summary["differences"] else 0
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from mrd_hf.models.grouping_kernels import copy_groups
 from mrd_hf.models.sampling_kernels import query_balls, query_nearest, sample_farthest
 
 
+pytestmark = pytest.mark.device
 needs_triton = pytest.mark.skipif(sampling_kernels.triton is None, reason="Triton is not installed")
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 FEW = settings(max_examples=6)

@@ -5,18 +5,26 @@ Without Triton this file can be imported, and nothing in it can be called; point
 
 from __future__ import annotations  # the kernels' annotations name Triton's types
 
+import functools
+from typing import Any
+
 import torch
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 try:
     import triton
     import triton.language as tl
-    from triton import jit
-except ImportError:
-    triton = None
 
-    def jit(function):
-        return function
+    # Another number of these is no reason to compile again.
+    jit: Any = functools.partial(
+        triton.jit, do_not_specialize=["size", "num_points", "num_patches", "patch_size", "num_values"]
+    )
+except ImportError:
+    triton, jit = None, _as_it_is
 
 
 BLOCK = 1024  # channels of groups that a program copies

@@ -9,18 +9,24 @@ Without Triton this file can be imported, and nothing in it can be called; point
 
 from __future__ import annotations  # the kernels' annotations name Triton's types
 
+import functools
+from typing import Any
+
 import torch
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 try:
     import triton
     import triton.language as tl
-    from triton import jit
-except ImportError:
-    triton = None
 
-    def jit(function):
-        return function
+    # Another number of these is no reason to compile again.
+    jit: Any = functools.partial(triton.jit, do_not_specialize=["num_samples", "num_centers"])
+except ImportError:
+    triton, jit = None, _as_it_is
 
 
 ON_CHIP_POINTS = 2**14  # the distances of a larger cloud do not fit into a multiprocessor's registers
