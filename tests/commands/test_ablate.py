@@ -98,6 +98,18 @@ def test_the_same_command_again_runs_nothing(out, recipe, capsys):
     assert "2 of 2 runs" in capsys.readouterr().out
 
 
+def test_the_test_names_need_no_further_training(out, recipe):
+    """And the training names are the same, whichever names are scored."""
+    read = ablate.read_ablation(recipe)
+    runs = ablate.plan_runs(read)
+    divisions = {run.division: ablate.prepare_division(run.division, read, out) for run in runs}
+    for split, todo in (("test", ["test"]), ("validation", [])):
+        for job in ablate.make_jobs(runs, read, out, 1, split, divisions):
+            assert [stage.name for stage in job.stages if stage.name not in job.status.seconds] == todo
+            scored = job.stages[1].command
+            assert scored[scored.index("--split") + 1] == split
+
+
 def test_dry_run_of_what_is_done_and_of_what_is_not(out, recipe, capsys):
     ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run"])
     assert capsys.readouterr().out.splitlines()[-1].startswith("2 runs, 0 to do")
