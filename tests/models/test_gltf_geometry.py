@@ -5,10 +5,8 @@ import struct
 
 import numpy as np
 import pytest
-from support.gltf_seen import area, bounds, color, colors, corners, read, srgb
+from support.gltf_seen import area, bounds, color, corners, read
 from support.gltf_writer import BYTE, FLOAT, SHORT, SQUARE, UBYTE, USHORT, Gltf
-
-from mrd_hf.models.shapes import PointCloud
 
 
 UNIT = [[0, 0, 0], [1, 1, 0]]
@@ -56,17 +54,6 @@ def test_a_fan_is_around_its_first_corner():
     file = Gltf()
     file.show_mesh({"attributes": {"POSITION": file.accessor([(0, 0, 0), *SQUARE[1:], (-1, 1, 0)])}, "mode": 6})
     assert area(file) == 1.5 and len(corners(file)) == 3
-
-
-def test_points_are_a_cloud_and_those_beside_a_surface_are_left_out():
-    file = Gltf()
-    points = {"attributes": {"POSITION": file.accessor(SQUARE)}, "mode": 0}
-    cloud = read(file.show_mesh(points, {**points, "indices": file.accessor([2], UBYTE)}))
-    assert isinstance(cloud, PointCloud)
-    assert cloud.points.xyz.tolist() == [list(point) for point in [*SQUARE, SQUARE[2]]]
-    file = Gltf()
-    points = {"attributes": {"POSITION": file.accessor(SQUARE)}, "mode": 0}
-    assert read(file.show_mesh(points, file.square())).warnings == ["4 points beside the surface left out"]
 
 
 @pytest.mark.parametrize("mode", [1, 2, 3])
@@ -370,32 +357,3 @@ def test_colours_are_morphed():
     other = file.accessor([(-1, 0, 1)] * 4)
     primitive = file.square(attributes={"COLOR_0": paint}, targets=[{"COLOR_0": other}])
     assert color(file.show_mesh(primitive, weights=[1])) == [0, 0, 255]
-
-
-def test_gaussian_splats_are_points_in_the_colour_of_all_sides():
-    file = Gltf()
-    # 0.5 + 0.2820948 c: white, black and (0.5, 0.782, 0.218); the last hardly shows.
-    harmonics = file.accessor([(2, 2, 2), (-2, -2, -2), (0, 1, -1), (2, -2, -2)])
-    attributes = {
-        "POSITION": file.accessor(SQUARE),
-        "KHR_gaussian_splatting:SH_DEGREE_0_COEF_0": harmonics,
-        "KHR_gaussian_splatting:OPACITY": file.accessor([1.0, 0.9, 0.5, 0.01]),
-    }
-    file.json["extensionsUsed"] = file.json["extensionsRequired"] = ["KHR_gaussian_splatting"]
-    file.show_mesh({"attributes": attributes, "mode": 0, "extensions": {"KHR_gaussian_splatting": {}}})
-    cloud = read(file)
-    assert isinstance(cloud, PointCloud)
-    assert cloud.points.xyz.tolist() == [list(point) for point in SQUARE[:3]]
-    assert np.abs(cloud.points.rgb.astype(int) - [[255] * 3, [0] * 3, [128, 199, 56]]).max() <= 1
-    primitive = file.json["meshes"][0]["primitives"][0]
-    primitive["extensions"]["KHR_gaussian_splatting"]["colorSpace"] = "lin_rec709_display"
-    linear = [srgb(0.5), srgb(0.782), srgb(0.218)]
-    assert np.abs(read(file).points.rgb.astype(int) - [[255] * 3, [0] * 3, linear]).max() <= 1
-
-
-def test_points_take_their_colours_from_factor_and_vertices():
-    file = Gltf()
-    paint = file.accessor([(1, 1, 1), (0, 1, 1), (1, 0, 1), (1, 1, 0)])
-    attributes = {"POSITION": file.accessor(SQUARE), "COLOR_0": paint}
-    file.show_mesh({"attributes": attributes, "mode": 0, "material": file.material({"baseColorFactor": [1, 1, 0, 1]})})
-    assert colors(file) == {(255, 255, 0), (0, 255, 0), (255, 0, 0)}

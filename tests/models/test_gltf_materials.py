@@ -11,7 +11,6 @@ from support.gltf_writer import (
     FLOAT,
     GREEN,
     RED,
-    SQUARE,
     SQUARE_UV,
     UBYTE,
     USHORT,
@@ -385,15 +384,6 @@ def test_a_variant_is_not_chosen_unless_it_is_the_default():
     file.json["meshes"][0]["primitives"][0]["extensions"] = {"KHR_materials_variants": mapping}
     file.json["extensionsUsed"] = ["KHR_materials_variants"]
     assert color(file) == list(RED) and not read(file).warnings
-
-
-def test_points_take_the_texture_at_their_coordinates():
-    file = Gltf()
-    material = file.material({"baseColorTexture": {"index": file.texture(png(four_quarters()))}})
-    uv = file.accessor([(0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)])
-    attributes = {"POSITION": file.accessor(SQUARE), "TEXCOORD_0": uv}
-    file.show_mesh({"attributes": attributes, "mode": 0, "material": material})
-    assert [tuple(row) for row in read(file).points.rgb.tolist()] == QUARTERS
 
 
 def test_a_texture_or_a_sampler_that_does_not_exist_is_a_warning_and_a_material_is_an_error():
