@@ -17,7 +17,7 @@ HEADER_SIZE = 84
 FACET = np.dtype([("normal", "<f4", 3), ("corners", "<f4", (3, 3)), ("spare", "<u2")])
 # What writers leave in place of a count that they do not know yet.
 UNKNOWN_COUNTS = (0, 2**32 - 1)
-NAME = re.compile(rb"(?im)^[ \t]*(?:end[ \t]*)?solid\b.*?(?=facet[ \t]*normal|$)")
+NAME = re.compile(rb"solid\b[^\n]*?(?=facet[ \t]*normal|\n|\Z)")
 KEYWORDS = (b"facet normal", b"outer loop", b"vertex", b"endloop", b"endfacet")
 CORNER_OR_LOOP = re.compile(rb"\b(?:outer\s*loop\b|vertex\s+(\S+)\s+(\S+)\s+(\S+))")
 
@@ -36,7 +36,7 @@ def read_stl(data: bytes) -> TexturedMesh:
     if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
         data = data.decode("utf-16", "replace").encode()
     start = data[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if start.startswith((b"solid", b"facet")) and (b"vertex" in data.lower() or count not in UNKNOWN_COUNTS):
+    if start.startswith((b"solid", b"facet")) and (re.search(rb"(?i)vertex", data) or count not in UNKNOWN_COUNTS):
         return _read_ascii(data.removeprefix(b"\xef\xbb\xbf"))
     fitting, extra = divmod(len(data) - HEADER_SIZE, FACET.itemsize)
     if count in UNKNOWN_COUNTS and fitting > 0 and extra == 0:
@@ -62,11 +62,12 @@ def _read_binary(data: bytes, count: int, warnings: list[str]) -> TexturedMesh:
 
 
 def _read_ascii(data: bytes) -> TexturedMesh:
-    is_colored = re.search(rb"(?im)^\s*colou?r\b", data) is not None
+    text = data.lower()
+    if b"\r" in text:
+        text = text.replace(b"\r", b"\n")
+    text = NAME.sub(b"", text)
+    is_colored = b"colo" in text and re.search(rb"(?m)^\s*colou?r\b", text) is not None
     warnings = ["colours in an ASCII file are no part of the format, and left out"] if is_colored else []
-    if b"\r" in data:
-        data = data.replace(b"\r", b"\n")
-    text = NAME.sub(b"", data).lower()
     if b"#" in text or b"(" in text:
         text = NOT_A_NUMBER.sub(b"nan", text)
     ShapeBudget(len(data)).take("faces", text.count(b"vertex") // 3)
@@ -79,16 +80,18 @@ def _read_ascii(data: bytes) -> TexturedMesh:
 
 def _plain_facets(text: bytes) -> np.ndarray | None:
     """Corners, `(num_facets, 3, 3)`, of a file as the format has it, all at once; None of another."""
-    count = text.count(b"vertex")
-    if count % 3 or any(text.count(word) * 3 != count for word in KEYWORDS if word != b"vertex"):
-        return None
-    for word in KEYWORDS:
+    counts = []
+    for word in (*KEYWORDS, b"end"):  # of a name that was taken away
+        size = len(text)
         text = text.replace(word, b" ")
+        counts.append((size - len(text)) // (len(word) - 1))
+    if counts[:-1] != [counts[0], counts[0], 3 * counts[0], counts[0], counts[0]]:
+        return None
     try:
         numbers = parse_numbers(text)
     except ValueError:
         return None
-    return numbers.reshape(-1, 4, 3)[:, 1:] if len(numbers) == 4 * count else None
+    return numbers.reshape(-1, 4, 3)[:, 1:] if len(numbers) == 12 * counts[0] else None
 
 
 def _other_facets(text: bytes, warnings: list[str]) -> np.ndarray:
