@@ -94,7 +94,7 @@ def damaged() -> dict[str, bytes]:
         "flat.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n",
         "colors.npy": in_memory(np.save, np.concatenate([XYZ, RGB / 2], axis=1)),
         "nan.xyz": b"0 0 0\nnan 1 1\n",
-        "columns.xyz": b"0 0 0 1\n1 1 1 1\n",
+        "columns.xyz": b"0 0 0 1 2\n1 1 1 1 2\n",
         "none.npz": in_memory(np.savez, other=XYZ),
         "colors.ply": PLY % 1
         + b"property float red\nproperty float green\nproperty float blue\nend_header\n0 0 0 200.5 0 0\n",

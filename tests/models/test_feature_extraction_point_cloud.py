@@ -498,7 +498,7 @@ def test_replaced_textures_are_reported(tmp_path, log):
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
-        ("cloud.las", "", ValueError, r"'\.las' are not known; expected one of \.glb, \.gltf, \.npy, .*\.xyz"),
+        ("cloud.e57", "", ValueError, r"'\.e57' are not known; expected one of .*\.glb, \.gltf, .*\.npy, .*\.xyz"),
         ("cloud", "", ValueError, "suffix '' are not known"),
         ("cloud.npy.gz", "", ValueError, r"suffix '\.gz'"),
         ("folder.obj", None, ValueError, "is a folder"),
@@ -510,8 +510,8 @@ def test_replaced_textures_are_reported(tmp_path, log):
         ("cloud.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", MeshError, "1 faces .* area 0"),
         ("cloud.obj", "v 0 0 0\nv 1 nan 0\n", ValueError, "values that are not finite"),
         ("cloud.npy", "not an array", ValueError, "pickled objects are not loaded"),
-        ("cloud.xyz", "1 2 3 255.0 0 0\n", ValueError, "the colours of .*cloud.xyz must be .* divide by 255"),
-        ("cloud.xyz", "1 2 3 -0.5 0 0.1\n", ValueError, "floats from -0.5.*normals"),
+        ("cloud.xyz", "1 2 3 255.0 0.5 0\n", ValueError, "the colours of .*cloud.xyz must be .* divide by 255"),
+        ("cloud.xyz", "1 2 3 -0.5 0 0.1\n", ValueError, "columns 4 to 6 from -0.5.*normals"),
         ("cloud.xyz", "1 2 3 256 0 0\n", ValueError, "integers from 0 to 256"),
         ("cloud.pcd", "", ValueError, "no line DATA"),
     ],
@@ -538,7 +538,7 @@ def test_missing_files(path):
     ("arrays", "message"),
     [
         ({"points": CLOUD, "colors": CLOUD_COLORS[:4]}, r"the colours of .*\.npz must have shape \(5, 3\)"),
-        ({"points": CLOUD, "colors": CLOUD_COLORS * 1.0}, r"the colours of .*\.npz must be integers"),
+        ({"points": CLOUD, "colors": CLOUD_COLORS + 0.5}, r"the colours of .*\.npz must be integers"),
         ({"points": CLOUD[:, :2]}, r"\.npz must have shape"),
         ({"points": np.array(["a"])}, r"\.npz must have shape .* of <U1"),
         ({"points": CLOUD, "colors": np.array(["a"])}, r"the colours of .*\.npz must have shape"),

@@ -68,11 +68,11 @@ def test_how_colors_are_written_decides_their_range(tmp_path, rows, kind, colors
         ("", "has no points"),
         ("# nothing\n", "has no points"),
         ("x y z\n", "has no points"),
-        ("1 2\n3 4\n", "line 1 has 2 columns; expected 3 .* or 6"),
-        ("1 2 3 4\n", "line 1 has 4 columns"),
+        ("1 2\n3 4\n", "line 1 has 2 columns; expected 3 .*, 6"),
+        ("1 2 3 4 5\n", "its lines have 5 columns"),
         ("#\n1 2 3\n1 2 3 4 5 6\n", "line 3 has 6 columns"),
         ("1 2 3\n4 5 C6\n", "line 2 has 'C6'; expected a number"),
-        ("2\nwater\nO 0 0 0\nH 1 0 0\n", "line 1 has 1 columns"),  # a molecule
+        ("2\nwater\nO 0 0 0\nH 1 0 0\n", "line 3 has 'O'; expected a number"),  # a molecule
     ],
 )
 def test_text_that_is_no_point_cloud(tmp_path, text, message):

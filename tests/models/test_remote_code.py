@@ -186,6 +186,7 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
         "shapes.py",
         "stl_reading.py",
         "surface_sampling.py",
+        "text_clouds.py",
         "textures.py",
         "threemf_reading.py",
         "threemf_text.py",

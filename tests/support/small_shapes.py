@@ -41,7 +41,7 @@ def positions(shape: TexturedMesh | PointCloud) -> np.ndarray:
 
 
 def bounds(shape: TexturedMesh | PointCloud) -> tuple[list[float], list[float]]:
-    xyz = positions(shape)
+    xyz = positions(shape).astype(np.float64)
     return np.round(xyz.min(axis=0), 6).tolist(), np.round(xyz.max(axis=0), 6).tolist()
 
 

@@ -8,20 +8,19 @@ Source: https://pointclouds.org/documentation/tutorials/pcd_file_format.html. It
 C compiler for its LZF module, which is why there is one here.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
-from .number_text import parse_numbers
-from .shape_colors import names_like_colors
+from .number_text import NOT_A_NUMBER, parse_numbers
+from .shape_colors import names_like_colors, stored_colors_as_bytes
 from .shape_limits import ShapeBudget, check_size
 from .shapes import ColoredPoints, PointCloud
 
 
+MAX_HEADER = 2**16
 KINDS = {"F": "f", "U": "u", "I": "i"}
-# As the libraries of several compilers spell it: -nan, -nan(ind), 1.#QNAN.
-NOT_A_NUMBER = re.compile(rb"(?i)[-+]?(nan(\([^)\s]{0,40}\))?|1\.#(qnan|snan|ind)\d*)")
+COLOR_NAMES = (("r", "g", "b"), ("red", "green", "blue"))
 
 
 @dataclass(frozen=True)
@@ -66,43 +65,52 @@ def read_pcd(content: bytes) -> PointCloud:
         raise ValueError(f"no field '{missing[0]}' (it has {', '.join(header.names)})")
     xyz = np.stack([columns[name].astype(np.float64) for name in "xyz"], axis=1)
     has_depth = ~np.isnan(xyz).all(axis=1)
+    xyz = xyz[has_depth]
     packed = columns.get("rgb", columns.get("rgba"))
-    if packed is None and not all(name in columns for name in "rgb"):
+    separate = next((names for names in COLOR_NAMES if all(name in columns for name in names)), None)
+    if packed is None and separate is None:
         unknown = names_like_colors(header.names)
         warnings = [f"colours not understood: fields {', '.join(unknown)}"] if unknown else []
-        return PointCloud(ColoredPoints(xyz[has_depth], None), None, warnings)
+        return PointCloud(ColoredPoints(xyz, None), None, warnings)
     if packed is None:
-        if not all(columns[name].dtype.kind in "ui" for name in "rgb"):
-            raise ValueError("its colours r, g and b are no whole numbers")
-        rgb = np.stack([columns[name] for name in "rgb"], axis=1)[has_depth]
-        return PointCloud(ColoredPoints(xyz[has_depth], rgb), "vertex colours")
+        values = [columns[name][has_depth] for name in separate or ()]
+        rgb = stored_colors_as_bytes(
+            np.stack([value.astype(value.dtype.newbyteorder("=")) for value in values], axis=1)
+        )
+        return PointCloud(ColoredPoints(xyz, rgb), "vertex colours")
     if packed.dtype.itemsize != 4:
         raise ValueError(f"its colours are of type {packed.dtype}; expected 4 bytes, 0xAARRGGBB")
+    if header.data == "ascii" and packed.dtype.kind == "f" and np.isnan(packed[has_depth]).any():
+        # Those of an opacity of 255 are no numbers as floats; written as nan they are lost.
+        return PointCloud(ColoredPoints(xyz, None), None, ["colours left out: written as nan, so that they are lost"])
     bits = np.ascontiguousarray(packed).view("<u4")[has_depth]
     rgb = np.stack([bits >> 16 & 255, bits >> 8 & 255, bits & 255], axis=1).astype(np.uint8)
-    return PointCloud(ColoredPoints(xyz[has_depth], rgb), "vertex colours")
+    return PointCloud(ColoredPoints(xyz, rgb), "vertex colours")
 
 
 def _split(content: bytes) -> tuple[PcdHeader, bytes]:
     """The header, and what comes after it."""
     fields: dict[str, list[str]] = {}
     end = 0
+    ending = b"\n" if b"\n" in content[:MAX_HEADER] else b"\r"
     while "DATA" not in fields:
-        start, end = end, content.find(b"\n", end) + 1
+        start, end = end, content.find(ending, end) + 1
         if end == 0:
             raise ValueError("its header has no line DATA, so it is no .pcd file or is cut off")
         words = content[start:end].decode("latin-1").split()
         if words and not words[0].startswith("#"):
             fields[words[0].upper()] = words[1:]
     try:
-        names = fields["FIELDS"]
+        # Files of the first versions call them columns, all of four bytes.
+        names = [name.lower() for name in (fields["COLUMNS"] if "COLUMNS" in fields else fields["FIELDS"])]
         counts = [int(count) for count in fields.get("COUNT", ["1"] * len(names))]
-        types = [
-            np.dtype(f"<{KINDS[kind]}{int(size)}") for kind, size in zip(fields["TYPE"], fields["SIZE"], strict=True)
-        ]
-        width, height = (int(fields[key][0]) for key in ("WIDTH", "HEIGHT"))
-        num_points = int(fields["POINTS"][0]) if "POINTS" in fields else width * height
-        (data,) = fields["DATA"]
+        kinds, sizes = fields.get("TYPE", ["F"] * len(names)), fields.get("SIZE", ["4"] * len(names))
+        types = [np.dtype(f"<{KINDS[kind.upper()]}{int(size)}") for kind, size in zip(kinds, sizes, strict=True)]
+        if "POINTS" in fields:
+            num_points = int(fields["POINTS"][0])
+        else:
+            num_points = int(fields["WIDTH"][0]) * int(fields.get("HEIGHT", ["1"])[0])
+        data = " ".join(fields["DATA"]).lower()
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise ValueError(f"its header is not that of a .pcd file ({type(error).__name__}: {error})") from error
     if not len(names) == len(types) == len(counts) or min(counts, default=-1) < 0 or num_points < 0:
@@ -115,17 +123,20 @@ def _split(content: bytes) -> tuple[PcdHeader, bytes]:
 def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     """First elements of the fields, of shape `(num_points,)`, by name: at least those of positions and colours."""
     if header.data == "ascii":
-        words, width = NOT_A_NUMBER.sub(b"nan", body).split(), sum(header.counts)
-        if len(words) != header.num_points * width:
-            raise ValueError(f"{len(words)} values; expected {header.num_points} points of {width}")
+        width = sum(header.counts)
+        text = body.rstrip(b"\0\x1a")
+        if b"#" in text or b"(" in text:
+            text = NOT_A_NUMBER.sub(b"nan", text)
+        values = parse_numbers(text)
+        if len(values) != header.num_points * width:
+            raise ValueError(f"{len(values)} values; expected {header.num_points} points of {width}")
+        table = values.reshape(header.num_points, width)
         columns = {}
         firsts = np.cumsum([0, *header.counts[:-1]])
+        wanted = {*"xyz", "rgb", "rgba", *COLOR_NAMES[0], *COLOR_NAMES[1]}
         for name, dtype, first, count in zip(header.names, header.types, firsts, header.counts, strict=True):
-            if count and name in ("x", "y", "z", "rgb", "rgba", "r", "g", "b"):
-                try:
-                    columns[name] = _as_type(parse_numbers(b" ".join(words[int(first) :: width])), dtype)
-                except ValueError as error:
-                    raise ValueError(f"its field '{name}' holds what is no number of {dtype} ({error})") from None
+            if count and name in wanted:
+                columns[name] = _as_declared(table[:, first], dtype, name)
         return columns
     if header.data == "binary":
         layout: list[tuple] = [
@@ -148,8 +159,10 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     unpacked = packed if packed_size == size else decompress_lzf(packed, size)
     columns = {}
     start = 0
+    whole = sum(count * dtype.itemsize for dtype, count in zip(header.types, header.counts, strict=True))
+    has_padding = len(unpacked) == header.num_points * whole
     for name, dtype, count in zip(header.names, header.types, header.counts, strict=True):
-        if name == "_":
+        if name == "_" and not has_padding:
             continue  # PCL leaves padding out of compressed data
         end = start + header.num_points * count * dtype.itemsize
         if count:
@@ -160,20 +173,26 @@ def _columns(header: PcdHeader, body: bytes) -> dict[str, np.ndarray]:
     return columns
 
 
-def _as_type(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Numbers of a text in the type that the header says.
+def _as_declared(values: np.ndarray, dtype: np.dtype, name: str) -> np.ndarray:
+    """Numbers of an ASCII file in the type that its header says.
 
     Raises:
-        ValueError: One does not fit it.
+        ValueError: They do not fit it.
     """
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return values.astype(dtype)
     limits = np.iinfo(dtype)
-    fits = (values >= limits.min) & (values <= limits.max) & (values == np.trunc(values))  # False for nan
-    if not fits.all():
-        raise ValueError(f"{values[int(np.argmin(fits))]:.10g}")
-    return values.astype(dtype)
+    # Packed colours may be written with a sign where the type has none, and the other way round.
+    low, high = min(limits.min, np.iinfo(f"i{dtype.itemsize}").min), max(limits.max, 2 ** (8 * dtype.itemsize) - 1)
+    fitting = (values >= low) & (values <= high) & (values == np.trunc(values))  # False for nan
+    if name in ("rgb", "rgba"):
+        fitting |= np.isnan(values)  # of pixels without depth
+    if not fitting.all():
+        raise ValueError(
+            f"its field '{name}' holds {values[int(np.argmin(fitting))]:g}, which is no number of {dtype}"
+        )
+    return np.nan_to_num(values).astype(np.int64).astype(dtype)
 
 
 def decompress_lzf(packed: bytes, size: int) -> bytes:

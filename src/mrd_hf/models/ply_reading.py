@@ -13,7 +13,7 @@ from .ply_splats import are_visible, is_compressed, splat_colors, unpack_splats
 from .ply_text import ListProperty, PlyText, Property, parse_ply
 from .ply_textures import NO_TEXTURE, Pictures, place_textures, texture_names
 from .polygons import triangulate
-from .shape_colors import names_like_colors
+from .shape_colors import names_like_colors, stored_colors_as_bytes
 from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .textures import Textures
@@ -26,8 +26,6 @@ COLOR_NAMES = (
 )
 SPLAT_NAMES = ("f_dc_0", "f_dc_1", "f_dc_2")
 PACKED_NAMES = ("rgb", "rgba")
-# How far colours may be beyond 0..1.
-ROUNDING = 0.01
 INDEX_NAMES = ("vertex_indices", "vertex_index", "vertex_indexes", "vertex_list", "vertices", "indices")
 
 
@@ -139,7 +137,7 @@ def _colors(element: dict[str, Property], whose: str, warnings: list[str]) -> np
     """
     for names in COLOR_NAMES:
         if all(isinstance(element.get(name), np.ndarray) for name in names):
-            return _as_bytes(np.stack([_numbers(element, name) for name in names], axis=1))
+            return stored_colors_as_bytes(np.stack([_numbers(element, name) for name in names], axis=1))
     packed = next((element[name] for name in PACKED_NAMES if isinstance(element.get(name), np.ndarray)), None)
     if isinstance(packed, np.ndarray) and packed.dtype.itemsize == 4:
         bits = packed.view(np.uint32)
@@ -150,29 +148,6 @@ def _colors(element: dict[str, Property], whose: str, warnings: list[str]) -> np
     if unknown:
         warnings.append(f"colours of {whose} not understood: {', '.join(unknown)}")
     return None
-
-
-def _as_bytes(values: np.ndarray) -> np.ndarray:
-    if values.dtype == np.uint8:
-        return values
-    if values.dtype == np.int8:  # some writers' name for bytes
-        return values.view(np.uint8)
-    low, high = (values.min(), values.max()) if values.size else (0, 0)
-    limit = 255
-    if values.dtype.kind == "f":
-        if low >= -ROUNDING and high <= 1 + ROUNDING:
-            low, high, limit = 0, 0, 1
-            values = np.clip(values, 0, 1)
-        elif not (low >= 0 and (values == np.trunc(values)).all()):
-            limit = 1
-    elif values.dtype == np.uint16 and high > 255:
-        limit = 65535
-    if not (low >= 0 and high <= limit):  # True for nan as well
-        raise ValueError(
-            f"colours from {low:g} to {high:g}, stored as {values.dtype}; expected floats in 0..1, ushort in 0..65535 "
-            "or uchar in 0..255"
-        )
-    return np.round(values * (255 / limit)).astype(np.uint8)
 
 
 def _polygons(text: PlyText, warnings: list[str]) -> tuple[np.ndarray, np.ndarray, dict[str, Property]] | None:

@@ -5,7 +5,6 @@ in, which says their range: integers are 0..255, floats 0..1.
 """
 
 import math
-import re
 import zipfile
 import zlib
 from pathlib import Path
@@ -15,13 +14,16 @@ import numpy as np
 
 from .las_files import read_las
 from .pcd_files import read_pcd
+from .shape_colors import stored_colors_as_bytes
 from .shape_limits import ShapeBudget, check_size, cut_message
 from .shapes import ColoredPoints, PointCloud
+from .text_clouds import read_text_cloud
 
 
 # Keys of a .npz file; the first that is there counts.
 NPZ_POINTS = ("points", "xyz")
 NPZ_COLORS = ("colors", "rgb")
+FIELD_COLORS = (("red", "green", "blue"), ("r", "g", "b"))
 # Of arrays that are left out.
 MAX_NAMED = 8
 
@@ -29,13 +31,14 @@ MAX_NAMED = 8
 def load_point_cloud(path: Path) -> PointCloud:
     """Read a point cloud.
 
-    - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours.
+    - .npy: an array of shape (num_points, 3), or (num_points, 6) with the colours, or one with the fields x, y, z and
+      red, green, blue or r, g, b.
     - .npz: the points as `points` or `xyz`, the colours, if any, as `colors` or `rgb`.
     - .pcd: see [`read_pcd`].
     - .las, .laz: see [`read_las`].
-    - .xyz: a point a line, three numbers or six, x y z r g b, separated by blanks, commas or semicolons. Colours that
-      are all written as integers are in 0..255, those with a decimal point in 0..1. Lines that start with # or // are
-      comments; a first line of words is a header.
+    - .xyz: see [`read_text_cloud`].
+
+    Colours that are floats, of which all are whole and one is beyond 1, are in 0..255.
 
     Args:
         path (`Path`): The file; its suffix says how it is read. Nothing is unpickled.
@@ -52,7 +55,9 @@ def load_point_cloud(path: Path) -> PointCloud:
             data = path.read_bytes()
             return read_pcd(data) if suffix == ".pcd" else read_las(data)
         warnings: list[str] = []
-        points = _read_text(path) if suffix == ".xyz" else _read_numpy(path, suffix, warnings)
+        is_text = suffix == ".xyz"
+        points = read_text_cloud(path.read_bytes(), warnings) if is_text else _read_numpy(path, suffix, warnings)
+        points = points._replace(rgb=_bytes_if_whole(points.rgb))
         return PointCloud(points, None if points.rgb is None else "vertex colours", warnings)
     except (MemoryError, OSError):  # of this machine, not of the file
         raise
@@ -97,6 +102,12 @@ def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
     if points is None:
         raise ValueError(f"no array {' or '.join(NPZ_POINTS)} (it has {', '.join(found[:MAX_NAMED]) or 'none'})")
     colors = next((arrays[name] for name in NPZ_COLORS if name in arrays), None)
+    if points.dtype.names and colors is None:
+        return _named_columns(points, warnings)
+    if points.ndim == 2 and points.shape[0] in (3, 6) and points.shape[1] not in (3, 6):
+        raise ValueError(f"has shape {points.shape}, with a point in each column; transpose it, array.T")
+    if colors is not None and colors.ndim == 2 and colors.shape[1] == 4:
+        colors = colors[:, :3]  # without the opacity
     return split_colors(points) if colors is None else ColoredPoints(points, colors)
 
 
@@ -137,37 +148,25 @@ def split_colors(points: np.ndarray) -> ColoredPoints:
     return ColoredPoints(points, None)
 
 
-def _read_text(path: Path) -> ColoredPoints:
-    lines = path.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    rows = [
-        (number, re.sub("[,;]", " ", line).split())
-        for number, line in enumerate(lines, start=1)
-        if line.strip() and not line.lstrip().startswith(("#", "//"))
-    ]
-    if rows and not any(_is_number(word) for word in rows[0][1]):
-        del rows[0]
-    if not rows:
-        raise ValueError("has no points")
-    width = len(rows[0][1])
-    for number, words in rows:
-        if len(words) != width or width not in (3, 6):
-            raise ValueError(
-                f"line {number} has {len(words)} columns; expected 3 (x y z) or 6 (x y z r g b) in each line"
-            )
-    try:
-        table = np.array([words for _, words in rows], dtype=np.float64)
-    except ValueError:
-        number, word = next((number, word) for number, words in rows for word in words if not _is_number(word))
-        raise ValueError(f"line {number} has '{word}'; expected a number") from None
-    if width == 3:
-        return ColoredPoints(table, None)
-    written_as_integers = all(re.fullmatch("[+-]?[0-9]+", word) for _, words in rows for word in words[3:])
-    return ColoredPoints(table[:, :3], table[:, 3:].astype(np.int64) if written_as_integers else table[:, 3:])
+def _named_columns(points: np.ndarray, warnings: list[str]) -> ColoredPoints:
+    """Of a structured array, by its fields' names."""
+    fields = {name.lower(): name for name in points.dtype.names or ()}
+    if points.ndim != 1 or not all(name in fields for name in "xyz"):
+        raise ValueError(f"has the fields {', '.join(fields)}; expected x, y and z")
+    colors = next((names for names in FIELD_COLORS if all(name in fields for name in names)), ())
+    left_out = [name for name in fields if name not in (*"xyz", *colors) and not name.startswith(("n", "normal"))]
+    if left_out:
+        warnings.append(f"fields left out: {', '.join(left_out[:MAX_NAMED])}")
+    used = [points[fields[name]] for name in (*"xyz", *colors)]
+    if not all(values.ndim == 1 and values.dtype.kind in "fiu" for values in used):
+        raise ValueError("has fields that are no numbers")
+    xyz = np.stack([values.astype(np.float64) for values in used[:3]], axis=1)
+    return ColoredPoints(xyz, stored_colors_as_bytes(np.stack(used[3:], axis=1)) if colors else None)
 
 
-def _is_number(word: str) -> bool:
-    try:
-        float(word)
-    except ValueError:
-        return False
-    return True
+def _bytes_if_whole(colors: np.ndarray | None) -> np.ndarray | None:
+    """Floats that are whole numbers in 0..255, some beyond 1, as the bytes that they mean; others as they are."""
+    if colors is None or colors.dtype.kind != "f" or not colors.size:
+        return colors
+    whole = bool(((colors >= 0) & (colors <= 255) & (colors == np.trunc(colors))).all())
+    return colors.astype(np.uint8) if whole and colors.max() > 1 else colors

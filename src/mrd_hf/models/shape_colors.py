@@ -8,6 +8,8 @@ import numpy as np
 from .shapes import Wrap
 
 
+# How far floats may be beyond 0..1.
+COLOR_ROUNDING = 0.01
 COLOR_WORD = re.compile(r"(?i)colou?r|rgb|bgr|albedo|(?<![a-z])(red|green|blue|diffuse)(?![a-z])")
 
 
@@ -64,3 +66,37 @@ def names_like_colors(names: Iterable[str]) -> list[str]:
     listed = list(names)
     single = [name for name in listed if name.lower() in ("r", "g", "b")]
     return [name for name in listed if COLOR_WORD.search(name) or (len(single) > 1 and name in single)]
+
+
+def stored_colors_as_bytes(values: np.ndarray) -> np.ndarray:
+    """Colours of a file that declares their type, as uint8 sRGB.
+
+    The type says the range: bytes 0..255, two bytes 0..65535, floats 0..1. Two mistakes are common enough to be
+    understood: two bytes of which none is beyond 255 hold bytes, and so do floats that are whole numbers beyond 1.
+
+    Args:
+        values (`np.ndarray` of shape `(num_rows, 3)`)
+
+    Raises:
+        ValueError: They are beyond their range, or not finite.
+    """
+    if values.dtype == np.uint8:
+        return values
+    if values.dtype == np.int8:  # some writers' name for bytes
+        return values.view(np.uint8)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    limit = 255
+    if values.dtype.kind == "f":
+        if low >= -COLOR_ROUNDING and high <= 1 + COLOR_ROUNDING:
+            low, high, limit = 0, 0, 1
+            values = np.clip(values, 0, 1)
+        elif not (low >= 0 and (values == np.trunc(values)).all()):
+            limit = 1
+    elif values.dtype == np.uint16 and high > 255:
+        limit = 65535
+    if not (low >= 0 and high <= limit):  # True for nan as well
+        raise ValueError(
+            f"colours from {low:g} to {high:g}, stored as {values.dtype}; expected floats in 0..1, ushort in 0..65535 "
+            "or uchar in 0..255"
+        )
+    return np.round(values * (255 / limit)).astype(np.uint8)
