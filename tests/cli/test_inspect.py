@@ -213,6 +213,20 @@ def test_headers_are_read(name, tmp_path):
     assert isinstance(header, FileHeader) and header.extensions == []
 
 
+def test_versions_are_of_the_packages_that_read_shapes(monkeypatch):
+    """Those of the extra `formats`, as its metadata has them, and no others."""
+    declared = [
+        "torch>=2.6",
+        'Nowhere>=2.0; extra == "formats"',
+        "pytest>=8; platform_machine != 'aarch64' and extra == 'formats'",
+        'faiss-cpu>=1.9; extra == "retrieval"',
+    ]
+    monkeypatch.setattr(shape_facts, "requires", {"mrd-hf": declared}.get)
+    found = shape_facts.versions()
+    assert list(found)[-2:] == ["Nowhere", "pytest"] and not found.keys() & {"torch", "faiss-cpu"}
+    assert found["Nowhere"] is None and found["pytest"] == pytest.__version__ and found["numpy"] == np.__version__
+
+
 def test_the_keys_of_the_json_are_documented(two_parts, tmp_path, capsys):
     mrd_hf("inspect", two_parts, tmp_path / "square.mtl", "--json")
     answer = json.loads(capsys.readouterr().out)
