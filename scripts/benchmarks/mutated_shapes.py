@@ -11,6 +11,7 @@ Linux only: elsewhere memory can be neither limited nor measured.
 """
 
 import argparse
+import itertools
 import json
 import logging
 import multiprocessing
@@ -21,7 +22,7 @@ import tempfile
 import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,7 +66,8 @@ def _write(folder: Folder, place: Path) -> Path:
 class _Watch:
     """Notes what is opened outside a folder, started, or asked for over the network."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: str) -> None:
+        self.temporary = os.path.realpath(temporary) + os.sep
         self.folder = ""
         self.found: list[str] = []
         sys.addaudithook(self._look)
@@ -75,7 +77,8 @@ class _Watch:
             return
         if event == "open" and isinstance(arguments[0], (str, bytes)):
             path = os.path.realpath(os.fsdecode(arguments[0]))
-            if not path.startswith((self.folder, "/proc/self/")) and not path.endswith((".py", ".pyc", ".so")):
+            allowed = (self.folder, self.temporary, "/proc/self/")
+            if not path.startswith(allowed) and not path.endswith((".py", ".pyc", ".so")):
                 self.found.append(f"opened {path}")
         elif event in ("os.system", "os.exec", "os.posix_spawn", "subprocess.Popen", "socket.connect"):
             self.found.append(f"{event} {arguments!r:.100}")
@@ -87,7 +90,7 @@ def _status(key: str) -> int:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
 
 
-def _serve(numbers: list[int], folders: dict[str, Folder], place: Path, answers: Connection) -> None:
+def _serve(numbers: list[int], make: Callable[[int], tuple[str, Folder]], place: Path, answers: Connection) -> None:
     """Reads file after file, announcing each, and sends what became of it."""
     from transformers.utils import logging as library_logging
 
@@ -97,13 +100,15 @@ def _serve(numbers: list[int], folders: dict[str, Folder], place: Path, answers:
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
     extract = PointCloudFeatureExtractor(num_points=1000)
-    for sound in folders.values():  # loads what is loaded when it is needed
-        extract(_write(sound, place), return_tensors="np")
-    watch = _Watch()
+    for sound in sound_folders().values():  # loads what is loaded when it is needed
+        extract(_write(sound, place / "sound"), return_tensors="np")
+    tempfile.tempdir = str(place / "temporary")
+    os.makedirs(tempfile.tempdir)
+    watch = _Watch(tempfile.tempdir)
     for number in numbers:
         answers.send(number)
-        name, folder = mutated(number, folders)
-        answers.send(_read(number, name, _write(folder, place), extract, watch))
+        name, folder = make(number)
+        answers.send(_read(number, name, _write(folder, place / "shape"), extract, watch))
 
 
 def _read(number: int, name: str, path: Path, extract: Any, watch: _Watch) -> Outcome:
@@ -140,18 +145,27 @@ def _read(number: int, name: str, path: Path, extract: Any, watch: _Watch) -> Ou
 
 
 def read_mutated(numbers: Iterable[int], place: Path) -> Iterator[Outcome]:
-    """What becomes of files of these numbers, read in another process, which is replaced when it ends.
+    """What becomes of mutated files of these numbers; `place` is a folder to write in."""
+    folders = sound_folders()
+    return read_made(numbers, lambda number: mutated(number, folders), place)
+
+
+def read_made(numbers: Iterable[int], make: Callable[[int], tuple[str, Folder]], place: Path) -> Iterator[Outcome]:
+    """What becomes of files, read in another process, which is replaced when it ends.
 
     Args:
-        numbers (iterable of `int`): Any.
-        place (`Path`): A folder to write in; the files come one after the other into its `shape`.
+        numbers (iterable of `int`): Of the files.
+        make (`Callable[[int], tuple[str, Folder]]`): The name and the content of the file of a number.
+        place (`Path`): A folder to write in.
     """
-    folders = sound_folders()
     context = multiprocessing.get_context("fork")
     remaining = list(numbers)
-    while remaining:
+    for attempt in itertools.count():
+        if not remaining:
+            return
         receiving, sending = context.Pipe(duplex=False)
-        process = context.Process(target=_serve, args=(remaining, folders, place / "shape", sending), daemon=True)
+        arguments = (remaining, make, place / str(attempt), sending)
+        process = context.Process(target=_serve, args=arguments, daemon=True)
         process.start()
         sending.close()
         current: int | None = None
@@ -178,7 +192,7 @@ def read_mutated(numbers: Iterable[int], place: Path) -> Iterator[Outcome]:
         if failure and current is None:
             raise RuntimeError(f"{failure}, before a file was read")
         if failure and current is not None:
-            yield Outcome(current, mutated(current, folders)[0], "failed", failure, 0.0, 0)
+            yield Outcome(current, make(current)[0], "failed", failure, 0.0, 0)
             del remaining[0]
 
 

@@ -121,7 +121,8 @@ def _check_archive(path: Path, size: int) -> None:
             for member in members:
                 with archive.open(member) as file:
                     _check_array(file, member.file_size, size)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    # OSError: of a place before the file's start.
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"is a damaged archive ({error})") from error
 
 
@@ -134,7 +135,10 @@ def _check_array(file: IO[bytes], available: int, size: int) -> None:
         return
     version = tuple(file.read(2))
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
+    try:
+        shape, _, dtype = read_header(file)
+    except MemoryError:  # which numpy says of a type that is no type
+        raise ValueError("the header of its array is damaged") from None
     count = math.prod(shape)
     if min(shape, default=0) < 0 or count * dtype.itemsize > available:
         raise ValueError(f"it announces an array of shape {shape} of {dtype}, more than it has")

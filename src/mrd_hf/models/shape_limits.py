@@ -177,7 +177,8 @@ def few_warnings(warnings: list[str]) -> list[str]:
     """Each once, in a line, and of many the first `MAX_WARNINGS` and a count."""
     found = list(dict.fromkeys(map(cut_message, warnings)))
     rest = len(found) - MAX_WARNINGS
-    return found if rest <= 0 else [*found[:MAX_WARNINGS], f"{rest:,} more warnings of these kinds"]
+    # The count is a warning itself, and a check may add another: what was cut once is not cut again.
+    return found if rest <= 2 else [*found[:MAX_WARNINGS], f"{rest:,} more warnings of these kinds"]
 
 
 def ran_out_of_memory(error: BaseException | None) -> bool:
