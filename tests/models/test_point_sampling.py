@@ -128,6 +128,25 @@ def test_ball_query_equals_a_loop(kind, num_points, num_samples, radius, seed):
 
 
 @settings(deadline=None, max_examples=60)
+@given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.floats(0.1, 3), st.integers(0, 10**6))
+def test_balls_of_large_clouds_equal_a_loop(kind, num_points, num_samples, radius, seed):
+    """Clouds are large when their distances do not fit into the cache, which is made small."""
+    batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])
+    centers = batch[:, ::3]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(point_sampling, "CACHED_PAIRS", 1 + seed % 30)
+        groups = point_sampling._fill_balls(torch.from_numpy(centers), torch.from_numpy(batch), radius, num_samples)
+    for points, middles, found in zip(batch, centers, groups.tolist(), strict=True):
+        assert found == [loop_ball(c, points, radius, num_samples) for c in middles]
+
+
+def test_a_ball_without_points_has_an_index_beyond_the_last(blocks):
+    """However it is computed; kernels give it as well."""
+    far = torch.full((1, 8, 3), 9.0)
+    assert ball_query(far, torch.zeros(1, 16, 3), 1.0, 3).unique().tolist() == [16]
+
+
+@settings(deadline=None, max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.integers(0, 10**6))
 def test_nearest_points_equal_a_loop(kind, num_points, num_samples, seed):
     batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])

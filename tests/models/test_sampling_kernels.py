@@ -93,6 +93,12 @@ def test_nearest_points_equal_a_loop(block, kind, num_points, num_samples, seed)
 
 
 @needs_triton
+def test_a_ball_without_points_has_an_index_beyond_the_last():
+    far = torch.full((1, 2, 3), 9.0, device=DEVICE)
+    assert query_balls(far, torch.zeros(1, 16, 3, device=DEVICE), 1.0, 3).unique().tolist() == [16]
+
+
+@needs_triton
 @in_blocks
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_coordinates_that_are_not_finite_give_indices_of_the_cloud(block):
