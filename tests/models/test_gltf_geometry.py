@@ -285,6 +285,17 @@ def test_a_second_set_of_joints_counts():
     assert bounds(file) == [[5, 10, 0], [6.5, 11.5, 0]]
 
 
+def test_joints_are_those_of_the_vertices_that_are_used():
+    """The square's corners are the last four of twelve, of which the others hang on another joint."""
+    file = Gltf()
+    rows = [(50, 50, 50)] * 8 + SQUARE
+    skinned(file, [(1, 0, 0, 0)] * 8 + [(0, 0, 0, 0)] * 4, [(1, 0, 0, 0)] * 12)
+    primitive = file.json["meshes"][0]["primitives"][0]
+    primitive["attributes"]["POSITION"] = file.accessor(rows)
+    primitive["indices"] = file.accessor([8, 9, 10], UBYTE)
+    assert corners(file).tolist() == [[[10, 0, 0], [11, 0, 0], [11, 1, 0]]]
+
+
 def test_two_meshes_share_a_skin():
     file = Gltf()
     skinned(file, [(0, 0, 0, 0)] * 4, [(1, 0, 0, 0)] * 4)

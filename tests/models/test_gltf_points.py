@@ -57,3 +57,15 @@ def test_points_take_the_texture_at_their_coordinates():
     attributes = {"POSITION": file.accessor(SQUARE), "TEXCOORD_0": uv}
     file.show_mesh({"attributes": attributes, "mode": 0, "material": material})
     assert [tuple(row) for row in read(file).points.rgb.tolist()] == QUARTERS
+
+
+def test_points_that_are_holes_are_left_out():
+    file = Gltf()
+    paint = file.accessor([(1, 0, 0, 1), (1, 0, 0, 0.2), (1, 0, 0, 0.6), (1, 0, 0, 0)])
+    attributes = {"POSITION": file.accessor(SQUARE), "COLOR_0": paint}
+    for mode, shown in (("OPAQUE", 4), ("MASK", 2), ("BLEND", 3)):
+        material = file.material({}, alphaMode=mode)
+        file.json["meshes"] = []
+        file.json["nodes"] = []
+        file.show_mesh({"attributes": attributes, "mode": 0, "material": material})
+        assert len(read(file).points.xyz) == shown, mode
