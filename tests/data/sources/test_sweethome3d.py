@@ -63,6 +63,14 @@ def test_model_rotation_is_row_major(tmp_path):
     assert part.triangles[0].tolist() == [[0, 0, 0], [0, -1, 0], [0, 0, 1]]
 
 
+def test_a_model_without_colors_is_the_grey_that_encoders_see(tmp_path):
+    """0.4, as the feature extractor makes of the same file."""
+    files = tiny_files()
+    files["tiny/turned/box.obj"] = b"v 0 0 0\nv 1 0 0\nv 0 0 1\nf 1 2 3\n"
+    _, data = prepare(write_library(tmp_path / "Tiny.sh3f", files), tmp_path / "out")
+    assert np.unique(data[1]["colors"]).tolist() == [102]
+
+
 def test_what_cannot_be_used_is_skipped_and_listed(library, tmp_path):
     report, _ = prepare(library, tmp_path / "out")
     (skipped,) = report["skipped"]

@@ -25,8 +25,9 @@ from PIL import Image
 
 from ...errors import UserError
 from ...models.mesh_loading import AssetResolver, read_mesh
-from ...models.shapes import MeshError, TexturedMesh
-from ...models.surface_sampling import normalize_points, sample_surface
+from ...models.shape_files import colored_points
+from ...models.shapes import UNCOLORED, MeshError, TexturedMesh
+from ...models.surface_sampling import normalize_points
 from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
 
@@ -338,7 +339,9 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
     except (UserError, MeshError) as error:
         return PreparedShape(shape_id, skipped=str(error))
     generator = np.random.default_rng([seed, zlib.crc32(shape_id.encode())])
-    points, colors = sample_surface(mesh, num_points, generator)
+    points, colors = colored_points(mesh, num_points, generator)
+    if colors is None:
+        colors = np.full(points.shape, round(255 * UNCOLORED), dtype=np.uint8)
     row = {
         "id": shape_id,
         "source": "sweethome3d",
