@@ -75,7 +75,9 @@ def test_a_table_of_real_runs(out):
     assert not list(out.glob("test-*"))
 
 
-def test_a_run_is_what_the_two_commands_by_hand_give(out, tmp_path):
+def test_a_run_is_what_the_two_commands_by_hand_give(out, tmp_path, monkeypatch):
+    threads = []
+    monkeypatch.setattr(evaluate, "set_cpu_threads", threads.append)
     folder = out / "runs" / "mrd" / "split-0" / "seed-4"
     pretrain.main(["--config", str(folder / "recipe.yaml"), "--output-dir", str(tmp_path / "mrd")])
     data = out / "data" / "split-0"
@@ -85,7 +87,7 @@ def test_a_run_is_what_the_two_commands_by_hand_give(out, tmp_path):
         + ["--cpu-threads", "1"]
     )
     ours, by_hand = read_outcomes(folder / "validation"), read_outcomes(tmp_path / "scores")
-    assert ours.values == by_hand.values and ours.ids == by_hand.ids
+    assert ours.values == by_hand.values and ours.ids == by_hand.ids and threads == [1]
     weights = [f / "encoder" / "model.safetensors" for f in (folder / "pretrain", tmp_path / "mrd")]
     assert weights[0].read_bytes() == weights[1].read_bytes()
 

@@ -57,7 +57,7 @@ written to --output:
 With --test and with --against ARM the files of the table have names of their own: test-table.md and so on.
 """
 ATTENDED = [sys.executable, "-m", "mrd_hf_cli.attended"]
-# A run of the demo's size takes about 1.2 GiB.
+# A run of the demo's size takes 1.1 GiB.
 BYTES_OF_A_RUN = 2 * 2**30
 
 
