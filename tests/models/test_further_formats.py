@@ -2,6 +2,7 @@
 
 import io
 import sys
+import time
 import zipfile
 
 import numpy as np
@@ -349,8 +350,14 @@ def test_damaged_scans(tmp_path, monkeypatch):
         promise = whole[:107] + (2_000_000_000).to_bytes(4, "little") + whole[111:]  # the number of points
         with pytest.raises(ValueError, match=rf"{name}: .*(once unpacked|cut off|at most)"):
             read(tmp_path, name, promise)
+    records = whole[:100] + (2**32 - 1).to_bytes(4, "little") + whole[104:]
+    table = int.from_bytes(whole[321:329], "little")
+    chunks = whole[: table + 4] + (2**32 - 1).to_bytes(4, "little") + whole[table + 8 :]
+    for data in (records, chunks):  # laspy would look for them for minutes, and lazrs end the process
+        with pytest.raises(ValueError, match=r"a\.laz: damaged: 4,294,967,295"):
+            read(tmp_path, "a.laz", data)
     laspy = pytest.importorskip("laspy")
-    monkeypatch.setattr(laspy.LazBackend, "detect_available", classmethod(lambda kinds: ()))
+    monkeypatch.setattr(laspy.LazBackend, "is_available", lambda backend: False)
     with pytest.raises(ValueError, match=r"LAZ needs lazrs: pip install 'mrd-hf\[formats\]'"):
         read(tmp_path, "a.laz", whole)
 
@@ -561,6 +568,20 @@ def test_usd_with_value_clips_is_refused(tmp_path):
     clips = f'#usda 1.0\ndef "a" (\nclips = {{\n{default}\n}}\n)\n{{\n}}\n'.encode()
     with pytest.raises(ValueError, match=r"a\.usda: .*value clips, which are not read"):
         read(tmp_path, "a.usda", clips)
+
+
+def test_usd_that_refers_to_itself_many_times_over_is_refused_in_time(tmp_path):
+    """Of 26 levels, each of which is the one below it twice."""
+    levels = "".join(
+        f'def "a{n}"\n{{\ndef "x" (references = </a{n + 1}>)\n{{\n}}\ndef "y" (references = </a{n + 1}>)\n{{\n}}\n}}\n'
+        for n in range(26)
+    )
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=r"a\.usda: .*more than 1,000,000 prims"):
+        read(tmp_path, "a.usda", f'#usda 1.0\n{levels}def Mesh "a26"\n{{\n}}\n'.encode())
+    assert time.perf_counter() - start < 5
+    with pytest.raises(ValueError, match=r"a\.usda: .*refers to itself"):
+        read(tmp_path, "a.usda", b'#usda 1.0\ndef "a"\n{\ndef "b" (references = </a>)\n{\n}\n}\n')
 
 
 # Zip files

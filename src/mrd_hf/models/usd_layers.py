@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from .shape_limits import check_size
+from .usd_probe import CRATE, check_survives
 from .zip_members import ZipMembers, leads_out
 
 
 LAYER_SUFFIXES = (".usd", ".usda", ".usdc")
 MAX_LAYERS = 1000
+MAX_PRIMS = 1_000_000
+# A layer's path, and the prim's in it; "" for the layer's default prim.
+Prim = tuple[str, str]
 
 
 def load_usd() -> Any:
@@ -66,7 +70,7 @@ def gather_layers(folder: Path, name: str, data: bytes, get: Callable[[str], byt
         ValueError: A file is damaged, missing, or names what is not read.
     """
     pxr = load_usd()
-    waiting, written, size = [(name, data)], {name}, 0
+    waiting, written, size, arcs = [(name, data)], {name}, 0, _Arcs()
     while waiting:
         path, content = waiting.pop()
         size += len(content)
@@ -76,11 +80,13 @@ def gather_layers(folder: Path, name: str, data: bytes, get: Callable[[str], byt
         file = folder / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
+        if content.startswith(CRATE):
+            check_survives(file)
         layer = pxr.Sdf.Layer.FindOrOpen(str(file))
         if layer is None:
             raise ValueError(f"{path}: damaged")
-        _check_no_clips(layer, path)
-        for named in sorted(set(layer.GetCompositionAssetDependencies())):
+        arcs.add(layer, path)
+        for named in sorted(set(layer.GetCompositionAssetDependencies()) - {""}):
             its_path = _path_of(str(named), path)
             if its_path not in written:
                 written.add(its_path)
@@ -88,6 +94,7 @@ def gather_layers(folder: Path, name: str, data: bytes, get: Callable[[str], byt
                     waiting.append((its_path, get(its_path)))
                 except FileNotFoundError as error:
                     raise ValueError(f"{path} consists of other files as well: {error}") from error
+    arcs.check(name)
 
 
 def _path_of(named: str, beside: str) -> str:
@@ -103,11 +110,62 @@ def _path_of(named: str, beside: str) -> str:
     return found
 
 
-def _check_no_clips(layer: Any, path: str) -> None:
-    """Value clips are files that USD opens by itself."""
+class _Arcs:
+    """What prims are put together from: those below them, and those that they refer to, in this layer or another.
 
-    def check(found: Any) -> None:
-        if found.IsPrimPath() and layer.GetObjectAtPath(found).HasInfo("clips"):
-            raise ValueError(f"{path}: {found} has value clips, which are not read")
+    Files of a few lines can refer to themselves many times over at each of many levels, and USD would go through all
+    of it. So it is counted before.
+    """
 
-    layer.Traverse(layer.pseudoRoot.path, check)
+    def __init__(self) -> None:
+        self.parts: dict[Prim, list[Prim]] = {}
+        self.default: dict[str, str] = {}
+        self._counts: dict[Prim, int] = {}
+
+    def add(self, layer: Any, path: str) -> None:
+        """Note what the prims of a layer refer to.
+
+        Raises:
+            ValueError: A prim has value clips, which are files that USD opens by itself.
+        """
+        self.default[path] = f"/{layer.defaultPrim}" if layer.defaultPrim else "/"
+
+        def note(found: Any) -> None:
+            if found.IsPropertyPath() or found.IsTargetPath():
+                return
+            its_parts = self.parts.setdefault((path, str(found)), [])
+            if found != found.GetParentPath() and not found.IsAbsoluteRootPath():
+                self.parts.setdefault((path, str(found.GetParentPath())), []).append((path, str(found)))
+            if not found.IsPrimPath():
+                return
+            prim = layer.GetObjectAtPath(found)
+            if prim.HasInfo("clips"):
+                raise ValueError(f"{path}: {found} has value clips, which are not read")
+            for arcs in (prim.referenceList, prim.payloadList):
+                for arc in arcs.GetAddedOrExplicitItems():
+                    target = _path_of(str(arc.assetPath), path) if arc.assetPath else path
+                    its_parts.append((target, str(arc.primPath)))
+            for arcs in (prim.inheritPathList, prim.specializesList):
+                its_parts += [(path, str(arc)) for arc in arcs.GetAddedOrExplicitItems()]
+
+        layer.Traverse(layer.pseudoRoot.path, note)
+
+    def check(self, path: str) -> None:
+        """Raise a `ValueError` if a layer is put together from more than `MAX_PRIMS` prims, or in a circle."""
+        try:
+            self._count((path, "/"), set())
+        except RecursionError:
+            raise ValueError("its prims are nested too deep") from None
+
+    def _count(self, prim: Prim, above: set[Prim]) -> int:
+        path, place = prim
+        prim = (path, place or self.default.get(path, "/"))
+        if prim in self._counts:
+            return self._counts[prim]
+        if prim in above:
+            raise ValueError(f"{path}: {place} refers to itself")
+        count = 1 + sum(self._count(part, above | {prim}) for part in self.parts.get(prim, []))
+        if count > MAX_PRIMS:
+            raise ValueError(f"it is put together from more than {MAX_PRIMS:,} prims, most of them many times over")
+        self._counts[prim] = count
+        return count
