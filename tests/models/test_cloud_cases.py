@@ -306,3 +306,9 @@ def test_another_count_than_there_are_points_is_said(tmp_path):
 def test_text_that_is_no_cloud(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         read(tmp_path, "a.xyz", text)
+
+
+def test_lines_of_words_are_looked_at_once(tmp_path):
+    # Each had been taken away from the front of all.
+    with pytest.raises(ValueError, match="line 3 has 'x'; expected a number"):
+        read(tmp_path, "a.xyz", "x\n" * 100_000)

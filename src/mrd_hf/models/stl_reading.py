@@ -66,7 +66,7 @@ def _read_ascii(data: bytes) -> TexturedMesh:
     if b"\r" in text:
         text = text.replace(b"\r", b"\n")
     text = NAME.sub(b"", text)
-    is_colored = b"colo" in text and re.search(rb"(?m)^\s*colou?r\b", text) is not None
+    is_colored = b"colo" in text and re.search(rb"(?m)^[ \t]*colou?r\b", text) is not None
     warnings = ["colours in an ASCII file are no part of the format, and left out"] if is_colored else []
     if b"#" in text or b"(" in text:
         text = NOT_A_NUMBER.sub(b"nan", text)

@@ -21,6 +21,8 @@ NORMAL_NAMES = {"nx", "ny", "nz", "normal_x", "normal_y", "normal_z"}
 COLOR_PLACES = {7: (4, 3), 9: (3, 6)}
 EXPECTED = "3 (x y z), 6 (x y z r g b), 4, 7 or 9, or those that a first line names"
 NORMAL_ROUNDING = 0.1
+# Lines before the points: their number, and names of columns.
+MAX_OPENING = 2
 
 
 def read_text_cloud(data: bytes, warnings: list[str]) -> ColoredPoints:
@@ -66,7 +68,7 @@ def _words(line: bytes) -> list[str]:
 def _opening(lines: list[tuple[int, bytes]], names: list[str]) -> tuple[int | None, list[str]]:
     """How many points there are and what the columns are called, from first lines, which are taken away."""
     announced = None
-    while lines:
+    for _ in range(min(MAX_OPENING, len(lines))):
         words = _words(lines[0][1])
         if announced is None and len(words) == 1 and words[0].isdecimal() and len(lines) > 1:
             announced = int(words[0])
