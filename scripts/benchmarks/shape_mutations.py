@@ -38,7 +38,7 @@ def mutated(number: int, folders: dict[str, Folder]) -> tuple[str, Folder]:
         # The shape itself most of the time, else what it names.
         target = next(iter(folder)) if rng.random() < 0.85 else rng.choice(sorted(folder))
         # Within the container some of the time, so that more than the container's reader is tried.
-        within = {".glb": _within_glb, ".gltf": _json_changed, ".npz": _within_npz}.get(Path(target).suffix)
+        within = WITHIN.get(Path(target).suffix)
         change = _any if within is None or rng.random() < 0.2 else within
         folder[target] = change(folder[target], rng)
     return name, folder
@@ -124,15 +124,15 @@ def _within_glb(data: bytes, rng: random.Random) -> bytes:
     return struct.pack("<4sII", b"glTF", 2, 12 + len(chunks)) + chunks
 
 
-def _within_npz(data: bytes, rng: random.Random) -> bytes:
-    """An archive with an array that is damaged before it is packed."""
+def _within_zip(data: bytes, rng: random.Random) -> bytes:
+    """An archive with a file that is damaged before it is packed."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: archive.read(member) for member in archive.infolist()}
     except Exception:  # of many kinds in what an earlier mutation left
         return _any(data, rng)
     name = rng.choice(sorted(members) or [""])
-    members[rng.choice((name, name, name, "points.npy", "other.txt"))] = _any(members.get(name, b""), rng)
+    members[rng.choice((name, name, name, "points.npy", "../outside.obj"))] = _any(members.get(name, b""), rng)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for member, content in members.items():
@@ -187,3 +187,6 @@ def _containers(value: Any) -> Iterator[Any]:
         if isinstance(each, (dict, list)):
             yield each
             waiting += each.values() if isinstance(each, dict) else each
+
+
+WITHIN = {".glb": _within_glb, ".gltf": _json_changed, **dict.fromkeys((".npz", ".zip", ".3mf", ".usdz"), _within_zip)}

@@ -8,15 +8,14 @@ import base64
 import io
 import json
 import struct
-import zipfile
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+from further_shape_seeds import Folder, further_folders, zipped
 from PIL import Image
 
 
-Folder = dict[str, bytes]
 CODES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
 TYPES = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
 FLOAT_COLOR = [(1.0, 0.5, 0.0), (0.0, 1.0, 0.25)]
@@ -30,7 +29,7 @@ def sound_folders() -> dict[str, Folder]:
             folders.update(write())
         except ImportError:
             continue
-    return folders
+    return {**folders, **further_folders(folders["obj-textured"])}
 
 
 def bumpy_grid(size: int = 8) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -334,15 +333,12 @@ def _arrays() -> dict[str, Folder]:
         save(buffer, *arguments, **more)
         return buffer.getvalue()
 
-    # With a fixed date, so that the same number always gives the same file.
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as file:
-        for name, array in (("xyz", vertices), ("rgb", (colored[:, 3:] * 255).astype(np.uint8))):
-            file.writestr(zipfile.ZipInfo(f"{name}.npy"), saved(np.save, array), zipfile.ZIP_DEFLATED)
+    colors = (colored[:, 3:] * 255).astype(np.uint8)
+    archive = zipped({"xyz.npy": saved(np.save, vertices), "rgb.npy": saved(np.save, colors)})
     return {
         "npy": {"shape.npy": saved(np.save, colored)},
         "npy-columns": {"shape.npy": saved(np.save, np.asfortranarray(vertices.astype(np.float64)))},
-        "npz": {"shape.npz": archive.getvalue()},
+        "npz": {"shape.npz": archive},
         "xyz": {"shape.xyz": ("x y z r g b\n" + _lines(colored)).encode()},
         "xyz-commas": {"shape.xyz": b"# a comment\n" + _lines(vertices).replace(" ", ", ").encode()},
     }

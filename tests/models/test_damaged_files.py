@@ -325,3 +325,12 @@ def test_memory_that_the_machine_lacks_is_no_fault_of_the_file(tmp_path, monkeyp
         (tmp_path / name).write_bytes(TRIANGLE_OBJ)
         with pytest.raises(MemoryError):
             read_shape(tmp_path / name)
+
+
+def test_las_records_that_its_header_announces_and_that_are_not_there(tmp_path):
+    """laspy reads on behind the end of a file, four billion times if the header says so."""
+    header = bytearray(375)
+    header[:4], header[100:104] = b"LASF", b"\xff" * 4
+    (tmp_path / "a.las").write_bytes(bytes(header))
+    with pytest.raises(ValueError, match=r"a\.las: damaged .its header announces 4,294,967,295 records"):
+        read_shape(tmp_path / "a.las")
