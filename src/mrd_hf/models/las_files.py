@@ -53,6 +53,10 @@ def read_las(data: bytes) -> PointCloud:
         raise
     except Exception as error:  # of lazrs, and of laspy in a damaged header
         raise ValueError(f"damaged ({type(error).__name__}: {error})") from error
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":  # lazrs' own, which is no `Exception`
+            raise
+        raise ValueError(f"damaged ({error})") from error
     xyz = np.stack([np.asarray(points.x), np.asarray(points.y), np.asarray(points.z)], axis=1)
     rgb = None
     if {"red", "green", "blue"} <= set(points.point_format.dimension_names):
