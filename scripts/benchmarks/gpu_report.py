@@ -40,14 +40,14 @@ def _module(name: str) -> list[str]:
 
 
 PARTS = {
-    "machine": PartOfReport("Device and versions", 25, _module("machine")),
+    "machine": PartOfReport("Device and versions", 20, _module("machine")),
     "kernels": PartOfReport("Kernels beside the torch path", 85, _module("kernels")),
     "golden": PartOfReport("Recordings of the original networks", 45, _module("golden")),
-    "tests": PartOfReport("Tests that have a device", 60, _module("device_tests")),
+    "tests": PartOfReport("Tests that have a device", 70, _module("device_tests")),
     "precisions": PartOfReport("fp16's scaler, SyncBatchNorm, pinned memory", 45, _module("precisions")),
     "encoders": PartOfReport("Training steps of encoders", 125, _module("encoders")),
     "demo": PartOfReport("The recipe of make demo", 70, _module("demo")),
-    "objective": PartOfReport("The objective at a large batch", 25, _module("objective")),
+    "objective": PartOfReport("The objective at a large batch", 20, _module("objective")),
 }
 
 

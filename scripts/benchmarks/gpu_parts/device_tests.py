@@ -13,7 +13,7 @@ def main(argv: list[str] | None = None) -> None:
     tests = ROOT / "tests"
     # Files without them are not collected: they import packages that may not be here.
     files = [file for file in sorted(tests.rglob("test_*.py")) if "mark.device" in file.read_text()]
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--tb=short", "-m", "device"]
+    command = [sys.executable, "-m", "pytest", "-v", "-p", "no:cacheprovider", "--tb=short", "-m", "device"]
     command += ["--durations=5", *map(str, files)]
     # Kernels are to be compiled, and one that hangs is to end before this part does.
     env = {**os.environ, "TRITON_INTERPRET": "0"} if part.on_gpu else dict(os.environ)
@@ -21,8 +21,10 @@ def main(argv: list[str] | None = None) -> None:
     try:
         done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=timeout)
     except subprocess.TimeoutExpired as error:
-        part.note(f"not done after {timeout} s: {str(error.stdout)[-1500:]}")
-        raise
+        written = error.stdout or b""
+        text = written.decode(errors="replace") if isinstance(written, bytes) else written
+        part.note(f"not done after {timeout} s: {text[-1500:]}")
+        sys.exit(1)
     print(done.stdout, done.stderr)
     part.fact("pytest -m device", done.stdout.strip().splitlines()[-1] if done.stdout.strip() else done.stderr[-300:])
     for line in re.findall(r"^(?:FAILED|ERROR) .*", done.stdout, re.MULTILINE):
