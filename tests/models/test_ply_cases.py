@@ -351,6 +351,18 @@ def test_textures_by_corners_and_their_numbers(tmp_path, form):
     assert area(shape) == 4
 
 
+@pytest.mark.parametrize("corners", [[0, 1, 2, 3], [2, 3, 0, 1]])
+def test_a_texture_lies_as_its_corners_have_it(tmp_path, corners):
+    # As two faces, of which the second's coordinates begin with another corner than the first's.
+    faces_of = [corners[:3], [corners[2], corners[3], corners[0]]]
+    rows = [(face, [float(x) for corner in face for x in SQUARE[corner][:2]]) for face in faces_of]
+    properties = [INDICES, "list uchar float texcoord"]
+    for shown in (rows, [(corners, [float(x) for corner in corners for x in SQUARE[corner][:2]])]):
+        content = ply(("vertex", XYZ, SQUARE), ("face", properties, shown), comments=("comment TextureFile a.png",))
+        shape = read(tmp_path, "a.ply", content, a__png=picture(FOUR))
+        assert quarters(shape) == FOUR_QUARTERS and shape.warnings == []
+
+
 def test_textures_that_are_not_there(tmp_path):
     comments = ("comment TextureFile gone.png",)
     uv = (["float s", "float t"], (0.5, 0.5))
