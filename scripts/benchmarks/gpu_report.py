@@ -41,7 +41,7 @@ def _module(name: str) -> list[str]:
 
 PARTS = {
     "machine": PartOfReport("Device and versions", 20, _module("machine")),
-    "kernels": PartOfReport("Kernels beside the torch path", 85, _module("kernels")),
+    "kernels": PartOfReport("Kernels beside the torch path", 85, _module("kernel_speed")),
     "golden": PartOfReport("Recordings of the original networks", 45, _module("golden")),
     "tests": PartOfReport("Tests that have a device", 70, _module("device_tests")),
     "precisions": PartOfReport("fp16's scaler, SyncBatchNorm, pinned memory", 45, _module("precisions")),

@@ -1,7 +1,7 @@
 """The Triton kernels beside the torch path on random clouds, index for index.
 
-    python scripts/benchmarks/kernel_cases.py --cases 10000               # by Triton's interpreter, on a CPU
-    python scripts/benchmarks/kernel_cases.py --cases 2000 --device cuda  # the compiled kernels
+    python scripts/benchmarks/gpu_parts/kernel_cases.py --cases 10000               # by Triton's interpreter, on a CPU
+    python scripts/benchmarks/gpu_parts/kernel_cases.py --cases 2000 --device cuda  # the compiled kernels
 
 Clouds are random, full of duplicates, on a line, on a lattice, or of twins at nearly the same distance, which a fused
 multiply-add would tell apart otherwise. The interpreter's have up to 200 points, and blocks are made small, so that

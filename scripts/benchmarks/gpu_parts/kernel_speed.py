@@ -96,7 +96,7 @@ def block_sizes(part: Part, sampling: Any, kernels: Any) -> None:
 
 
 def main(argv: list[str] | None = None) -> None:
-    import kernel_cases  # the interpreter's setting is read by now
+    from gpu_parts import kernel_cases  # the interpreter's setting is read by now
 
     part = Part(__doc__, argv)
     modules = [models_alone(name) for name in ("sampling_kernels", "point_sampling", "grouping_kernels")]
