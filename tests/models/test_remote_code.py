@@ -156,6 +156,7 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
     code = {path.name for path in tmp_path.glob("*.py")}
     assert code == {
         "dae_reading.py",
+        "draco_header.py",
         "feature_extraction_point_cloud.py",
         "gltf_compression.py",
         "gltf_document.py",
@@ -193,6 +194,7 @@ def test_the_extractors_folder_has_all_its_code_and_asks_for_nothing_else(tmp_pa
         "trimesh_shapes.py",
         "usd_layers.py",
         "usd_materials.py",
+        "usd_probe.py",
         "usd_reading.py",
         "xml_text.py",
         "zip_members.py",

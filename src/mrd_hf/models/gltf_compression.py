@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .draco_header import check_draco_counts
+
 
 class MissingPackageError(ValueError):
     """A package that decompresses is not installed. The message says which."""
@@ -42,6 +44,7 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
             "it is compressed by KHR_draco_mesh_compression (Draco); pip install 'mrd-hf[formats]' to read it"
         ) from None
     try:
+        check_draco_counts(bytes(data))
         mesh = DracoPy.decode(bytes(data))
         found = {}
         for name, unique_id in attributes.items():

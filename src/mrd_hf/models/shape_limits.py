@@ -69,9 +69,9 @@ class Allowance:
     most: int | None = None
 
 
-# By the words of the message. Compressed meshes have a face a byte, at best; the parts of a file have dozens of bytes.
+# By the words of the message. Compressed meshes have two faces a byte, at best; parts have dozens of bytes each.
 ALLOWANCES = {
-    "faces": Allowance(1_000_000, 1, MAX_FACES),
+    "faces": Allowance(1_000_000, 2, MAX_FACES),
     "points": Allowance(1_500_000, 1, MAX_POINTS),
     # Counted each time that a part places them, and for each joint that moves them.
     "placed vertices": Allowance(10_000_000, 4),
