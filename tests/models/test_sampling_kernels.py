@@ -93,6 +93,12 @@ def test_nearest_points_equal_a_loop(block, kind, num_points, num_samples, seed)
 
 
 @needs_triton
+def test_a_point_on_the_sphere_belongs_to_the_ball():
+    points = torch.tensor([[[0.0, 0, 0], [1.0, 0, 0], [1.0001, 0, 0]]], device=DEVICE)
+    assert query_balls(points[:, :1], points, 1.0, 3).tolist() == [[[0, 1, 0]]]
+
+
+@needs_triton
 def test_a_ball_without_points_has_an_index_beyond_the_last():
     far = torch.full((1, 2, 3), 9.0, device=DEVICE)
     assert query_balls(far, torch.zeros(1, 16, 3, device=DEVICE), 1.0, 3).unique().tolist() == [16]
