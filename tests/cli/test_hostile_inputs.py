@@ -30,8 +30,8 @@ finally:  # its own peak: what the kernel tells a waiting parent includes the pa
     peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:")).split()[1]
     open("peak.txt", "w").write(peak)
 """
-# Sound, or but for a texture.
-READABLE = {"bomb.pcd", "texture.glb"}
+# Sound but for a texture.
+READABLE = {"texture.glb"}
 
 
 @pytest.fixture(scope="module")
