@@ -522,7 +522,7 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
     classify = ["classify", shapes]
     wrong = [
         (["classify", tmp_path / "no.glb", "--labels", "a"], "no.glb: no such file or folder"),
-        (["classify", tmp_path / "empty", "--labels", "a"], "empty: no shape in it; expected files of .glb"),
+        (["classify", tmp_path / "empty", "--labels", "a"], "empty: no shape in it; expected files of .3mf"),
         ([*classify, "--labels", " ,, "], "--labels: no label in it"),
         ([*classify, "--labels", "x" * 1001], "a label of 1,001 characters; at most 1,000"),
         ([*classify, "--labels", ",".join(map(str, range(100_001)))], "100,001 labels; at most 100,000"),

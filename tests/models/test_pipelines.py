@@ -496,7 +496,7 @@ def test_urls_that_are_not_fetched(embed, served, monkeypatch):
         read(f"{served}/to/file:///etc/cloud.npy")
     with pytest.raises(ValueError, match=r"missing\.npy: cannot be fetched.*404"):
         read(f"{served}/missing.npy")
-    with pytest.raises(ValueError, match=r"page: files with the suffix '' are not known; expected one of \.glb"):
+    with pytest.raises(ValueError, match=r"page: files with the suffix '' are not known; expected one of \.3mf"):
         read(f"{served}/page")
     with pytest.raises(ValueError, match="comes packed as gzip"):
         read(f"{served}/packed/cloud.npy")
