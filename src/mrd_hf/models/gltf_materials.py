@@ -145,7 +145,7 @@ class GltfMaterials:
             budget = self.document.budget
             while texels.size > MIN_TEXTURE and budget.left("texels") < texels.size // 4:
                 texels = texels[::2, ::2]
-            if not has_opacity and not (texels[..., 3] == 255).all():
+            if not has_opacity and texels[..., 3].min(initial=255) < 255:
                 texels = texels.copy()
                 texels[..., 3] = 255
             shaded = _shaded(texels, surface)
@@ -231,7 +231,7 @@ def corner_tints(surface: Surface, colors: np.ndarray | None) -> np.ndarray | No
 def _shaded(texels: np.ndarray, surface: Surface) -> np.ndarray:
     """The texture with the factor in it; its opacity is 0 or 1 but where it is cut."""
     factor = surface.factor
-    if surface.alpha == "opaque" and np.all(factor[:3] == 1) and np.all(texels[..., 3] == 255):
+    if surface.alpha == "opaque" and np.all(factor[:3] == 1) and texels[..., 3].min(initial=255) == 255:
         return texels
     levels = np.arange(256) / 255  # the values that a texel may have
     shaded = texels.copy()

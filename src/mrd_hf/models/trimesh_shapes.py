@@ -158,7 +158,7 @@ def _diffuse_color(material: Any) -> np.ndarray | None:
 def _texture(image: Image.Image, material: Any, warnings: list[str]) -> np.ndarray | None:
     """Texels as [`MeshPart`] wants them, or None and a warning for a damaged image."""
     try:
-        texture = texture_to_rgba(image)
+        texture = texture_to_rgba(image).copy()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         warnings.append(f"texture cannot be read: material {material.name} ({error})")
         return None
