@@ -17,7 +17,11 @@ WRITTEN = st.one_of(
     st.integers(-(10**20), 10**20).map(str),
     st.integers(0, 10**6).map(lambda x: f".{x}"),
     st.integers(-(10**6), 10**6).map(lambda x: f"{x}."),
-    st.sampled_from(["nan", "inf", "-inf", "0", "-0.0", "+.5", "123456789012345.5", "0.1234567890123456789"]),
+    # More digits than are exact, around the place where the other way of parsing begins.
+    st.integers(10**13, 10**18).map(lambda x: f"{str(x)[:3]}.{str(x)[3:]}"),
+    st.sampled_from(
+        ["nan", "inf", "-inf", "0", "-0.0", "+.5", "123456789012345.5", "0.1234567890123456789", "158.34414230246485"]
+    ),
 )
 BLANK = st.sampled_from([" ", "  ", "\n", "\t", " \n", "\r\n"])
 
@@ -41,6 +45,15 @@ def test_integers_are_pythons(values, piece):
     assert found.dtype == np.int64 and found.tolist() == values
 
 
+def test_more_digits_than_are_exact_are_rounded_once():
+    """Seventeen digits as an integer are rounded, and their quotient again: 158.34414230246483."""
+    assert parse_numbers(b"1.5 158.34414230246485 800.29559921305186").tolist() == [
+        1.5,
+        158.34414230246485,
+        800.29559921305186,
+    ]
+
+
 def test_nothing_is_no_numbers():
     assert parse_numbers(b" \n").shape == parse_integers(b"").shape == (0,)
 
@@ -61,3 +74,8 @@ def test_what_is_no_whole_number_is_shown(word):
     with pytest.raises(ValueError, match=f"'{word}' is no whole number"):
         parse_integers(f"1 {word} 2".encode())
     assert parse_integers(b"1 2.0 3e0").tolist() == [1, 2, 3]
+
+
+def test_integers_beyond_64_bits_are_refused():
+    with pytest.raises(ValueError, match="'100000000000000000000' is no whole number"):
+        parse_integers(b"1 100000000000000000000")
