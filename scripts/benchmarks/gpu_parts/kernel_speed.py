@@ -83,7 +83,7 @@ def gathering(part: Part, sampling: Any, grouping: Any) -> None:
 
 
 def block_sizes(part: Part, sampling: Any, kernels: Any) -> None:
-    """Ball query's constants, for whoever wants to choose them anew."""
+    """Ball query's constants, for whoever wants to tune them."""
     points = shape_clouds(64, 10_000, part.device)[..., :3].contiguous()
     centers = points[:, :384]
     for block in (128, 256, 512, 1024):

@@ -67,7 +67,7 @@ def progress(items: Sequence[Item], what: str, quiet: bool = False) -> Iterator[
 
 
 class _BesideBars(logging.Handler):
-    """Writes lines to stderr; a bar that is there goes on below them."""
+    """Writes lines to stderr; a progress bar stays below them."""
 
     def emit(self, record: logging.LogRecord) -> None:
         tqdm.write(self.format(record), file=sys.stderr)

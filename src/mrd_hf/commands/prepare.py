@@ -218,7 +218,7 @@ def _add_ulip(sources: Any) -> None:
 def _add_resplit(sources: Any) -> None:
     parser = sources.add_parser(
         "resplit",
-        help="a triplet dataset divided anew by names, or with a worse teacher",
+        help="a triplet dataset split again by names, or with a worse teacher",
         description="Divide an embedded triplet dataset into train, validation and test by the names of its shapes,\n"
         "so that no name is in two splits. Which names go where, --seed alone decides.",
         epilog=RESPLIT_EXAMPLES,

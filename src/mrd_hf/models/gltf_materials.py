@@ -43,7 +43,7 @@ class Surface:
         texture (`np.ndarray` of shape `(height, width, 4)`, *optional*): uint8 sRGB and opacity, the factor in it.
         uv_set (`int`): Which `TEXCOORD_n` the texture is placed by.
         uv_transform (`np.ndarray` of shape `(3, 3)`): Of texture coordinates, as columns (u, v, 1).
-        wrap (pair of `Wrap`): How the texture goes on beyond its edges, in u and v.
+        wrap (pair of `Wrap`): Wrap mode of the texture, in u and v.
         alpha (`"opaque"`, `"cut"` or `"blend"`): What opacity means.
         cutoff (`float`): Below it a point is a hole, where it is cut.
         is_colored (`bool`): Whether the file says a colour; else white is the specification's.

@@ -1,7 +1,7 @@
 """LAS and LAZ, the formats of laser scans, into coloured points.
 
 Positions are scaled integers with an offset, and z points up, by the standard. Its colours have 16 bits. Many programs
-write bytes all the same: where no channel of any point goes beyond 255, they are taken for bytes.
+write bytes all the same: where no channel of any point goes beyond 255, they are read as bytes.
 
 Source: ASPRS, LAS specification 1.4.
 """

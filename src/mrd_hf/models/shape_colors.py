@@ -35,7 +35,7 @@ def texel_rows_and_columns(
 
 
 def _within(places: np.ndarray, wrap: Wrap) -> np.ndarray:
-    """In 0..1, as the texture goes on beyond its edges."""
+    """In 0..1, by the wrap mode."""
     if wrap == "clamp":
         return np.clip(places, 0.0, 1.0)
     if wrap == "mirror":

@@ -12,7 +12,7 @@ FLOAT32_MAX = np.finfo(np.float32).max
 UNCOLORED = 0.4
 # A light grey for parts without a colour beside others that have one, as most viewers show them; glTF has white.
 DEFAULT_COLOR = (200, 200, 200)
-# How a texture goes on beyond its edges.
+# What a texture shows beyond its edges.
 Wrap = Literal["repeat", "mirror", "clamp"]
 UpAxis = Literal["y", "z"]
 # (x, y, z) to (x, z, -y), as the feature extractor does it; what faced -y, the front of most z-up models, faces +z.

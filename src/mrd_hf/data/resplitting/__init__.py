@@ -1,1 +1,1 @@
-"""A triplet dataset divided anew by names, with labels of its own or a worse teacher."""
+"""A triplet dataset split again by names, with labels of its own or a worse teacher."""

@@ -1,4 +1,4 @@
-"""Write a triplet dataset divided anew: other splits, other labels, other embeddings, and a report of it."""
+"""Write a triplet dataset with other splits, other labels or other embeddings, and a report of it."""
 
 import csv
 import hashlib
