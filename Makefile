@@ -1,6 +1,7 @@
 # make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
 # make test    set up, lint, run all tests
 # make app     the demo in a browser; makes its encoder first
+# make bench   how fast encoders are on this machine, stage by stage, in about two minutes
 # make docs    the documentation as a site, in outputs/docs
 # make dist    the wheel and the source archive, in dist, installed and tried in a new environment
 # make test-browser    on Debian, as root: the demo in Chromium
@@ -11,9 +12,9 @@ BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 
-.PHONY: help demo app docs dist test test-browser test-lowest lint format clean
+.PHONY: help demo app bench docs dist test test-browser test-lowest lint format clean
 help:
-	@sed -n '1,7s/^# //p' Makefile
+	@sed -n '1,8s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -56,6 +57,11 @@ $(DEMO_OUT)/encoder:
 app: $(VENV)/.installed | $(DEMO_OUT)/encoder
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,retrieval]'
 	$(BIN)/python scripts/app/app.py --model $(DEMO_OUT)/encoder
+
+# Two encoders in float32, without the memory of processes of their own; encoder_speed.py --help has the rest.
+bench: $(VENV)/.installed
+	$(BIN)/python scripts/benchmarks/encoder_speed.py --dtypes float32 --seconds 5 --memory-batch 0 \
+		--out outputs/bench/encoder_speed.json
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

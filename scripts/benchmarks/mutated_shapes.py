@@ -31,8 +31,8 @@ import numpy as np
 
 
 sys.path.insert(0, str(Path(__file__).parent))
-from shape_mutations import mutated  # noqa: E402
-from shape_seeds import Folder, sound_folders  # noqa: E402
+from mutation_parts.shape_mutations import mutated  # noqa: E402
+from mutation_parts.shape_seeds import Folder, sound_folders  # noqa: E402
 
 
 MAX_SECONDS, MAX_BYTES = 2.0, 256 * 2**20

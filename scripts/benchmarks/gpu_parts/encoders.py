@@ -12,7 +12,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
+from speed_parts.floors import encoder_flops, product, product_size
+from speed_parts.one_figure import encoder, encoder_call
+from speed_parts.plain_encoder import sorted_ball_query
 
 from gpu_parts.part import Part, shape_clouds
 
@@ -40,16 +42,6 @@ RUNS = [
     ("mrd-307m", 64, "kernels", True),
 ]
 TINY_RUNS = [("tiny", 2, "kernels", False), ("tiny", 2, "loops and sorts", False)]
-TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-TINY |= {"num_patches": 8, "patch_size": 8, "patch_feature_size": 24, "projection_dim": 16}
-
-
-def sorted_ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
-    """From the definition, with a table of distances for all centres and points, which is sorted."""
-    index = torch.arange(points.shape[1], device=points.device).expand(*centers.shape[:2], -1).clone()
-    index[torch.cdist(centers, points) > radius] = points.shape[1]
-    members = index.sort(dim=-1).values[..., :num_samples]
-    return torch.where(members == points.shape[1], members[..., :1], members)
 
 
 @contextmanager
@@ -65,30 +57,6 @@ def grouped_by(how: str) -> Iterator[None]:
         yield
     finally:
         point_sampling._kernels_work, modeling_point_bert.ball_query = before
-
-
-def product_rate(part: Part) -> float:
-    """FLOP/s of a large bfloat16 product."""
-    size = 256 if part.tiny else 8192
-    a, b = (torch.randn(size, size, device=part.device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / (part.median_ms(lambda: a @ b) / 1000)
-
-
-def encoder(name: str, device: torch.device) -> Any:
-    from mrd_hf import PointBertConfig, PointBertModel
-
-    torch.manual_seed(0)
-    config = PointBertConfig(**TINY) if name == "tiny" else PointBertConfig.from_preset(name)
-    return PointBertModel(config).to(device).train()
-
-
-def step_flops(name: str) -> int:
-    """Of the matrix products of a step's forward and backward pass, for one shape, on a CPU."""
-    model, clouds = encoder(name, torch.device("cpu")), shape_clouds(1, 1000)
-    model.set_attn_implementation("eager")  # whose products are all counted
-    with FlopCounterMode(display=False) as counter:
-        model.get_point_features(clouds).square().mean().backward()
-    return counter.get_total_flops()
 
 
 def timed(part: Part, function: Callable[[], Any], limit: float) -> float:
@@ -107,16 +75,7 @@ def timed(part: Part, function: Callable[[], Any], limit: float) -> float:
 def run(part: Part, name: str, batch: int, how: str, compiled: bool, floor: float) -> dict[str, Any]:
     model = encoder(name, part.device)
     clouds = shape_clouds(batch, 100 if part.tiny else NUM_POINTS, part.device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=part.on_gpu)
-    forward = torch.compile(model.get_point_features) if compiled else model.get_point_features
-
-    def step() -> None:
-        with torch.autocast(part.device.type, torch.bfloat16):
-            loss = forward(clouds).float().square().mean()
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad()
-
+    step = encoder_call(model, clouds, "step", plain=False, half=True, compiled=compiled)
     started = time.perf_counter()
     step()
     step()
@@ -142,7 +101,9 @@ def run(part: Part, name: str, batch: int, how: str, compiled: bool, floor: floa
 
 def main(argv: list[str] | None = None) -> None:
     part = Part(__doc__, argv)
-    rate = product_rate(part)
+    size = product_size(part.device, part.tiny)
+    milliseconds = part.median_ms(product(size, part.device, torch.bfloat16))
+    rate = 2 * size**3 / (milliseconds / 1000)
     part.fact("bfloat16 products", f"{rate / 1e12:.1f} TFLOP/s")
     flops: dict[str, int] = {}
     skipped = []
@@ -151,7 +112,7 @@ def main(argv: list[str] | None = None) -> None:
             skipped.append(f"{name}, batch {batch}, {how}{', compiled' if compiled else ''}")
             continue
         if name not in flops:
-            flops[name] = step_flops(name)
+            flops[name] = encoder_flops(encoder(name), backward=True)["whole"]
         try:
             with grouped_by(how):
                 cells = run(part, name, batch, how, compiled, flops[name] * batch / rate)

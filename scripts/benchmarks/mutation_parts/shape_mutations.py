@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from shape_seeds import Folder
+from mutation_parts.shape_seeds import Folder
 
 
 # fmt: off

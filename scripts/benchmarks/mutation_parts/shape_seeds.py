@@ -12,8 +12,9 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from further_shape_seeds import Folder, further_folders, zipped
 from PIL import Image
+
+from mutation_parts.further_shape_seeds import Folder, further_folders, zipped
 
 
 CODES = {"i1": 5120, "u1": 5121, "i2": 5122, "u2": 5123, "u4": 5125, "f4": 5126}
