@@ -32,7 +32,7 @@ pretrain:
      patch_radius: 0.4, patch_size: 8, patch_feature_size: 16}}
 arms:
   contrastive: {{pretrain: {{mrd_config: {{loss: contrastive}}}}, curve: {{axis: relation weight, at: 0}}}}
-  mrd: {{curve: {{axis: relation weight, at: 0.3}}}}
+  mrd: {{pretrain: {{eval_steps: 2}}, curve: {{axis: relation weight, at: 0.3}}}}
 """
 
 
@@ -87,7 +87,7 @@ def test_a_table_of_real_runs(out):
     assert found["num_pairs"] == 1 and found["baseline"] == "contrastive"
     text = (out / "table.md").read_text()
     assert "**validation** names" in text and "| mrd | 1 |" in text and "## shape to image, recall at 1\n" in text
-    assert {file.name for file in out.glob("*.png")} == {"differences.png", "curve-relation_weight.png"}
+    assert {file.name for file in out.glob("*.png")} == {"courses.png", "differences.png", "curve-relation_weight.png"}
     assert not list(out.glob("test-*"))
 
 

@@ -52,6 +52,7 @@ recipes of the package: {", ".join(ablation_names())}; see docs/ablation.md for 
 written to --output:
   table.md, table.json           each arm's scores and its difference to its baseline, with 95% intervals
   differences.png, curve-*.png   the same as pictures
+  courses.png                    arms with eval_steps: training and held-out figures over the steps
   runs/ARM/split-S/seed-N/       a run's log, report and encoder
   data/                          the dataset, divided
 With --test and with --against ARM the files of the table have names of their own: test-table.md and so on.

@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+from ..evaluation.ablation.arm_courses import HELD_OUT_KEYS, TRAINING_KEY, Course, arm_course
 from ..evaluation.ablation.arm_scores import Place, RunOutcomes, arm_scores, read_outcomes
 from ..evaluation.ablation.arm_table import as_json, as_markdown
 from ..evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
+from ..evaluation.plots.course_plot import write_courses
 from ..files.atomic_file import atomic_file
 from ..training.ablation.planning import TEST, Run
 from ..training.ablation.recipe import AblationRecipe
 from ..training.ablation.status import read_status
+from ..training.pretraining import LOG_FILE
+from ..training.training_log import read_log
 
 
 CHOOSING = "Scored on the **validation** names, by which settings may be chosen."
@@ -26,6 +30,7 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         against (`str`, *optional*): The arm to compare all others with; default: as the recipe says.
     """
     results: dict[str, dict[Place, RunOutcomes]] = {}
+    logs: dict[str, list[list[dict[str, float]]]] = {}
     seconds, versions, failed = 0.0, set[str](), 0
     for run in runs:
         folder = run.folder(out)
@@ -37,6 +42,8 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         if split in status.seconds:
             versions.add(status.version)
             results.setdefault(run.arm.name, {})[run.split, run.seed] = read_outcomes(folder / split)
+            if run.arm.pretrain.get("eval_steps"):
+                logs.setdefault(run.arm.name, []).append(read_log(folder / "pretrain" / LOG_FILE))
     baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
     if against is not None:
         baselines = {name: None if name == against else against for name in recipe.arms}
@@ -74,7 +81,18 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
     for axis, points in axes.items():
         file = out / f"{prefix}curve-{axis.replace(' ', '_')}.png"
         drawn += [file] if write_curves(file, scores, axis, points) else []
+    file = out / f"{prefix}courses.png"
+    if split != TEST and write_courses(file, _courses(logs), baselines, "Arms in the course of training"):
+        drawn.append(file)
     print(f"{told}\nwritten: {', '.join(map(str, (out / f'{prefix}table.md', out / f'{prefix}table.json', *drawn)))}")
+
+
+def _courses(logs: dict[str, list[list[dict[str, float]]]]) -> dict[str, dict[str, Course]]:
+    """Of each arm with scores on the way, the courses of the figures that are drawn."""
+    found = {
+        arm: {key: arm_course(of_arm, key) for key in (TRAINING_KEY, *HELD_OUT_KEYS)} for arm, of_arm in logs.items()
+    }
+    return {arm: {key: course for key, course in of_arm.items() if course} for arm, of_arm in found.items()}
 
 
 def _listed(numbers: tuple[int, ...]) -> str:
