@@ -1,34 +1,63 @@
-"""Folders that are complete or not there."""
+"""Folders that are complete or not there, each written by one run at a time."""
 
 import os
 import shutil
+import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ..errors import UserError
+from .exchange import exchange
+
+
+if sys.platform != "win32":
+    import fcntl
+
+# In a folder that is being filled: who does.
+WRITER_FILE = ".writer"
 
 
 @contextmanager
 def atomic_folder(folder: Path) -> Iterator[Path]:
     """A folder to fill, which takes the place of `folder` once the block is done; after an error it is gone.
 
+    At any moment `folder` is the old one or the new one, complete, as far as the file system can exchange two names
+    (Linux's local ones can). Elsewhere the old one is moved aside first, and a run that is killed at that instant
+    leaves it as `replaced-NAME`, from where the next run takes it back.
+
     Args:
         folder (`Path`): Replaced if it exists.
 
     Yields:
         `Path`: An empty folder beside it.
+
+    Raises:
+        UserError: Another run is filling it.
     """
-    temporary = folder.with_name(f"incomplete-{folder.name}")
-    shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir(parents=True)
+    folder = folder.resolve() if folder.is_symlink() else folder
+    temporary, aside = folder.with_name(f"incomplete-{folder.name}"), folder.with_name(f"replaced-{folder.name}")
+    claim = _claim(temporary, folder)
     try:
-        yield temporary
-        flush_to_disk(temporary)
-        shutil.rmtree(folder, ignore_errors=True)
-        temporary.rename(folder)
+        if folder.exists():
+            shutil.rmtree(aside, ignore_errors=True)
+        elif aside.is_dir():
+            aside.rename(folder)
+        _empty(temporary)
+        writer = temporary / WRITER_FILE
+        writer.write_text(f"process {os.getpid()}, which began at {time.strftime('%Y-%m-%d %H:%M:%S')}")
+        try:
+            yield temporary
+            writer.unlink()
+            flush_to_disk(temporary)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+        # From here on the name of the temporary folder may be another run's.
+        _replace(folder, temporary, aside)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        _release(claim)
 
 
 def check_writable(folder: Path) -> None:
@@ -52,3 +81,79 @@ def flush_to_disk(folder: Path) -> None:
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
         os.close(descriptor)
+
+
+def _claim(temporary: Path, folder: Path) -> int | None:
+    """Make the folder that is to be filled, and keep other runs out of it; returns what [`_release`] needs.
+
+    The lock is on the folder itself, so it needs no file of its own, and ends with the process however that ends.
+    """
+    while True:
+        temporary.mkdir(parents=True, exist_ok=True)
+        if sys.platform == "win32":
+            return None
+        try:
+            descriptor = os.open(temporary, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # another run has just finished with it
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise UserError(
+                f"{folder}: another run is writing it{_writer(temporary)}; wait for it, or name another place."
+            ) from None
+        except OSError:
+            return descriptor  # a file system without locks
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(descriptor), temporary.stat()):
+                return descriptor
+        os.close(descriptor)  # it was put in place, or removed, before it was locked
+
+
+def _writer(temporary: Path) -> str:
+    try:
+        return f" ({(temporary / WRITER_FILE).read_text()})"
+    except OSError:
+        return ""
+
+
+def _release(claim: int | None) -> None:
+    if claim is not None:
+        os.close(claim)
+
+
+def _empty(folder: Path) -> None:
+    """Remove what a run that was killed left in it."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _replace(folder: Path, new: Path, aside: Path) -> None:
+    """Put a folder in the place of another one, which is removed. What cannot be removed of it is left."""
+    if not folder.is_dir():
+        new.rename(folder)
+        return
+    old = _claim_old(folder)
+    try:
+        if exchange(new, folder):
+            shutil.rmtree(new, ignore_errors=True)
+        else:
+            folder.rename(aside)
+            new.rename(folder)
+            shutil.rmtree(aside, ignore_errors=True)
+    finally:
+        _release(old)
+
+
+def _claim_old(folder: Path) -> int | None:
+    """Keep other runs from filling the old folder while it has the name of one to fill, until it is removed."""
+    if sys.platform == "win32":
+        return None
+    descriptor = os.open(folder, os.O_RDONLY)
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    return descriptor
