@@ -194,6 +194,13 @@ def test_a_crafted_array_is_read():
     assert same(read_plain_npy(hostile(array_of(b"K\x04\x85", four)), "a.npy"), np.arange(4, dtype="<f4"))
 
 
+# A tuple of tuples with 2^100 leaves, and a number of 2,040 bits.
+LAUGHS = (
+    b"()q\x00" + b"".join(b"h" + bytes([n]) + b"h" + bytes([n]) + b"\x86q" + bytes([n + 1]) for n in range(100)) + b"t"
+)
+HUGE = b"\x8a\xff" + b"\x7f" * 255
+
+
 @pytest.mark.parametrize(
     ("opcodes", "reason"),
     [
@@ -218,6 +225,9 @@ def test_a_crafted_array_is_read():
         (array_of(b"\x8a\x06\x00\x00\x00\x00\x00\x01\x85", b"C\x04abcd"), "4 bytes"),
         (array_of(b"J\xff\xff\xff\xffJ\xfc\xff\xff\xff\x86", b"C\x10" + bytes(16)), "shape"),
         (array_of(text("a") + b"\x85", b"C\x04abcd"), "shape"),
+        (array_of(LAUGHS, b"C\x04abcd"), "shape"),
+        (array_of(b"(" + HUGE * 64 + b"t", b"C\x04abcd"), "shape"),
+        (array_of(b"(" + b"K\x01" * 65 + b"t", b"C\x04abcd"), "shape"),
         (array_of(b"K\x01\x85", b"]"), "array"),
         (b"B\xff\xff\xff\x7fabc", "ends"),
         (b"\x8e\xff\xff\xff\xff\xff\xff\xff\x7fabc", "ends"),
@@ -277,6 +287,27 @@ def test_deep_nesting_and_repetition_cost_no_more_than_their_bytes():
     assert laughs[0] is laughs[1] and time.process_time() - start < 0.5
     itself = read_plain_npy(hostile(b"]q\x07h\x07a"), "a.npy")
     assert itself[0] is itself
+
+
+def test_a_shape_of_objects_is_not_printed_before_it_is_one():
+    start = time.process_time()
+    with pytest.raises(UserError, match="of a shape that is none"):
+        read_plain_npy(HEADER + WRAPPER.replace(b"(K\x01)", b"(K\x01" + LAUGHS, 1) + b"Natb.", "a.npy")
+    assert time.process_time() - start < 0.5
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("write", [saved, saved_by_numpy_1], ids=["2", "1"])
+def test_text_of_characters_that_do_not_exist_is_refused(write, order):
+    """Numpy reads it, and ends with a SystemError when someone looks at it."""
+    words = np.array(["chair", chr(sys.maxunicode)], dtype=f"{order}U5")
+    assert read_plain_npy(write({"words": words}), "a.npy")["words"].tolist() == words.tolist()
+    assert read_plain_npy(saved(words), "a.npy").tolist() == words.tolist()
+    for content in (write({"words": words}), write({"word": words[1]}), saved(words)):
+        for end in ("little", "big"):  # a scalar has the machine's
+            content = content.replace(*((sys.maxunicode + n).to_bytes(4, end) for n in (0, 1)))
+        with pytest.raises(UserError, match="a.npy: has text with characters that do not exist"):
+            read_plain_npy(content, "a.npy")
 
 
 def test_damage_anywhere_is_one_kind_of_error():

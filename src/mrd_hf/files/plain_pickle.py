@@ -15,6 +15,7 @@ import io
 import math
 import mmap
 import re
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +29,7 @@ from ..errors import UserError
 MAX_INSTRUCTIONS = 1_000_000
 # Numpy parses headers of at most 10,000 characters.
 MAX_HEADER_BYTES = 2**16
+MAX_AXES = 64  # of numpy's arrays
 # Fewer bytes are copied: a view of them would take more memory than they do.
 MIN_VIEWED_BYTES = 4096
 
@@ -147,13 +149,27 @@ def _array(dtype: Any, shape: Any, fortran_order: Any, data: Any) -> np.ndarray:
     """A view of `data`, which must have just the bytes that dtype and shape ask for."""
     if not isinstance(dtype, np.dtype) or dtype.kind not in _DTYPE_KINDS or dtype.itemsize == 0:
         raise _Refused(f"has an array of dtype {dtype}; read are {_PLAIN}")
-    if not isinstance(shape, tuple) or not all(type(size) is int and size >= 0 for size in shape):
+    if not _is_shape(shape):
         raise _Refused("has an array whose shape is not made of whole numbers")
     if not isinstance(data, (bytes, memoryview)):
         raise _Refused("has an array without bytes")
     if math.prod(shape) * dtype.itemsize != len(data):
         raise _Refused(f"has an array of dtype {dtype} whose shape does not fit its {len(data)} bytes")
+    if dtype.kind == "U" and len(data):
+        # Numpy does not check them, and later fails with errors of the interpreter itself.
+        code_points = np.frombuffer(data, np.dtype("u4").newbyteorder(dtype.byteorder))
+        if code_points.max() > sys.maxunicode:
+            raise _Refused("has text with characters that do not exist")
     return np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _is_shape(shape: Any) -> bool:
+    """Whether numpy could have an array of this shape: what is not may be nested, or huge, beyond any printing."""
+    return (
+        isinstance(shape, tuple)
+        and len(shape) <= MAX_AXES
+        and all(type(size) is int and 0 <= size <= sys.maxsize for size in shape)
+    )
 
 
 def _check_plain(value: Any) -> None:
@@ -332,7 +348,8 @@ def _built_array(state: Any) -> Any:
         case (1, (int() as count,), np.dtype(kind="O"), bool() | int(), list() as items) if len(items) == count:
             return items
         case (1, shape, np.dtype(kind="O"), *_):
-            raise _Refused(f"has an array of objects of shape {shape!r:.40}; read are those of one dimension")
+            shown = f"shape {shape!r:.40}" if _is_shape(shape) else "a shape that is none"
+            raise _Refused(f"has an array of objects of {shown}; read are those of one dimension")
         case (1, shape, dtype, bool() | int() as fortran_order, data):
             return _array(dtype, shape, fortran_order, data)
     raise _Refused("has an array in a state that numpy does not write")
