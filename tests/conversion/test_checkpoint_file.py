@@ -8,6 +8,8 @@ import os
 import pickle
 import random
 import shutil
+import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -208,3 +210,26 @@ def test_refuses_an_archive_that_is_no_checkpoint(tmp_path):
     file = Path(shutil.make_archive(str(tmp_path / "model"), "zip", tmp_path / "folder"))
     with pytest.raises(UserError, match="model.zip: is a zip archive, but not one made by torch.save"):
         read_checkpoint(file)
+
+
+def test_refuses_a_compressed_checkpoint_that_could_unpack_to_any_size(tmp_path):
+    stored = save(tmp_path, {"a": torch.zeros(10_000_000)})
+    file = tmp_path / "small.pt"
+    with zipfile.ZipFile(stored) as source, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    assert file.stat().st_size < 100_000
+    with pytest.raises(UserError, match=r"small.pt: its model/data.pkl is compressed, which torch.save does not do"):
+        read_checkpoint(file)
+
+
+def test_refuses_many_names_before_it_takes_long(tmp_path):
+    names = b"".join(b"cmodule%d\nname\n" % number for number in range(50_000))
+    file = tmp_path / "names.pt"
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("names/data.pkl", b"\x80\x02]q\x00(" + names + b"e.")
+        archive.writestr("names/version", "3\n")
+    began = time.process_time()
+    with pytest.raises(UserError, match="names.pt: .*it names 50000 classes, and at most 1000 are looked at"):
+        read_checkpoint(file)
+    assert time.process_time() - began < 2

@@ -5,6 +5,7 @@ import re
 from support.paths import ROOT
 
 from mrd_hf.app import request_limits
+from mrd_hf.conversion import checkpoint_file
 from mrd_hf.files import plain_pickle
 from mrd_hf.models import shape_limits
 
@@ -53,6 +54,7 @@ def test_what_a_file_may_be():
     fetched = row("a file that the pipelines fetch")
     assert f"{shape_limits.MAX_DOWNLOAD_BYTES // MIB} MiB, {shape_limits.DEFAULT_TIMEOUT:g} seconds" in fetched
     assert f"{plain_pickle.MAX_INSTRUCTIONS:,}" in row("instructions in a pickled")
+    assert f"{checkpoint_file.MAX_NAMES:,};" in row("classes that a PyTorch file names")
 
 
 def test_what_a_process_may_take():

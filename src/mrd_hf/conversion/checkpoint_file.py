@@ -26,6 +26,8 @@ SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
 # Where training scripts keep a model's tensors, the better one first.
 _ENTRIES = ("state_dict_ema", "state_dict", "module", "model")
 _ZIP_MAGIC = b"PK\x03\x04"
+# Checkpoints name a few dozen classes at most, and torch takes a time quadratic in their number.
+MAX_NAMES = 1000
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def _read_torch(file: Path) -> Any:
         _check_archive(file)
     try:
         unsafe = get_unsafe_globals_in_checkpoint(file) if zipped else []
+        if len(unsafe) > MAX_NAMES:
+            raise ValueError(f"it names {len(unsafe)} classes, and at most {MAX_NAMES} are looked at")
         stand_ins: list[Any] = [
             (_StandInObject if name.startswith("numpy.") else _StandInRecord, name) for name in unsafe
         ]
@@ -149,12 +153,20 @@ def _check_archive(file: Path) -> None:
     """Refuse what begins like a file of `torch.save` and is none."""
     try:
         with zipfile.ZipFile(file) as archive:
-            names = [name.rpartition("/")[2] for name in archive.namelist()]
+            members = archive.infolist()
     except zipfile.BadZipFile:
         raise UserError(f"{file.name}: is cut short or damaged; download it again.") from None
+    names = [member.filename.rpartition("/")[2] for member in members]
     if "constants.pkl" in names:
         raise UserError(
             f"{file.name}: is a TorchScript program, which is not run here; convert the checkpoint it was made from."
         )
     if "data.pkl" not in names:
         raise UserError(f"{file.name}: is a zip archive, but not one made by torch.save; unpack it first.")
+    # A small file could unpack to any size.
+    packed = next((member.filename for member in members if member.compress_type != zipfile.ZIP_STORED), None)
+    if packed is not None:
+        raise UserError(
+            f"{file.name}: its {packed:.80} is compressed, which torch.save does not do; unpack the archive and "
+            "pack it again without compression."
+        )
