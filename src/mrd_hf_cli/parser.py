@@ -48,6 +48,7 @@ COMMANDS = {
         "evaluate": "score an encoder, or compare two evaluations",
         "ablate": "compare ways to train over splits and seeds",
         "analyze": "show which of the teacher's relations an encoder keeps",
+        "analyze-gradients": "show whether the loss's terms agree over a training run",
     },
     "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},
 }
@@ -59,6 +60,7 @@ LIGHT_COMMANDS = ("inspect",)
 LONG_COMMANDS = {
     "ablate": "mrd_hf.commands.ablate",
     "analyze": "mrd_hf.commands.analyze",
+    "analyze-gradients": "mrd_hf.commands.analyze_gradients",
     "app": "mrd_hf.app.server",
     "convert": "mrd_hf.commands.convert",
     "embed-teacher": "mrd_hf.commands.embed_teacher",

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from mrd_hf.app import server
-from mrd_hf.commands import ablate, analyze, convert, embed_teacher, evaluate, prepare, push
+from mrd_hf.commands import ablate, analyze, analyze_gradients, convert, embed_teacher, evaluate, prepare, push
 from mrd_hf.commands.arguments import CommandParser, positive
 from mrd_hf.errors import UserError
 from mrd_hf.training.arguments import parse_arguments
@@ -15,6 +15,7 @@ from mrd_hf_cli.parser import COMMANDS, LONG_COMMANDS, parse
 HELP = {
     "ablate": ablate.main,
     "analyze": analyze.main,
+    "analyze-gradients": analyze_gradients.main,
     "app": server.main,
     "convert": convert.main,
     "embed-teacher": embed_teacher.main,

@@ -1,0 +1,1 @@
+"""How large the gradients of the loss's terms are, and whether they point the same way."""

@@ -1,0 +1,1 @@
+"""A run's models and batches again, after it has ended."""
