@@ -5,6 +5,8 @@ import shutil
 import sys
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image as PillowImage
 
 from mrd_hf.errors import UserError
+from mrd_hf.files.digests import fingerprint
 from mrd_hf.search import Hit, ShapeIndex, approximate, shape_index
 
 
@@ -233,7 +236,7 @@ def test_files_that_do_not_belong_together_are_named(tmp_path, monkeypatch, limi
         (lambda facts: facts | {"count": 6}, "5 embeddings of width 24 and 5 items, but index.json says 6"),
         (lambda facts: facts | {"width": 9}, "says 5 of width 9"),
         (lambda facts: {key: facts[key] for key in facts if key != "teacher"}, "is incomplete"),
-        (lambda facts: facts | {"files": {"../secret": "0"}}, "is incomplete"),
+        (lambda facts: facts | {"files": {"../secret": "0"}}, "'files' is not what an index has there"),
         (lambda facts: [1], "cannot be read"),
     ],
 )
@@ -243,6 +246,67 @@ def test_facts_that_do_not_fit_are_named(tmp_path, change, message):
     facts.write_text(json.dumps(change(json.loads(facts.read_text()))))
     with pytest.raises(UserError, match=message):
         ShapeIndex.open(tmp_path / "i")
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 1.5, -1, 10**30, "x", ["x"], [["items.parquet", "embeds.npy"]], {"a": 1}]
+)
+def test_values_of_other_types_are_named(tmp_path, value):
+    """None of them ends in another kind of error, whatever the field, in opening or in searching."""
+    built = ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="m", teacher="t", text_tower="w")
+    facts = tmp_path / "i" / "index.json"
+    right = json.loads(facts.read_text())
+    fine = {None: {"model_sha256", "teacher", "text_tower"}, "x": {"model", "model_sha256", "teacher", "text_tower"}}
+    for name in right:
+        facts.write_text(json.dumps(right | {name: value}))
+        if isinstance(value, (str, type(None))) and name in fine[value]:
+            assert len(ShapeIndex.open(tmp_path / "i").search(clustered(1), 2)[0]) == 2
+        else:
+            with pytest.raises(UserError, match="index.json"):
+                ShapeIndex.open(tmp_path / "i")
+    facts.write_text(json.dumps(right))
+    assert len(ShapeIndex.open(built.folder)) == 5
+
+
+def test_files_of_the_right_digest_and_the_wrong_kind_are_named(tmp_path):
+    """As of someone who wrote an index by other means, or to harm."""
+    folder = ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="m").folder
+
+    def sign() -> None:
+        facts = json.loads((folder / "index.json").read_text())
+        facts["files"] = {name: fingerprint(folder / name) for name in facts["files"]}
+        (folder / "index.json").write_text(json.dumps(facts))
+
+    embeds, table = (folder / "embeds.npy").read_bytes(), (folder / "items.parquet").read_bytes()
+    for wrong in (
+        np.zeros(5, np.float32),
+        np.zeros((5, 24)),
+        np.array([{}] * 5, dtype=object),
+        np.zeros((5, 24), "U3"),
+    ):
+        np.save(folder / "embeds.npy", wrong, allow_pickle=True)
+        sign()
+        with pytest.raises(UserError, match=r"embeds.npy (holds no embeddings|cannot be read)"):
+            ShapeIndex.open(folder)
+    for wrong in (b"", embeds[:60], b"PK\x03\x04", embeds[:200]):
+        (folder / "embeds.npy").write_bytes(wrong)
+        sign()
+        with pytest.raises(UserError, match="embeds.npy cannot be read"):
+            ShapeIndex.open(folder)
+    (folder / "embeds.npy").write_bytes(embeds)
+    for wrong in (b"", table[:-9], embeds):
+        (folder / "items.parquet").write_bytes(wrong)
+        sign()
+        with pytest.raises(UserError, match="items.parquet"):
+            ShapeIndex.open(folder)
+    pq.write_table(pa.table({"name": ["a"] * 5}), folder / "items.parquet")
+    sign()
+    with pytest.raises(UserError, match="items.parquet: has no column 'id'"):
+        ShapeIndex.open(folder)
+    (folder / "items.parquet").write_bytes(table[:4] + bytes(len(table) // 3) + table[4 + len(table) // 3 :])
+    sign()
+    with pytest.raises(UserError, match="items.parquet"):
+        ShapeIndex.open(folder).search(clustered(1), 5)
 
 
 def test_no_index_is_named_with_the_remedy(tmp_path):

@@ -51,14 +51,17 @@ class ItemTable:
         path (`Path`): Of a file that [`write_items`] wrote.
 
     Raises:
-        UserError: It is no parquet file.
+        UserError: It is no parquet file, or has no ids.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
-        except (OSError, pa.ArrowInvalid) as error:
+        except (OSError, pa.ArrowException) as error:
             raise UserError(f"cannot read {path}: {error}; rebuild the index.") from None
+        if "id" not in self._file.schema_arrow.names:
+            raise UserError(f"{path}: has no column 'id'; rebuild the index.")
+        self._path = path
         self._starts = [0]
         for group in range(self._file.num_row_groups):
             self._starts.append(self._starts[-1] + self._file.metadata.row_group(group).num_rows)
@@ -67,7 +70,14 @@ class ItemTable:
         return self._starts[-1]
 
     def read(self, rows: Sequence[int]) -> list[dict[str, Any]]:
-        """The items of these rows, in their order."""
+        """The items of these rows, in their order.
+
+        Raises:
+            UserError: The file is damaged.
+        """
         groups = {row: bisect_right(self._starts, row) - 1 for row in rows}
-        tables = {group: self._file.read_row_group(group) for group in sorted(set(groups.values()))}
+        try:
+            tables = {group: self._file.read_row_group(group) for group in sorted(set(groups.values()))}
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"cannot read {self._path}: {error}; rebuild the index.") from None
         return [tables[groups[row]].slice(row - self._starts[groups[row]], 1).to_pylist()[0] for row in rows]

@@ -25,13 +25,12 @@ from ..errors import UserError
 from ..files.atomic_folder import atomic_folder
 from ..files.digests import fingerprint
 from . import approximate
+from .index_facts import APPROXIMATE, EXACT, FACTS, ITEMS, VERSION, read_facts
 from .item_table import ItemTable, write_items
 
 
 logger = logging.get_logger(__name__)
 
-VERSION = 1
-FACTS, ITEMS, EXACT, APPROXIMATE = "index.json", "items.parquet", "embeds.npy", "embeds.faiss"
 # Up to here a comparison with every one takes less than 50 ms on 2 cores at width 1,280.
 EXACT_UP_TO = 50_000
 # Embeddings in memory at a time while building: 80 MB at width 1,280.
@@ -157,7 +156,7 @@ class ShapeIndex:
             UserError: There is none, its files are damaged, missing or of different indexes, or faiss is missing.
         """
         folder = Path(folder)
-        facts = _read_facts(folder)
+        facts = read_facts(folder)
         for name, expected in facts["files"].items():
             if not (folder / name).is_file():
                 raise UserError(f"{folder}: {name} is missing; rebuild the index.")
@@ -169,12 +168,15 @@ class ShapeIndex:
         items = ItemTable(folder / ITEMS)
         embeds: Any
         if EXACT in facts["files"]:
-            embeds = np.load(folder / EXACT, mmap_mode="r", allow_pickle=False)
+            embeds = _open_exact(folder / EXACT)
             found = embeds.shape
         else:
             if not approximate.is_available():
                 raise UserError(f"{folder}: searching so many shapes needs faiss: pip install 'mrd-hf[retrieval]'.")
-            embeds = approximate.open_index(folder / APPROXIMATE)
+            try:
+                embeds = approximate.open_index(folder / APPROXIMATE)
+            except RuntimeError:
+                raise UserError(f"{folder / APPROXIMATE}: faiss cannot read it; rebuild the index.") from None
             found = (embeds.ntotal, embeds.d)
         if found != (facts["count"], facts["width"]) or len(items) != facts["count"]:
             raise UserError(
@@ -276,18 +278,12 @@ def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np
     return scores, rows
 
 
-def _read_facts(folder: Path) -> dict[str, Any]:
-    path = folder / FACTS
-    if not path.is_file():
-        raise UserError(f"{folder}: no index there ({FACTS} is missing); make one with `mrd-hf index`.")
+def _open_exact(path: Path) -> np.ndarray:
+    """The embeddings in a file, read when they are used; a [`UserError`] where they are none."""
     try:
-        facts = json.loads(path.read_text())
-        version, files = facts["version"], facts["files"]
-        complete = {"model", "model_sha256", "teacher", "width", "count"} <= facts.keys()
-    except (ValueError, KeyError, TypeError) as error:
+        embeds = np.lib.format.open_memmap(path, mode="r")
+    except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}); rebuild the index.") from None
-    if version != VERSION:
-        raise UserError(f"{path}: version {version}; this mrd-hf reads version {VERSION}; rebuild the index.")
-    if not complete or set(files) not in ({ITEMS, EXACT}, {ITEMS, APPROXIMATE}):
-        raise UserError(f"{path} is incomplete; rebuild the index.")
-    return facts
+    if embeds.ndim != 2 or embeds.dtype != np.float32:
+        raise UserError(f"{path} holds no embeddings (float32, one a row); rebuild the index.")
+    return embeds
