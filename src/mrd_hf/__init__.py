@@ -17,6 +17,7 @@ from .models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from .models.modeling_point_bert import PointBertForShapeClassification, PointBertModel, PointBertOutput
 from .models.modeling_uni3d import Uni3DModel, Uni3DOutput
 from .models.pipeline_point_cloud_feature_extraction import PointCloudFeatureExtractionPipeline
+from .models.pipeline_point_cloud_similarity import PointCloudSimilarityPipeline
 from .models.pipeline_zero_shot_point_cloud_classification import ZeroShotPointCloudClassificationPipeline
 from .models.processing_mrd import MRDProcessor
 from .models.text_tower import TextTower
@@ -61,6 +62,7 @@ __all__ = [
     "PointBertModel",
     "PointBertOutput",
     "PointCloudFeatureExtractionPipeline",
+    "PointCloudSimilarityPipeline",
     "PointCloudFeatureExtractor",
     "TextTower",
     "Uni3DConfig",

@@ -19,6 +19,7 @@ Train encoders for them, evaluate and publish them.
 
   mrd-hf classify chair.glb --labels "chair,table,lamp"
   mrd-hf embed models/ -o models.parquet
+  mrd-hf score chair.glb --text "a red armchair"
   mrd-hf index models/ -o models-index
   mrd-hf search models-index "a red armchair"
   mrd-hf render chair.glb -o chair.png --views 4
@@ -33,6 +34,7 @@ Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
 COMMANDS = {
     "use": {
         "classify": "say what shapes are, among labels of your own",
+        "score": "say how well shapes fit texts or pictures, such as their prompts",
         "embed": "embed shapes into a parquet file",
         "index": "make an index to search",
         "search": "find shapes by a text, a picture or a shape",
@@ -71,11 +73,23 @@ LONG_COMMANDS = {
 }
 
 CLASSIFY = """\
-Say what shapes are, among labels of your own; the scores of a shape's labels add up to 1.
+Say what shapes are, among labels of your own; the scores of a shape's labels add up to 1, unless you ask for cosines.
 
   mrd-hf classify chair.glb scans/*.ply --labels "chair,table,lamp"
   mrd-hf classify chair.glb --labels-file labels.txt --template "a photo of a {}." --json
   mrd-hf classify chair.glb --class-texts class_texts.parquet
+"""
+SCORE = """\
+Say how well shapes fit texts or pictures, such as the prompts that they were generated from: cosines of embeddings.
+
+  mrd-hf score chair.glb --text "a red armchair" --text "a mug"
+  mrd-hf score generated/ --image photo.jpg --measure scaled
+  mrd-hf score --pairs prompts.csv -o scores.csv
+  mrd-hf score generated.parquet --class-texts prompts.parquet --json
+
+--pairs is a CSV file with a shape and its prompt in each line, under the names shape and text (or image). Besides the
+mean it gives the R-precision: how many shapes have their own prompt as the nearest of all.
+Files that cannot be read are reported and left out, and the exit code is then 1.
 """
 EMBED = """\
 Embed shapes into a parquet file: a row each, with the columns path, embedding and model.
@@ -178,6 +192,7 @@ def make_parser() -> tuple[argparse.ArgumentParser, dict[str, argparse.ArgumentP
         dest="command", required=True, metavar="COMMAND", prog="mrd-hf", help=argparse.SUPPRESS
     )
     _add_classify(_command(commands, "classify", CLASSIFY))
+    _add_score(_command(commands, "score", SCORE))
     _add_embed(_command(commands, "embed", EMBED))
     _add_index(_command(commands, "index", INDEX))
     _add_search(_command(commands, "search", SEARCH))
@@ -229,6 +244,36 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
         "over (default: 'a point cloud model of {}.')",
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="labels to show (default: 5)")
+    parser.add_argument(
+        "--scores",
+        choices=("probability", "cosine"),
+        default="probability",
+        help="shares that add up to 1, or cosines, which do not depend on the other labels (default: probability)",
+    )
+    _add_model(parser)
+    _add_teacher(parser)
+    _add_batch_size(parser)
+    _add_reading(parser)
+    _add_json(parser)
+
+
+def _add_score(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="*", metavar="FILE", help="shapes, folders of them, or one parquet file of `mrd-hf embed`"
+    )
+    parser.add_argument("--text", action="append", help="what the shapes should be; may be given several times")
+    parser.add_argument("--texts-file", metavar="FILE", help="text file with one a line")
+    parser.add_argument("--image", action="append", metavar="FILE", help="picture of it; may be given several times")
+    parser.add_argument("--class-texts", metavar="FILE", help="parquet file of texts (label) embedded (text_embed)")
+    parser.add_argument("--pairs", metavar="FILE", help="CSV file of shapes and their prompts")
+    parser.add_argument(
+        "--measure",
+        choices=("cosine", "scaled"),
+        default="cosine",
+        help="scaled: times the encoder's scale of cosines, as a CLIP score is (default: cosine)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE", help="file for all scores: .csv, .json or .parquet")
+    _add_overwrite(parser)
     _add_model(parser)
     _add_teacher(parser)
     _add_batch_size(parser)

@@ -23,7 +23,7 @@ NAMES = set(load_dataset(str(DEMO_DATA), split="test")["name"])
 LABELS = {"a table", "a chair", "a lamp", "a car", "a plant"}
 WITH_PYTHON = [page for page in PAGES if blocks(page, "python")]
 # The long commands train, fetch and send; tests of their own run them.
-SHORT = ("classify", "embed", "index", "search", "render", "inspect")
+SHORT = ("classify", "score", "embed", "index", "search", "render", "inspect")
 
 
 @pytest.fixture(scope="module")

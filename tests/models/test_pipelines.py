@@ -25,6 +25,7 @@ from mrd_hf.models.text_tower import TextTower
 
 
 CLASSIFY, EMBED = "zero-shot-point-cloud-classification", "point-cloud-feature-extraction"
+SCORE = "point-cloud-similarity"
 LABELS = ["chair", "mug", "lamp", "a big bed"]
 NUM_POINTS = 60
 
@@ -59,6 +60,11 @@ def classify(folder):
 @pytest.fixture(scope="module")
 def embed(folder):
     return pipeline(EMBED, model=str(folder), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def score(folder):
+    return pipeline(SCORE, model=str(folder), device="cpu")
 
 
 def shapes(count=5):
@@ -128,6 +134,39 @@ def test_with_a_dual_encoder_for_a_teacher_and_without_a_scale(tmp_path):
     texts = TextTower.from_pretrained(teacher).embed(LABELS).double().numpy()
     expected = scores_by_hand(embed_by_hand(folder, shapes(1)[0]), texts, 100)
     np.testing.assert_allclose(scores(result), expected, atol=1e-4)
+
+
+def test_similarities_are_cosines(score, folder, teacher):
+    texts = ["a chair", "two red mugs", "a chair"]
+    by_hand = texts_by_hand(teacher, texts, ["{}"])  # no template
+    given = shapes(3)
+    expected = np.stack([by_hand @ unit(embed_by_hand(folder, shape)) for shape in given])
+    np.testing.assert_allclose(score(given, texts=texts), expected, atol=1e-5)
+    np.testing.assert_allclose(score(given, texts, batch_size=2, scaled=True), 7.5 * expected, atol=1e-4)
+    assert score(given[0], "two red mugs") == pytest.approx(expected[0, 1], abs=1e-5)
+    assert score(given[0], texts=texts)[0] == score(given[0], texts=texts)[2]
+    np.testing.assert_allclose(score(given[1], text_embeds=7 * by_hand), expected[1], atol=1e-5)
+
+
+def test_similarities_need_one_kind_of_texts(score, folder):
+    shape = shapes(1)[0]
+    for arguments in ({}, {"texts": ["a"], "text_embeds": np.ones((1, 16))}, {"text_embeds": None}):
+        with pytest.raises(ValueError, match="give texts, .* or text_embeds, one of the two"):
+            score(shape, **arguments)
+    for arguments, message in (
+        ({"texts": []}, "at least one"),
+        ({"texts": [3]}, "at least one"),
+        ({"texts": ["a", " "]}, "blank"),
+        ({"text_embeds": np.ones((2, 3))}, "text_embeds are 3 wide and the encoder's 16"),
+        ({"text_embeds": np.ones(16)}, r"text_embeds must have shape \(number of texts, 16\)"),
+        ({"text_embeds": np.zeros((1, 16))}, r"text_embeds\[0\] is zero"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            score(shape, **arguments)
+    with pytest.raises(TypeError, match="no parameter candidate_labels"):
+        score(shape, texts="a", candidate_labels=["a"])
+    once = pipeline(SCORE, model=str(folder), device="cpu", texts=["a chair"])
+    assert once(shape) == score(shape, texts=["a chair"])
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
@@ -298,7 +337,7 @@ def test_dtype_and_device_are_the_towers_too(folder, classify):
         (LABELS, {"hypothesis_template": []}, "no prompt template"),
         (LABELS, {"class_embeds": np.ones((3, 16))}, "class_embeds has 3 rows and there are 4 candidate_labels"),
         (LABELS, {"class_embeds": np.ones((4, 5))}, "class_embeds are 5 wide and the encoder's 16"),
-        (LABELS, {"class_embeds": np.ones(16)}, r"must have shape \(num_labels, 16\), got \(16,\)"),
+        (LABELS, {"class_embeds": np.ones(16)}, r"must have shape \(number of texts, 16\), got \(16,\)"),
         (LABELS, {"class_embeds": np.diag([1, 1, 0, 1]) @ np.ones((4, 16))}, r"class_embeds\[2\] is zero or not"),
         (LABELS, {"class_embeds": np.full((4, 16), np.nan)}, r"class_embeds\[0\] is zero or not finite"),
     ],
@@ -396,7 +435,7 @@ def test_a_model_in_training_mode_is_put_out_of_it(folder, embed):
     np.testing.assert_allclose(made(shapes(1)[0]), embed(shapes(1)[0]), atol=1e-6)
 
 
-def test_saved_models_and_pipelines_name_both_pipelines(folder, classify, tmp_path):
+def test_saved_models_and_pipelines_name_all_pipelines(folder, classify, tmp_path):
     classify.save_pretrained(tmp_path / "pipeline")
     for saved in (folder, tmp_path / "pipeline"):
         config = json.loads((saved / "config.json").read_text())
@@ -409,6 +448,7 @@ def test_saved_models_and_pipelines_name_both_pipelines(folder, classify, tmp_pa
                 "impl": "pipeline_point_cloud_feature_extraction.PointCloudFeatureExtractionPipeline",
                 "pt": ["AutoModel"],
             },
+            SCORE: {"impl": "pipeline_point_cloud_similarity.PointCloudSimilarityPipeline", "pt": ["AutoModel"]},
         }
         # With the package they are its own, and nothing of the folder's is run or to be trusted.
         again = pipeline(CLASSIFY, model=str(saved), device="cpu")

@@ -55,6 +55,7 @@ for folder in folders:
     trusted = {"model": folder, "trust_remote_code": True, "device": "cpu"}
     classify = transformers.pipeline("zero-shot-point-cloud-classification", **trusted)
     embed = transformers.pipeline("point-cloud-feature-extraction", **trusted)
+    score = transformers.pipeline("point-cloud-similarity", **trusted)
     processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     inputs = processor(points=mesh, text=["a mug"], images=[Image.new("RGB", (9, 9))])
     try:
@@ -69,11 +70,12 @@ for folder in folders:
     )
     found = {
         "scores": classify([mesh, mesh], candidate_labels=["chair", "mug"], hypothesis_template="{}", batch_size=2),
+        "similarities": score(mesh, texts=["chair", "mug"]),
         "embedding": embed(mesh),
         "inherited": heir(mesh),
         "values": inputs["point_values"].tolist(),
         "names": sorted(inputs),
-        "modules": [type(thing).__module__ for thing in (classify, embed, processor, heir)],
+        "modules": [type(thing).__module__ for thing in (classify, embed, score, processor, heir)],
         "refusal": refusal,
     }
     with open(f"{folder}.json", "w") as out:
@@ -110,6 +112,8 @@ def test_pipelines_and_processor_run_without_the_package(tmp_path):
         for one in found["scores"]:
             assert [entry["label"] for entry in one] == [entry["label"] for entry in expected]
             assert [entry["score"] for entry in one] == pytest.approx([e["score"] for e in expected], abs=1e-5)
+        score = pipeline("point-cloud-similarity", model=str(folder), device="cpu")
+        assert found["similarities"] == pytest.approx(score(mesh, texts=["chair", "mug"]), abs=1e-6)
         assert found["embedding"] == pytest.approx(embed(mesh), abs=1e-6)
         assert found["inherited"] == pytest.approx(found["embedding"], abs=1e-6)
         assert torch.equal(torch.tensor(found["values"]), processor(mesh)["point_values"])

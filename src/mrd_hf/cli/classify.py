@@ -37,6 +37,7 @@ def run(options: argparse.Namespace) -> int:
 
     found: dict[str, list[dict[str, Any]]] = {}
     failures: list[dict[str, str]] = []
+    as_share = options.scores == "probability"
     # Results that scroll by on a terminal are progress enough.
     quiet = not options.json and sys.stdout.isatty()
     batches = embed_files(
@@ -44,11 +45,13 @@ def run(options: argparse.Namespace) -> int:
     )
     for names, embeds in batches:
         for file, embed in zip(names, torch.from_numpy(embeds), strict=True):
-            found[file] = rank_labels(embed, labels, class_embeds, encoder.config.logit_scale, options.top_k)
+            scale = encoder.config.logit_scale
+            found[file] = rank_labels(embed, labels, class_embeds, scale, options.top_k, options.scores)
             if not options.json:
                 print(printable(file))
                 for label in found[file]:
-                    print(f"  {label['score']:7.2%}  {printable(label['label'])}")
+                    shown = f"{label['score']:7.2%}" if as_share else f"{label['score']:7.3f}"
+                    print(f"  {shown}  {printable(label['label'])}")
     if options.json:
         failed = {failure["file"]: failure for failure in failures}
         print_json([{"file": file, "labels": found[file]} if file in found else failed[file] for file in files])

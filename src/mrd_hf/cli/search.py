@@ -6,22 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from ..data.embedding.cached_teacher import are_one
 from ..errors import UserError
 from ..models.model_sources import split_reference
-from ..models.shape_limits import check_image
 from ..search import Hit, ShapeIndex
-from ..teacher import Teacher, folder_identifier
+from ..teacher import folder_identifier
 from .encoder import chosen_encoder
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
+from .prompts.pictures import embed_pictures
 from .shape_files import READING_ERRORS
 
 
-# Others have readers of their own kind: Pillow hands EPS to Ghostscript, which runs what is in it.
-PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 # What a hit is called, the first that it has.
 NAME_FIELDS = ("path", "name", "id")
 
@@ -62,28 +59,7 @@ def _embed_text(text: str, index: ShapeIndex, options: argparse.Namespace) -> np
 
 
 def _embed_image(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:
-    image = _read_image(path)
-    name, revision = _teacher(index, options)
-    teacher = Teacher.from_pretrained(name, revision=revision, device=options.device)
-    if teacher.embedding_dim != index.embedding_dim:
-        raise UserError(
-            f"{name} embeds into width {teacher.embedding_dim}, but the index's embeddings have "
-            f"{index.embedding_dim}; give as --teacher the model that its encoder {index.model} was trained with."
-        )
-    return teacher.embed_images([image]).cpu().numpy()
-
-
-def _read_image(path: str) -> Image.Image:
-    try:
-        with Image.open(path, formats=PICTURE_FORMATS) as image:
-            check_image(image)
-            image.load()
-            return image
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file.") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        formats = ", ".join(PICTURE_FORMATS)
-        raise UserError(f"{path}: cannot be read as a picture, {formats} ({one_line(str(error))}).") from None
+    return embed_pictures([path], *_teacher(index, options), index.embedding_dim, options.device, options.index)
 
 
 def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> np.ndarray:

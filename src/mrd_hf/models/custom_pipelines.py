@@ -11,11 +11,13 @@ def pipeline_classes() -> dict[str, type]:
     """By task. Importing them takes a while, which models alone need not wait for."""
     # transformers copies to a saved folder what these lines name, since configurations import this file.
     from .pipeline_point_cloud_feature_extraction import PointCloudFeatureExtractionPipeline
+    from .pipeline_point_cloud_similarity import PointCloudSimilarityPipeline
     from .pipeline_zero_shot_point_cloud_classification import ZeroShotPointCloudClassificationPipeline
 
     return {
         "zero-shot-point-cloud-classification": ZeroShotPointCloudClassificationPipeline,
         "point-cloud-feature-extraction": PointCloudFeatureExtractionPipeline,
+        "point-cloud-similarity": PointCloudSimilarityPipeline,
     }
 
 

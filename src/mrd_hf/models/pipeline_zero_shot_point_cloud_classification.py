@@ -1,18 +1,16 @@
 """The pipeline `zero-shot-point-cloud-classification`: shapes into scores for labels in words."""
 
 import operator
-import os
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
 
-from .model_sources import text_tower_of
-from .pipeline_point_cloud import PointCloudPipeline
-from .text_tower import TextTower, check_templates
+from .pipeline_point_cloud_with_texts import PointCloudWithTextsPipeline, normalized_embeds
+from .text_tower import check_templates
 
 
 DEFAULT_TEMPLATE = "a point cloud model of {}."
@@ -22,16 +20,12 @@ DEFAULT_LOGIT_SCALE = 100.0
 KEPT_LABELS = 20_000
 
 
-class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
+class ZeroShotPointCloudClassificationPipeline(PointCloudWithTextsPipeline):
     """Classifies shapes by the cosine of their embedding to that of each label's text.
 
     A label's score is the softmax, over the labels, of the encoder's `logit_scale` times that cosine.
 
-    Args:
-        text_tower ([`TextTower`], `str` or `Path`, *optional*):
-            What embeds the labels: one that is loaded, or what [`TextTower.from_pretrained`] takes. Default: the text
-            tower that the encoder's configuration names, or else its teacher. It is loaded once, when first needed, on
-            the pipeline's device in its dtype.
+    Arguments as for [`PointCloudWithTextsPipeline`].
 
     Example:
 
@@ -44,37 +38,13 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
     ```
     """
 
-    def __init__(self, *args: Any, text_tower: TextTower | str | os.PathLike | None = None, **kwargs: Any) -> None:
-        self._text_tower = text_tower
+    embeds_parameter = "class_embeds"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
         # By label and templates, the latest used last.
         self._label_embeds: OrderedDict[tuple[str, tuple[str, ...]], torch.Tensor] = OrderedDict()
         self._latest: tuple[tuple[str, ...], tuple[str, ...], torch.Tensor] | None = None
         super().__init__(*args, **kwargs)
-        if text_tower is not None and not isinstance(text_tower, (str, os.PathLike)):
-            _check_width(text_tower.embedding_dim, self.encoder_config.embedding_dim, "the text tower")
-
-    @property
-    def text_tower(self) -> TextTower:
-        """What embeds labels, loaded if it is not yet.
-
-        Raises:
-            ValueError: If the encoder names no teacher, it cannot be loaded, or its embeddings are of another width.
-        """
-        remedy = "give pipeline(..., text_tower=) a folder or Hub id, or class_embeds="
-        if self._text_tower is None or isinstance(self._text_tower, (str, os.PathLike)):
-            config = self.encoder_config
-            name, revision = self._text_tower, None
-            if name is None:
-                name, revision = text_tower_of(config)
-            if name is None:
-                raise ValueError(f"the encoder's configuration has no teacher_id to embed labels by: {remedy}.")
-            try:
-                tower = TextTower.from_pretrained(os.fspath(name), revision, device=self.device, dtype=self.dtype)
-            except ValueError as error:
-                raise ValueError(f"{error} To classify with this encoder, {remedy}.") from error
-            _check_width(tower.embedding_dim, config.embedding_dim, f"the text tower '{name}'")
-            self._text_tower = tower
-        return self._text_tower
 
     def __call__(self, inputs: Any, candidate_labels: Sequence[str] | None = None, **kwargs: Any) -> Any:
         """Classify shapes.
@@ -125,7 +95,9 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudPipeline):
             postprocess["templates"] = (template,) if isinstance(template, str) else tuple(template)
             check_templates(postprocess["templates"])
         if (class_embeds := parameters.pop("class_embeds", None)) is not None:
-            postprocess["class_embeds"] = _normalized_class_embeds(class_embeds, self.encoder_config.embedding_dim)
+            postprocess["class_embeds"] = normalized_embeds(
+                class_embeds, self.encoder_config.embedding_dim, "class_embeds"
+            )
         if (top_k := parameters.pop("top_k", None)) is not None:
             if operator.index(top_k) < 1:
                 raise ValueError(f"top_k must be at least 1, got {top_k}.")
@@ -177,6 +149,7 @@ def rank_labels(
     class_embeds: torch.Tensor,
     logit_scale: float | None,
     top_k: int | None = None,
+    scores: Literal["probability", "cosine"] = "probability",
 ) -> list[dict[str, str | float]]:
     """What a shape may be, the likeliest label first; in the order of the labels where equal.
 
@@ -186,14 +159,18 @@ def rank_labels(
         class_embeds (`torch.Tensor` of shape `(num_labels, embedding_dim)`): Of the labels, L2-normalised.
         logit_scale (`float`, *optional*): The encoder's scale of cosines; default: CLIP's.
         top_k (`int`, *optional*): How many labels to return; default: all.
+        scores (`"probability"` or `"cosine"`):
+            Shares that add up to 1 over all labels, or the cosines themselves, which do not depend on other labels.
 
     Returns:
-        `list` of `{"label": str, "score": float}`, whose scores add up to 1 over all labels.
+        `list` of `{"label": str, "score": float}`.
     """
     cosines = class_embeds @ normalize(point_embed, dim=-1)
-    scores = ((DEFAULT_LOGIT_SCALE if logit_scale is None else logit_scale) * cosines).softmax(dim=0)
+    values = cosines
+    if scores == "probability":
+        values = ((DEFAULT_LOGIT_SCALE if logit_scale is None else logit_scale) * cosines).softmax(dim=0)
     order = cosines.argsort(descending=True, stable=True)[:top_k].tolist()
-    return [{"label": labels[i], "score": score} for i, score in zip(order, scores[order].tolist(), strict=True)]
+    return [{"label": labels[i], "score": score} for i, score in zip(order, values[order].tolist(), strict=True)]
 
 
 def _checked_labels(labels: Any) -> tuple[str, ...]:
@@ -205,31 +182,6 @@ def _checked_labels(labels: Any) -> tuple[str, ...]:
         if not isinstance(label, str) or not label.strip():
             raise ValueError(f"candidate_labels[{i}] must be a string that is not blank, got {label!r}.")
     return tuple(labels)
-
-
-def _normalized_class_embeds(embeds: Any, embedding_dim: int) -> torch.Tensor:
-    """Embeddings of classes, normalised, in float32 on the CPU.
-
-    Raises:
-        ValueError: They are of another shape or width, or one is zero or not finite.
-    """
-    embeds = embeds if isinstance(embeds, torch.Tensor) else torch.as_tensor(np.asarray(embeds))
-    embeds = embeds.detach().float().cpu()
-    if embeds.ndim != 2:
-        raise ValueError(f"class_embeds must have shape (num_labels, {embedding_dim}), got {tuple(embeds.shape)}.")
-    _check_width(embeds.shape[1], embedding_dim, "class_embeds")
-    norms = embeds.norm(dim=1, keepdim=True)
-    if not (norms.isfinite() & (norms > 0)).all():
-        row = int((~(norms.isfinite() & (norms > 0))).nonzero()[0, 0])
-        raise ValueError(f"class_embeds[{row}] is zero or not finite.")
-    return embeds / norms
-
-
-def _check_width(found: int, expected: int, name: str) -> None:
-    if found != expected:
-        raise ValueError(
-            f"the embeddings of {name} are {found} wide and the encoder's {expected}; both must be of one teacher."
-        )
 
 
 __all__ = ["ZeroShotPointCloudClassificationPipeline"]

@@ -1,0 +1,1 @@
+"""What shapes are compared with: texts, pictures, and tables of both."""
