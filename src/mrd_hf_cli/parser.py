@@ -49,7 +49,7 @@ COMMANDS = {
         "pretrain": "train an encoder on it",
         "evaluate": "score an encoder, or compare two evaluations",
         "ablate": "compare ways to train over splits and seeds",
-        "analyze": "show which of the teacher's relations an encoder keeps",
+        "analyze": "show what training did to relations, classes and spectrum of embeddings",
         "analyze-gradients": "show whether the loss's terms agree over a training run",
     },
     "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},

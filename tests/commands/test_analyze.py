@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.stats import spearmanr
+from sklearn.metrics import silhouette_score
 from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 from support.tiny_triplets import WIDTH, save_tiny_triplets
@@ -24,7 +25,7 @@ from mrd_hf.evaluation.encoding import encode_dataset
 
 
 PATH = SCRIPTS / "analyze_relations.py"
-PICTURES = ("similarities.png", "measures.png", "divergences.png")
+PICTURES = ("similarities.png", "measures.png", "divergences.png", "geometry.png", "forms.png")
 
 
 def save_encoder(folder: Path, width: int = WIDTH, kind: str = "openshape", scale: float = 1.0) -> Path:
@@ -49,7 +50,7 @@ def encoder(tmp_path_factory) -> Path:
 
 def analyze(monkeypatch, model: Path, dataset: Path, out: Path, *arguments: str, draw: tuple[str, ...] = ()) -> dict:
     """The report; drawing takes most of the time, so pictures that nothing looks at are left out."""
-    for plot in ("similarity", "measures", "divergence"):
+    for plot in ("similarity", "measures", "divergence", "geometry", "form"):
         if plot not in draw:
             monkeypatch.setattr(analyze_command, f"write_{plot}_plot", lambda *_: None)
     required = ["--model", str(model), "--dataset", str(dataset), "--out", str(out)]
@@ -77,12 +78,12 @@ def test_a_user_gets_a_table_a_report_and_pictures_and_the_same_bytes_again(data
     end = lines.index("", start)
     assert lines[start].split() == ["measure", "before", "after", "best", "chance"]
     cells = [line for line in lines[start:end] if line.startswith("  ")]
-    assert len({len(line) for line in cells}) == 1 and len(cells) == 4 * (4 + 1 + 2) + 2 * 2 + 3
+    assert len({len(line) for line in cells}) == 1 and len(cells) == 4 * (4 + 1 + 2) + 2 * 2 + 3 * 3 + 3 * 6
     assert any(line.split()[:4] == ["3", "nearest", "neighbours", "kept"] for line in cells)
 
     torch.manual_seed(99)  # untrained weights are not of this
-    analyze(monkeypatch, encoder, dataset, tmp_path / "two", "--k", "3", "5", draw=("divergence",))
-    for name in ("report.json", "divergences.png"):
+    analyze(monkeypatch, encoder, dataset, tmp_path / "two", "--k", "3", "5", draw=("divergence", "form"))
+    for name in ("report.json", "divergences.png", "forms.png"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
     for name in PICTURES:
         with Image.open(tmp_path / "one" / name) as picture:
@@ -116,7 +117,22 @@ def test_the_figures_are_those_of_the_encoders_and_their_chance(dataset, encoder
     assert intra["overlap_at_3"]["chance_after"] == pytest.approx(3 / 13, abs=1e-6)
     assert report["measures"]["cross_image_text"]["overlap_at_3"]["chance_before"] == pytest.approx(3 / 14, abs=1e-6)
     assert values(report, "before") != values(report, "after")
+    points = points / np.linalg.norm(points, axis=1, keepdims=True)
+    shares = np.linalg.eigvalsh(np.cov(points.T)) / np.trace(np.cov(points.T))
+    ratio = report["measures"]["spread"]["participation_ratio_point"]["after"]
+    assert ratio == pytest.approx(1 / (shares**2).sum(), rel=1e-4)
+    silhouette = report["measures"]["classes_point"]["silhouette"]["after"]
+    assert silhouette == pytest.approx(silhouette_score(points, shapes["category"]), abs=1e-4)
+    assert set(report["forms"]["forms"]) == {"normalized_similarity", "euclidean", "partial_order"}
+    assert report["forms"]["num_columns"] == 13
     assert intra["divergence_q1"]["after"] <= intra["divergence_median"]["after"] <= intra["divergence_q3"]["after"]
+
+
+def test_without_categories_there_are_no_classes(encoder, tmp_path, monkeypatch):
+    data = save_tiny_triplets(tmp_path / "tiny", train=2, test=8, without=("category",))
+    report = analyze(monkeypatch, encoder, data, tmp_path / "out", "--k", "3")
+    assert {group for group in report["measures"] if "class" in group} == set()
+    assert report["measures"]["spread"]["effective_rank_image"]["after"] > 1
 
 
 def test_before_may_be_another_encoder(dataset, encoder, tmp_path, monkeypatch):

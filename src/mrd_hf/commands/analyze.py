@@ -1,4 +1,4 @@
-"""Show what distillation changed: how well an encoder keeps its teacher's relations before and after training."""
+"""Show what training changed: the teacher's relations that are kept, and spectrum and classes of the embeddings."""
 
 import argparse
 import json
@@ -16,6 +16,8 @@ from ..errors import UserError
 from ..evaluation.encoding import encode_dataset
 from ..evaluation.held_out import HeldOutSet
 from ..evaluation.relations.embedding_geometry import unit_embeddings
+from ..evaluation.relations.form_behavior import compare_forms
+from ..evaluation.relations.geometry_plots import write_form_plot, write_geometry_plot
 from ..evaluation.relations.relation_analysis import ModalityEmbeddings, analyze_relations
 from ..evaluation.relations.relation_plots import (
     write_divergence_plot,
@@ -30,6 +32,7 @@ from .arguments import CommandParser
 
 
 UNTRAINED_SEED = 0
+PICTURES = ("similarities.png", "measures.png", "divergences.png", "geometry.png", "forms.png")
 EXAMPLES = """\
 example:
   mrd-hf analyze --model outputs/demo/encoder --dataset scripts/demo_data \\
@@ -42,6 +45,8 @@ written to --output:
   similarities.png  the teacher's similarity of each pair of shapes against that in 3D
   measures.png      all measures as bars
   divergences.png   how the divergences of single shapes are distributed
+  geometry.png      spectrum of the embeddings and, of a dataset with categories, how compact and separable these are
+  forms.png         how the three forms of a relation act on these embeddings: entropies, sizes of gradients
 
 The dataset needs cached embeddings of the encoder's teacher (mrd-hf embed-teacher): its first image and its name
 stand for a shape.
@@ -152,11 +157,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         return {"point": points, "image": image_embeds, "text": text_embeds}
 
     before_embeds = encoded(before_name, before_encoder)
-    before = analyze_relations(before_embeds, ks, arguments.temperature, progress=True)
+    before = analyze_relations(before_embeds, ks, arguments.temperature, True, held_out.categories)
     after_embeds = encoded(arguments.model, after_encoder)
-    after = analyze_relations(after_embeds, ks, arguments.temperature, progress=True)
+    after = analyze_relations(after_embeds, ks, arguments.temperature, True, held_out.categories)
 
     rows = compare_analyses(before, after)
+    forms = compare_forms(after_embeds, arguments.temperature)
     settings = {
         "dataset": arguments.dataset,
         "split": arguments.split,
@@ -166,14 +172,18 @@ def main(argv: Sequence[str] | None = None) -> None:
         "k": ks,
         "temperature": arguments.temperature,
     }
+    report = {"settings": settings, "measures": as_dict(rows), "forms": forms.as_dict()}
     with atomic_file(arguments.output / "report.json") as file:
-        file.write((json.dumps({"settings": settings, "measures": as_dict(rows)}, indent=2) + "\n").encode())
+        file.write((json.dumps(report, indent=2) + "\n").encode())
     title = f"{len(held_out)} shapes of {arguments.dataset}. Before: {before_name}. After: {arguments.model}"
     write_similarity_plot(arguments.output / "similarities.png", before_embeds, after_embeds, title)
     write_measures_plot(arguments.output / "measures.png", rows, title)
     write_divergence_plot(arguments.output / "divergences.png", before, after, title)
+    write_geometry_plot(arguments.output / "geometry.png", before, after, rows, title)
+    of_forms = f"Relations of images with images, which shapes are to have with each other. {title}"
+    write_form_plot(arguments.output / "forms.png", forms, arguments.temperature, of_forms)
     print(f"{title}\n\n{comparison_table(rows)}\n")
-    print(f"written to {arguments.output}: report.json, similarities.png, measures.png, divergences.png")
+    print(f"written to {arguments.output}: report.json, {', '.join(PICTURES)}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,9 @@ from ..scores.similarity import Embeddings
 BLOCK_SIZE = 2**22
 # Embeddings that deviate less from their mean than float32 rounds are all alike.
 SMALLEST_DEVIATION = 1e-7
+# A matrix product may round equal columns (the same text twice) differently. Far below what float32 embeddings can
+# tell apart, equal similarities are equal again.
+SIMILARITY_DECIMALS = 9
 
 
 class Measured(NamedTuple):

@@ -11,7 +11,7 @@ p of shapes, v of images and t of texts, those of distillation are compared:
 Rows are taken a block at a time, so that the matrix of all pairs is never held.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,9 @@ from tqdm import tqdm
 
 from ...models.relation_distillation import RELATION_TERMS, Modality, divergence, normalized_similarity, self_pairs
 from ..scores.similarity import Embeddings
-from .embedding_geometry import Measured, linear_cka, pair_alignment, uniformity, unit_embeddings
+from .class_structure import ClassStructure, class_structure
+from .embedding_geometry import SIMILARITY_DECIMALS, Measured, linear_cka, pair_alignment, uniformity, unit_embeddings
+from .embedding_spectrum import singular_values
 
 
 RELATIONS = ("intra_image", "intra_text", "cross_image_text", "cross_text_image")
@@ -30,9 +32,6 @@ MODALITIES: tuple[Modality, ...] = ("point", *TEACHER_MODALITIES)
 ModalityEmbeddings = Mapping[Modality, Embeddings]
 # Similarities in a block: 32 MB in float64, and some ten such arrays at once.
 BLOCK_SIZE = 2**22
-# A matrix product may round equal columns (the same text twice) differently. Far below what float32 embeddings can
-# tell apart, equal similarities are equal again.
-SIMILARITY_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,24 @@ class RelationAnalysis:
         alignment (`dict[str, Measured]`): Of shapes with their images and texts.
         cka (`dict[str, Measured]`): Linear CKA of shapes with images and texts.
         uniformity (`dict[str, float]`): Of each modality, the shapes' among them.
+        singular_values (`dict[str, torch.Tensor]`): Of each modality, see [`singular_values`].
+        classes (`dict[str, ClassStructure | None]`): Of each modality; None where shapes have no classes.
     """
 
     relations: dict[str, KeptRelation]
     alignment: dict[Modality, Measured]
     cka: dict[Modality, Measured]
     uniformity: dict[Modality, float]
+    singular_values: dict[Modality, torch.Tensor]
+    classes: dict[Modality, ClassStructure | None]
 
 
 def analyze_relations(
-    embeds: ModalityEmbeddings, ks: tuple[int, ...] = (10,), temperature: float = 0.07, progress: bool = False
+    embeds: ModalityEmbeddings,
+    ks: tuple[int, ...] = (10,),
+    temperature: float = 0.07,
+    progress: bool = False,
+    classes: Sequence[str | None] | None = None,
 ) -> RelationAnalysis:
     """Compare all relations of shape embeddings with the teacher's.
 
@@ -85,16 +92,21 @@ def analyze_relations(
             Of the softmax that makes a row of similarities a distribution, before their divergence is taken.
         progress (`bool`, defaults to `False`):
             Whether to show progress bars.
+        classes (sequence of `str` or None, *optional*):
+            Each shape's class, None where it is unknown; without them there is no class structure.
 
     Raises:
         ValueError: If the embeddings do not fit together or are malformed, a k is not in 1..num_shapes-1, or the
             temperature is not positive.
     """
+    labels = [None] * len(embeds["point"]) if classes is None else classes
     return RelationAnalysis(
         relations={name: compare_relation(name, embeds, ks, temperature, progress) for name in RELATIONS},
         alignment={modality: pair_alignment(embeds["point"], embeds[modality]) for modality in TEACHER_MODALITIES},
         cka={modality: linear_cka(embeds["point"], embeds[modality]) for modality in TEACHER_MODALITIES},
         uniformity={modality: uniformity(embeds[modality]) for modality in MODALITIES},
+        singular_values={modality: singular_values(embeds[modality]) for modality in MODALITIES},
+        classes={modality: class_structure(embeds[modality], labels) for modality in MODALITIES},
     )
 
 

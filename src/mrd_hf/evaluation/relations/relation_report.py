@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ...models.relation_distillation import Modality
+from .embedding_spectrum import effective_rank, participation_ratio
 from .relation_analysis import MODALITIES, RELATIONS, TEACHER_MODALITIES, KeptRelation, RelationAnalysis
 
 
@@ -16,8 +18,20 @@ GROUPS = {
     "image": "shapes and their images",
     "text": "shapes and their texts",
     "spread": "spread over the sphere",
+    "classes_point": "classes of shapes",
+    "classes_image": "the same classes of their images",
+    "classes_text": "the same classes of their texts",
 }
-UNIFORMITY_TITLES = {"point": "uniformity of shapes", "image": "uniformity of images", "text": "uniformity of texts"}
+MODALITY_TITLES: dict[Modality, str] = {"point": "shapes", "image": "images", "text": "texts"}
+# Of a class structure's fields, with the best value where there is one.
+CLASS_MEASURES = {
+    "own_centroid": ("cosine to own class's centroid", 1.0),
+    "other_centroid": ("cosine to nearest other centroid", None),
+    "nearest_is_own": ("own centroid is the nearest", 1.0),
+    "centroid_distance": ("distance of nearest other centroid", None),
+    "between_share": ("share of scatter between classes", 1.0),
+    "silhouette": ("silhouette", 1.0),
+}
 JSON_DECIMALS = 6
 NOTE = """\
 divergence   Jeffrey divergence of a shape's row of similarities from the teacher's, as distributions; lower is closer.
@@ -25,7 +39,11 @@ chance       what knows nothing scores: for divergence, to take all shapes for e
              shapes); for neighbours, a random order; for alignment and CKA, the same embeddings with shapes shuffled,
              before / after where they differ.
 alignment    mean squared distance of a shape to its own image or text; uniformity: 0 all in one place, -4 spread
-             evenly. A shape's uniformity should come near that of images and texts."""
+             evenly. A shape's uniformity should come near that of images and texts.
+directions   effective rank and participation ratio: how many directions the embeddings use, by the shares of their
+             variance; the ratio counts strong directions more.
+classes      of shapes whose class has another shape. Compact: near to the own centroid, of the others in the class.
+             Separable: nearer to it than to any other centroid; silhouette 0 where classes overlap."""
 
 
 @dataclass(frozen=True)
@@ -67,9 +85,30 @@ def compare_analyses(before: RelationAnalysis, after: RelationAnalysis) -> list[
             ("cka", "linear CKA", 1.0, before.cka[modality], after.cka[modality]),
         ):
             rows.append(ComparisonRow(modality, measure, title, old.value, new.value, best, old.chance, new.chance))
-    for modality in MODALITIES:
+    for modality, title in MODALITY_TITLES.items():
         values = before.uniformity[modality], after.uniformity[modality]
-        rows.append(ComparisonRow("spread", f"uniformity_{modality}", UNIFORMITY_TITLES[modality], *values))
+        rows.append(ComparisonRow("spread", f"uniformity_{modality}", f"uniformity of {title}", *values))
+    for measure, name, compute in (
+        ("effective_rank", "effective rank", effective_rank),
+        ("participation_ratio", "participation ratio", participation_ratio),
+    ):
+        for modality, title in MODALITY_TITLES.items():
+            values = compute(before.singular_values[modality]), compute(after.singular_values[modality])
+            rows.append(ComparisonRow("spread", f"{measure}_{modality}", f"{name} of {title}", *values))
+    return rows + _class_rows(before, after)
+
+
+def _class_rows(before: RelationAnalysis, after: RelationAnalysis) -> list[ComparisonRow]:
+    """Compactness and separability of classes; none where the shapes have no classes."""
+    rows = []
+    for modality in MODALITIES:
+        old, new = before.classes[modality], after.classes[modality]
+        if old is None or new is None:
+            continue
+        for measure, (title, best) in CLASS_MEASURES.items():
+            chance = new.between_share_chance if measure == "between_share" else None
+            values = float(getattr(old, measure)), float(getattr(new, measure))
+            rows.append(ComparisonRow(f"classes_{modality}", measure, title, *values, best, chance, chance))
     return rows
 
 
