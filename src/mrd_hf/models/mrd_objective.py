@@ -190,13 +190,13 @@ class MRDObjective(nn.Module):
             output.loss = alignment_loss + self.config.relation_weight * (relation_loss + weighting_loss)
             output.relation_loss, output.weighting_loss = relation_loss, weighting_loss
             output.relation_losses, output.relation_weights = distillation_losses, weights
-            output.teacher_temperature = scale.new_tensor(self.config.effective_teacher_temperature)
+            output.teacher_temperature = scale.new_full((), self.config.effective_teacher_temperature)
             output.student_temperature = temperature.detach()
         return output
 
     def student_temperature(self) -> torch.Tensor:
         if self.log_student_temperature is None:
-            return self.log_logit_scale.new_tensor(self.config.student_temperature)
+            return self.log_logit_scale.new_full((), self.config.student_temperature)
         return self.log_student_temperature.exp().clamp(min=MIN_STUDENT_TEMPERATURE)
 
     def pairs_at_once(self, num_columns: int) -> int:

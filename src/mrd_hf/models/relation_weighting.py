@@ -66,7 +66,7 @@ class RelationWeights(nn.Module):
         """Logarithms of the shares of a group's teachers in its target; None for a single teacher."""
         if self.logits is None or len(self.groups[group]) == 1:
             return None
-        return self.logits[self.groups[group]].log_softmax(dim=0)
+        return _at(self.logits, self.groups[group]).log_softmax(dim=0)
 
     def forward(self, losses: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """
@@ -79,7 +79,7 @@ class RelationWeights(nn.Module):
         """
         free = losses.new_zeros(())
         if self.logits is None:
-            weights = losses.new_tensor(self.fixed)
+            weights = _numbers(self.fixed or [], losses)
             return (weights * losses).mean(), free, weights
         if self.kind == "uncertainty":
             weights = (-self.logits).exp()
@@ -91,21 +91,32 @@ class RelationWeights(nn.Module):
             return (shares * losses).sum(), cost, self.num_terms * shares.detach()
         if self.kind == "intra_cross":
             log_shares = self.logits.log_softmax(dim=0)
-            means = torch.stack([losses[family].mean() for family in self.families])
+            means = torch.stack([_at(losses, family).mean() for family in self.families])
             cost = self.entropy * means.mean() * _concentration(log_shares)
             weights = torch.empty_like(losses).detach()
             for share, family in zip(log_shares.detach().exp(), self.families, strict=True):
-                weights[family] = self.num_terms * share / len(family)
+                for term in family:
+                    weights[term] = self.num_terms * share / len(family)
             return (log_shares.exp() * means).sum(), cost, weights
-        counts = losses.new_tensor([len(group) for group in self.groups])
+        counts = _numbers([len(group) for group in self.groups], losses)
         weights, cost = torch.ones_like(self.logits.detach()), free
         for index, group in enumerate(self.groups):
             log_shares_of_group = self.log_shares(index)
             if log_shares_of_group is not None:
                 strength = self.entropy * losses[index] * len(group) / self.num_terms
                 cost = cost + strength * _concentration(log_shares_of_group)
-                weights[group] = len(group) * log_shares_of_group.detach().exp()
+                for term, share in zip(group, log_shares_of_group.detach().exp(), strict=True):
+                    weights[term] = len(group) * share
         return (counts * losses).sum() / self.num_terms, cost, weights
+
+
+# Numbers of Python, and lists of them as an index, are copied to a GPU with all waiting for it. These are not.
+def _numbers(values: list[float] | list[int], like: torch.Tensor) -> torch.Tensor:
+    return torch.stack([like.new_full((), value) for value in values])
+
+
+def _at(numbers: torch.Tensor, places: list[int]) -> torch.Tensor:
+    return torch.stack([numbers[place] for place in places])
 
 
 def _concentration(log_shares: torch.Tensor) -> torch.Tensor:
