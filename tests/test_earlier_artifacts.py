@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,9 @@ def test_a_run_resumes_and_ends_as_it_did(made):
     weights = load_file(made / "run" / "encoder" / "model.safetensors")
     assert weights.keys() == recorded.keys()
     for name, tensor in recorded.items():
-        assert torch.allclose(weights[name], tensor, atol=1e-5), name
+        # A live batch norm takes away what these add: their gradients are rounding, which Adam makes whole steps of.
+        if not re.search(r"patch_network\.(linears\.\d\.bias|norms\.\d\.running_mean)", name):
+            assert torch.allclose(weights[name], tensor, atol=1e-5), name
     # It had not ended at the checkpoint.
     token = "embeddings.cls_token"
     assert not torch.allclose(at_three[f"module.point_bert.{token}"], recorded[token], atol=1e-5)

@@ -1,5 +1,6 @@
 """Parameter groups, the schedule and the moving average."""
 
+import copy
 import math
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from support.tiny_encoders import TINY, TINY_ULIP
 
 from mrd_hf import MRDConfig, MRDForPretraining
-from mrd_hf.training.optimization import moving_average, parameter_groups, warmup_cosine
+from mrd_hf.training.optimization import MovingAverage, adamw, keep_fused, parameter_groups, warmup_cosine
 
 
 @pytest.mark.parametrize("weighting", ["softmax", "intra_cross", "uncertainty", "target", "fixed"])
@@ -32,6 +33,36 @@ def test_every_parameter_is_in_one_group_with_the_right_decay(loss, point_config
         assert settings[id(parameter)] == expected, name
 
 
+def test_fused_steps_are_the_others_and_go_on_with_what_those_saved():
+    """A checkpoint of an optimizer that was not fused says so, and its count of steps is elsewhere."""
+    runs = []
+    for fused in (False, True, True):
+        torch.manual_seed(0)
+        model = MRDForPretraining(MRDConfig(point_config=TINY))
+        runs.append((model, adamw(model, 1e-2, 1e-1, 0.1, fused)))
+    assert [group["fused"] for group in runs[2][1].param_groups] == [True] * 3
+    generator = torch.Generator().manual_seed(1)
+    for step in range(6):
+        gradients = [torch.randn(p.shape, generator=generator) for p in runs[0][0].parameters()]
+        if step == 3:
+            (plain, saved), (model, optimizer) = runs[0], runs[2]
+            model.load_state_dict(plain.state_dict())
+            optimizer.load_state_dict(copy.deepcopy(saved.state_dict()))
+            keep_fused(optimizer)
+        for model, optimizer in runs:
+            for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+                parameter.grad = gradient.clone()
+            optimizer.step()
+    (plain, _), *others = runs
+    for model, optimizer in others:
+        for name, parameter in model.named_parameters():
+            torch.testing.assert_close(parameter, plain.get_parameter(name), atol=1e-6, rtol=1e-5)
+        optimizer.found_inf = torch.ones(())
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        optimizer.step()
+        assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
 def test_schedule_warms_up_and_falls_like_a_cosine():
     factors = [warmup_cosine(step, 10, 110) for step in range(110)]
     assert factors[0] == pytest.approx(0.1)
@@ -48,7 +79,7 @@ def test_schedule_without_warmup_starts_at_the_peak():
 
 def test_moving_average_of_weights_with_the_models_running_statistics():
     model = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2))
-    average = moving_average(model, 0.9)
+    average = MovingAverage(model, 0.9)
     expected = {}
     for step in range(100):
         with torch.no_grad():

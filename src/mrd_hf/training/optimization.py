@@ -3,6 +3,7 @@
 import math
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.optim.swa_utils import AveragedModel
 
 from ..models.modeling_mrd import MRDForPretraining
@@ -35,15 +36,56 @@ def warmup_cosine(step: int, warmup_steps: int, num_steps: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
 
 
-def moving_average(model: torch.nn.Module, decay: float) -> AveragedModel:
+def adamw(
+    model: MRDForPretraining, learning_rate: float, loss_learning_rate: float, weight_decay: float, fused: bool
+) -> torch.optim.AdamW:
+    """AdamW over the [`parameter_groups`].
+
+    Fused it is one pass over all tensors, on CPUs as on GPUs, with the same results up to rounding.
+    """
+    groups = parameter_groups(model, learning_rate, loss_learning_rate, weight_decay)
+    return torch.optim.AdamW(groups, fused=fused or None)
+
+
+def keep_fused(optimizer: torch.optim.Optimizer) -> None:
+    """Make an optimizer fused that has loaded the state of one that was not, and has become like it."""
+    for group in optimizer.param_groups:
+        group["fused"], group["foreach"] = True, None
+        for parameter in group["params"]:
+            state = optimizer.state[parameter]
+            if "step" in state:
+                state["step"] = state["step"].to(parameter.device, torch.float32)
+
+
+class MovingAverage(AveragedModel):
     """An exponential moving average of a model's weights, with the model's own running statistics.
 
     The decay is lower in the first steps, `(1 + n) / (10 + n)` at the n-th, so that the average soon forgets the
     untrained weights. The batch norms' running statistics are averages already; averaged again they would lag.
+
+    Args:
+        model (`torch.nn.Module`): Which is copied.
+        decay (`float`)
     """
 
-    def average(old: torch.Tensor, new: torch.Tensor, num_averaged: torch.Tensor | int) -> torch.Tensor:
-        n = int(num_averaged)
-        return old.lerp(new, 1 - min(decay, (1 + n) / (10 + n)))
+    def __init__(self, model: torch.nn.Module, decay: float) -> None:
+        super().__init__(model)
+        self.decay = decay
 
-    return AveragedModel(model, avg_fn=average)
+    @torch.no_grad()
+    def update_parameters(self, model: torch.nn.Module) -> None:
+        """Average in the model's weights; all at once, and without waiting for the device, as torch's own does."""
+        n = int(self.n_averaged)  # on the CPU, whatever the model's device
+        ours, theirs = ([_held(p) for p in part.parameters()] for part in (self.module, model))
+        if n == 0:
+            torch._foreach_copy_(ours, theirs)
+        else:
+            torch._foreach_lerp_(ours, theirs, 1 - min(self.decay, (1 + n) / (10 + n)))
+        for own, their in zip(self.module.buffers(), model.buffers(), strict=True):
+            own.copy_(their)
+        self.n_averaged += 1
+
+
+def _held(parameter: torch.Tensor) -> torch.Tensor:
+    """What this process holds of a parameter: all of it, or its shard."""
+    return parameter.to_local() if isinstance(parameter, DTensor) else parameter

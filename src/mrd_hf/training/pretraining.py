@@ -1,6 +1,5 @@
 """The pretraining loop: one accelerate loop over global batches, whatever the number of processes."""
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import DistributedType
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
@@ -24,9 +24,10 @@ from ..models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from ..models.mrd_objective import ALIGNMENT_TERMS
 from ..teacher import Teacher
 from .arguments import PretrainingArguments
-from .checkpoints import TrainerState, list_checkpoints, load_checkpoint, save_checkpoint
+from .checkpoints import TrainerState, load_checkpoint, save_checkpoint
 from .distributed import DistributedGather
-from .optimization import moving_average, parameter_groups, warmup_cosine
+from .loop.finite_steps import LOSS, NORM, FiniteSteps
+from .optimization import MovingAverage, adamw, keep_fused, warmup_cosine
 from .sharded_state import ShardedState
 from .sharding import average_gradients, broadcast_from_first, requested_sharding, shard, whole_model
 from .training_log import TrainingLog
@@ -100,15 +101,17 @@ class Pretraining:
         if sharding is not None:
             # As DDP does by itself, and before the average's copy of the model.
             broadcast_from_first(model.state_dict().values())
-        self.average = moving_average(model, arguments.ema_decay) if arguments.ema_decay > 0 else None
+        self.average = MovingAverage(model, arguments.ema_decay) if arguments.ema_decay > 0 else None
         if sharding is not None:
             shard(model, sharding)
             if self.average is not None:
                 shard(cast(MRDForPretraining, self.average.module), sharding)
         # Of the sharded parameters, where they are.
-        optimizer = torch.optim.AdamW(
-            parameter_groups(model, arguments.learning_rate, arguments.loss_learning_rate, arguments.weight_decay)
-        )
+        deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
+        rates = (arguments.learning_rate, arguments.loss_learning_rate)
+        # DeepSpeed steps by itself, and reads the numbers in each step.
+        self.fused = not deepspeed
+        optimizer = adamw(model, *rates, arguments.weight_decay, self.fused)
         self.peak_rates = [group["lr"] for group in optimizer.param_groups]
         self.sharded: ShardedState | None = None
         if sharding is None:
@@ -118,11 +121,14 @@ class Pretraining:
             self.model = accelerator.prepare_model(model, device_placement=False, evaluation_mode=True)
             self.optimizer = accelerator.prepare_optimizer(optimizer, device_placement=False)
             self.sharded = ShardedState(model, optimizer, self.average)
-        self.gather = DistributedGather()
+        self.torch_optimizer = optimizer
+        at_once = deepspeed or accelerator.device.type == "cpu"
+        self.finite = FiniteSteps(self.output_dir, at_once, accelerator.device)
+        # Samplers and streams give whole batches alone.
+        self.gather = DistributedGather(arguments.per_device_batch_size)
         self.generator = torch.Generator(device=accelerator.device)
         self.neighbors: np.ndarray | None = None
         self.step = 0
-        self.loss = math.nan
         self.data_source()  # or its errors come when the run's folder is already there
 
     def plain_model(self) -> MRDForPretraining:
@@ -134,7 +140,9 @@ class Pretraining:
     def resume(self, checkpoint: Path) -> None:
         """Go on from a checkpoint, with the same number of processes exactly as the run that saved it would have."""
         state = load_checkpoint(self.accelerator, checkpoint, self.average, self.sharded)
-        self.step, self.loss = state.step, state.loss
+        self.step, self.finite.last_loss = state.step, state.loss
+        if self.fused:
+            keep_fused(self.torch_optimizer)
 
     def data_source(self) -> tuple[TripletDataset | TripletStream, Sampler | None]:
         """What the loader reads, and in which order.
@@ -196,8 +204,8 @@ class Pretraining:
             "text_embeds": text_embeds.to(device, non_blocking=True),
         }
 
-    def train_step(self, batch: dict[str, Any]) -> tuple[float, MRDForPretrainingOutput]:
-        """One optimizer step; returns the loss over the global batch and this process's output.
+    def train_step(self, batch: dict[str, Any]) -> MRDForPretrainingOutput:
+        """One optimizer step; returns this process's output. [`read_loss`] has the loss over the global batch.
 
         Raises:
             UserError: when the loss or its gradient is not finite. The weights are then still those of the last step.
@@ -205,39 +213,42 @@ class Pretraining:
         factor = warmup_cosine(self.step, self.arguments.warmup_steps, self.arguments.num_train_steps)
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
+        self.finite.begin(self.step + 1, batch["ids"])
         output = self.model(
             **self.model_inputs(batch), gather=self.gather, encoder_batch_size=self.arguments.encoder_batch_size
         )
-        loss = self.accelerator.reduce(output.loss.detach(), reduction="mean").item()
-        if not math.isfinite(loss):
-            raise self.not_finite("loss", loss, batch["ids"])
-        self.accelerator.backward(output.loss)
+        self.finite.watch(LOSS, self.accelerator.reduce(output.loss.detach(), reduction="mean"))
+        loss, scaler = output.loss, self.accelerator.scaler
+        if not self.finite.at_once:
+            if scaler is None:
+                self.finite.hold(self.torch_optimizer)
+            else:
+                loss = self.finite.spoil(loss)
+        self.accelerator.backward(loss)
         if self.sharded is not None:
             average_gradients(self.sharded.model.objective)
         # A number with DeepSpeed, which has clipped and stepped already.
-        norm = float(self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm))
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
         # In fp16 the loss scaler meets such gradients by skipping the step.
-        if not math.isfinite(norm) and self.accelerator.scaler is None:
-            raise self.not_finite("gradient's norm", norm, batch["ids"])
+        if scaler is None:
+            self.finite.watch(NORM, torch.as_tensor(norm))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.accelerator.unwrap_model(self.model))
-        return loss, output
+        return output
 
-    def not_finite(self, quantity: str, value: float, ids: list[str]) -> UserError:
-        checkpoints = list_checkpoints(self.output_dir)
-        last_good = f"the last good checkpoint is {checkpoints[-1]}" if checkpoints else "there is no checkpoint yet"
-        return UserError(
-            f"the {quantity} is {value} at step {self.step + 1}; training stopped before the weights changed, and "
-            f"{last_good}. The batch's ids: {', '.join(ids)}. Look for embeddings or points that are not finite, or "
-            "lower learning_rate.",
-            exit_code=1,
-        )
+    def read_loss(self) -> float:
+        """The last step's loss over the global batch. Called by all processes; waits for the device.
+
+        Raises:
+            UserError: when the loss or the gradient of a step since the last call was not finite.
+        """
+        return self.finite.read()
 
     def metrics(self, output: MRDForPretrainingOutput) -> dict[str, float]:
         """What to log of a step. All but the loss are this process's."""
-        metrics = {"loss": self.loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+        metrics = {"loss": self.finite.last_loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         single = ("alignment_loss", "relation_loss", "weighting_loss")
         for name in (*single, "logit_scale", "teacher_temperature", "student_temperature"):
             if name in output:
@@ -271,24 +282,30 @@ class Pretraining:
         )
         self.model.train()
         for batch in self.batches():
-            self.loss, output = self.train_step(batch)
+            output = self.train_step(batch)
             self.step += 1
             last = self.step == arguments.num_train_steps
+            logged = last or self.step % arguments.logging_steps == 0
+            evaluated = last or bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
+            saved = last or self.step % arguments.save_steps == 0
+            if logged or evaluated or saved:
+                self.read_loss()
             progress.update()
-            if self.step % arguments.logging_steps == 0 or last:
+            if logged:
                 metrics = self.metrics(output)
                 accelerator.log(metrics, step=self.step)
                 if log is not None:
                     log.write(self.step, metrics)
                 progress.set_postfix_str(_postfix(metrics))
-            if last or (arguments.eval_steps and self.step % arguments.eval_steps == 0):
+            if evaluated:
                 scores = self.run_evaluation(log)
-            if last or self.step % arguments.save_steps == 0:
-                state = TrainerState(self.step, self.loss)
+            if saved:
+                state = TrainerState(self.step, self.finite.last_loss)
                 limit = arguments.save_total_limit
                 save_checkpoint(accelerator, self.output_dir, state, self.average, limit, self.sharded)
         progress.close()
-        return PretrainingResult(self.plain_model(), {"train_loss": self.loss, **scores}, time.monotonic() - started)
+        metrics = {"train_loss": self.read_loss(), **scores}
+        return PretrainingResult(self.plain_model(), metrics, time.monotonic() - started)
 
     def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
         """Evaluate on the main process, while the others wait."""

@@ -36,7 +36,8 @@ class ShardedState:
         # As with DDP, the first process's running statistics count; a shared tensor is written by any of them.
         broadcast_from_first(self.model.buffers())
         if self.average is not None:
-            broadcast_from_first(self.average.buffers())
+            # Not its number of steps, which is the same everywhere, and on the CPU, whence NCCL sends nothing.
+            broadcast_from_first(self.average.module.buffers())
         dcp.save(self.tensors(), storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True))
 
     def load(self, folder: Path) -> None:

@@ -63,6 +63,7 @@ def measure_step(recipe: Mapping[str, object], threads: int) -> float:
     for batch in run.batches():
         began = time.perf_counter()
         run.train_step(batch)
+        run.read_loss()  # of a GPU, which would still be at work
         run.step += 1
         times.append(time.perf_counter() - began)
         if len(times) == min(WARM_UP_STEPS + MEASURED_STEPS, training.num_train_steps):
