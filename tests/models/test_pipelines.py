@@ -374,7 +374,9 @@ def test_the_text_tower_that_the_encoder_names(tmp_path, monkeypatch):
         result = pipeline(CLASSIFY, model=str(folder), device="cpu")(shapes(1)[0], candidate_labels=LABELS)
         np.testing.assert_allclose(scores(result), expected, atol=1e-4)
     folder = save_encoder(tmp_path / "encoder", projection_dim=16, text_tower_id="package:no-such-words/model")
-    with pytest.raises(ValueError, match=r"pip install --no-deps no-such-words To compare its shapes with texts.*text_tower="):
+    with pytest.raises(
+        ValueError, match=r"pip install --no-deps no-such-words To compare its shapes with texts.*text_tower="
+    ):
         pipeline(CLASSIFY, model=str(folder), device="cpu")(shapes(1)[0], candidate_labels=LABELS)
 
 
