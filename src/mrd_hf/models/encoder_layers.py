@@ -14,6 +14,8 @@ from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 
 from .point_sampling import gather_points
+from .pointnet_blocks import layer_of, mini_pointnet_in_blocks, works_in_blocks
+from .pointnet_gradients import pointnet_in_blocks
 
 
 POINT_CHANNELS = 6  # xyz, rgb
@@ -46,8 +48,11 @@ class PointNet(nn.Module):
 
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         """`(batch, num_patches, patch_size, in_channels)` to `(batch, num_patches, out_channels)`."""
+        linears, norms = list(self.linears), list(self.norms)
+        if works_in_blocks(linears, norms, groups):
+            return pointnet_in_blocks(linears, norms, groups.flatten(0, 1)).unflatten(0, groups.shape[:2])
         features = groups.flatten(0, 2)
-        for linear, norm in zip(self.linears, self.norms, strict=True):
+        for linear, norm in zip(linears, norms, strict=True):
             features = nn.functional.relu(norm(linear(features)), inplace=True)
         return features.view(*groups.shape[:3], -1).amax(dim=2)
 
@@ -77,6 +82,13 @@ class MiniPointNet(nn.Module):
     def forward(self, groups: torch.Tensor) -> torch.Tensor:
         """`(batch, num_patches, patch_size, in_channels)` to `(batch, num_patches, out_channels)`."""
         batch, num_patches, patch_size = groups.shape[:3]
+        linears = [self.linear1, self.linear2, self.patch_linear3, self.point_linear3, self.linear4]
+        evaluates = not (self.norm1.training or torch.is_grad_enabled())
+        if evaluates and works_in_blocks(linears, [self.norm1, self.norm3], groups):
+            first, third = layer_of(self.linear1, self.norm1), layer_of(self.point_linear3, self.norm3)
+            return mini_pointnet_in_blocks(
+                first, self.linear2, self.patch_linear3, third, self.linear4, groups.flatten(0, 1)
+            ).unflatten(0, groups.shape[:2])
         features = nn.functional.relu(self.norm1(self.linear1(groups.flatten(0, 2))), inplace=True)
         features = self.linear2(features).view(batch * num_patches, patch_size, -1)
         features = self.point_linear3(features) + self.patch_linear3(features.amax(dim=1, keepdim=True))
