@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sampling_loops import loop_ball, loop_distances, loop_farthest, loop_nearest
 
-from mrd_hf.models import point_sampling
+from mrd_hf.models import cpu_grouping, point_sampling
 from mrd_hf.models.point_sampling import (
     ball_query,
     farthest_point_sampling,
@@ -31,6 +31,7 @@ def blocks(request, monkeypatch):
     """Clouds of a test's size fit into one block; small blocks show that the seams are right."""
     if request.param:
         monkeypatch.setattr(point_sampling, "CACHED_PAIRS", request.param)
+        monkeypatch.setattr(cpu_grouping, "CACHED_PAIRS", request.param)
         monkeypatch.setattr(point_sampling, "CACHED_POINTS", request.param)
 
 
@@ -117,25 +118,26 @@ def test_traced_samples_follow_their_input():
     assert torch.equal(traced(other), farthest_point_sampling(other, 6))
 
 
-@settings(deadline=None, max_examples=60)
-@given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.floats(0.1, 3), st.integers(0, 10**6))
-def test_ball_query_equals_a_loop(kind, num_points, num_samples, radius, seed):
-    batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])
-    centers = batch[:, ::3]
-    groups = ball_query(torch.from_numpy(centers), torch.from_numpy(batch), radius, num_samples)
-    for points, middles, found in zip(batch, centers, groups.tolist(), strict=True):
-        assert found == [loop_ball(c, points, radius, num_samples) for c in middles]
+BALL_QUERIES = {  # numpy groups on a CPU, torch on every other device and in traced graphs
+    "numpy": lambda centers, points, *what: torch.from_numpy(
+        cpu_grouping.fill_balls(centers.numpy(), points.numpy(), *what)
+    ),
+    "torch": point_sampling._balls_with_torch,
+}
 
 
+@pytest.mark.parametrize("query", BALL_QUERIES.values(), ids=BALL_QUERIES)
 @settings(deadline=None, max_examples=60)
 @given(st.sampled_from(KINDS), st.integers(1, 40), st.integers(1, 50), st.floats(0.1, 3), st.integers(0, 10**6))
-def test_balls_of_large_clouds_equal_a_loop(kind, num_points, num_samples, radius, seed):
-    """Clouds are large when their distances do not fit into the cache, which is made small."""
+def test_ball_queries_equal_a_loop(query, kind, num_points, num_samples, radius, seed):
+    """In blocks as large as they are, and in small ones, of which a ball needs several."""
     batch = np.stack([cloud(kind, num_points, seed), cloud(kind, num_points, seed + 1)])
     centers = batch[:, ::3]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(point_sampling, "CACHED_PAIRS", 1 + seed % 30)
-        groups = point_sampling._fill_balls(torch.from_numpy(centers), torch.from_numpy(batch), radius, num_samples)
+        if seed % 2:
+            patch.setattr(cpu_grouping, "CACHED_PAIRS", 1 + seed % 30)
+            patch.setattr(point_sampling, "CACHED_PAIRS", 1 + seed % 30)
+        groups = query(torch.from_numpy(centers), torch.from_numpy(batch), radius, num_samples)
     for points, middles, found in zip(batch, centers, groups.tolist(), strict=True):
         assert found == [loop_ball(c, points, radius, num_samples) for c in middles]
 

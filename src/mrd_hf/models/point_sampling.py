@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from .cpu_grouping import fill_balls
 from .grouping_kernels import copy_groups
 from .sampling_kernels import query_balls, query_nearest, sample_farthest, triton
 
@@ -218,9 +219,13 @@ def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_s
 def _ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
     if not _is_traced() and _kernels_work(points.device):
         return query_balls(centers, points, radius, num_samples)
+    if points.device.type == "cpu" and not _is_traced():
+        return torch.from_numpy(fill_balls(centers.numpy(), points.numpy(), radius, num_samples))
+    return _balls_with_torch(centers, points, radius, num_samples)
+
+
+def _balls_with_torch(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
     num_points = points.shape[1]
-    if points.device.type == "cpu" and not _is_traced() and centers.shape[1] * num_points > CACHED_PAIRS // 2:
-        return _fill_balls(centers, points, radius, num_samples)
     order = torch.arange(num_points, dtype=torch.int32, device=points.device)
     members = torch.empty(*centers.shape[:2], num_samples, dtype=torch.long, device=points.device)
     for clouds, rows in _blocks(centers, points):
@@ -231,27 +236,6 @@ def _ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_
         members[clouds, rows, : found.shape[-1]] = torch.where(found == num_points, found[..., :1], found).long()
     members[..., num_points:] = members[..., :1]
     return members
-
-
-def _fill_balls(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
-    """The same for large clouds on a CPU: some points at a time, in index order, for balls that are not yet full."""
-    shape = (*centers.shape[:2], num_samples)
-    members = torch.full(shape, points.shape[1], dtype=torch.long)
-    found = torch.zeros(shape[:2], dtype=torch.long)
-    for cloud in range(shape[0]):
-        open_balls, begin = torch.arange(shape[1]), 0
-        while begin < points.shape[1] and len(open_balls):
-            some = slice(begin, begin + max(1, CACHED_PAIRS // len(open_balls)))
-            distances = squared_distances(centers[cloud, None, open_balls], points[cloud, None, some])[0]
-            ball, point = (distances <= radius**2).nonzero(as_tuple=True)  # ball by ball, points in index order
-            counts = torch.bincount(ball, minlength=len(open_balls))
-            before = found[cloud, open_balls]
-            place = torch.arange(len(ball)) + (before + counts - counts.cumsum(0))[ball]
-            fits = place < num_samples
-            members[cloud, open_balls[ball[fits]], place[fits]] = point[fits] + begin
-            found[cloud, open_balls] = before + counts
-            open_balls, begin = open_balls[before + counts < num_samples], some.stop
-    return torch.where(torch.arange(num_samples) < found[..., None], members, members[..., :1])
 
 
 _ball_operator = _operator(
