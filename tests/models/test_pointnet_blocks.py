@@ -136,6 +136,14 @@ def test_a_change_of_weights_is_seen_at_once_and_nothing_is_kept():
     assert (set(network.state_dict()), set(vars(network))) == names
 
 
+def test_gradients_under_checkpointing_are_the_same():
+    network, groups = pointnet(6, 1, training=True), groups_of(2, 3, 5)
+    weights = torch.randn(2, 3, 6)
+    expected = gradients(network, network(groups), weights)
+    recomputed = torch.utils.checkpoint.checkpoint(network, groups, use_reentrant=False)
+    assert all(map(torch.equal, gradients(network, recomputed, weights), expected))
+
+
 @pytest.mark.parametrize("momentum", [None, 0.0, 0.3])
 def test_running_statistics_move_as_batch_norm_says(momentum):
     network = pointnet(6, 4, training=True)

@@ -110,12 +110,13 @@ class PatchEncoding(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: torch.Tensor, *_: torch.Tensor) -> tuple:
-        groups, *tensors = ctx.saved_tensors[:13]
+        saved = ctx.saved_tensors  # asked for once: a checkpoint computes them then
+        groups, *tensors = saved[:13]
         if torch.is_grad_enabled():  # someone wants gradients of gradients: layer by layer
             features = _layer_by_layer(groups, tensors, ctx.constants)
             return None, None, *torch.autograd.grad(features, tensors, gradient, create_graph=True)
         layers = _layers(tensors, ctx.constants)
-        return None, None, *_gradients(groups, layers, gradient, *ctx.saved_tensors[13:])
+        return None, None, *_gradients(groups, layers, gradient, *saved[13:])
 
 
 def _layers(tensors: Sequence[torch.Tensor], constants: list[tuple]) -> list[Layer]:
