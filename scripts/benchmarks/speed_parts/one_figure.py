@@ -5,7 +5,7 @@ python -m speed_parts.one_figure '{"encoder": "openshape-1", "what": "step", "ba
 
 import json
 import os
-import resource
+import re
 import statistics
 import subprocess
 import sys
@@ -88,10 +88,14 @@ def encoder_call(
     return step
 
 
-def own_memory() -> int:
-    """Bytes that this process has now."""
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def own_memory(line: str) -> int:
+    """Bytes that this process has now (`"VmRSS"`) or had at most (`"VmHWM"`); 0 where the system does not tell.
+
+    Not `getrusage`, whose peak begins with that of the process that started this one.
+    """
+    status = Path("/proc/self/status")
+    found = re.search(rf"{line}:\s+(\d+) kB", status.read_text()) if status.is_file() else None
+    return 0 if found is None else int(found[1]) * 1024
 
 
 def measure(task: dict[str, Any]) -> dict[str, float]:
@@ -114,7 +118,7 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
         torch.cuda.reset_peak_memory_stats(device)
         before = torch.cuda.memory_allocated(device)
     else:
-        before = own_memory()
+        before = own_memory("VmRSS")
     clock, processor = [], []
     for _ in range(task.get("runs", 1)):
         wait(device)
@@ -123,10 +127,7 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
         wait(device)
         clock.append(time.perf_counter() - started[0])
         processor.append(time.process_time() - started[1])
-    if device.type == "cuda":
-        peak = torch.cuda.max_memory_allocated(device)
-    else:  # ru_maxrss is in KiB; it is this process's largest so far
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else own_memory("VmHWM")
     return {
         "seconds": statistics.median(clock),
         "processor_seconds": statistics.median(processor),
