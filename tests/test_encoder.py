@@ -9,7 +9,8 @@ from support.dead_hubs import SOON, move_the_hub, silent_server
 from support.tiny_encoders import clouds, tiny_encoder
 
 from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
-from mrd_hf.encoder import load_encoder, load_point_bert, weights_sha256
+from mrd_hf import encoder as encoder_module
+from mrd_hf.encoder import fastest_dtype, load_encoder, load_point_bert, weights_sha256
 from mrd_hf.errors import UserError
 
 
@@ -81,3 +82,31 @@ def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(tmp_pa
     loaded = load_point_bert(str(tmp_path), attention_dropout=0.25)
     assert loaded.config.attention_dropout == 0.25
     assert torch.equal(loaded.eval().get_point_features(clouds()), saved.get_point_features(clouds()))
+
+
+@pytest.mark.parametrize("kind", ["point_bert", "mrd"])
+def test_an_encoder_in_bfloat16_has_the_same_patches(tmp_path, kind):
+    """Of a model in pretraining as well: sampling, grouping and the patch network stay in float32."""
+    whole = MRDForPretraining(MRDConfig(point_config=tiny_encoder("openshape").config.to_dict())).eval()
+    folder = save(tmp_path, whole if kind == "mrd" else whole.point_bert)
+    exact, half = load_encoder(folder).model, load_encoder(folder, dtype=torch.bfloat16).model
+    dtypes = {p.dtype for p in half.layers[0].mlp.parameters()}, {p.dtype for p in half.embeddings.parameters()}
+    assert dtypes == ({torch.bfloat16}, {torch.float32})
+    with torch.no_grad():
+        expected = exact.get_point_features(clouds())
+        assert (half.get_point_features(clouds()).float() - expected).norm() < 0.01 * expected.norm()
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "dtype"),
+    [
+        ({}, torch.float32),
+        ({"avx512_f": True, "avx512_bf16": False}, torch.float32),
+        ({"avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": True}, torch.bfloat16),
+    ],
+)
+def test_the_fastest_precision_is_by_what_the_cpu_has(monkeypatch, capabilities, dtype):
+    monkeypatch.setattr(encoder_module, "get_capabilities", lambda: capabilities)
+    assert fastest_dtype() == fastest_dtype(torch.device("cpu")) == dtype
+    assert fastest_dtype("meta") == torch.float32

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, AutoProcessor
 from transformers.pipelines import PIPELINE_REGISTRY
 
+from .encoder import fastest_dtype
 from .models.configuration_mrd import MRDConfig
 from .models.configuration_point_bert import POINT_BERT_PRESETS, PointBertConfig
 from .models.configuration_uni3d import UNI3D_PRESETS, Uni3DConfig
@@ -69,4 +70,5 @@ __all__ = [
     "Uni3DModel",
     "Uni3DOutput",
     "ZeroShotPointCloudClassificationPipeline",
+    "fastest_dtype",
 ]

@@ -340,6 +340,11 @@ def _add_model(parser: argparse.ArgumentParser, purpose: str = "the encoder") ->
     parser.add_argument("--model", help=f"{purpose}: a folder or a Hub id (default: $MRD_HF_MODEL)")
     parser.add_argument("--revision", help="branch, tag or commit of the encoder on the Hub")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: cpu)")
+    parser.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16", "fastest"],
+        help="precision of the encoder (default: as saved); fastest: bfloat16 where the device multiplies it",
+    )
 
 
 def _add_teacher(parser: argparse.ArgumentParser) -> None:

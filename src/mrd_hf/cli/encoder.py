@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 
-from ..encoder import Encoder, load_encoder
+from ..encoder import Encoder, fastest_dtype, load_encoder
 from ..errors import UserError
 from ..evaluation.encoding import encode_shapes
 from .output import progress, report_failure
@@ -15,6 +15,7 @@ from .shape_files import READING_ERRORS, UpAxis
 
 
 MODEL_VARIABLE = "MRD_HF_MODEL"
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output models/openshape"
 
 
@@ -32,13 +33,22 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
             f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
             "More in the documentation, docs/checkpoints.md."
         )
-    encoder = load_encoder(name, options.revision, options.device)
+    encoder = load_encoder(name, options.revision, options.device, _chosen_dtype(options.dtype, options.device))
     # What its extractor was saved with holds where the command line says nothing.
     if options.keep_collision:
         encoder.extractor.keep_collision = True
     if options.skip_parts is not None:
         encoder.extractor.skip_parts = options.skip_parts
     return encoder
+
+
+def _chosen_dtype(dtype: str | None, device: str) -> torch.dtype | None:
+    if dtype != "fastest":
+        return None if dtype is None else DTYPES[dtype]
+    try:
+        return fastest_dtype(device)
+    except RuntimeError:  # no device has that name, which loading will say
+        return None
 
 
 def embed_files(
