@@ -229,6 +229,17 @@ def test_embed_writes_a_row_a_shape(work, tmp_path, capsys, batch_size):
     assert len(Dataset.from_parquet(str(out))) == 4  # as others read it
 
 
+@pytest.mark.parametrize("choice", ["fastest", "float32"])
+def test_embed_in_the_precision_that_is_chosen(work, tmp_path, monkeypatch, choice):
+    monkeypatch.setattr(encoder, "fastest_dtype", lambda device: torch.bfloat16)
+    options = ["--model", work / "encoder", "--dtype", choice, "-o", tmp_path / "embeds.parquet"]
+    assert mrd_hf("embed", *shapes_of(work), *options) == 0
+    found = torch.tensor(pq.read_table(tmp_path / "embeds.parquet")["embedding"].to_pylist())
+    expected = embeds_of(work, shapes_of(work))
+    off = ((found - expected).norm(dim=1) / expected.norm(dim=1)).max()
+    assert 1e-5 < off < 0.02 if choice == "fastest" else off < 1e-5
+
+
 def test_embed_leaves_bad_files_out_and_all_bad_writes_nothing(work, tmp_path, capsys):
     for name in ("a.ply", "b.npy"):
         (tmp_path / name).write_text("nonsense")
