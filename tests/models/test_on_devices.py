@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from clouds_to_sample import KINDS, cloud
-from sampling_loops import loop_ball, loop_farthest, loop_nearest
+from support.clouds_to_sample import KINDS, cloud
+from support.sampling_loops import loop_ball, loop_farthest, loop_nearest
 from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from support.tiny_mrd import teacher_embeds, tiny_mrd
 

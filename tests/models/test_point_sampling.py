@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
-from clouds_to_sample import KINDS, cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling_loops import loop_ball, loop_distances, loop_farthest, loop_nearest
+from support.clouds_to_sample import KINDS, cloud
+from support.sampling_loops import loop_ball, loop_distances, loop_farthest, loop_nearest
 
 from mrd_hf.models import cpu_grouping, point_sampling
 from mrd_hf.models.point_sampling import (

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from clouds_to_sample import KINDS, cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.clouds_to_sample import KINDS, cloud
 
 from mrd_hf.models.point_sampling import farthest_point_sampling
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from clouds_to_sample import KINDS, cloud
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sampling_loops import loop_ball, loop_farthest, loop_nearest
+from support.clouds_to_sample import KINDS, cloud
+from support.sampling_loops import loop_ball, loop_farthest, loop_nearest
 from support.tiny_encoders import clouds, tiny_encoder
 
 from mrd_hf.models import point_sampling, sampling_kernels
