@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch.nn.functional import normalize
 
+from .label_ranking import DEFAULT_LOGIT_SCALE
 from .pipeline_point_cloud_with_texts import PointCloudWithTextsPipeline, normalized_embeds
-from .pipeline_zero_shot_point_cloud_classification import DEFAULT_LOGIT_SCALE
 
 
 class PointCloudSimilarityPipeline(PointCloudWithTextsPipeline):

@@ -3,19 +3,16 @@
 import operator
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from torch.nn.functional import normalize
 
+from .label_ranking import DEFAULT_TEMPLATE, rank_labels
 from .pipeline_point_cloud_with_texts import PointCloudWithTextsPipeline, normalized_embeds
 from .text_tower import check_templates
 
 
-DEFAULT_TEMPLATE = "a point cloud model of {}."
-# CLIP's, for encoders that say nothing of their own.
-DEFAULT_LOGIT_SCALE = 100.0
 # Labels whose embeddings are kept between calls; 1,280 wide they take 100 MB.
 KEPT_LABELS = 20_000
 
@@ -121,8 +118,8 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudWithTextsPipeline):
                 f"class_embeds has {len(class_embeds)} rows and there are {len(candidate_labels)} candidate_labels; "
                 "give one row for each."
             )
-        scale = self.encoder_config.logit_scale
-        return rank_labels(model_outputs["point_embeds"][0], candidate_labels, class_embeds, scale, top_k)
+        embed, scale = model_outputs["point_embeds"][0], self.encoder_config.logit_scale
+        return rank_labels(embed.cpu().numpy(), candidate_labels, class_embeds.numpy(), scale, top_k)
 
     def _embed_labels(self, labels: tuple[str, ...], templates: tuple[str, ...]) -> torch.Tensor:
         """Normalised embeddings, `(len(labels), embedding_dim)`, of which only those not yet known are computed."""
@@ -141,36 +138,6 @@ class ZeroShotPointCloudClassificationPipeline(PointCloudWithTextsPipeline):
         embeds = torch.stack([known[label] for label in labels])
         self._latest = (labels, templates, embeds)
         return embeds
-
-
-def rank_labels(
-    point_embed: torch.Tensor,
-    labels: Sequence[str],
-    class_embeds: torch.Tensor,
-    logit_scale: float | None,
-    top_k: int | None = None,
-    scores: Literal["probability", "cosine"] = "probability",
-) -> list[dict[str, str | float]]:
-    """What a shape may be, the likeliest label first; in the order of the labels where equal.
-
-    Args:
-        point_embed (`torch.Tensor` of shape `(embedding_dim,)`): The shape's embedding.
-        labels (sequence of `str`)
-        class_embeds (`torch.Tensor` of shape `(num_labels, embedding_dim)`): Of the labels, L2-normalised.
-        logit_scale (`float`, *optional*): The encoder's scale of cosines; default: CLIP's.
-        top_k (`int`, *optional*): How many labels to return; default: all.
-        scores (`"probability"` or `"cosine"`):
-            Shares that add up to 1 over all labels, or the cosines themselves, which do not depend on other labels.
-
-    Returns:
-        `list` of `{"label": str, "score": float}`.
-    """
-    cosines = class_embeds @ normalize(point_embed, dim=-1)
-    values = cosines
-    if scores == "probability":
-        values = ((DEFAULT_LOGIT_SCALE if logit_scale is None else logit_scale) * cosines).softmax(dim=0)
-    order = cosines.argsort(descending=True, stable=True)[:top_k].tolist()
-    return [{"label": labels[i], "score": score} for i, score in zip(order, values[order].tolist(), strict=True)]
 
 
 def _checked_labels(labels: Any) -> tuple[str, ...]:
