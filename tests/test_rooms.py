@@ -22,7 +22,7 @@ ROOMS = (
     ("mrd_hf.data",),
     ("mrd_hf.hub",),
     # Side by side: none of these imports from another.
-    ("mrd_hf.training", "mrd_hf.evaluation", "mrd_hf.conversion", "mrd_hf.search"),
+    ("mrd_hf.training", "mrd_hf.evaluation", "mrd_hf.conversion", "mrd_hf.search", "mrd_hf.exporting"),
     ("mrd_hf.commands",),
     ("mrd_hf.cli",),
     ("mrd_hf.app",),

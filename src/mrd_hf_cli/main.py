@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 
+from .encoder_choice import names_onnx
 from .ending import without_traceback
 from .parser import LIGHT_COMMANDS, LONG_COMMANDS, parse
 from .running import run_script
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             run_script(lambda: importlib.import_module(LONG_COMMANDS[given[0]]).main(given[1:]))
             return
         options = parse(given)
-        if options.command in LIGHT_COMMANDS:
+        if options.command in LIGHT_COMMANDS or names_onnx(options):
             _do_without_models()
         importlib.import_module("mrd_hf.cli.output").set_up_logging()
         sys.exit(run(options))

@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from .encoder_choice import names_onnx
 from .part_choice import add_part_choice
 
 
@@ -52,7 +53,10 @@ COMMANDS = {
         "analyze": "show what training did to relations, classes and spectrum of embeddings",
         "analyze-gradients": "show whether the loss's terms agree over a training run",
     },
-    "publish": {"push": "upload an encoder's folder, or a dataset's, to the Hub"},
+    "publish": {
+        "export": "write an encoder as ONNX files, which run without torch",
+        "push": "upload an encoder's folder, or a dataset's, to the Hub",
+    },
 }
 # Of options that had other names, or have them in other commands; they are understood.
 EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--templates": "--template"}
@@ -67,6 +71,7 @@ LONG_COMMANDS = {
     "convert": "mrd_hf.commands.convert",
     "embed-teacher": "mrd_hf.commands.embed_teacher",
     "evaluate": "mrd_hf.commands.evaluate",
+    "export": "mrd_hf.commands.export",
     "prepare": "mrd_hf.commands.prepare",
     "pretrain": "mrd_hf.commands.pretrain",
     "push": "mrd_hf.commands.push",
@@ -78,6 +83,9 @@ Say what shapes are, among labels of your own; the scores of a shape's labels ad
   mrd-hf classify chair.glb scans/*.ply --labels "chair,table,lamp"
   mrd-hf classify chair.glb --labels-file labels.txt --template "a photo of a {}." --json
   mrd-hf classify chair.glb --class-texts class_texts.parquet
+  mrd-hf classify chair.glb --model onnx/encoder.onnx
+
+The last is for an encoder that `mrd-hf export --class-texts` wrote: its labels lie beside it, and no torch is needed.
 """
 SCORE = """\
 Say how well shapes fit texts or pictures, such as the prompts that they were generated from: cosines of embeddings.
@@ -143,6 +151,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
         return parser.parse_args(arguments)
     options = command.parse_args(_options_first(arguments[1:], command))
     options.command = arguments[0]
+    no_labels = options.command == "classify" and options.labels is options.labels_file is options.class_texts is None
+    if no_labels and not names_onnx(options):
+        command.error("one of the arguments --labels --labels-file --class-texts is required")
     return options
 
 
@@ -232,7 +243,7 @@ def _command(commands, name: str, description: str) -> argparse.ArgumentParser: 
 
 def _add_classify(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", metavar="FILE", help="shapes, or folders of them")
-    labels = parser.add_mutually_exclusive_group(required=True)
+    labels = parser.add_mutually_exclusive_group()
     labels.add_argument("--labels", help="labels to choose from, separated by commas")
     labels.add_argument("--labels-file", metavar="FILE", help="text file with a label a line")
     labels.add_argument("--class-texts", metavar="FILE", help="parquet file of labels (label) embedded (text_embed)")
@@ -337,7 +348,7 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser, purpose: str = "the encoder") -> None:
-    parser.add_argument("--model", help=f"{purpose}: a folder or a Hub id (default: $MRD_HF_MODEL)")
+    parser.add_argument("--model", help=f"{purpose}: a folder, a Hub id, or an encoder.onnx (default: $MRD_HF_MODEL)")
     parser.add_argument("--revision", help="branch, tag or commit of the encoder on the Hub")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: cpu)")
     parser.add_argument(

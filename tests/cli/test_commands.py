@@ -21,7 +21,8 @@ from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf import PointCloudFeatureExtractor
-from mrd_hf.cli import encoder, render
+from mrd_hf.cli import render
+from mrd_hf.evaluation import encoding
 from mrd_hf.evaluation.encoding import encode_shapes
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.search import ShapeIndex
@@ -151,7 +152,7 @@ def test_classify_encodes_in_batches_and_shows_the_first_results_at_once(work, t
         shown.append(capsys.readouterr().out.count(".npy"))
         return encode_shapes(model, batches)
 
-    monkeypatch.setattr(encoder, "encode_shapes", encode)
+    monkeypatch.setattr(encoding, "encode_shapes", encode)
     arguments = ["--labels", "mug,a", "--model", work / "encoder", "--batch_size", 4]
     assert mrd_hf("classify", tmp_path, *arguments) == 0
     assert sizes == [1, 2, 4, 4, 1] and shown == [0, 1, 2, 4, 4]
@@ -163,7 +164,7 @@ def test_an_embedding_that_is_not_finite_is_a_failure(work, tmp_path, capsys, mo
         embeds[0] = torch.nan
         return embeds
 
-    monkeypatch.setattr(encoder, "encode_shapes", encode)
+    monkeypatch.setattr(encoding, "encode_shapes", encode)
     out = tmp_path / "e.parquet"
     assert mrd_hf("embed", work / "shapes", "-o", out, "--model", work / "encoder") == 1
     assert len(pq.read_table(out)) == 4 - 3  # the first of batches of 1, 2 and 1

@@ -173,7 +173,7 @@ with without_traceback():
 # The command, in which the second file takes forever.
 WAITING = """
 import time
-from mrd_hf.models import feature_extraction_point_cloud as extraction
+from mrd_hf.models import point_preparation as extraction
 from mrd_hf_cli.main import main
 read_shape = extraction.read_shape
 extraction.read_shape = lambda path, *choice: time.sleep(600) if path.endswith("cloud.npy") else read_shape(path)

@@ -5,7 +5,17 @@ import re
 import pytest
 
 from mrd_hf.app import server
-from mrd_hf.commands import ablate, analyze, analyze_gradients, convert, embed_teacher, evaluate, prepare, push
+from mrd_hf.commands import (
+    ablate,
+    analyze,
+    analyze_gradients,
+    convert,
+    embed_teacher,
+    evaluate,
+    export,
+    prepare,
+    push,
+)
 from mrd_hf.commands.arguments import CommandParser, positive
 from mrd_hf.errors import UserError
 from mrd_hf.training.arguments import parse_arguments
@@ -20,6 +30,7 @@ HELP = {
     "convert": convert.main,
     "embed-teacher": embed_teacher.main,
     "evaluate": evaluate.main,
+    "export": export.main,
     "prepare": prepare.main,
     "prepare meshes": prepare.main,
     "prepare resplit": prepare.main,

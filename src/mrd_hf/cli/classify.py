@@ -4,11 +4,9 @@ import argparse
 import sys
 from typing import Any
 
-import torch
-
-from ..data.class_texts import read_class_texts
 from ..errors import UserError
-from ..models.pipeline_zero_shot_point_cloud_classification import rank_labels
+from ..exporting.onnx_encoder import OnnxEncoder, read_classes
+from ..models.label_ranking import rank_labels
 from .encoder import chosen_encoder, embed_files
 from .labels import check_class_texts, chosen_templates, embed_labels, read_label_lines, split_labels
 from .output import print_json, printable
@@ -19,15 +17,22 @@ def run(options: argparse.Namespace) -> int:
     """Classify files; returns the exit code."""
     files = find_shapes(options.files)
     templates = chosen_templates(options.templates)
-    class_embeds = None
+    class_embeds = labels = None
     if options.class_texts is not None:
-        labels, rows = read_class_texts(options.class_texts)
+        from ..data.class_texts import read_class_texts  # which takes pyarrow
+
+        labels, class_embeds = read_class_texts(options.class_texts)
         check_class_texts(labels, options.class_texts)
-        class_embeds = torch.from_numpy(rows)
-    else:
-        labels = split_labels(options.labels) if options.labels is not None else read_label_lines(options.labels_file)
+    elif options.labels is not None:
+        labels = split_labels(options.labels)
+    elif options.labels_file is not None:
+        labels = read_label_lines(options.labels_file)
     encoder = chosen_encoder(options)
-    if class_embeds is None:
+    if labels is None:
+        if not isinstance(encoder, OnnxEncoder):
+            raise UserError("which labels? Give --labels, --labels-file or --class-texts.")
+        labels, class_embeds = read_classes(encoder)
+    elif class_embeds is None:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
     elif class_embeds.shape[1] != encoder.embedding_dim:
         raise UserError(
@@ -44,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         encoder, files, options.up_axis, options.batch_size, failures, "Classifying shapes", quiet=quiet
     )
     for names, embeds in batches:
-        for file, embed in zip(names, torch.from_numpy(embeds), strict=True):
+        for file, embed in zip(names, embeds, strict=True):
             scale = encoder.config.logit_scale
             found[file] = rank_labels(embed, labels, class_embeds, scale, options.top_k, options.scores)
             if not options.json:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..encoder import Encoder
 from ..errors import UserError
+from .encoder import AnyEncoder
 
 
 KEY = b"mrd_hf"
@@ -37,7 +37,7 @@ class EmbeddingFacts:
     text_tower: str | None = None
 
     @classmethod
-    def of(cls, encoder: Encoder) -> Self:
+    def of(cls, encoder: AnyEncoder) -> Self:
         """Those of an encoder's embeddings."""
         return cls(encoder.name, encoder.sha256, encoder.teacher, encoder.embedding_dim, encoder.text_tower)
 

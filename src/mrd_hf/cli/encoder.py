@@ -1,25 +1,34 @@
-"""The encoder that the command line was told to use, and files through it."""
+"""The encoder that the command line was told to use, and files through it.
+
+Imports torch for an encoder that runs by it, and does not for one in an ONNX file.
+"""
 
 import argparse
 import os
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Union
 
 import numpy as np
-import torch
 
-from ..encoder import Encoder, fastest_dtype, load_encoder
+from mrd_hf_cli.encoder_choice import MODEL_VARIABLE, ONNX_SUFFIX
+
 from ..errors import UserError
-from ..evaluation.encoding import encode_shapes
+from ..exporting.onnx_encoder import OnnxEncoder, open_onnx_encoder
 from .output import progress, report_failure
 from .shape_files import READING_ERRORS, UpAxis
 
 
-MODEL_VARIABLE = "MRD_HF_MODEL"
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+if TYPE_CHECKING:
+    import torch
+
+    from ..encoder import Encoder
+
+AnyEncoder = Union["Encoder", OnnxEncoder]
+
 CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output models/openshape"
 
 
-def chosen_encoder(options: argparse.Namespace) -> Encoder:
+def chosen_encoder(options: argparse.Namespace) -> AnyEncoder:
     """Load the encoder that `--model` names, or else `MRD_HF_MODEL` does, to read the parts that options choose.
 
     Raises:
@@ -33,7 +42,18 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
             f"encoder convert OpenShape's: {CONVERT}. `make demo` trains a small one into outputs/demo/encoder. "
             "More in the documentation, docs/checkpoints.md."
         )
-    encoder = load_encoder(name, options.revision, options.device, _chosen_dtype(options.dtype, options.device))
+    encoder: AnyEncoder
+    if name.endswith(ONNX_SUFFIX):
+        if options.revision is not None:
+            raise UserError(f"--revision is for an encoder on the Hub, and {name} is a file.")
+        if options.dtype is not None:
+            raise UserError(f"--dtype is for an encoder that torch runs; {name} has its own.")
+        encoder = open_onnx_encoder(name, options.device)
+    else:
+        from ..encoder import load_encoder
+
+        dtype = _chosen_dtype(options.dtype, options.device)
+        encoder = load_encoder(name, options.revision, options.device, dtype)
     # What its extractor was saved with holds where the command line says nothing.
     if options.keep_collision:
         encoder.extractor.keep_collision = True
@@ -42,9 +62,13 @@ def chosen_encoder(options: argparse.Namespace) -> Encoder:
     return encoder
 
 
-def _chosen_dtype(dtype: str | None, device: str) -> torch.dtype | None:
+def _chosen_dtype(dtype: str | None, device: str) -> "torch.dtype | None":
+    import torch
+
+    from ..encoder import fastest_dtype
+
     if dtype != "fastest":
-        return None if dtype is None else DTYPES[dtype]
+        return None if dtype is None else {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
     try:
         return fastest_dtype(device)
     except RuntimeError:  # no device has that name, which loading will say
@@ -52,7 +76,7 @@ def _chosen_dtype(dtype: str | None, device: str) -> torch.dtype | None:
 
 
 def embed_files(
-    encoder: Encoder,
+    encoder: AnyEncoder,
     files: Sequence[str],
     up_axis: UpAxis,
     batch_size: int,
@@ -63,7 +87,7 @@ def embed_files(
     """Embed files, with a progress bar; what cannot be read or embedded is reported and left out.
 
     Args:
-        encoder ([`Encoder`])
+        encoder ([`Encoder`] or [`OnnxEncoder`])
         files (sequence of `str`)
         up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them. Default: as each file says, else y.
         batch_size (`int`):
@@ -76,11 +100,11 @@ def embed_files(
         `tuple(list[str], np.ndarray)`: files, and their embeddings, float32 of shape `(len(files), embedding_dim)`.
     """
     names: list[str] = []
-    values: list[torch.Tensor] = []
+    values: list[np.ndarray] = []
     size = 1
     for file in progress(files, what, quiet):
         try:
-            values.append(encoder.extractor(file, up_axis=up_axis)["point_values"])
+            values.append(prepare(encoder, file, up_axis))
             names.append(file)
         except READING_ERRORS as error:
             failures.append({"file": file, "error": report_failure(file, error)})
@@ -91,10 +115,28 @@ def embed_files(
         yield _embed(encoder, names, values, failures)
 
 
+def prepare(encoder: AnyEncoder, file: str, up_axis: UpAxis) -> np.ndarray:
+    """`point_values` of a file, float32 of shape `(1, num_points, 6)`."""
+    if isinstance(encoder, OnnxEncoder):
+        return encoder.extractor.point_values(file, up_axis=up_axis)
+    return encoder.extractor(file, up_axis=up_axis, return_tensors="np")["point_values"]
+
+
+def embed(encoder: AnyEncoder, point_values: np.ndarray) -> np.ndarray:
+    """Embeddings, float32 of shape `(batch, embedding_dim)`, of `point_values` `(batch, num_points, 6)`."""
+    if isinstance(encoder, OnnxEncoder):
+        return encoder.embed(point_values)
+    import torch
+
+    from ..evaluation.encoding import encode_shapes
+
+    return encode_shapes(encoder.model, [torch.from_numpy(point_values)]).numpy()
+
+
 def _embed(
-    encoder: Encoder, names: list[str], values: list[torch.Tensor], failures: list[dict[str, str]]
+    encoder: AnyEncoder, names: list[str], values: list[np.ndarray], failures: list[dict[str, str]]
 ) -> tuple[list[str], np.ndarray]:
-    embeds = encode_shapes(encoder.model, [torch.cat(values)]).numpy()
+    embeds = embed(encoder, np.concatenate(values))
     finite = np.isfinite(embeds).all(axis=1)
     for place in np.flatnonzero(~finite).tolist():
         error = ValueError("its embedding is not finite; look for coordinates that are out of bounds.")

@@ -14,6 +14,8 @@ from ..data.loading import load_all_splits, load_triplets
 from ..data.schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS
 from ..errors import UserError
 from ..evaluation.encoding import encode_dataset
+from ..exporting.onnx_encoder import OnnxEncoder
+from ..exporting.onnx_model import OnnxModel
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_writable
 from ..search import ShapeIndex
@@ -69,9 +71,9 @@ def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> Sh
     else:
         dataset = concatenate_datasets(list(load_all_splits(source).values()))
     encoder = chosen_encoder(options)
-    embeds = encode_dataset(
-        encoder.model, encoder.extractor, dataset, options.batch_size, progress=sys.stderr.isatty()
-    ).numpy()
+    model = OnnxModel(encoder) if isinstance(encoder, OnnxEncoder) else encoder.model
+    extractor = model.extractor if isinstance(model, OnnxModel) else encoder.extractor
+    embeds = encode_dataset(model, extractor, dataset, options.batch_size, progress=sys.stderr.isatty()).numpy()
     items: Dataset = dataset.remove_columns([column for column in LEFT_OUT if column in dataset.column_names])
     return ShapeIndex.build(output, embeds, items, encoder.name, encoder.teacher, encoder.sha256, encoder.text_tower)
 

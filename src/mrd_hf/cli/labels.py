@@ -1,16 +1,19 @@
-"""The labels to choose from, and their embeddings."""
+"""The labels to choose from, and their embeddings. Imports torch when it embeds some, and not before."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+import numpy as np
 
-from ..encoder import Encoder
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import TEMPLATES
-from ..models.model_sources import text_tower_of
-from ..models.pipeline_zero_shot_point_cloud_classification import DEFAULT_TEMPLATE
-from ..models.text_tower import TextTower
+from ..models.label_ranking import DEFAULT_TEMPLATE
+from .encoder import AnyEncoder
 from .output import progress
+
+
+if TYPE_CHECKING:
+    from ..models.text_tower import TextTower
 
 
 MAX_LABELS = 100_000
@@ -59,16 +62,18 @@ def chosen_templates(given: list[str] | None) -> tuple[str, ...]:
 
 
 def embed_labels(
-    labels: list[str], templates: tuple[str, ...], encoder: Encoder, tower_name: str | None, device: str
-) -> torch.Tensor:
+    labels: list[str], templates: tuple[str, ...], encoder: AnyEncoder, tower_name: str | None, device: str
+) -> np.ndarray:
     """Embed labels with the text tower that the encoder names, its teacher's, or with another that is given.
 
     Returns:
-        `torch.Tensor` of shape `(len(labels), embedding_dim)`: float32, L2-normalised.
+        `np.ndarray` of shape `(len(labels), embedding_dim)`: float32, L2-normalised.
 
     Raises:
         UserError: The encoder names no teacher, the text tower does not load, or is of another width.
     """
+    from ..models.model_sources import text_tower_of
+
     name, revision = text_tower_of(encoder.config) if tower_name is None else (tower_name, None)
     if name is None:
         raise UserError(
@@ -78,18 +83,20 @@ def embed_labels(
     tower = load_text_tower(name, revision, encoder.embedding_dim, device)
     starts = range(0, len(labels), LABELS_AT_ONCE)
     parts = [
-        tower.embed_classes(labels[start : start + LABELS_AT_ONCE], templates)
+        tower.embed_classes(labels[start : start + LABELS_AT_ONCE], templates).cpu().numpy()
         for start in progress(starts, "Embedding labels")
     ]
-    return torch.cat(parts).cpu()
+    return np.concatenate(parts)
 
 
-def load_text_tower(name: str, revision: str | None, embedding_dim: int, device: str) -> TextTower:
+def load_text_tower(name: str, revision: str | None, embedding_dim: int, device: str) -> "TextTower":
     """Load a text tower whose embeddings can be compared with others of this width.
 
     Raises:
         UserError: It does not load, or is of another width.
     """
+    from ..models.text_tower import TextTower
+
     try:
         tower = TextTower.from_pretrained(name, revision=revision, device=device)
     except (ValueError, OSError) as error:

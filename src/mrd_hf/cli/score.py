@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import UserError
 from ..evaluation.scores.prompt_scores import PromptScores, cosine_table, score_pairs
 from ..files.atomic_file import check_vacant
-from ..models.pipeline_zero_shot_point_cloud_classification import DEFAULT_LOGIT_SCALE
+from ..models.label_ranking import DEFAULT_LOGIT_SCALE
 from .embedding_table import open_embeddings
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable

@@ -5,14 +5,13 @@ import sys
 from typing import Any
 
 import numpy as np
-import torch
 
 from ..data.embedding.cached_teacher import are_one
 from ..errors import UserError
 from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
 from ..teacher import folder_identifier
-from .encoder import chosen_encoder
+from .encoder import chosen_encoder, embed, prepare
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
 from .prompts.pictures import embed_pictures
@@ -71,11 +70,10 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
             "encoder as --model, or rebuild the index with this one."
         )
     try:
-        values = encoder.extractor(path, up_axis=options.up_axis)["point_values"]
+        values = prepare(encoder, path, options.up_axis)
     except READING_ERRORS as error:
         raise UserError(one_line(str(error))) from None
-    with torch.inference_mode():
-        return encoder.model.get_point_features(values.to(encoder.model.device)).float().cpu().numpy()
+    return embed(encoder, values)
 
 
 def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str | None]:

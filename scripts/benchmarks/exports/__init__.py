@@ -1,0 +1,1 @@
+"""Exported encoders beside torch: parity, accuracy on the demo, time."""
