@@ -232,7 +232,7 @@ def test_embed_writes_a_row_a_shape(work, tmp_path, capsys, batch_size):
 
 @pytest.mark.parametrize("choice", ["fastest", "float32"])
 def test_embed_in_the_precision_that_is_chosen(work, tmp_path, monkeypatch, choice):
-    monkeypatch.setattr(encoder, "fastest_dtype", lambda device: torch.bfloat16)
+    monkeypatch.setattr("mrd_hf.encoder.fastest_dtype", lambda device: torch.bfloat16)
     options = ["--model", work / "encoder", "--dtype", choice, "-o", tmp_path / "embeds.parquet"]
     assert mrd_hf("embed", *shapes_of(work), *options) == 0
     found = torch.tensor(pq.read_table(tmp_path / "embeds.parquet")["embedding"].to_pylist())
