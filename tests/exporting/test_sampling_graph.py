@@ -73,6 +73,18 @@ def test_groups_have_the_channels_that_are_named(positions, colors):
             assert np.array_equal(groups[..., sampling.group_channels.index(name)], expected), name
 
 
+def test_distances_are_rounded_step_by_step_in_the_order_of_the_axes():
+    """On a sphere around the first point, rounding alone says which one is the farthest."""
+    for seed in range(5):
+        points = cloud("random", 200, seed)
+        points /= np.linalg.norm(points, axis=-1, keepdims=True)
+        points[0] = 0
+        for sampling in (BALL, NEAREST):
+            picked, members = run(sampling, values_of(points))[2:]
+            assert picked[0].tolist() == loop_farthest(points, sampling.num_patches)
+            assert members[0, 0].tolist() == members_around(sampling, points[0], points)
+
+
 def test_infinite_distances_are_farther_than_all_others():
     far = cloud("random", 30, 3) * np.float32(1e30)  # whose squares are beyond float32
     with np.errstate(over="ignore"):
