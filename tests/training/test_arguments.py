@@ -7,7 +7,8 @@ from mrd_hf.data.loaders.augmentation import AugmentationConfig
 from mrd_hf.errors import UserError
 from mrd_hf.models.configuration_mrd import MRDConfig
 from mrd_hf.models.configuration_point_bert import PointBertConfig
-from mrd_hf.training.arguments import as_recipe, parse_arguments, parse_config
+from mrd_hf.training.arguments import as_recipe, parse_arguments
+from mrd_hf.training.recipe_files import parse_config
 
 
 REQUIRED = ["--dataset", "d", "--output_dir", "o"]

@@ -39,19 +39,13 @@ from ..evaluation.report import metrics_table
 from ..hub.model_card import card_title
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
-from ..training.arguments import (
-    DataArguments,
-    PretrainingArguments,
-    as_recipe,
-    parse_arguments,
-    parse_config,
-    parse_mapping,
-)
+from ..training.arguments import DataArguments, PretrainingArguments, as_recipe, parse_arguments
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
 from ..training.distributed import set_cpu_threads
 from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
+from ..training.recipe_files import parse_config, parse_mapping
 from ..training.tracking import start_trackers
 from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log

@@ -13,7 +13,7 @@ from transformers import HfArgumentParser
 
 from ..errors import UserError
 from ..hub.pushing import check_target
-from .recipe_files import ACCELERATE_RECIPES, find_recipe, recipe_names
+from .recipe_files import ACCELERATE_RECIPES, find_recipe, recipe_names, unknown_key_hint
 from .tracking import check_name
 
 
@@ -345,38 +345,3 @@ def as_recipe(arguments: Sequence[Any], only_changed: bool = False) -> str:
             # Mappings come as JSON.
             recipe[argument.name] = json.loads(value) if isinstance(value, str) and value.startswith("{") else value
     return yaml.safe_dump(recipe, sort_keys=False, width=110, allow_unicode=True).rstrip()
-
-
-def unknown_key_hint(key: str, known: list[str]) -> str:
-    """What to say of a key that does not exist: the closest one that does, or all of them."""
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
-
-
-def parse_mapping(text: str, name: str) -> dict[str, Any]:
-    """The JSON mapping given for argument `name`.
-
-    Raises:
-        UserError: when it is no mapping.
-    """
-    try:
-        mapping = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"{name} is not valid JSON ({error}): {text}") from None
-    if not isinstance(mapping, dict):
-        raise UserError(f"{name} must be a mapping, got {text}.")
-    return mapping
-
-
-def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
-    """The JSON mapping given for argument `name`: fields of `config_class`, a dataclass, and their values.
-
-    Raises:
-        UserError: when it is no mapping, or has a key that is no field.
-    """
-    mapping = parse_mapping(text, name)
-    known = [f.name for f in fields(config_class)]
-    for key in mapping:
-        if key not in known:
-            raise UserError(f"{name}: unknown key '{key}'; {unknown_key_hint(key, known)}")
-    return mapping

@@ -10,7 +10,8 @@ from ..models.configuration_point_bert import PointBertConfig
 from ..models.model_sources import check_text_tower_id
 from ..models.modeling_mrd import MRDForPretraining
 from ..teacher import folder_identifier
-from .arguments import ModelArguments, parse_config, parse_mapping
+from .arguments import ModelArguments
+from .recipe_files import parse_config, parse_mapping
 
 
 def build_model(

@@ -1,6 +1,13 @@
-"""The recipes that come with the package: those of pretraining, by their names, and accelerate's, by their paths."""
+"""The recipes that come with the package, those of pretraining by their names and accelerate's by their paths; and the
+mappings that recipes hold."""
 
+import difflib
+import json
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -16,3 +23,38 @@ def find_recipe(name: str | Path) -> Path:
 def recipe_names() -> list[str]:
     """Names of the recipes of pretraining that the package has."""
     return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+
+
+def unknown_key_hint(key: str, known: list[str]) -> str:
+    """What to say of a key that does not exist: the closest one that does, or all of them."""
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean '{close[0]}'?" if close else f"known are {', '.join(known)}."
+
+
+def parse_mapping(text: str, name: str) -> dict[str, Any]:
+    """The JSON mapping given for argument `name`.
+
+    Raises:
+        UserError: when it is no mapping.
+    """
+    try:
+        mapping = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name} is not valid JSON ({error}): {text}") from None
+    if not isinstance(mapping, dict):
+        raise UserError(f"{name} must be a mapping, got {text}.")
+    return mapping
+
+
+def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
+    """The JSON mapping given for argument `name`: fields of `config_class`, a dataclass, and their values.
+
+    Raises:
+        UserError: when it is no mapping, or has a key that is no field.
+    """
+    mapping = parse_mapping(text, name)
+    known = [f.name for f in fields(config_class)]
+    for key in mapping:
+        if key not in known:
+            raise UserError(f"{name}: unknown key '{key}'; {unknown_key_hint(key, known)}")
+    return mapping

@@ -16,10 +16,8 @@ from ..arguments import (
     PretrainingArguments,
     mapping_to_argv,
     parse_arguments,
-    parse_config,
-    unknown_key_hint,
 )
-from ..recipe_files import RECIPES, find_recipe
+from ..recipe_files import RECIPES, find_recipe, parse_config, unknown_key_hint
 
 
 ABLATIONS = RECIPES / "ablation"

@@ -11,10 +11,11 @@ from accelerate.utils import set_seed
 from ...data.loaders.augmentation import AugmentationConfig
 from ...data.loaders.choices import ChoiceConfig
 from ...data.loading import load_all_splits
-from ..arguments import mapping_to_argv, parse_arguments, parse_config
+from ..arguments import mapping_to_argv, parse_arguments
 from ..distributed import set_cpu_threads
 from ..model_building import build_model
 from ..pretraining import Pretraining
+from ..recipe_files import parse_config
 from ..training_data import open_training_shapes
 from .planning import Run
 

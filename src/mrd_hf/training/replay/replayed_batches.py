@@ -13,7 +13,7 @@ from ...data.loaders.batch_sampler import ShuffledBatchSampler
 from ...data.loaders.choices import ChoiceConfig
 from ...data.loaders.triplet_dataset import TripletDataset
 from ...data.loading import load_triplets
-from ..arguments import parse_config, parse_mapping
+from ..recipe_files import parse_config, parse_mapping
 from .run_folder import RunFolder
 
 
