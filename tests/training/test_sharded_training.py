@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from torch.distributed.tensor import DTensor
 
 from mrd_hf.errors import UserError
 from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.loop import compilation
+from mrd_hf.training.loop.stopping import Ending
 from mrd_hf.training.recipe_files import ACCELERATE_RECIPES
 from mrd_hf.training.sharding import Sharding, requested_sharding, shard
 from mrd_hf.training.training_log import read_log
@@ -49,9 +52,36 @@ def on_two_processes(data: Path, folder: Path) -> None:
         # Other initial weights on each process: the first one's count.
         train(data, folder, f"{kind}-bf16", mixed_precision="bf16", num_train_steps=2, ema_decay=0, model_seed=rank)
         train(data, folder, f"{kind}-live-again", resume=folder / f"{kind}-live/checkpoint-2", model_seed=7)
+        with_switches(data, folder, kind)
+        stopped(data, folder, kind, rank)
     evaluated(data, folder)
     sharded(data, folder, rank)
     refused(data, folder, rank)
+
+
+def with_switches(data: Path, folder: Path, kind: str) -> None:
+    """As the live run, but compiled (without writing code), checkpointed, and its numbers read as of a GPU."""
+    compilation.BACKEND = "aot_eager"
+    settings = {"compile": True, "gradient_checkpointing": True, "logging_steps": 2}
+    run = start_run(data, folder / f"{kind}-switches", kind == "fsdp2", **settings)
+    run.finite.at_once = False
+    run.run()
+    save_weights(run, folder / f"{kind}-switches.safetensors")
+
+
+def stopped(data: Path, folder: Path, kind: str, rank: int) -> None:
+    """Only the second process is told to end, in its third step."""
+    run = start_run(data, folder / f"{kind}-stopped", kind == "fsdp2", save_steps=1000)
+    agreed = run.stop.agreed
+
+    def told() -> Ending | None:
+        if rank == 1 and run.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return agreed()
+
+    run.stop.agreed = told
+    result = run.run()
+    (folder / f"{kind}-stopped-{rank}.json").write_text(json.dumps([result.ending.name, result.steps]))
 
 
 def evaluated(data: Path, folder: Path) -> None:
@@ -118,6 +148,12 @@ def assert_same_training(runs: Path, ours: str, expected: str, atol: float = 1e-
     assert losses(runs, ours) == pytest.approx(losses(runs, expected)[-len(losses(runs, ours)) :], abs=atol)
     tensors, others = (load_file(runs / f"{name}.safetensors") for name in (ours, expected))
     assert tensors.keys() == others.keys()
+    assert_same_weights(tensors, others, atol, live)
+
+
+def assert_same_weights(
+    tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor], atol: float, live: bool
+) -> None:
     for name, tensor in tensors.items():
         # A live batch norm takes away what these add. Their gradients are rounding, which Adam makes whole steps of.
         if live and re.search(r"patch_network\.(linears\.\d\.bias|norms\.\d\.running_mean)", name):
@@ -140,6 +176,22 @@ def test_in_bfloat16_fsdp2_trains_as_ddp_does(runs):
     """The points and the loss in float32, the encoder's products in bfloat16; and the first process's weights."""
     assert_same_training(runs, "fsdp2-bf16", "ddp-bf16", atol=1e-4, live=True)
     assert losses(runs, "fsdp2-bf16")[0] != pytest.approx(losses(runs, "fsdp2-live")[0], abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_compiled_checkpointed_and_read_rarely_it_trains_the_same(runs, kind):
+    ours, expected = (load_file(runs / f"{name}.safetensors") for name in (f"{kind}-switches", f"{kind}-live"))
+    assert ours.keys() == expected.keys()
+    assert losses(runs, f"{kind}-switches") == pytest.approx(losses(runs, f"{kind}-live")[1::2], abs=1e-5)
+    # Compiled, the patch network is rounded in other places.
+    assert_same_weights(ours, expected, atol=1e-4, live=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_processes_end_at_the_same_step(runs, kind):
+    for rank in range(2):
+        assert json.loads((runs / f"{kind}-stopped-{rank}.json").read_text()) == ["SIGTERM", 3]
+    assert [path.name for path in list_checkpoints(runs / f"{kind}-stopped")] == ["checkpoint-3"]
 
 
 def test_every_parameter_is_trained(runs):

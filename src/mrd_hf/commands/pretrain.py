@@ -43,12 +43,14 @@ from ..training.arguments import DataArguments, PretrainingArguments, as_recipe,
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
 from ..training.distributed import set_cpu_threads
 from ..training.export import count_licenses, export_encoder, last_losses
+from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
 from ..training.recipe_files import parse_config, parse_mapping
 from ..training.tracking import start_trackers
 from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log
+from .termination import TERMINATED
 
 
 def open_output_dir(accelerator: Accelerator, output_dir: Path, training: PretrainingArguments) -> Path | None:
@@ -139,6 +141,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         augmentation,
         num_points=extractor.num_points,
         num_workers=data.num_workers,
+        prefetch_factor=data.prefetch_factor,
         teacher=teacher,
         evaluate=evaluation,
     )
@@ -161,6 +164,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     del run
     accelerator.free_memory()
     accelerator.end_training()
+    if accelerator.is_main_process and result.ending is not Ending.LAST_STEP:
+        reason = "SIGTERM" if result.ending is Ending.SIGTERM else "max_train_minutes"
+        steps = f"{result.steps} of {training.num_train_steps} steps"
+        again = "the same command with --resume-from-checkpoint latest goes on"
+        print(f"note: ended by {reason} after {steps}, with a checkpoint; {again}.", file=sys.stderr)
+    if result.ending is Ending.SIGTERM:
+        sys.exit(TERMINATED)
     if not accelerator.is_main_process:
         return
 
@@ -189,7 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             "encoder": model_arguments.encoder,
             "train_split": data.train_split,
             "num_shapes": len(triplets),
-            "steps": training.num_train_steps,
+            "steps": result.steps,
             "global_batch_size": training.per_device_batch_size * accelerator.num_processes,
             "num_processes": accelerator.num_processes,
             "mixed_precision": training.mixed_precision,

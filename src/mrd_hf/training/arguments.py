@@ -66,9 +66,10 @@ class DataArguments:
         default=1024, metadata={"help": "With streaming: shapes that each data process shuffles at a time."}
     )
     num_workers: int = field(default=1, metadata={"help": "Processes that read data, for each training process."})
+    prefetch_factor: int = field(default=2, metadata={"help": "Batches that each of them has ready ahead of time."})
 
     def __post_init__(self) -> None:
-        _check_least(self, num_points=1, shuffle_buffer=1, num_workers=0)
+        _check_least(self, num_points=1, shuffle_buffer=1, num_workers=0, prefetch_factor=1)
         if self.class_texts is not None and self.eval_split is None:
             raise UserError("class_texts are for scores on eval_split, and none is given; give it, e.g. test.")
 
@@ -119,6 +120,13 @@ class PretrainingArguments:
 
     output_dir: str = field(metadata={"help": "Where checkpoints, the log and the trained encoder go."})
     num_train_steps: int = field(default=100_000, metadata={"help": "Optimizer steps in all."})
+    max_train_minutes: float | None = field(
+        default=None,
+        metadata={
+            "help": "End after the step in which this launch has trained so long, with a checkpoint, an evaluation "
+            "and an export; the learning rate is the one of num_train_steps. Default: no limit."
+        },
+    )
     per_device_batch_size: int = field(default=64, metadata={"help": "Shapes in a batch of one process."})
     encoder_batch_size: int | None = field(
         default=None,
@@ -126,6 +134,23 @@ class PretrainingArguments:
             "help": "Gradient cache: shapes that the encoder sees at a time, for batches that do not fit into memory; "
             "the loss still sees all of them. Costs one more forward pass. Default: all at once."
         },
+    )
+    gradient_checkpointing: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep of each transformer block its input alone and compute the rest again in the backward pass: "
+            "less memory, more time."
+        },
+    )
+    compile: bool = field(
+        default=False,
+        metadata={
+            "help": "Compile the encoder by torch.compile, in the first step. On CPUs this needs a C++ compiler, on "
+            "GPUs Triton."
+        },
+    )
+    tf32: bool = field(
+        default=False, metadata={"help": "Round the inputs of float32 products to TF32, 10 bits (GPUs only)."}
     )
     learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate of the encoder."})
     loss_learning_rate: float = field(
@@ -175,6 +200,10 @@ class PretrainingArguments:
             "that has neither yet is replaced in any case."
         },
     )
+    profile: int | None = field(
+        default=None,
+        metadata={"help": "Record n steps, after the first three, by torch's profiler into output_dir/profile."},
+    )
     report_to: list[str] = field(
         default_factory=list,
         metadata={"help": "Trackers: tensorboard, trackio, wandb.", "choices": ["tensorboard", "trackio", "wandb"]},
@@ -199,6 +228,7 @@ class PretrainingArguments:
     def __post_init__(self) -> None:
         _check_least(self, num_train_steps=1, per_device_batch_size=1, encoder_batch_size=1, cpu_threads=1)
         _check_least(self, logging_steps=1, eval_steps=1, save_steps=1, save_total_limit=1, hard_negatives=1)
+        _check_least(self, max_train_minutes=0, profile=1)
         _check_least(self, learning_rate=0, loss_learning_rate=0, weight_decay=0, warmup_steps=0, seed=0)
         if not self.max_grad_norm > 0:
             raise UserError(f"max_grad_norm must be above 0, got {self.max_grad_norm}; a large one clips nothing.")

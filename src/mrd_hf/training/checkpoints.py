@@ -35,7 +35,14 @@ ZERO_SHARDS = "pytorch_model/zero_pp_rank_*_optim_states.pt"  # DeepSpeed's, one
 # What else than a checkpoint is the result of a run, which is not to be lost.
 RESULTS = ("evaluation", "encoder")
 # What a run that was killed before its first checkpoint leaves, and the next one makes again.
-LEFTOVERS = (ARGUMENTS_FILE, "training_log.jsonl*", "tracking.json", "text_neighbors.safetensors", "incomplete-*")
+LEFTOVERS = (
+    ARGUMENTS_FILE,
+    "training_log.jsonl*",
+    "tracking.json",
+    "text_neighbors.safetensors",
+    "profile",
+    "incomplete-*",
+)
 MANNERS = {"fsdp2": "by FSDP2", "deepspeed_zero2": "by DeepSpeed", "ddp": "without FSDP2 and DeepSpeed"}
 
 

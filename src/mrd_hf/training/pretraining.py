@@ -1,6 +1,7 @@
 """The pretraining loop: one accelerate loop over global batches, whatever the number of processes."""
 
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from torch.profiler import record_function
 from torch.utils.data import DataLoader, Sampler
 from tqdm.auto import tqdm
 
@@ -26,7 +28,11 @@ from ..teacher import Teacher
 from .arguments import PretrainingArguments
 from .checkpoints import TrainerState, load_checkpoint, save_checkpoint
 from .distributed import DistributedGather
+from .loop.compilation import compile_encoder, not_compiled
 from .loop.finite_steps import LOSS, NORM, FiniteSteps
+from .loop.profiling import StepProfiler
+from .loop.stopping import Ending, StopRequest, outlive_sigterm
+from .loop.throughput import Throughput
 from .optimization import MovingAverage, adamw, keep_fused, warmup_cosine
 from .sharded_state import ShardedState
 from .sharding import average_gradients, broadcast_from_first, requested_sharding, shard, whole_model
@@ -34,7 +40,7 @@ from .training_log import TrainingLog
 from .zero import fit_deepspeed
 
 
-LOG_FILE = "training_log.jsonl"
+LOG_FILE, PROFILE_FOLDER = "training_log.jsonl", "profile"
 Evaluate = Callable[[MRDForPretraining], dict[str, float]]
 
 
@@ -46,11 +52,15 @@ class PretrainingResult:
         model (`MRDForPretraining`): The trained model: the moving average where there is one.
         metrics (`dict`): The last evaluation's, with "train_loss", the last step's loss over the global batch.
         seconds (`float`): Duration of this process's part of the run.
+        steps (`int`): Optimizer steps done, those before it was resumed among them.
+        ending ([`Ending`]): Why the run ended.
     """
 
     model: MRDForPretraining
     metrics: dict[str, float]
     seconds: float
+    steps: int
+    ending: Ending
 
 
 class Pretraining:
@@ -64,6 +74,7 @@ class Pretraining:
         augmentation (`AugmentationConfig`)
         num_points (`int`): Points of a shape that the encoder sees.
         num_workers (`int`): Processes that read data.
+        prefetch_factor (`int`): Batches that each of them has ready.
         teacher (`Teacher`, *optional*): Embeds images and texts, where the dataset has no cached embeddings.
         evaluate (`Callable`, *optional*): From the model to metrics; called on the main process.
 
@@ -79,6 +90,7 @@ class Pretraining:
         augmentation: AugmentationConfig,
         num_points: int,
         num_workers: int = 0,
+        prefetch_factor: int = 2,
         teacher: Teacher | None = None,
         evaluate: Evaluate | None = None,
     ) -> None:
@@ -88,6 +100,7 @@ class Pretraining:
         self.augmentation = augmentation
         self.num_points = num_points
         self.num_workers = num_workers
+        self.prefetch_factor = prefetch_factor
         self.teacher = teacher
         self.evaluate = evaluate
         self.output_dir = Path(arguments.output_dir)
@@ -95,6 +108,10 @@ class Pretraining:
             if accelerator.device.type != "cuda":
                 raise UserError("sync_batch_norm needs GPUs; leave it out on CPUs.")
             model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        if arguments.tf32:
+            if accelerator.device.type != "cuda":
+                raise UserError("tf32 needs GPUs; leave it out on CPUs.")
+            torch.backends.cuda.matmul.allow_tf32 = True
         model = model.to(accelerator.device)
         fit_deepspeed(accelerator, arguments, model.objective)
         sharding = requested_sharding(arguments.mixed_precision)
@@ -106,6 +123,13 @@ class Pretraining:
             shard(model, sharding)
             if self.average is not None:
                 shard(cast(MRDForPretraining, self.average.module), sharding)
+        # After the average's copy, which does neither.
+        if arguments.gradient_checkpointing:
+            with warnings.catch_warnings():  # of its new name, which early versions of transformers 5 do not know
+                warnings.simplefilter("ignore", FutureWarning)
+                model.gradient_checkpointing_enable({"use_reentrant": False})
+        if arguments.compile:
+            compile_encoder(model.point_bert, accelerator.device)
         # Of the sharded parameters, where they are.
         deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
         rates = (arguments.learning_rate, arguments.loss_learning_rate)
@@ -126,6 +150,7 @@ class Pretraining:
         self.finite = FiniteSteps(self.output_dir, at_once, accelerator.device)
         # Samplers and streams give whole batches alone.
         self.gather = DistributedGather(arguments.per_device_batch_size)
+        self.stop = StopRequest(arguments.max_train_minutes)
         self.generator = torch.Generator(device=accelerator.device)
         self.neighbors: np.ndarray | None = None
         self.step = 0
@@ -162,7 +187,7 @@ class Pretraining:
         return self.dataset, ShuffledBatchSampler(len(self.dataset), *size, *place)
 
     def batches(self) -> Iterator[dict[str, Any]]:
-        """The remaining batches of this process."""
+        """The remaining batches of this process, which its data processes read ahead, all the run long."""
         source, sampler = self.data_source()
         # batch_size None: the sampler yields whole batches and the dataset reads them at once.
         return iter(
@@ -171,6 +196,9 @@ class Pretraining:
                 sampler=sampler,
                 batch_size=None,
                 num_workers=self.num_workers,
+                prefetch_factor=self.prefetch_factor if self.num_workers > 0 else None,
+                worker_init_fn=outlive_sigterm,
+                # From there a GPU takes them by itself, while the steps before are still at work.
                 pin_memory=self.accelerator.device.type == "cuda",
                 # Workers draw nothing at random; an own generator keeps the global one out of the loader's hands.
                 generator=torch.Generator().manual_seed(self.arguments.seed),
@@ -214,29 +242,35 @@ class Pretraining:
         for group, peak in zip(self.optimizer.param_groups, self.peak_rates, strict=True):
             group["lr"] = peak * factor
         self.finite.begin(self.step + 1, batch["ids"])
-        output = self.model(
-            **self.model_inputs(batch), gather=self.gather, encoder_batch_size=self.arguments.encoder_batch_size
-        )
-        self.finite.watch(LOSS, self.accelerator.reduce(output.loss.detach(), reduction="mean"))
+        with record_function("inputs"):
+            inputs = self.model_inputs(batch)
+        with record_function("forward"):
+            output = self.model(**inputs, gather=self.gather, encoder_batch_size=self.arguments.encoder_batch_size)
+            self.finite.watch(LOSS, self.accelerator.reduce(output.loss.detach(), reduction="mean"))
         loss, scaler = output.loss, self.accelerator.scaler
         if not self.finite.at_once:
             if scaler is None:
                 self.finite.hold(self.torch_optimizer)
             else:
                 loss = self.finite.spoil(loss)
-        self.accelerator.backward(loss)
+        with record_function("backward"):
+            self.accelerator.backward(loss)
+        with record_function("update"):
+            self.update(watched=scaler is None)  # in fp16 the loss scaler meets such gradients by skipping the step
+        return output
+
+    def update(self, watched: bool) -> None:
+        """Clip the gradients, change the weights by them, and average those."""
         if self.sharded is not None:
             average_gradients(self.sharded.model.objective)
         # A number with DeepSpeed, which has clipped and stepped already.
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), self.arguments.max_grad_norm)
-        # In fp16 the loss scaler meets such gradients by skipping the step.
-        if scaler is None:
+        if watched:
             self.finite.watch(NORM, torch.as_tensor(norm))
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.average is not None:
             self.average.update_parameters(self.accelerator.unwrap_model(self.model))
-        return output
 
     def read_loss(self) -> float:
         """The last step's loss over the global batch. Called by all processes; waits for the device.
@@ -247,7 +281,7 @@ class Pretraining:
         return self.finite.read()
 
     def metrics(self, output: MRDForPretrainingOutput) -> dict[str, float]:
-        """What to log of a step. All but the loss are this process's."""
+        """What to log of a step, but for times. All but the loss are this process's."""
         metrics = {"loss": self.finite.last_loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
         single = ("alignment_loss", "relation_loss", "weighting_loss")
         for name in (*single, "logit_scale", "teacher_temperature", "student_temperature"):
@@ -266,12 +300,13 @@ class Pretraining:
         return metrics
 
     def run(self) -> PretrainingResult:
-        """Train to the last step; log, evaluate and save on the way."""
+        """Train to the last step, or until the time is over or SIGTERM comes; log, evaluate and save on the way."""
         arguments, accelerator = self.arguments, self.accelerator
         started = time.monotonic()
         log = TrainingLog(self.output_dir / LOG_FILE, self.step) if accelerator.is_main_process else None
         # Resumed from the last step's checkpoint, there is nothing left but to evaluate, which has been logged.
         scores = self.run_evaluation(None) if self.step == arguments.num_train_steps else {}
+        ending = Ending.LAST_STEP
         progress = tqdm(
             total=arguments.num_train_steps,
             initial=self.step,
@@ -281,38 +316,52 @@ class Pretraining:
             dynamic_ncols=True,
         )
         self.model.train()
-        for batch in self.batches():
-            output = self.train_step(batch)
-            self.step += 1
-            last = self.step == arguments.num_train_steps
-            logged = last or self.step % arguments.logging_steps == 0
-            evaluated = last or bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
-            saved = last or self.step % arguments.save_steps == 0
-            if logged or evaluated or saved:
-                self.read_loss()
-            progress.update()
-            if logged:
-                metrics = self.metrics(output)
-                accelerator.log(metrics, step=self.step)
-                if log is not None:
-                    log.write(self.step, metrics)
-                progress.set_postfix_str(_postfix(metrics))
-            if evaluated:
-                scores = self.run_evaluation(log)
-            if saved:
-                state = TrainerState(self.step, self.finite.last_loss)
-                limit = arguments.save_total_limit
-                save_checkpoint(accelerator, self.output_dir, state, self.average, limit, self.sharded)
-        progress.close()
+        throughput = Throughput(self.gather.world_size * arguments.per_device_batch_size, accelerator.device)
+        recorded = arguments.profile if accelerator.is_main_process else None
+        profiler = StepProfiler(recorded, self.output_dir / PROFILE_FOLDER)
+        with progress, self.stop.listening(), profiler.recording():
+            for batch in throughput.timed(self.batches()):
+                output = self.train_step(batch)
+                self.step += 1
+                stopped = self.stop.agreed()
+                last = stopped is not None or self.step == arguments.num_train_steps
+                logged = last or self.step % arguments.logging_steps == 0
+                evaluated = last or bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
+                saved = last or self.step % arguments.save_steps == 0
+                if logged or evaluated or saved:
+                    self.read_loss()
+                progress.update()
+                if logged:
+                    metrics = {**self.metrics(output), **throughput.read()}
+                    accelerator.log(metrics, step=self.step)
+                    if log is not None:
+                        log.write(self.step, metrics)
+                    progress.set_postfix_str(_postfix(metrics))
+                profiler.step()
+                with throughput.pause():
+                    # Whoever sends SIGTERM does not wait for scores.
+                    if evaluated and stopped is not Ending.SIGTERM:
+                        scores = self.run_evaluation(log)
+                    if saved:
+                        self.save()
+                if stopped is not None:
+                    ending = stopped
+                    break
         metrics = {"train_loss": self.read_loss(), **scores}
-        return PretrainingResult(self.plain_model(), metrics, time.monotonic() - started)
+        return PretrainingResult(self.plain_model(), metrics, time.monotonic() - started, self.step, ending)
+
+    def save(self) -> None:
+        """Write a checkpoint. Called by all processes."""
+        state, limit = TrainerState(self.step, self.read_loss()), self.arguments.save_total_limit
+        save_checkpoint(self.accelerator, self.output_dir, state, self.average, limit, self.sharded)
 
     def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
         """Evaluate on the main process, while the others wait."""
         scores: dict[str, float] = {}
         model = self.plain_model() if self.evaluate is not None else None
         if self.evaluate is not None and model is not None and self.accelerator.is_main_process:
-            scores = {f"eval/{name}": value for name, value in self.evaluate(model).items()}
+            with not_compiled():
+                scores = {f"eval/{name}": value for name, value in self.evaluate(model).items()}
             if log is not None:
                 log.write(self.step, scores)
                 self.accelerator.log(scores, step=self.step)
@@ -322,8 +371,6 @@ class Pretraining:
 
 
 def _postfix(metrics: dict[str, float]) -> str:
-    text = f"loss {metrics['loss']:.3f} align {metrics['alignment_loss']:.3f}"
-    if "relation_loss" in metrics:
-        weights = "/".join(f"{value:.2f}" for name, value in metrics.items() if name.startswith("relation_weights/"))
-        text += f" relation {metrics['relation_loss']:.3f} weights {weights}"
-    return f"{text} scale {metrics['logit_scale']:.1f} lr {metrics['learning_rate']:.1e}"
+    speed = f"{metrics['shapes_per_second']:.3g} shapes/s, {metrics['data_waiting_share']:.0%} waiting for data"
+    memory = f", {metrics['peak_memory_gib']:.1f} GiB" if "peak_memory_gib" in metrics else ""
+    return f"loss {metrics['loss']:.3f}, {speed}{memory}"

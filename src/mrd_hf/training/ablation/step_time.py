@@ -26,13 +26,14 @@ WARM_UP_STEPS, MEASURED_STEPS = 1, 4
 SECONDS_BESIDE_STEPS = 40.0
 # Keys of a recipe that change how long a step takes.
 COSTLY = ("point_config", "num_points", "per_device_batch_size", "encoder_batch_size", "mixed_precision", "ema_decay")
+SWITCHES = ("gradient_checkpointing", "compile", "tf32")
 COSTLY_OF_LOSS = ("loss", "relation_form")
 
 
 def cost_key(run: Run) -> str:
     """Alike for runs whose steps take as long."""
     recipe = run.arm.pretrain
-    costly = {key: recipe.get(key) for key in COSTLY}
+    costly = {key: recipe.get(key) for key in (*COSTLY, *SWITCHES)}
     costly |= {key: recipe.get("mrd_config", {}).get(key) for key in COSTLY_OF_LOSS}
     return json.dumps(costly, sort_keys=True)
 

@@ -1,0 +1,114 @@
+"""A run ends after a step when its time is over or SIGTERM comes, and resumes to the same weights."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from support.short_runs import tiny_run, weights
+from support.tiny_triplets import save_tiny_triplets
+
+from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.loop.stopping import Ending, StopRequest
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return save_tiny_triplets(tmp_path_factory.mktemp("data") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def whole(data, tmp_path_factory):
+    """Weights of a run that nothing ended early."""
+    run = tiny_run(data, tmp_path_factory.mktemp("whole"))
+    result = run.run()
+    assert (result.ending, result.steps) == (Ending.LAST_STEP, 6)
+    return weights(run)
+
+
+def stopped_run(data, folder, monkeypatch, ending, **settings):
+    """A run that is to end after its second step."""
+    evaluated = []
+    run = tiny_run(data, folder, evaluate=lambda model: evaluated.append(run.step) or {"score": 1.0}, **settings)
+    agreed = run.stop.agreed
+
+    def after_two():
+        if run.step == 2 and ending is Ending.SIGTERM:
+            os.kill(os.getpid(), signal.SIGTERM)
+        if run.step == 2 and ending is Ending.TIME:
+            run.stop.began -= 61
+        return agreed()
+
+    monkeypatch.setattr(run.stop, "agreed", after_two)
+    return run, evaluated
+
+
+@pytest.mark.parametrize(("ending", "evaluations"), [(Ending.TIME, [2]), (Ending.SIGTERM, [])])
+def test_it_ends_with_a_checkpoint_and_resumes_to_the_bit(data, whole, tmp_path, monkeypatch, ending, evaluations):
+    run, evaluated = stopped_run(data, tmp_path, monkeypatch, ending, max_train_minutes=1.0)
+    before = signal.getsignal(signal.SIGTERM)
+    result = run.run()
+    assert signal.getsignal(signal.SIGTERM) is before
+    assert (result.ending, result.steps, evaluated) == (ending, 2, evaluations)
+    assert ("eval/score" in result.metrics) is (ending is Ending.TIME)
+    [checkpoint] = list_checkpoints(tmp_path)
+    assert checkpoint.name == "checkpoint-2"
+    resumed = tiny_run(data, tmp_path, max_train_minutes=60.0)
+    resumed.resume(checkpoint)
+    assert resumed.run().steps == 6
+    assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(resumed).items())
+
+
+def test_time_counts_from_the_first_step_on():
+    stop = StopRequest(max_minutes=1.0)
+    stop.began -= 3600  # as if to load the data had taken an hour
+    with stop.listening():
+        assert stop.agreed() is None
+        stop.began -= 60
+        assert stop.agreed() is Ending.TIME
+    assert StopRequest(None).agreed() is None
+
+
+PROGRAM = """
+import os, time, torch
+from mrd_hf.training.loop.stopping import StopRequest, outlive_sigterm
+
+
+class Slow(torch.utils.data.Dataset):
+    def __len__(self):
+        return 10**6
+
+    def __getitem__(self, index):
+        return os.getpid()
+
+
+with StopRequest(None).listening():
+    loader = torch.utils.data.DataLoader(Slow(), batch_size=None, num_workers=2, worker_init_fn=outlive_sigterm)
+    for number, worker in enumerate(loader):
+        time.sleep(0.02)
+        if number < 20:
+            print(int(worker), flush=True)
+        if number == 150:
+            break
+    print("all read", flush=True)
+    raise SystemExit(3)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells who sent a signal")
+def test_processes_that_read_data_outlive_the_signal_and_not_their_parent():
+    """As a cluster sends it, to every process; and the program still ends, by an error with the loader at work."""
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
+    workers = {int(process.stdout.readline()) for _ in range(20)}
+    assert len(workers) == 2
+    for pid in (*workers, process.pid):
+        os.kill(pid, signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert said == "all read\n" and process.returncode == 3
+    deadline = time.monotonic() + 20
+    while any(os.path.exists(f"/proc/{pid}") for pid in workers):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
