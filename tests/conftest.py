@@ -23,6 +23,10 @@ if not torch.cuda.is_available():
 settings.register_profile("tests", derandomize=True, deadline=None)
 settings.load_profile("tests")
 
+# A shell starts what is in the background with interruptions ignored, and so would be the processes that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
 THREADS = torch.get_num_threads()
 
 # Those that take longest begin first, so that no process is left alone with one of them at the end.

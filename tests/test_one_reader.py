@@ -22,10 +22,10 @@ from support.tiny_meshes import QUARTERS, glb
 import mrd_hf.models
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.app.shape_reading import _read_into_folder, read_upload
-from mrd_hf.cli import encoder as cli_encoder
 from mrd_hf.cli.encoder import embed_files
 from mrd_hf.data.sources.meshes.mesh_folder import mesh_jobs, prepare_mesh
 from mrd_hf.errors import UserError
+from mrd_hf.evaluation import encoding
 from mrd_hf.evaluation.benchmarks import shape_folder
 from mrd_hf.hub.endpoint import shape_reading as endpoint
 from mrd_hf.models.shape_files import colored_points, read_shape
@@ -123,7 +123,7 @@ def by_command_line(file, monkeypatch):
         seen.extend(batches)
         return torch.zeros(len(batches[0]), 1)
 
-    monkeypatch.setattr(cli_encoder, "encode_shapes", encode_shapes)
+    monkeypatch.setattr(encoding, "encode_shapes", encode_shapes)
     failures: list[dict[str, str]] = []
     loaded = SimpleNamespace(model=None, extractor=PointCloudFeatureExtractor(NUM_POINTS, normalize=False))
     list(embed_files(loaded, [str(file)], None, 1, failures))
