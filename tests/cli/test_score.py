@@ -12,6 +12,7 @@ from PIL import Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from transformers import AutoFeatureExtractor, AutoModel
 
+from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.teacher import Teacher
 
@@ -109,6 +110,23 @@ def test_embeddings_that_are_there_give_the_same_scores(work, capsys, tmp_path):
     ]
     assert mrd_hf("score", work / "embeddings.parquet", "--text", TEXTS[0], "--json") == 0  # its teacher is named
     np.testing.assert_allclose(table(scored(capsys), 1)[:, 0], table(found, 3)[:, 0], atol=1e-5)
+
+
+def test_a_teacher_that_is_told_by_its_folders_digest_is_found(work, capsys, tmp_path, monkeypatch):
+    """As training records one that was a local folder: by the folder's name, and a digest."""
+    encoder = AutoModel.from_pretrained(work / "encoder")
+    encoder.config.teacher_id, encoder.config.teacher_revision = "teacher", folder_revision(work / "teacher")
+    encoder.save_pretrained(tmp_path / "encoder")
+    AutoFeatureExtractor.from_pretrained(work / "encoder").save_pretrained(tmp_path / "encoder")
+    monkeypatch.chdir(work)
+    model = ["--model", tmp_path / "encoder", "--json"]
+    assert mrd_hf("embed", "shapes", "-o", tmp_path / "shapes.parquet", *model) == 0
+    capsys.readouterr()
+    for shapes in ("shapes", tmp_path / "shapes.parquet"):
+        assert mrd_hf("score", shapes, "--text", TEXTS[0], *model) == 0
+        np.testing.assert_allclose(table(scored(capsys), 1), expected(work, texts(work, TEXTS[:1])), atol=1e-5)
+        assert mrd_hf("score", shapes, "--image", "red.png", *model) == 0
+        capsys.readouterr()
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         scores = scale * cosines
         means = scores.mean(axis=0)
         columns: dict[str, list[Any]] = {
-            "shape": [as_text(name) for name in shapes.names for _ in prompts.names],
+            "shape": np.repeat([as_text(name) for name in shapes.names], len(prompts.names)).tolist(),
             "prompt": prompts.names * len(shapes.names),
             "score": scores.ravel().tolist(),
         }
@@ -129,7 +129,8 @@ def _named_as_in(pairs: Pairs, names: list[str], source: str) -> list[str]:
     """Names of embeddings as a table has them, which may name files from another folder on; others stay."""
     wanted = {str(Path(shape).resolve()): shape for shape in pairs.shapes}
     named = [wanted.get(str(Path(name).resolve()), name) for name in names]
-    missing = [shape for shape in dict.fromkeys(pairs.shapes) if shape not in set(named)]
+    there = set(named)
+    missing = [shape for shape in dict.fromkeys(pairs.shapes) if shape not in there]
     if missing:
         raise UserError(
             f"{source}: has no embedding of {len(missing)} shapes of --pairs, the first {missing[0]}; embed them with "

@@ -1,7 +1,7 @@
 """Patch networks on a CPU, some patches at a time, so that what lies between their layers stays in the cache.
 
 In evaluation the batch norms are folded into the linear layers. That takes a few operations on small matrices, and is
-done anew in each forward pass, so that there is no copy of the weights that could outlive a change of them.
+repeated in each forward pass, so that there is no copy of the weights that could outlive a change of them.
 Gradients are the matter of pointnet_gradients.py.
 """
 

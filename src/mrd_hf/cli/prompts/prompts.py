@@ -2,12 +2,12 @@
 
 import argparse
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
 from ...data.class_texts import read_class_texts
+from ...data.embedding.cached_teacher import split_identifier
 from ...errors import UserError
 from ...models.model_sources import split_reference
 from ..labels import load_text_tower, read_label_lines
@@ -93,13 +93,17 @@ def embed_prompts(prompts: Prompts, space: Space, options: argparse.Namespace) -
                 f"have {space.embedding_dim}; embed the texts with the encoder's own teacher."
             )
         return prompts.embeds
-    reference = options.teacher or (space.text_tower if prompts.kind == "text" else None) or space.teacher
-    if reference is None:
+    if options.teacher is not None:
+        name, revision = options.teacher, None
+    elif prompts.kind == "text" and space.text_tower is not None:
+        name, revision = split_reference(space.text_tower)
+    elif space.teacher is not None:
+        name, revision = split_identifier(space.teacher)
+    else:
         raise UserError(
             f"{space.owner} does not say in whose space its embeddings are; give --text-tower, the image-text model "
             "that it was trained with, or --class-texts."
         )
-    name, revision = (reference, None) if options.teacher or Path(reference).is_dir() else split_reference(reference)
     if prompts.kind == "image":
         return embed_pictures(prompts.names, name, revision, space.embedding_dim, options.device, space.owner)
     return load_text_tower(name, revision, space.embedding_dim, options.device).embed(prompts.names).cpu().numpy()
