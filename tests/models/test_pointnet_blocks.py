@@ -181,9 +181,11 @@ def test_layers_that_someone_has_changed_are_called():
 def test_mini_pointnet_in_blocks_is_that_of_the_layers(patches, size, floats):
     torch.manual_seed(patches)
     network = MiniPointNet(6, 8, 12).eval()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, -1, 1)  # so that what a layer gets wrong is seen behind all others
     for norm in (network.norm1, network.norm3):
-        for values in (norm.weight, norm.running_mean, norm.running_var):
-            nn.init.uniform_(values, 0.5, 2)
+        nn.init.uniform_(norm.running_mean, -1, 1)
+        nn.init.uniform_(norm.running_var, 0.5, 2)
     groups = torch.randn(2, patches, size, 6)
     before, pointnet_blocks.CACHED_FLOATS = pointnet_blocks.CACHED_FLOATS, floats
     try:
