@@ -15,7 +15,7 @@ import venv
 import zipfile
 from pathlib import Path
 
-from environments import PROJECT, ROOT, pinned_torch, pip_install
+from environments import PROJECT, ROOT, lend_torch, pinned_torch, pip_install
 
 
 DEMO_DATA = ROOT / "scripts" / "demo_data"
@@ -85,6 +85,7 @@ def main(dist: Path) -> None:
         empty.mkdir()
         venv.create(environment, symlinks=sys.platform != "win32")
         bin_folder = environment / ("Scripts" if sys.platform == "win32" else "bin")
+        lend_torch(bin_folder / "python")
         pip_install(bin_folder / "python", pinned_torch(), str(wheel))
         use(bin_folder, empty)
     print(f"{wheel.name} and {source.name} are good.")

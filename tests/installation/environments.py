@@ -4,7 +4,8 @@
 
 makes `plain`, `remote_code` and `handler`, or leaves them if they are as they should be; `make test` calls it. Each is
 what one `pip install` makes of an empty environment, with the newest versions that there are, but for torch: it is
-`constraints.txt`'s, since the newest one brings a graphics card's libraries along, several GB of them.
+`constraints.txt`'s, since the newest one brings a graphics card's libraries along, several GB of them. It lies on the
+disk once, in an environment of its own that the others find by a path file; pip sees it there and does not install it.
 """
 
 import hashlib
@@ -12,9 +13,11 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import tomllib
 import venv
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -46,20 +49,45 @@ def environment_python(name: str) -> Path:
     Raises:
         subprocess.CalledProcessError: when pip cannot install; it has said why.
     """
+    if name == "lowest":
+        return _environment(name, _install_lowest, (ROOT / "pyproject.toml").read_text())
+    requirements = [pinned_torch(), *REQUIREMENTS[name]]
+
+    def install(python: Path) -> None:
+        lend_torch(python)
+        pip_install(python, *requirements)
+
+    return _environment(name, install, "\n".join(requirements))
+
+
+def lend_torch(python: Path) -> None:
+    """Let an environment find the torch of `constraints.txt`, and what torch requires, where they are installed once.
+
+    What is installed in the environment itself comes first: where a requirement needs another version of what torch
+    brought, pip installs it there.
+    """
+    (_site_packages(python) / "torch.pth").write_text(f"{_site_packages(_torch_environment())}\n")
+
+
+def _torch_environment() -> Path:
+    return _environment("torch", lambda python: pip_install(python, pinned_torch()), pinned_torch())
+
+
+def _environment(name: str, install: Callable[[Path], None], recipe: str) -> Path:
+    """The interpreter of an environment that `install` fills, anew if the recipe, Python or this file have changed."""
     folder = FOLDER / name
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
-    if name == "lowest":
-        make, recipe = _install_lowest, (ROOT / "pyproject.toml").read_text()
-    else:
-        requirements = [pinned_torch(), *REQUIREMENTS[name]]
-        make, recipe = (lambda python: pip_install(python, *requirements)), "\n".join(requirements)
     recipe = hashlib.sha256(f"{recipe}\n{sys.version}\n{Path(__file__).read_text()}".encode()).hexdigest()
     if not (folder / MADE).is_file() or (folder / MADE).read_text() != recipe:
         shutil.rmtree(folder, ignore_errors=True)
         venv.create(folder, symlinks=sys.platform != "win32")
-        make(python)
+        install(python)
         (folder / MADE).write_text(recipe)
     return python
+
+
+def _site_packages(python: Path) -> Path:
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(python.parents[1])}))
 
 
 def build_wheel(folder: Path) -> Path:
@@ -109,5 +137,6 @@ def _install_lowest(python: Path) -> None:
 
 
 if __name__ == "__main__":
+    _torch_environment()  # once, before those that look for it side by side
     with ThreadPoolExecutor() as pool:
         list(pool.map(environment_python, REQUIREMENTS))
