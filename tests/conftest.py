@@ -12,8 +12,9 @@ from hypothesis import settings
 
 
 # Read by `datasets`, `evaluate` and `transformers` when they are imported, here and in the processes that tests start.
+_CACHES = tempfile.TemporaryDirectory(prefix="mrd-hf-tests-", ignore_cleanup_errors=True)  # deleted with this process
 for _cache in ("HF_DATASETS_CACHE", "HF_EVALUATE_CACHE", "HF_METRICS_CACHE", "HF_MODULES_CACHE"):
-    os.environ[_cache] = tempfile.mkdtemp(prefix="mrd-hf-tests-")
+    os.environ[_cache] = str(Path(_CACHES.name, _cache.lower()))
 
 # The kernels are interpreted where there is no GPU to run them. Read when Triton is imported.
 if not torch.cuda.is_available():
