@@ -5,7 +5,7 @@ import os
 
 
 ENCODER_COMMANDS = ("classify", "embed", "index", "score", "search")
-MODEL_VARIABLE = "MRD_HF_MODEL"
+MODEL_VARIABLE = "MRD_MODEL"
 ONNX_SUFFIX = ".onnx"
 
 

@@ -27,7 +27,7 @@ Train encoders for them, evaluate and publish them.
   mrd-hf inspect chair.glb
 """
 EPILOG = """\
-The encoder is --model or the environment variable MRD_HF_MODEL: a folder, or an id on the Hub.
+The encoder is --model or the environment variable MRD_MODEL: a folder, or an id on the Hub.
 Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
 `mrd-hf COMMAND --help` says more of each.
 """
@@ -348,7 +348,7 @@ def _add_overwrite(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser, purpose: str = "the encoder") -> None:
-    parser.add_argument("--model", help=f"{purpose}: a folder, a Hub id, or an encoder.onnx (default: $MRD_HF_MODEL)")
+    parser.add_argument("--model", help=f"{purpose}: a folder, a Hub id, or an encoder.onnx (default: $MRD_MODEL)")
     parser.add_argument("--revision", help="branch, tag or commit of the encoder on the Hub")
     parser.add_argument("--device", default="cpu", help="where to compute, as torch names it (default: cpu)")
     parser.add_argument(

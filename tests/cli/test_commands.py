@@ -41,7 +41,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_default_model(monkeypatch):
-    monkeypatch.delenv("MRD_HF_MODEL", raising=False)
+    monkeypatch.delenv("MRD_MODEL", raising=False)
 
 
 def embeds_of(work, files, **options) -> torch.Tensor:
@@ -508,10 +508,10 @@ def test_the_encoder_may_come_from_the_environment(work, monkeypatch, capsys):
     arguments = ["classify", work / "shapes" / "box.glb", "--labels", "a,b", "--json"]
     assert mrd_hf(*arguments) == 2
     assert (
-        "Give --model or set MRD_HF_MODEL" in (err := capsys.readouterr().err)
+        "Give --model or set MRD_MODEL" in (err := capsys.readouterr().err)
         and "published with this package yet" in err
     )
-    monkeypatch.setenv("MRD_HF_MODEL", str(work / "encoder"))
+    monkeypatch.setenv("MRD_MODEL", str(work / "encoder"))
     assert mrd_hf(*arguments) == 0
 
 

@@ -35,7 +35,7 @@ def work(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def default_model(work, monkeypatch):
-    monkeypatch.setenv("MRD_HF_MODEL", str(work / "encoder"))
+    monkeypatch.setenv("MRD_MODEL", str(work / "encoder"))
 
 
 def shapes_of(work):

@@ -85,14 +85,14 @@ def test_what_a_print_says_is_compared():
 
 
 @pytest.mark.parametrize(
-    "page", [page for page in PAGES if "export MRD_HF_MODEL" in page.read_text()], ids=lambda p: p.name
+    "page", [page for page in PAGES if "export MRD_MODEL" in page.read_text()], ids=lambda p: p.name
 )
 def test_the_short_commands_of_a_page_run(page, clone, capsys, monkeypatch):
     pytest.importorskip("embreex")
-    (code,) = [code for _, code in blocks(page, "bash") if "export MRD_HF_MODEL" in code]
+    (code,) = [code for _, code in blocks(page, "bash") if "export MRD_MODEL" in code]
     commands = command_lines(code)
-    assert commands[0] == ["export", "MRD_HF_MODEL=outputs/demo/encoder"]
-    monkeypatch.setenv("MRD_HF_MODEL", "outputs/demo/encoder")
+    assert commands[0] == ["export", "MRD_MODEL=outputs/demo/encoder"]
+    monkeypatch.setenv("MRD_MODEL", "outputs/demo/encoder")
     for program, *arguments in commands[1:]:
         assert program == "mrd-hf" and arguments[0] in SHORT and run(parse(arguments)) == 0, arguments
         out = capsys.readouterr().out

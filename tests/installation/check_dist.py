@@ -23,7 +23,7 @@ DEMO_DATA = ROOT / "scripts" / "demo_data"
 TINY = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 TINY |= {"num_patches": 8, "patch_size": 8, "patch_feature_size": 24}
 # Of this environment; a user's shell has none of it.
-HIDDEN = ("PYTHONPATH", "VIRTUAL_ENV", "MRD_HF_MODEL")
+HIDDEN = ("PYTHONPATH", "VIRTUAL_ENV", "MRD_MODEL")
 
 
 def built(folder: Path) -> tuple[Path, Path]:

@@ -14,7 +14,7 @@ from mrd_hf.hub.endpoint.writing import write_handler
 
 
 # Of this environment; a user's shell has none of it.
-HIDDEN = ("PYTHONPATH", "VIRTUAL_ENV", "MRD_HF_MODEL")
+HIDDEN = ("PYTHONPATH", "VIRTUAL_ENV", "MRD_MODEL")
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output mode
 
 
 def chosen_encoder(options: argparse.Namespace) -> AnyEncoder:
-    """Load the encoder that `--model` names, or else `MRD_HF_MODEL` does, to read the parts that options choose.
+    """Load the encoder that `--model` names, or else `MRD_MODEL` does, to read the parts that options choose.
 
     Raises:
         UserError: There is no name, no such encoder, or it is something else.
