@@ -99,6 +99,7 @@ def _serve(numbers: list[int], make: Callable[[int], tuple[str, Folder]], place:
     library_logging.set_verbosity_error()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
+    warnings.simplefilter("error", RuntimeWarning)  # numpy's, which would be on a server's stderr
     extract = PointCloudFeatureExtractor(num_points=1000)
     for sound in sound_folders().values():  # loads what is loaded when it is needed
         extract(_write(sound, place / "sound"), return_tensors="np")

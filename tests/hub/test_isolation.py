@@ -14,7 +14,7 @@ from mrd_hf.hub.endpoint.isolation import IsolatedReader
 SECRET = "the-servers-secret"
 # What is asked of it is what it does.
 TARGET = """
-import os, sys, time
+import logging, os, sys, time, warnings
 
 def reader(greeting):
     print("a library prints")
@@ -28,7 +28,14 @@ def take(request, greeting):
     kept = bytearray(request["bytes"])
     return {"taken": len(kept)}
 
+def chatter(request, greeting):
+    warnings.warn("a library warns")
+    logging.getLogger("library").error("a library logs")
+    os.write(2, b"a library in C prints")
+    return {}
+
 ACTIONS = {
+    "chatter": chatter,
     "greet": lambda request, greeting: (print("more of it"), {"greeting": greeting, "pid": os.getpid()})[1],
     "sleep": lambda request, greeting: time.sleep(60),
     "spin": spin,
@@ -60,6 +67,16 @@ def test_one_process_answers_one_request_after_the_other_whatever_it_prints(read
     first = greeting(reader)
     assert first["greeting"] == "hello" and first["pid"] == reader.process.pid
     assert greeting(reader) == first
+
+
+def test_what_libraries_say_of_an_upload_is_not_on_the_servers_stderr_and_a_traceback_is(reader, capfd):
+    greeting(reader)
+    capfd.readouterr()
+    assert reader.ask({"do": "chatter"}) == {}
+    assert capfd.readouterr() == ("", "")
+    with pytest.raises(EOFError):
+        reader.ask({"do": "no such thing"})
+    assert "KeyError: 'no such thing'" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

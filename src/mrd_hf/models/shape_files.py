@@ -49,17 +49,20 @@ def read_shape(
         check_size(path.stat().st_size)
     except ValueError as error:
         raise ValueError(f"{path}: {error}.") from None
-    shape: TexturedMesh | PointCloud
-    if suffix in CLOUD_SUFFIXES:
-        shape = load_point_cloud(path)
-    else:
-        from .mesh_loading import load_mesh  # which needs Pillow
-
-        shape = load_mesh(path, choice)
+    with np.errstate(all="ignore"):  # numbers that are none, and what follows from them, are refused below, by name
+        shape = _load(path, choice)
     if isinstance(shape, PointCloud):
         check_colored_points(shape.points, str(path))
         return replace(shape, warnings=few_warnings(shape.warnings))
     return shape
+
+
+def _load(path: Path, choice: PartChoice) -> TexturedMesh | PointCloud:
+    if path.suffix.lower() in CLOUD_SUFFIXES:
+        return load_point_cloud(path)
+    from .mesh_loading import load_mesh  # which needs Pillow
+
+    return load_mesh(path, choice)
 
 
 def colored_points(

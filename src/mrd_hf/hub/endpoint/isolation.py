@@ -12,12 +12,14 @@ It goes with handler.py into a checkpoint's folder, and the Space has it from he
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import select
 import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,17 @@ class IsolatedReader:
         return answer
 
 
+def _silence_libraries() -> None:
+    """What they print of an upload is for nobody: what counts is in the answer. A traceback still reaches stderr."""
+    warnings.simplefilter("ignore")
+    logging.disable(logging.CRITICAL)
+    sys.stderr = os.fdopen(os.dup(2), "w", encoding="utf-8", errors="backslashreplace", buffering=1)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for descriptor in (1, 2):
+        os.dup2(nowhere, descriptor)
+    os.close(nowhere)
+
+
 def _limit_memory(memory: int) -> None:
     if sys.platform == "linux":
         import resource
@@ -154,6 +167,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     answer = _module(target).reader(*arguments)
+    _silence_libraries()
     _limit_memory(int(memory))
     print("{}", file=answers, flush=True)
     for line in sys.stdin:
