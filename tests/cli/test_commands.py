@@ -21,7 +21,7 @@ from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf import PointCloudFeatureExtractor
-from mrd_hf.cli import render
+from mrd_hf.cli import encoder, render
 from mrd_hf.evaluation import encoding
 from mrd_hf.evaluation.encoding import encode_shapes
 from mrd_hf.models.text_tower import TextTower
@@ -113,6 +113,28 @@ def test_classify_reports_a_bad_file_and_goes_on(work, tmp_path, capsys):
     bad, good = json.loads(out)
     assert "cannot be read as 'ply'" in bad["error"] and len(good["labels"]) == 2
     assert err.count("bad.ply: cannot be read") == 1 and "1 of 2 files failed" in err
+
+
+def test_a_reader_that_fails_as_none_should_costs_its_file_alone(work, tmp_path, capsys, monkeypatch):
+    """Whatever mistakes of ours or of a library's there may still be."""
+    prepare = encoder.prepare
+
+    def failing(chosen, file, up_axis):
+        if file.endswith("bad.npy"):
+            raise AttributeError("'bytes' object has no attribute 'ndim'")
+        return prepare(chosen, file, up_axis)
+
+    monkeypatch.setattr(encoder, "prepare", failing)
+    shapes = tmp_path / "shapes"
+    shapes.mkdir()
+    for name in ("bad.npy", "good.npy"):
+        np.save(shapes / name, np.random.default_rng(1).standard_normal((300, 3)))
+    reason = "AttributeError: 'bytes' object has no attribute 'ndim'; this is a mistake of mrd_hf's: please report it"
+    for command, *more in (["classify", "--labels", "a,b"], ["embed", "-o", tmp_path / "e.parquet"], ["index"]):
+        assert mrd_hf(command, shapes, *more, "--model", work / "encoder") == 1
+        out, err = capsys.readouterr()
+        assert f"failed: {shapes}/bad.npy: {reason}" in err and "1 of 2 files failed" in err
+        assert "good.npy" in out or out.startswith("1 shape")
 
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])

@@ -15,7 +15,7 @@ from mrd_hf_cli.encoder_choice import MODEL_VARIABLE, ONNX_SUFFIX
 from ..errors import UserError
 from ..exporting.onnx_encoder import OnnxEncoder, open_onnx_encoder
 from .output import progress, report_failure
-from .shape_files import READING_ERRORS, UpAxis
+from .shape_files import UpAxis, reading_error
 
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def embed_files(
         try:
             values.append(prepare(encoder, file, up_axis))
             names.append(file)
-        except READING_ERRORS as error:
-            failures.append({"file": file, "error": report_failure(file, error)})
+        except Exception as error:  # whatever a library makes of one bad file among thousands
+            failures.append({"file": file, "error": report_failure(file, reading_error(error))})
         if len(names) == min(size, batch_size):
             yield _embed(encoder, names, values, failures)
             names, values, size = [], [], 2 * size
@@ -139,6 +139,6 @@ def _embed(
     embeds = embed(encoder, np.concatenate(values))
     finite = np.isfinite(embeds).all(axis=1)
     for place in np.flatnonzero(~finite).tolist():
-        error = ValueError("its embedding is not finite; look for coordinates that are out of bounds.")
+        error = "its embedding is not finite; look for coordinates that are out of bounds."
         failures.append({"file": names[place], "error": report_failure(names[place], error)})
     return [name for name, good in zip(names, finite, strict=True) if good], embeds[finite]

@@ -43,9 +43,9 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, default=lambda _: None))
 
 
-def report_failure(name: str, error: Exception) -> str:
+def report_failure(name: str, error: str) -> str:
     """Say on stderr, in a line, that a file could not be used; returns the reason."""
-    reason = one_line(str(error) or type(error).__name__)
+    reason = one_line(error)
     shown = printable(name)
     tqdm.write(f"failed: {reason if shown in reason else f'{shown}: {reason}'}", file=sys.stderr)
     return reason

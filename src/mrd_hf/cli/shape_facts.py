@@ -12,7 +12,7 @@ from ..models.shape_files import colored_points, read_shape
 from ..models.shapes import UNCOLORED, MeshPart, PointCloud, TexturedMesh
 from .file_headers import FileHeader, read_header
 from .output import one_line
-from .shape_files import READING_ERRORS, as_text
+from .shape_files import as_text, reading_error
 
 
 # What the extractor takes where neither the format nor the caller says it.
@@ -39,8 +39,8 @@ def facts_of_file(file: str, keep_collision: bool = False, skip_parts: str | Non
             header = read_header(Path(file))
             facts |= _facts_of_header(header, os.path.getsize(file))
         shape = read_shape(file, keep_collision, skip_parts)
-    except READING_ERRORS as error:
-        return facts | {"error": one_line(str(error) or type(error).__name__)}
+    except Exception as error:  # whatever a library makes of one bad file among thousands
+        return facts | {"error": one_line(reading_error(error))}
     return facts | _facts_of_shape(shape)
 
 

@@ -10,7 +10,7 @@ from ..models.shape_suffixes import SHAPE_SUFFIXES
 
 
 UpAxis = Literal["y", "z"] | None
-# What reading a file may raise; whatever else there is is a mistake of ours.
+# What reading a file may raise.
 READING_ERRORS = (ValueError, OSError, MemoryError, RecursionError)
 
 
@@ -37,6 +37,13 @@ def find_shapes(paths: Iterable[str]) -> list[str]:
             raise UserError(f"{path}: no shape in it; expected files of {', '.join(SHAPE_SUFFIXES)}.")
         files += sorted(found)
     return list(dict.fromkeys(files))
+
+
+def reading_error(error: Exception) -> str:
+    """What to say of a file that could not be read. It costs that file alone, also where the mistake is ours."""
+    if isinstance(error, READING_ERRORS):
+        return str(error) or type(error).__name__
+    return f"{type(error).__name__}: {error}; this is a mistake of mrd_hf's: please report it, with the file"
 
 
 def as_text(path: str | Path) -> str:
