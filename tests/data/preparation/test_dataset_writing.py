@@ -96,7 +96,7 @@ def test_jobs_that_raise_or_do_not_fit_are_skipped(tmp_path, num_workers):
     report = prepare_tiny(["a", "b:raise", "c:misfit", "d"], out, num_workers=num_workers)
     assert ids(out) == ["a", "d"] and report["prepared"] == 2
     raised, misfit = report["skipped"]
-    assert raised == {"id": "'b:raise'", "why": "KeyError: 'no such thing'"}
+    assert raised == {"id": "b:raise", "why": "KeyError: 'no such thing'"}
     assert misfit == {"id": "c", "why": "ValueError: column 'points' has shape (8, 4), expected (n, 3)"}
 
 
@@ -270,7 +270,7 @@ def test_a_job_that_kills_its_worker_costs_no_other(tmp_path):
     others = [str(number) for number in range(20)]
     report = prepare_tiny(["a", "b:kill", *others], tmp_path / "twice", num_workers=2)
     why = "killed its worker process, most likely for want of memory"
-    assert report["skipped"] == [{"id": "'b:kill'", "why": why}]
+    assert report["skipped"] == [{"id": "b:kill", "why": why}]
     assert ids(tmp_path / "twice") == ["a", *others]
     report = prepare_tiny(["a", "b:kill once", *others], tmp_path / "once", num_workers=2)
     assert report["skipped"] == [] and ids(tmp_path / "once") == ["a", "b", *others]

@@ -5,6 +5,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from dataclasses import replace
 
 import datasets
 import numpy as np
@@ -49,6 +50,12 @@ def swollen(data):
     start = data.index(b"IHDR")
     header = b"IHDR" + struct.pack(">II", 20_000, 10_000) + data[start + 12 : start + 17]
     return data[:start] + header + struct.pack(">I", zlib.crc32(header)) + data[start + 21 :]
+
+
+def test_a_job_that_kills_its_worker_is_named_by_where_its_mesh_is(tmp_path):
+    (job,) = mesh_jobs(write(tmp_path / "meshes", {"chairs/Office Chair.obj": OBJ}), None)
+    assert str(job) == f"{tmp_path}/meshes/chairs/Office Chair.obj"
+    assert str(replace(job, source="shapes.parquet", row=7)) == "shapes.parquet: row 7: chairs/Office Chair.obj"
 
 
 @pytest.mark.parametrize(

@@ -89,7 +89,9 @@ def prepare_dataset(
     folders that are copied together afterwards; the run that finds every file finished writes `report.json`.
 
     Args:
-        jobs (sequence): One a shape, in the order of the rows; picklable, and told apart by their `repr`.
+        jobs (sequence):
+            One a shape, in the order of the rows; picklable, and told apart by their `repr`. One that kills its worker
+            is listed by its `str`, which says where its shape is.
         prepare (`Callable`):
             Makes a shape of a job; picklable. Its result may depend on the job only. A job for which it raises, or
             whose row does not fit `features`, is skipped.
@@ -257,8 +259,8 @@ def _encode(row: dict[str, Any], features: Features) -> pa.Table:
 
 
 def _name_of(job: Any) -> str:
-    """What to call a job of which no shape, and so no id, is known."""
-    name = repr(job)
+    """What to call a job of which no shape, and so no id, is known: where its shape is."""
+    name = ": ".join(map(str, job)) if isinstance(job, tuple) else str(job)
     return name if len(name) <= 200 else f"{name[:197]}..."
 
 

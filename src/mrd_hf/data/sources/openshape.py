@@ -54,6 +54,9 @@ class ShapeJob:
     source: str
     number: int
 
+    def __str__(self) -> str:
+        return f"{self.source}: shape {self.number}"
+
 
 def openshape_features() -> Features:
     """The triplet schema with embeddings as wide as the teacher's."""

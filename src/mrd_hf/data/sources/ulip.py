@@ -52,6 +52,9 @@ class ShapeJob:
     names: str | None
     again: bool
 
+    def __str__(self) -> str:
+        return self.id
+
 
 def prepare_ulip(
     folder: str | Path,

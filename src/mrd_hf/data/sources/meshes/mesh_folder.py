@@ -62,6 +62,10 @@ class MeshJob:
     row: int | None = None
     skipped: str | None = None
 
+    def __str__(self) -> str:
+        """Where the mesh is."""
+        return str(Path(self.source, self.name)) if self.row is None else f"{self.source}: row {self.row}: {self.name}"
+
     @property
     def words(self) -> str:
         """The words in the file's name; may be empty."""
