@@ -4,12 +4,14 @@ import os
 import signal
 import time
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mrd_hf.data.preparation.worker_pool import JOBS_AHEAD, map_in_order
+from mrd_hf.data.preparation import worker_pool
+from mrd_hf.data.preparation.worker_pool import JOBS_AHEAD, STARTS, map_in_order
 from mrd_hf.errors import UserError
 
 
@@ -99,6 +101,52 @@ def test_workers_that_something_else_kills_cost_no_job():
     assert not _workers()
 
 
+def large_and_killed_in_mid_send(folder: Path, job: int) -> bytes:
+    """Job 2 ends its worker the first time, when half of its answer is in the pipe."""
+    if job == 2 and not (folder / "died").exists():
+        send = Connection._send
+
+        def send_half(self, buffer):
+            (folder / "died").touch()
+            send(self, buffer[: len(buffer) // 2])
+            os.kill(os.getpid(), signal.SIGKILL)
+
+        Connection._send = send_half
+    return bytes([job]) * 2**20
+
+
+def test_a_worker_that_is_killed_while_it_sends_its_answer_costs_no_job_and_no_time(tmp_path):
+    results = map_in_order(partial(large_and_killed_in_mid_send, tmp_path), range(6), 2)
+    assert list(results) == [bytes([job]) * 2**20 for job in range(6)]
+    assert (tmp_path / "died").exists()
+
+
+def test_a_fork_server_that_is_killed_is_replaced():
+    """With its workers, so that new ones must be started."""
+    results = map_in_order(slow_square, range(60), 2)
+    first = [next(results) for _ in range(3)]
+    killed = _fork_servers()
+    for process in [*killed, *_workers()]:
+        process.kill()
+    assert [*first, *results] == [job * job for job in range(60)]
+    assert killed and not set(killed) & set(_fork_servers()) and not _workers()
+
+
+def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(monkeypatch):
+    ready, deaths = worker_pool._Worker.wait_until_ready, []
+
+    def killed_at_first(self):
+        if len(deaths) < STARTS - 1:
+            deaths.append(self.process.pid)
+            self.process.kill()
+            self.process.join()
+        ready(self)
+
+    monkeypatch.setattr(worker_pool._Worker, "wait_until_ready", killed_at_first)
+    assert list(map_in_order(slow_square, range(6), 2)) == [job * job for job in range(6)]
+    assert len(deaths) == STARTS - 1
+
+
 def wait_long(folder: Path, job: int) -> int:
     (folder / str(job)).touch()
     time.sleep(600 if job else 0)
@@ -114,11 +162,12 @@ def test_a_reader_that_stops_does_not_wait_for_what_workers_have_in_hand(tmp_pat
     assert not _workers()
 
 
-def _workers() -> list[psutil.Process]:
-    """The fork server's children."""
+def _fork_servers() -> list[psutil.Process]:
+    """Those that run: one that was killed has no command line any more."""
     return [
-        process
-        for child in psutil.Process().children()
-        if "multiprocessing.forkserver" in " ".join(child.cmdline())
-        for process in child.children()
+        child for child in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(child.cmdline())
     ]
+
+
+def _workers() -> list[psutil.Process]:
+    return [worker for server in _fork_servers() for worker in server.children()]

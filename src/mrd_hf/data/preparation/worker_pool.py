@@ -22,6 +22,9 @@ JOBS_AHEAD = 8
 # A worker that ends may have been killed by something else, such as a system out of memory. A job is to blame once it
 # has ended this many in a row while nothing else ran.
 DEATHS_ALONE = 2
+# A worker may also be killed before it is ready, and the process that starts it with it. This many in a row are no
+# accident.
+STARTS = 4
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -116,22 +119,26 @@ class _Workers:
         return answer
 
     def _start(self) -> "_Worker":
-        with self.starting:
-            if self.stopped:
-                raise EOFError
+        for _ in range(STARTS):
             try:
-                worker = _Worker(self.context, self.function)
+                with self.starting:
+                    if self.stopped:
+                        raise EOFError
+                    worker = _Worker(self.context, self.function)
+                    self.alive.add(worker)
+            except (EOFError, ConnectionError):  # the fork server was killed; the next start brings a new one
+                if self.stopped:
+                    raise
+                continue
             except OSError as error:
                 message = f"cannot start a worker process: {error}; try fewer --num-workers."
                 raise UserError(message, exit_code=1) from error
-            self.alive.add(worker)
-        try:
-            worker.wait_until_ready()
-        except (EOFError, OSError):
-            self._forget(worker)
-            message = "worker processes end as they start; what they printed says why."
-            raise UserError(message, exit_code=1) from None
-        return worker
+            try:
+                worker.wait_until_ready()
+                return worker
+            except (EOFError, OSError):
+                self._forget(worker)
+        raise UserError("worker processes end as they start; what they printed says why.", exit_code=1)
 
     def _forget(self, worker: "_Worker") -> None:
         with self.starting:
@@ -158,6 +165,9 @@ class _Worker:
         self.process = context.Process(target=_work, args=(theirs, function), daemon=True)
         try:
             self.process.start()
+        except BaseException:
+            self.connection.close()
+            raise
         finally:
             theirs.close()  # so that the pipe ends when the process does
 
