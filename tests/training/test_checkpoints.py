@@ -2,12 +2,15 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
+import torch
 from accelerate import Accelerator
 
 from mrd_hf.errors import UserError
+from mrd_hf.files.run_lock import LOCK_FILE, only_run
 from mrd_hf.training.checkpoints import (
     ARGUMENTS_FILE,
     RESULTS,
@@ -19,6 +22,10 @@ from mrd_hf.training.checkpoints import (
     prepare_output_dir,
     save_checkpoint,
 )
+
+
+if sys.platform != "win32":
+    import resource
 
 
 def fake_checkpoint(folder, step, complete=True):
@@ -132,6 +139,73 @@ def test_resuming_removes_what_a_kill_left_half_written(tmp_path):
     (tmp_path / "incomplete-checkpoint-10").mkdir()
     prepare_output_dir(tmp_path, resume="latest", overwrite=False)
     assert not (tmp_path / "incomplete-checkpoint-10").exists()
+
+
+class FilesOfAtMost:
+    """Within it no file can grow beyond so many bytes: what writes fails as on a full disk."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+
+    def __enter__(self) -> None:
+        self.before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (self.size, self.before[1]))
+
+    def __exit__(self, *_: object) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, self.before)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
+@pytest.mark.parametrize(
+    ("size", "reason"), [(20_000, "File too large"), (60_000, "No space left on device"), (10, "File too large")]
+)
+def test_a_checkpoint_that_cannot_be_written_is_taken_away_and_what_is_kept_is_said(tmp_path, size, reason):
+    """The model is 40 kB, its optimizer's state 80 kB; the average is written last."""
+    accelerator = Accelerator(cpu=True)
+    model = torch.nn.Linear(100, 100)
+    model, optimizer = accelerator.prepare(model, torch.optim.Adam(model.parameters()))
+    model(torch.ones(1, 100)).sum().backward()
+    optimizer.step()
+    try:
+        with FilesOfAtMost(size), pytest.raises(UserError) as first:
+            save_checkpoint(accelerator, tmp_path, TrainerState(1, 0.5), average=None, total_limit=2)
+        assert not any(tmp_path.iterdir())
+        kept = save_checkpoint(accelerator, tmp_path, TrainerState(2, 0.5), average=None, total_limit=2)
+        before = {path.name: path.read_bytes() for path in kept.iterdir()}
+        with FilesOfAtMost(size), pytest.raises(UserError) as second:
+            save_checkpoint(accelerator, tmp_path, TrainerState(3, 0.5), average=None, total_limit=2)
+    finally:
+        accelerator.free_memory()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-2"]
+    assert {path.name: path.read_bytes() for path in kept.iterdir()} == before
+    for error, step, rest in ((first, 1, "there was no checkpoint before it"), (second, 3, "checkpoint-2 is kept")):
+        message = str(error.value)
+        assert message.startswith(f"cannot write {tmp_path}/checkpoint-{step}: ") and reason in message
+        assert f"Nothing of it is left; {rest}. Free some space" in message and "resume-from-checkpoint" in message
+        assert error.value.exit_code == 1 and len(message.splitlines()) == 1
+
+
+def test_another_error_while_a_checkpoint_is_written_takes_it_away_as_well(tmp_path, monkeypatch):
+    accelerator = Accelerator(cpu=True)
+
+    def fail(folder):
+        Path(folder).mkdir()
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setattr(accelerator, "save_state", fail)
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        save_checkpoint(accelerator, tmp_path, TrainerState(1, 0.5), average=None, total_limit=2)
+    assert not any(tmp_path.iterdir())
+
+
+def test_the_lock_of_the_run_that_prepares_its_folder_stays(tmp_path):
+    (tmp_path / ARGUMENTS_FILE).write_text("{}")
+    fake_checkpoint(tmp_path, 5)
+    with only_run(tmp_path):
+        assert prepare_output_dir(tmp_path, None, overwrite=True) is None
+        assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+        assert prepare_output_dir(tmp_path, None, overwrite=False) is None  # nothing in the way
+    assert not any(tmp_path.iterdir())
 
 
 def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path):

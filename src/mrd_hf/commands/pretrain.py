@@ -15,6 +15,7 @@ import importlib.util
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 from accelerate import Accelerator
@@ -36,6 +37,7 @@ from ..evaluation.during_training import HeldOutEvaluation
 from ..evaluation.held_out import HeldOutSet
 from ..evaluation.plots.interval_plot import write_interval_bars
 from ..evaluation.report import metrics_table
+from ..files.run_lock import check_not_running, only_run
 from ..hub.model_card import card_title
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
@@ -53,11 +55,19 @@ from ..training.training_log import plot_log, read_log
 from .termination import TERMINATED
 
 
-def open_output_dir(accelerator: Accelerator, output_dir: Path, training: PretrainingArguments) -> Path | None:
-    """Prepare the run's folder; returns the checkpoint to resume from, which all processes have from the main one."""
+def open_output_dir(
+    accelerator: Accelerator, output_dir: Path, training: PretrainingArguments, until: ExitStack
+) -> Path | None:
+    """Prepare the run's folder, which no other run has until `until` ends.
+
+    Returns:
+        The checkpoint to resume from, which all processes have from the main one.
+    """
     chosen: list[Path | None] = [None]
     if accelerator.is_main_process:
         resume = training.resume_from_checkpoint
+        output_dir.mkdir(parents=True, exist_ok=True)
+        until.enter_context(only_run(output_dir))
         chosen = [prepare_output_dir(output_dir, resume, training.overwrite_output_dir)]
         if resume is not None and chosen == [None]:
             print(f"note: no checkpoint in {output_dir} yet; training starts from the beginning.", file=sys.stderr)
@@ -90,7 +100,12 @@ def check_trackers(trackers: Sequence[str]) -> None:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Train an encoder, evaluate it, and write and upload what came of it, as the options say."""
-    data, model_arguments, training = parse_arguments(list(sys.argv[1:] if argv is None else argv))
+    with ExitStack() as until:
+        _pretrain(list(sys.argv[1:] if argv is None else argv), until)
+
+
+def _pretrain(argv: list[str], until: ExitStack) -> None:
+    data, model_arguments, training = parse_arguments(argv)
     if training.eval_steps is not None and data.eval_split is None:
         raise UserError("eval_steps is of the evaluation on eval_split, and none is given; give it, e.g. test.")
     groups = (data, model_arguments, training)
@@ -100,6 +115,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         check_login()
     output_dir = Path(training.output_dir)
     if is_first_process():
+        check_not_running(output_dir)
         check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
     accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
 
@@ -146,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         evaluate=evaluation,
     )
 
-    checkpoint = open_output_dir(accelerator, output_dir, training)
+    checkpoint = open_output_dir(accelerator, output_dir, training, until)
     if checkpoint is not None:
         run.resume(checkpoint)
     if accelerator.is_main_process:

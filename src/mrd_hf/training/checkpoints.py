@@ -10,19 +10,26 @@
 A checkpoint is written under a name that no reader accepts and renamed when it is complete.
 """
 
+import errno
 import json
+import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch.distributed.checkpoint.api import CheckpointException
 from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
 from ..files.atomic_folder import check_writable, flush_to_disk
+from ..files.run_lock import LOCK_FILE
 from .recipe_files import ACCELERATE_RECIPES
 from .sharded_state import ShardedState
 
@@ -43,6 +50,9 @@ LEFTOVERS = (
     "profile",
     "incomplete-*",
 )
+# How torch and safetensors, which have no error of their own for it, say that a file could not be written.
+WRITE_FAILURES = re.compile(r"inline_container|PytorchStreamWriter|iostream error|IoError|os error|OSError")
+FULL_DISK = re.compile(r"os error 28|No space left|StorageFull|write failed|unexpected pos")
 MANNERS = {"fsdp2": "by FSDP2", "deepspeed_zero2": "by DeepSpeed", "ddp": "without FSDP2 and DeepSpeed"}
 
 
@@ -97,30 +107,70 @@ def save_checkpoint(
     sharded: ShardedState | None = None,
 ) -> Path:
     """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`. Called by all
-    processes; `sharded` is given where the run is."""
+    processes; `sharded` is given where the run is.
+
+    Raises:
+        UserError: It cannot be written, as on a full disk; those before it are as they were.
+    """
     step = state.step
     final = output_dir / f"checkpoint-{step}"
     temporary = output_dir / f"incomplete-checkpoint-{step}"
     if accelerator.is_main_process:
         shutil.rmtree(temporary, ignore_errors=True)
     accelerator.wait_for_everyone()
-    if sharded is not None:
-        sharded.save(temporary / SHARDS_FOLDER)
-    else:
-        accelerator.save_state(str(temporary))
+    with _removed_on_failure(temporary, final):
+        if sharded is not None:
+            sharded.save(temporary / SHARDS_FOLDER)
+        else:
+            accelerator.save_state(str(temporary))
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
-        if average is not None and sharded is None:
-            save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
-        (temporary / STATE_FILE).write_text(json.dumps(asdict(state)))
-        flush_to_disk(temporary)
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
+        with _removed_on_failure(temporary, final):
+            if average is not None and sharded is None:
+                save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
+            (temporary / STATE_FILE).write_text(json.dumps(asdict(state)))
+            flush_to_disk(temporary)
+            shutil.rmtree(final, ignore_errors=True)
+            temporary.rename(final)
         if total_limit is not None:
             for old in list_checkpoints(output_dir)[:-total_limit]:
                 shutil.rmtree(old)
     accelerator.wait_for_everyone()
     return final
+
+
+@contextmanager
+def _removed_on_failure(temporary: Path, final: Path) -> Iterator[None]:
+    """Where a checkpoint cannot be written, take away what there is of it, and say what is kept and how to go on."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError, CheckpointException) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if not (isinstance(error, OSError) or WRITE_FAILURES.search(str(error))):
+            raise
+        kept = list_checkpoints(final.parent)
+        raise UserError(
+            f"cannot write {final}: {_reason(error)}. Nothing of it is left; "
+            + (f"{kept[-1].name} is kept. " if kept else "there was no checkpoint before it. ")
+            + "Free some space, or see to the folder, and go on by the same command with "
+            "--resume-from-checkpoint latest.",
+            exit_code=1,
+        ) from error
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+
+
+def _reason(error: BaseException) -> str:
+    """In a few words: torch's have dozens of lines, and the addresses of its functions."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if FULL_DISK.search(str(error)):
+        return os.strerror(errno.ENOSPC)
+    said = re.search(r"\[Errno \d+\] ([^:'\n]+)", str(error))  # somewhere in a report of several processes
+    if said is not None:
+        return said.group(1)
+    return str(error).partition("\n")[0][:200]
 
 
 def load_checkpoint(
@@ -183,7 +233,7 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
         )
     if _is_of_the_run(checkpoint, output_dir):
         return checkpoint
-    if not output_dir.exists() or not any(output_dir.iterdir()):
+    if not output_dir.exists() or not _content(output_dir):
         return checkpoint
     finished = [path for name in RESULTS if (path := output_dir / name).exists()] + list_checkpoints(output_dir)
     if not (output_dir / ARGUMENTS_FILE).is_file() and (overwrite or not finished):
@@ -202,23 +252,26 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
 def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> Path | None:
     """Make the folder ready for a run: as [`check_output_dir`], after which what is no loss is removed.
 
-    Called by the main process alone.
+    Called by the main process alone, which has the folder by [`only_run`].
     """
     checkpoint = check_output_dir(output_dir, resume, overwrite)
     if _is_of_the_run(checkpoint, output_dir):
         for leftover in output_dir.glob("incomplete-checkpoint-*"):
             shutil.rmtree(leftover)
         return checkpoint
-    if overwrite and output_dir.exists():
-        shutil.rmtree(output_dir)
-    for pattern in LEFTOVERS:
-        for leftover in output_dir.glob(pattern):
-            if leftover.is_dir():
-                shutil.rmtree(leftover)
-            else:
-                leftover.unlink()
     output_dir.mkdir(parents=True, exist_ok=True)
+    leftovers = _content(output_dir) if overwrite else [p for pattern in LEFTOVERS for p in output_dir.glob(pattern)]
+    for leftover in leftovers:
+        if leftover.is_dir() and not leftover.is_symlink():
+            shutil.rmtree(leftover)
+        else:
+            leftover.unlink()
     return checkpoint
+
+
+def _content(output_dir: Path) -> list[Path]:
+    """What is in a run's folder, but for the lock of the run that has it."""
+    return [path for path in output_dir.iterdir() if path.name != LOCK_FILE]
 
 
 def _is_of_the_run(checkpoint: Path | None, output_dir: Path) -> bool:
