@@ -50,6 +50,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--seconds", type=float, default=10.0, help="for each stage (default: 10)")
     parser.add_argument("--clock", choices=list(CLOCKS), default="wall", help="default: wall")
+    parser.add_argument("--keep-freed-memory", action="store_true", help="as pretraining does on CPUs, for all stages")
     parser.add_argument("--no-plain", action="store_true", help="leave out the plain encoder")
     parser.add_argument("--memory-batch", type=int, default=8, help="clouds; 0 measures no memory (default: 8)")
     parser.add_argument("--objective-batch", type=int, default=1024, help="of the stage objective (default: 1024)")
@@ -227,6 +228,10 @@ def print_row(cells: dict[str, Any]) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    if arguments.keep_freed_memory:
+        from mrd_hf.training.freed_memory import keep_freed_memory
+
+        keep_freed_memory()
     print(f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.clock} clock")
     results: dict[str, Any] = {"arguments": {k: str(v) for k, v in vars(arguments).items()}, "stages": []}
     results |= {"threads": torch.get_num_threads(), "torch": torch.__version__, "overhead": []}

@@ -69,14 +69,17 @@ def objective_step(kind: str, batch: int, width: int, device: torch.device) -> C
 def encoder_call(
     model: Any, clouds: torch.Tensor, what: str, plain: bool, half: bool, compiled: bool = False
 ) -> Callable[[], Any]:
-    """`what` is "forward" or "step": forward, backward pass and AdamW. A step in half precision is under autocast."""
+    """`what` is "forward" or "step": forward, backward pass and AdamW, ours fused.
+
+    A step in half precision is under autocast.
+    """
     embed = (lambda values: plain_encoder.encode(model, values)) if plain else model.get_point_features
     embed = torch.compile(embed) if compiled else embed
     if what == "forward":
         model.eval()
         return torch.no_grad()(lambda: embed(clouds))
     model.train()
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=clouds.device.type == "cuda")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=not plain)
 
     def step() -> None:
         with torch.autocast(clouds.device.type, torch.bfloat16, enabled=half):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 from transformers import PreTrainedConfig
+from transformers.activations import GELUActivation
 from transformers.modeling_layers import GradientCheckpointingLayer
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.processing_utils import Unpack
@@ -214,6 +215,17 @@ def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> tor
     return features.to(module.weight.dtype)
 
 
+def activate(activation: nn.Module, features: torch.Tensor) -> torch.Tensor:
+    """`activation(features)`, where nothing else holds `features`: without gradients GELU overwrites them.
+
+    An MLP's inner features are the largest tensors of a block. Memory for a second one is given back to the system
+    after every block, which has to clear it for the next: a tenth of the time of a large encoder on a CPU.
+    """
+    if isinstance(activation, GELUActivation) and not torch.is_grad_enabled():
+        return torch.ops.aten.gelu_(features)
+    return activation(features)
+
+
 class EncoderLayer(GradientCheckpointingLayer):
     """Pre-norm transformer block.
 
@@ -243,4 +255,6 @@ class EncoderLayer(GradientCheckpointingLayer):
         attended, _ = self.self_attn(in_dtype_of(self.self_attn.q_proj, normed), **kwargs)
         hidden_states = hidden_states + self.drop_path(attended)
         normed = self.layer_norm2(in_dtype_of(self.layer_norm2, hidden_states))
-        return hidden_states + self.drop_path(self.mlp(in_dtype_of(self.self_attn.q_proj, normed)))
+        branch = self.drop_path(self.mlp(in_dtype_of(self.self_attn.q_proj, normed)))
+        # The sum above is this block's own: without gradients nothing else needs it.
+        return hidden_states + branch if torch.is_grad_enabled() else hidden_states.add_(branch)

@@ -27,6 +27,7 @@ from .encoder_layers import (
     PointNet,
     PositionEmbedding,
     SelfAttention,
+    activate,
     check_point_values,
     drop_patches,
     in_dtype_of,
@@ -120,7 +121,7 @@ class PointBertMLP(nn.Module):
         self.fc2 = nn.Linear(config.intermediate_size, config.hidden_size)
 
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
-        return self.fc2(self.activation_fn(self.fc1(hidden_states)))
+        return self.fc2(activate(self.activation_fn, self.fc1(hidden_states)))
 
 
 class PointBertLayer(EncoderLayer):

@@ -27,6 +27,7 @@ from .encoder_layers import (
     MiniPointNet,
     PositionEmbedding,
     SelfAttention,
+    activate,
     check_point_values,
     drop_patches,
     in_dtype_of,
@@ -105,7 +106,7 @@ class Uni3DMLP(nn.Module):
     def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         features = self.up_proj(hidden_states)
         if self.gate_proj is None:
-            features = self.activation_fn(features)
+            features = activate(self.activation_fn, features)
         else:  # in float32: rounding every step would add up
             features = self.activation_fn(self.gate_proj(hidden_states).float()) * features.float()
         if self.layer_norm is not None:

@@ -13,6 +13,7 @@ from ...data.loaders.choices import ChoiceConfig
 from ...data.loading import load_all_splits
 from ..arguments import mapping_to_argv, parse_arguments
 from ..distributed import set_cpu_threads
+from ..freed_memory import keep_freed_memory
 from ..model_building import build_model
 from ..pretraining import Pretraining
 from ..recipe_files import parse_config
@@ -49,6 +50,7 @@ def measure_step(recipe: Mapping[str, object], threads: int) -> float:
     accelerator = Accelerator(mixed_precision=training.mixed_precision)
     if accelerator.device.type == "cpu":
         set_cpu_threads(threads)
+        keep_freed_memory()
     splits = load_all_splits(data.dataset)
     triplets = open_training_shapes(data, splits, ChoiceConfig({}, {}), training.seed, cached=True)
     set_seed(training.seed)
