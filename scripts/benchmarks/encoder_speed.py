@@ -229,7 +229,7 @@ def print_row(cells: dict[str, Any]) -> None:
 def main(argv: list[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     if arguments.keep_freed_memory:
-        from mrd_hf.training.freed_memory import keep_freed_memory
+        from mrd_hf.training.loop.freed_memory import keep_freed_memory
 
         keep_freed_memory()
     print(f"{arguments.device}, {torch.get_num_threads()} threads, torch {torch.__version__}, {arguments.clock} clock")

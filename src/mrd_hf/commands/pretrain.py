@@ -45,7 +45,7 @@ from ..training.arguments import DataArguments, PretrainingArguments, as_recipe,
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
 from ..training.distributed import set_cpu_threads
 from ..training.export import count_licenses, export_encoder, last_losses
-from ..training.freed_memory import keep_freed_memory
+from ..training.loop.freed_memory import keep_freed_memory
 from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining

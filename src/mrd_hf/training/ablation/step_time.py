@@ -13,7 +13,7 @@ from ...data.loaders.choices import ChoiceConfig
 from ...data.loading import load_all_splits
 from ..arguments import mapping_to_argv, parse_arguments
 from ..distributed import set_cpu_threads
-from ..freed_memory import keep_freed_memory
+from ..loop.freed_memory import keep_freed_memory
 from ..model_building import build_model
 from ..pretraining import Pretraining
 from ..recipe_files import parse_config

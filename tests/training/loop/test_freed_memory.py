@@ -22,7 +22,7 @@ print(kept, resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def faults(*arguments: str, **environment: str) -> tuple[bool, int]:
-    file = ROOT / "src" / "mrd_hf" / "training" / "freed_memory.py"
+    file = ROOT / "src" / "mrd_hf" / "training" / "loop" / "freed_memory.py"
     command = [sys.executable, "-c", PROGRAM, str(file), *arguments]
     kept, number = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()
     return kept == "True", int(number)
