@@ -7,10 +7,11 @@ import pytest
 import torch
 from support.dead_hubs import SOON, move_the_hub, silent_server
 from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_teachers import save_tiny_clip
 
 from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
 from mrd_hf import encoder as encoder_module
-from mrd_hf.encoder import fastest_dtype, load_encoder, load_point_bert, weights_sha256
+from mrd_hf.encoder import fastest_dtype, load_encoder, load_encoder_to_train, weights_sha256
 from mrd_hf.errors import UserError
 
 
@@ -18,6 +19,10 @@ def save(folder, model):
     model.save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=77).save_pretrained(folder)
     return str(folder)
+
+
+def to_train(folder):
+    return load_encoder_to_train(folder, {})
 
 
 @pytest.mark.parametrize("kind", ["openshape", "uni3d"])
@@ -46,14 +51,14 @@ def test_pickled_weights_are_not_loaded(tmp_path):
     torch.save(tiny_encoder("openshape").state_dict(), tmp_path / "pytorch_model.bin")
     load_encoder(folder)
     (tmp_path / "model.safetensors").unlink()
-    for load in (load_encoder, load_point_bert):
+    for load in (load_encoder, to_train):
         with pytest.raises(UserError, match=f"cannot load the encoder '{folder}': .*safetensors"):
             load(folder)
 
 
 def test_a_silent_hub_is_not_waited_for(tmp_path, monkeypatch):
     with silent_server() as address:
-        for load in (load_encoder, load_point_bert):
+        for load in (load_encoder, to_train):
             move_the_hub(monkeypatch, tmp_path, address)
             started = time.perf_counter()
             with pytest.raises(UserError, match="cannot load the encoder 'some/where': no such folder, not .* not"):
@@ -69,19 +74,26 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         load_encoder(f"{folder}/config.json")
     with pytest.raises(UserError, match="cannot compute on the device cuda:99: "):
         load_encoder(folder, device="cuda:99")
-    with pytest.raises(UserError, match="it is of the kind uni3d; only a point_bert is trained further"):
-        load_point_bert(folder)
     (tmp_path / "run" / "encoder" / "preprocessor_config.json").unlink()
     with pytest.raises(UserError, match="the folder has no preprocessor_config.json; give one that save_pretrained"):
         load_encoder(folder)
 
 
-def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(tmp_path):
-    saved = tiny_encoder("openshape")
+@pytest.mark.parametrize("kind", ["openshape", "ulip", "uni3d"])
+def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(kind, tmp_path):
+    saved = tiny_encoder(kind)
     saved.save_pretrained(tmp_path)
-    loaded = load_point_bert(str(tmp_path), attention_dropout=0.25)
-    assert loaded.config.attention_dropout == 0.25
+    loaded = load_encoder_to_train(str(tmp_path), {"attention_dropout": 0.25})
+    assert type(loaded) is type(saved) and loaded.config.attention_dropout == 0.25
     assert torch.equal(loaded.eval().get_point_features(clouds()), saved.get_point_features(clouds()))
+
+
+def test_what_is_no_encoder_is_not_trained_further(tmp_path):
+    whole = MRDForPretraining(MRDConfig(point_config=tiny_encoder("uni3d").config.to_dict()))
+    with pytest.raises(UserError, match="it is a whole model in pretraining; give its encoder's folder"):
+        to_train(save(tmp_path / "whole", whole))
+    with pytest.raises(UserError, match="clip is of the kind clip, no encoder of shapes"):
+        to_train(str(save_tiny_clip(tmp_path / "clip")))
 
 
 @pytest.mark.parametrize("kind", ["point_bert", "mrd"])

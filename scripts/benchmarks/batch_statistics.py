@@ -43,7 +43,7 @@ def step(model: MRDForPretraining, batch: dict[str, torch.Tensor], part: int | N
     model.zero_grad()
     loss = model(**batch, encoder_batch_size=part).loss
     loss.backward()
-    return loss.item(), torch.cat([p.grad.flatten().double() for p in model.point_bert.parameters()])
+    return loss.item(), torch.cat([p.grad.flatten().double() for p in model.encoder.parameters()])
 
 
 def main() -> None:

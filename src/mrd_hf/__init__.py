@@ -11,6 +11,7 @@ from transformers.pipelines import PIPELINE_REGISTRY
 from .encoder import fastest_dtype
 from .models.configuration_mrd import MRDConfig
 from .models.configuration_point_bert import POINT_BERT_PRESETS, PointBertConfig
+from .models.configuration_point_encoder import PointEncoderConfig
 from .models.configuration_uni3d import UNI3D_PRESETS, Uni3DConfig
 from .models.custom_pipelines import pipeline_classes
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
@@ -65,6 +66,7 @@ __all__ = [
     "PointCloudFeatureExtractionPipeline",
     "PointCloudSimilarityPipeline",
     "PointCloudFeatureExtractor",
+    "PointEncoderConfig",
     "TextTower",
     "Uni3DConfig",
     "Uni3DModel",

@@ -16,11 +16,9 @@ from transformers.utils import cached_file
 from .errors import UserError
 from .files.digests import files_sha256
 from .models.configuration_mrd import MRDConfig
-from .models.configuration_point_bert import PointBertConfig
-from .models.configuration_uni3d import Uni3DConfig
+from .models.configuration_point_encoder import PointEncoderConfig
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.model_sources import ModelSource, find_model
-from .models.modeling_point_bert import PointBertModel
 
 
 try:
@@ -121,7 +119,7 @@ def load_encoder(
     """
     source, model = _load(name, (ENCODER_FILES, EXTRACTOR_FILES), revision, dtype)
     if model.config.model_type == "mrd":
-        model = model.point_bert
+        model = model.encoder
     try:
         extractor = AutoFeatureExtractor.from_pretrained(source.path, **source.arguments)
         folder = Path(str(cached_file(source.path, "config.json", **source.arguments))).parent
@@ -136,16 +134,19 @@ def load_encoder(
     return Encoder(model, extractor, full_name, folder)
 
 
-def load_point_bert(name: str, **changes: Any) -> PointBertModel:
-    """Load a `PointBertModel` to train further, its configuration changed; its folder need not have an extractor.
+def load_encoder_to_train(name: str, changes: dict[str, Any]) -> PreTrainedModel:
+    """Load an encoder to train further; its folder need not have an extractor.
+
+    Args:
+        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
+        changes (`dict`): Fields of its configuration, and what they are to be.
 
     Raises:
-        UserError: There is no such encoder, or it is something else.
+        UserError: There is no such encoder, it is something else, or it has no such field.
     """
-    _, model = _load(name, (ENCODER_FILES,), **changes)
-    if not isinstance(model, PointBertModel):
-        kind = model.config.model_type
-        raise UserError(f"{CANNOT_LOAD} '{name}': it is of the kind {kind}; only a point_bert is trained further.")
+    _, model = _load(name, (ENCODER_FILES,), changes=changes)
+    if model.config.model_type == "mrd":
+        raise UserError(f"{CANNOT_LOAD} '{name}': it is a whole model in pretraining; give its encoder's folder.")
     return model
 
 
@@ -169,7 +170,7 @@ def _load(
     needed: Sequence[tuple[str, ...]],
     revision: str | None = None,
     dtype: torch.dtype | None = None,
-    **changes: Any,
+    changes: dict[str, Any] | None = None,
 ) -> tuple[ModelSource, Any]:
     """Where an encoder is, and the model; `needed` are names of files, of each of which a folder must have one."""
     folder = Path(name)
@@ -186,8 +187,8 @@ def _load(
     except ValueError as error:
         raise UserError(str(error)) from None
     try:
-        config = AutoConfig.from_pretrained(source.path, **changes, **source.arguments)
-        if not isinstance(config, (PointBertConfig, Uni3DConfig, MRDConfig)):  # whose weights are not downloaded
+        config = AutoConfig.from_pretrained(source.path, **(changes or {}), **source.arguments)
+        if not isinstance(config, (PointEncoderConfig, MRDConfig)):  # whose weights are not downloaded
             raise UserError(f"{name} is of the kind {config.model_type}, no encoder of shapes; give another.")
         precision = {} if dtype is None else {"dtype": dtype}
         model = AutoModel.from_pretrained(

@@ -11,7 +11,7 @@ WIDTH = TINY["projection_dim"]
 
 def tiny_mrd(**changes) -> MRDForPretraining:
     torch.manual_seed(0)
-    return MRDForPretraining(MRDConfig(point_config=TINY, **changes))
+    return MRDForPretraining(MRDConfig(**{"point_config": TINY, **changes}))
 
 
 def teacher_embeds(batch: int = 6, seed: int = 1) -> tuple[torch.Tensor, torch.Tensor]:

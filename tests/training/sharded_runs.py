@@ -36,6 +36,19 @@ POINT_CONFIG = {
     "patch_feature_size": 15,
     "projection_dim": 12,
 }
+UNI3D_CONFIG = {
+    "model_type": "uni3d",
+    "hidden_size": 33,
+    "intermediate_size": 65,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 3,
+    "num_patches": 8,
+    "patch_size": 8,
+    "patch_hidden_size": 5,
+    "patch_feature_size": 15,
+    "position_hidden_size": 7,
+    "projection_dim": 12,
+}
 FSDP2 = {
     "ACCELERATE_USE_FSDP": "true",
     "FSDP_VERSION": "2",
@@ -62,6 +75,7 @@ def start_run(
     fsdp2: bool,
     alike: bool = False,
     model_seed: int = 0,
+    uni3d: bool = False,
     evaluate: Callable | None = None,
     **arguments: object,
 ) -> Pretraining:
@@ -74,20 +88,23 @@ def start_run(
         alike (`bool`): Whether to leave out all that differs between numbers of processes: batch statistics,
             augmentation, stochastic depth.
         model_seed (`int`): Of the initial weights.
+        uni3d (`bool`): Whether the encoder is Uni3D; otherwise PointBERT.
         evaluate (`Callable`, *optional*): As for `Pretraining`.
         arguments: Changes to `PretrainingArguments`.
     """
     for name in FSDP2:
         os.environ.pop(name, None)
     os.environ.update(FSDP2 if fsdp2 else {})
+    if uni3d:
+        os.environ["FSDP_TRANSFORMER_CLS_TO_WRAP"] = "Uni3DLayer"
     AcceleratorState._reset_state()
     world_size = int(os.environ["WORLD_SIZE"])
     torch.manual_seed(model_seed)
     drop_path = 0.0 if alike else 0.3
-    config = MRDConfig(point_config={**POINT_CONFIG, "drop_path_rate": drop_path})
+    config = MRDConfig(point_config={**(UNI3D_CONFIG if uni3d else POINT_CONFIG), "drop_path_rate": drop_path})
     model = MRDForPretraining(config)
     if alike:
-        for norm in model.point_bert.embeddings.patch_network.norms:
+        for norm in [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm1d)]:
             norm.__class__ = OnRunningStatistics
     output_dir.mkdir(parents=True, exist_ok=True)
     settings: dict = {

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.multiprocessing as mp
-from support.tiny_encoders import clouds
+from support.tiny_encoders import TINY_UNI3D, clouds
 from support.tiny_mrd import teacher_embeds, tiny_mrd
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
@@ -40,6 +40,7 @@ CASES = {
     "default": ({}, {}),
     "everything": (EVERYTHING, {}),
     "partial order": ({"relation_form": "partial_order", "relation_weighting": "uncertainty"}, {}),
+    "uni3d": ({"point_config": {**TINY_UNI3D, "model_type": "uni3d"}}, {}),
     "gradient cache": ({"learn_student_temperature": True}, {"encoder_batch_size": 3}),
 }
 

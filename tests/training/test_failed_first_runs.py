@@ -67,7 +67,7 @@ def pretrain(recipe, monkeypatch, capfd):
         (["--per_device_batch_size", 64, "--streaming"], "the share of each of 1 readers"),
         (["--per_device_batch_size", 30, "--streaming", "--num_workers", 2], "the share of each of 2 readers"),
         (["--num_points", 97], "num_points is 97, and the shapes of"),
-        (["--num_points", 7], "point_config.num_patches is 8, more than the 7 points of a shape"),
+        (["--num_points", 7], "the encoder needs 8 points of a shape, and shapes have 7 here"),
         (["--learning_rat", 1], "unrecognized argument: --learning_rat; did you mean --learning-rate?"),
         (["--report_to", "tensorbord"], "invalid choice: 'tensorbord'"),
         (["--push_to_hub", "--hub_model_id", "org/name"], "HF_HUB_OFFLINE is set"),

@@ -1,10 +1,13 @@
-"""Which teacher a run's model is trained towards: recorded, and refused where it is not the one that is meant."""
+"""Which encoder a run trains, and towards which teacher: recorded, and refused where it is not what is meant."""
 
 import json
 
 import pytest
+import torch
+from support.tiny_encoders import clouds, tiny_encoder
+from support.toy_encoder import ToyModel
 
-from mrd_hf import PointBertConfig, PointBertModel
+from mrd_hf import PointBertConfig, PointBertModel, Uni3DModel
 from mrd_hf.errors import UserError
 from mrd_hf.training.arguments import ModelArguments
 from mrd_hf.training.model_building import build_model
@@ -19,10 +22,14 @@ def save_encoder(folder, **teacher):
     return str(folder)
 
 
+def tiny(**arguments) -> ModelArguments:
+    return ModelArguments(point_config=json.dumps(TINY), **arguments)
+
+
 def test_the_embeddings_origin_goes_into_the_encoders_configuration():
-    config = build_model(ModelArguments(), 12, f"org/clip@{COMMIT}").point_bert.config
+    config = build_model(tiny(), 12, f"org/clip@{COMMIT}").point_bert.config
     assert (config.teacher_id, config.teacher_revision) == ("org/clip", COMMIT)
-    config = build_model(ModelArguments(), 12, "my-clip").point_bert.config
+    config = build_model(tiny(), 12, "my-clip").point_bert.config
     assert (config.teacher_id, config.teacher_revision) == ("my-clip", None)
 
 
@@ -35,13 +42,13 @@ def test_a_teachers_text_tower_goes_with_it():
         ("org/clip@fffffff", None),
         ("org/siglip", None),
     ):
-        config = build_model(ModelArguments(text_towers=towers), 12, teacher).point_bert.config
+        config = build_model(tiny(text_towers=towers), 12, teacher).point_bert.config
         assert config.text_tower_id == expected, teacher
     for tower in ("/home/me/words", 3, ["a"]):
         with pytest.raises(UserError, match=r"text_towers, of t: text_tower_id must be|text_towers, of t: .* string"):
-            build_model(ModelArguments(text_towers=json.dumps({"t": tower})), 12, "org/siglip")
+            build_model(tiny(text_towers=json.dumps({"t": tower})), 12, "org/siglip")
     with pytest.raises(UserError, match="text_towers is not valid JSON"):
-        build_model(ModelArguments(text_towers="words"), 12, "org/siglip")
+        build_model(tiny(text_towers="words"), 12, "org/siglip")
 
 
 def test_an_encoder_keeps_its_text_tower_with_its_teacher(tmp_path):
@@ -56,11 +63,11 @@ def test_an_encoder_keeps_its_text_tower_with_its_teacher(tmp_path):
 
 
 def test_embeddings_of_another_teacher_than_asked_for():
-    build_model(ModelArguments(teacher_id="org/clip"), 12, f"org/clip@{COMMIT}")
+    build_model(tiny(teacher_id="org/clip"), 12, f"org/clip@{COMMIT}")
     with pytest.raises(UserError, match=f"those of the teacher org/clip@{COMMIT}, and teacher_id asks for org/siglip"):
-        build_model(ModelArguments(teacher_id="org/siglip"), 12, f"org/clip@{COMMIT}")
+        build_model(tiny(teacher_id="org/siglip"), 12, f"org/clip@{COMMIT}")
     with pytest.raises(UserError, match="asks for org/clip@ffffffff"):
-        build_model(ModelArguments(teacher_id="org/clip@ffffffff"), 12, f"org/clip@{COMMIT}")
+        build_model(tiny(teacher_id="org/clip@ffffffff"), 12, f"org/clip@{COMMIT}")
 
 
 def test_an_encoder_goes_on_towards_its_own_teacher(tmp_path):
@@ -82,3 +89,36 @@ def test_an_encoder_changes_its_teacher_as_the_message_says(tmp_path):
     changes = str(refused.value).split("'")[-2]
     config = build_model(ModelArguments(encoder=mine, point_config=changes), 12, "org/siglip").point_bert.config
     assert (config.teacher_id, config.teacher_revision) == ("org/siglip", None)
+
+
+def test_the_encoder_is_of_the_kind_that_is_asked_for():
+    config = json.dumps({"model_type": "uni3d", **TINY})
+    model = build_model(ModelArguments(point_config=config), 12, "org/clip")
+    assert type(model.encoder) is Uni3DModel and model.encoder.config.hidden_size == 16
+    assert (model.encoder.config.embedding_dim, model.encoder.config.teacher_id) == (12, "org/clip")
+    assert type(build_model(ModelArguments(point_config='{"model_type": "toy_points"}'), 12, "t").encoder) is ToyModel
+
+
+@pytest.mark.parametrize("kind", ["openshape", "ulip", "uni3d"])
+def test_an_encoder_of_any_kind_goes_on(kind, tmp_path):
+    mine = tiny_encoder(kind)
+    mine.save_pretrained(tmp_path)
+    model = build_model(ModelArguments(encoder=str(tmp_path), point_config='{"drop_path_rate": 0.25}'), 20, "t").eval()
+    assert model.encoder.config.drop_path_rate == 0.25 and model.encoder.config.teacher_id == "t"
+    assert torch.equal(model.get_point_features(clouds()), mine.get_point_features(clouds()))
+
+
+def test_encoders_that_there_are_not(tmp_path):
+    tiny_encoder("uni3d").save_pretrained(tmp_path)
+    for arguments, message in (
+        (ModelArguments(point_config='{"model_type": "clip"}'), "model_type is 'clip', which is no encoder of shapes"),
+        (ModelArguments(point_config='{"model_type": "unid"}'), "model_type is 'unid', which is no encoder of shapes"),
+        (ModelArguments(point_config='{"model_type": "uni3d", "patch_radius": 1}'), "unknown key 'patch_radius'"),
+        (ModelArguments(encoder=str(tmp_path), point_config='{"patch_radius": 1}'), "unknown key 'patch_radius'"),
+        (
+            ModelArguments(encoder=str(tmp_path), point_config='{"model_type": "point_bert"}'),
+            "is a uni3d, and point_config's model_type is point_bert; leave it out",
+        ),
+    ):
+        with pytest.raises(UserError, match=message):
+            build_model(arguments, 20, "t")

@@ -40,12 +40,14 @@ def train(data: Path, folder: Path, name: str, resume: Path | None = None, **set
 def on_one_process(data: Path, folder: Path) -> None:
     for kind in KINDS:
         train(data, folder, f"{kind}-one", alike=True)
+        train(data, folder, f"{kind}-uni3d-one", alike=True, uni3d=True)
 
 
 def on_two_processes(data: Path, folder: Path) -> None:
     rank = int(os.environ["RANK"])
     for kind in KINDS:
         train(data, folder, f"{kind}-two", alike=True)
+        train(data, folder, f"{kind}-uni3d-two", alike=True, uni3d=True)
         train(data, folder, f"{kind}-one-to-two", alike=True, model_seed=7, resume=folder / f"{kind}-one/checkpoint-2")
         train(data, folder, f"{kind}-parts", alike=True, encoder_batch_size=3)
         train(data, folder, f"{kind}-live")
@@ -164,6 +166,11 @@ def assert_same_weights(
 def test_fsdp2_trains_as_ddp_does(runs):
     """All that is random and each process's own is alive: batch norm, augmentation, stochastic depth, the average."""
     assert_same_training(runs, "fsdp2-live", "ddp-live", live=True)
+
+
+@pytest.mark.parametrize("name", ["ddp-uni3d-two", "fsdp2-uni3d-two", "fsdp2-uni3d-one"])
+def test_uni3d_trains_on_two_processes_as_on_one(runs, name):
+    assert_same_training(runs, name, "ddp-uni3d-one")
 
 
 @pytest.mark.parametrize("name", ["ddp-two", "fsdp2-two", "fsdp2-one", "ddp-parts", "fsdp2-parts"])

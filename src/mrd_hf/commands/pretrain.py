@@ -1,4 +1,4 @@
-r"""Pretrain PointBERT by Multi-modal Relation Distillation.
+r"""Pretrain an encoder, PointBERT if not said otherwise, by Multi-modal Relation Distillation.
 
     mrd-hf pretrain --config demo
     accelerate launch --quiet -m mrd_hf.commands.pretrain --config demo
@@ -144,7 +144,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         embedding_dim, teacher_id, logit_scale = triplets.embedding_dim, str(triplets.teacher), None
     set_seed(training.seed)
     model = build_model(model_arguments, embedding_dim, teacher_id, logit_scale)
-    check_points(data, triplets, model.point_bert.config.num_patches)
+    check_points(data, triplets, model.encoder.config.min_points)
     extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
     evaluation = None
     if data.eval_split is not None:

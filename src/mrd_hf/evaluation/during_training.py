@@ -25,7 +25,7 @@ class HeldOutEvaluation:
         self.scores: list[Score] = []
 
     def __call__(self, model: MRDForPretraining) -> dict[str, float]:
-        self.embeds = encode_dataset(model.point_bert, self.extractor, self.dataset)
+        self.embeds = encode_dataset(model.encoder, self.extractor, self.dataset)
         self.scores = evaluate_held_out(self.embeds, self.held_out, self.seed)
         return as_metrics(self.scores)
 
@@ -33,13 +33,13 @@ class HeldOutEvaluation:
         """The last evaluation's, which was of `model`."""
         return EvaluationReport(
             model=name,
-            model_sha256=weights_sha256(model.point_bert),
+            model_sha256=weights_sha256(model.encoder),
             benchmark=benchmark,
             split=split,
             ids=self.held_out.ids,
             labels=self.held_out.labels,
             num_classes=len(self.held_out.class_names),
-            teacher=str(model.point_bert.config.teacher_id),
+            teacher=str(model.encoder.config.teacher_id),
             templates=None,
             seed=self.seed,
             scores=self.scores,

@@ -3,10 +3,16 @@
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
+from transformers import AutoConfig
 from transformers.configuration_utils import PreTrainedConfig
 
 from .configuration_point_bert import PointBertConfig
+from .configuration_uni3d import Uni3DConfig
 from .relation_distillation import MIN_STUDENT_TEMPERATURE, RELATION_TERMS, is_intra
+
+
+# These need not be registered, so that a folder's own code can make them where this package is not installed.
+OWN_ENCODERS: dict[str, type[PreTrainedConfig]] = {kind.model_type: kind for kind in (PointBertConfig, Uni3DConfig)}
 
 
 @strict
@@ -16,7 +22,9 @@ class MRDConfig(PreTrainedConfig):
     objective. The formulas are in `relation_distillation.py` and `relation_weighting.py`.
 
     Args:
-        point_config (`PointBertConfig` or `dict`, *optional*): The encoder's configuration.
+        point_config ([`PointEncoderConfig`] or `dict`, *optional*):
+            The encoder's configuration. Of a mapping, `model_type` says which one: `"point_bert"`, if it is left out;
+            `"uni3d"`; or what another one is registered by with `AutoConfig`.
         loss (`"mrd"` or `"contrastive"`, defaults to `"mrd"`):
             Alignment and relation distillation, or the alignment alone, which is OpenShape's objective.
         logit_scale_init_value (`float`, defaults to 2.6592):
@@ -63,9 +71,9 @@ class MRDConfig(PreTrainedConfig):
     """
 
     model_type = "mrd"
-    sub_configs = {"point_config": PointBertConfig}
+    sub_configs = {"point_config": AutoConfig}
 
-    point_config: dict | PointBertConfig | None = None
+    point_config: dict | PreTrainedConfig | None = None
     loss: Literal["mrd", "contrastive"] = "mrd"
     logit_scale_init_value: float | int = 2.6592
     mask_duplicates: bool = True
@@ -89,8 +97,8 @@ class MRDConfig(PreTrainedConfig):
     mask_duplicate_relations: bool = False
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if not isinstance(self.point_config, PointBertConfig):
-            self.point_config = PointBertConfig(**(self.point_config or {}))
+        if not isinstance(self.point_config, PreTrainedConfig):
+            self.point_config = _encoder_config(self.point_config or {})
         self.relation_terms = list(self.relation_terms)  # as it comes back from a file
         super().__post_init__(**kwargs)
 
@@ -147,6 +155,13 @@ class MRDConfig(PreTrainedConfig):
                 "relation_weighting='target' chooses between teachers of one relation of the student's, so "
                 "relation_terms needs two that share one, such as intra_image and intra_text."
             )
+
+
+def _encoder_config(fields: dict[str, Any]) -> PreTrainedConfig:
+    kind = fields.get("model_type", PointBertConfig.model_type)
+    if kind in OWN_ENCODERS:
+        return OWN_ENCODERS[kind](**fields)
+    return AutoConfig.for_model(**fields)
 
 
 __all__ = ["MRDConfig"]

@@ -4,8 +4,8 @@ from typing import Any, Literal, Self
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_checks import check_encoder_config
-from .custom_pipelines import CarriesPipelines
+from .configuration_checks import check_patch_encoder
+from .configuration_point_encoder import PointEncoderConfig
 
 
 # Fields that differ from the defaults of [`PointBertConfig`]. OpenShape's scalings are all projected into the space of
@@ -87,7 +87,7 @@ POINT_BERT_PRESETS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class PointBertConfig(CarriesPipelines):
+class PointBertConfig(PointEncoderConfig):
     r"""
     Configuration of a [`PointBertModel`]. The defaults give the network of OpenShape's `pointbert-vitg14-rgb`
     (arXiv 2305.10764, "scaling 4", 32.3M parameters).
@@ -126,16 +126,8 @@ class PointBertConfig(CarriesPipelines):
         projection_dim (`int`, *optional*, defaults to 1280):
             Width of the embedding space, the teacher's. `None`: no projection, `pooler_output` is the embedding.
         projection_bias (`bool`, defaults to `True`): Whether the projection has a bias.
-        teacher_id (`str`, *optional*):
-            The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
-        teacher_revision (`str`, *optional*): The commit of the teacher's repository, or the digest of its folder.
-        text_tower_id (`str`, *optional*):
-            What embeds texts into the same space, where that is not the teacher as a whole: a Hub id, `id@commit`, or
-            `package:NAME/FOLDER`, a folder in the Python package of that name. Never a path, which other machines do
-            not have.
-        logit_scale (`float`, *optional*):
-            What similarities were multiplied with in training, the inverse of the temperature, as it was at its end.
-            Scores of zero-shot classification are softmaxes of that; where it is unknown, 100, CLIP's, is taken.
+        teacher_id, teacher_revision, text_tower_id, logit_scale (*optional*):
+            Whose space the embeddings live in, see [`PointEncoderConfig`].
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
         classifier_dropout (`float`, defaults to 0.0):
             Dropout before the head of [`PointBertForShapeClassification`], in training.
@@ -173,12 +165,7 @@ class PointBertConfig(CarriesPipelines):
     position_hidden_size: int = 128
     final_norm: bool = False
     pooling: Literal["cls", "cls_max"] = "cls"
-    projection_dim: int | None = 1280
     projection_bias: bool = True
-    teacher_id: str | None = None
-    teacher_revision: str | None = None
-    text_tower_id: str | None = None
-    logit_scale: float | int | None = None
     initializer_range: float = 0.02
     classifier_dropout: float | int = 0.0
 
@@ -215,13 +202,14 @@ class PointBertConfig(CarriesPipelines):
         return self.hidden_size * (2 if self.pooling == "cls_max" else 1)
 
     @property
-    def embedding_dim(self) -> int:
-        """Width of the embeddings: the projection's, or without one that of `pooler_output`."""
-        return self.pooled_size if self.projection_dim is None else self.projection_dim
+    def min_points(self) -> int:
+        """The fewest points that a shape must have: a patch's centre each."""
+        return self.num_patches
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
-        check_encoder_config(self, positive=("patch_radius",), shares=("classifier_dropout",))
+        super().validate_architecture()
+        check_patch_encoder(self, positive=("patch_radius",), shares=("classifier_dropout",))
 
 
 __all__ = ["POINT_BERT_PRESETS", "PointBertConfig"]

@@ -4,8 +4,8 @@ from typing import Any, Self
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_checks import check_encoder_config
-from .custom_pipelines import CarriesPipelines
+from .configuration_checks import check_patch_encoder
+from .configuration_point_encoder import PointEncoderConfig
 
 
 # The published figures (6.4M, 22.8M, 89M, 307M, 1.02B) also count what the trunk has for images, which Uni3D leaves
@@ -60,7 +60,7 @@ UNI3D_PRESETS: dict[str, dict[str, Any]] = {
 
 
 @strict
-class Uni3DConfig(CarriesPipelines):
+class Uni3DConfig(PointEncoderConfig):
     r"""
     Configuration of a [`Uni3DModel`]. The defaults give the network of Uni3D base (arXiv 2310.06773, 87M parameters);
     [`Uni3DConfig.from_preset`] gives the other published sizes.
@@ -89,12 +89,8 @@ class Uni3DConfig(CarriesPipelines):
         projection_dim (`int`, *optional*, defaults to 1024):
             Width of the embedding space, the teacher's. `None`: no projection, the normalised class token is the
             embedding.
-        teacher_id (`str`, *optional*):
-            The frozen image-text model in whose space the embeddings live, as a Hub id or a name.
-        teacher_revision (`str`, *optional*): The commit of the teacher's repository, or the digest of its folder.
-        text_tower_id (`str`, *optional*):
-            What embeds texts into the same space, if not the teacher as a whole, see [`PointBertConfig`].
-        logit_scale (`float`, *optional*): What similarities were multiplied with in training, see [`PointBertConfig`].
+        teacher_id, teacher_revision, text_tower_id, logit_scale (*optional*):
+            Whose space the embeddings live in, see [`PointEncoderConfig`].
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
 
     Example:
@@ -125,10 +121,6 @@ class Uni3DConfig(CarriesPipelines):
     patch_feature_size: int = 512
     position_hidden_size: int = 128
     projection_dim: int | None = 1024
-    teacher_id: str | None = None
-    teacher_revision: str | None = None
-    text_tower_id: str | None = None
-    logit_scale: float | int | None = None
     initializer_range: float = 0.02
 
     @classmethod
@@ -147,13 +139,19 @@ class Uni3DConfig(CarriesPipelines):
         return cls(**{**UNI3D_PRESETS[name], **changes})
 
     @property
-    def embedding_dim(self) -> int:
-        """Width of the embeddings: the projection's, or without one the transformer's."""
-        return self.hidden_size if self.projection_dim is None else self.projection_dim
+    def pooled_size(self) -> int:
+        """Width of `pooler_output`."""
+        return self.hidden_size
+
+    @property
+    def min_points(self) -> int:
+        """The fewest points that a shape must have: a patch's centre each."""
+        return self.num_patches
 
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
-        check_encoder_config(self)
+        super().validate_architecture()
+        check_patch_encoder(self)
 
 
 __all__ = ["UNI3D_PRESETS", "Uni3DConfig"]

@@ -1,4 +1,4 @@
-"""MRD pretraining: PointBERT with the objective of Multi-modal Relation Distillation (arXiv 2407.14007)."""
+"""MRD pretraining: an encoder with the objective of Multi-modal Relation Distillation (arXiv 2407.14007)."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,14 +9,15 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+from transformers import AutoModel, PreTrainedConfig
 from transformers.modeling_utils import PreTrainedModel
 from transformers.processing_utils import Unpack
-from transformers.utils import TransformersKwargs
+from transformers.utils import ModelOutput, TransformersKwargs
 from transformers.utils.generic import can_return_tuple
 
 from .configuration_mrd import MRDConfig
-from .configuration_point_bert import PointBertConfig
-from .modeling_point_bert import PointBertModel, PointBertOutput, PointBertPreTrainedModel
+from .modeling_point_bert import PointBertModel
+from .modeling_uni3d import Uni3DModel
 from .mrd_objective import Gather, MRDForPretrainingOutput, MRDObjective
 
 
@@ -26,7 +27,6 @@ class MRDPreTrainedModel(PreTrainedModel):
     main_input_name = "point_values"
     input_modalities = ("point_cloud",)
     supports_gradient_checkpointing = True
-    _no_split_modules = PointBertPreTrainedModel._no_split_modules
     _keep_in_fp32_modules_strict = ["objective"]
     _supports_sdpa = True
     _supports_flash_attn = True
@@ -41,28 +41,33 @@ class MRDPreTrainedModel(PreTrainedModel):
 
 
 class MRDForPretraining(MRDPreTrainedModel):
-    """PointBERT trained towards a frozen image-text teacher, by alignment and by relation distillation.
+    """A point cloud encoder trained towards a frozen image-text teacher, by alignment and by relation distillation.
 
-    The teacher is not part of the model: its embeddings are inputs.
+    The encoder is a [`PointBertModel`], a [`Uni3DModel`], or one of your own, see [`PointEncoderConfig`]. The teacher
+    is not part of the model: its embeddings are inputs.
     """
 
     def __init__(self, config: MRDConfig) -> None:
         super().__init__(config)
-        # The configuration has made it one. No isinstance: code loaded from the Hub has this class once for the
-        # configuration's file and once more for this one.
-        self.point_bert = PointBertModel(cast(PointBertConfig, config.point_config))
+        # Called so whichever it is: checkpoints name weights by it, and were there before other encoders.
+        self.point_bert = _make_encoder(cast(PreTrainedConfig, config.point_config))
         self.objective = MRDObjective(config)
         self.post_init()
 
+    @property
+    def encoder(self) -> PreTrainedModel:
+        """What is trained, and what is left of the model when it is."""
+        return self.point_bert
+
     def get_input_embeddings(self) -> nn.Module:
-        return self.point_bert.get_input_embeddings()
+        return self.encoder.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        self.point_bert.set_input_embeddings(value)
+        self.encoder.set_input_embeddings(value)
 
     def get_point_features(self, point_values: torch.Tensor) -> torch.Tensor:
         """As [`PointBertModel.get_point_features`]."""
-        return self.point_bert.get_point_features(point_values)
+        return self.encoder.get_point_features(point_values)
 
     @can_return_tuple
     def forward(
@@ -106,25 +111,34 @@ class MRDForPretraining(MRDPreTrainedModel):
         ```
         """
         if encoder_batch_size is None:
-            encoded = self.point_bert(point_values, return_dict=True, **kwargs)
+            encoded = self.encoder(point_values, return_dict=True, **kwargs)
+            # Without a projection there are none.
             point_embeds = encoded.pooler_output if encoded.point_embeds is None else encoded.point_embeds
         else:
-            encoded = PointBertOutput()
-            point_embeds = encode_in_parts(self.point_bert, point_values, encoder_batch_size)
+            encoded = ModelOutput()
+            point_embeds = encode_in_parts(self.encoder, point_values, encoder_batch_size)
         for name, embeds in (("image_embeds", image_embeds), ("text_embeds", text_embeds)):
             if embeds.shape != point_embeds.shape:
                 raise ValueError(
                     f"{name} must have shape {tuple(point_embeds.shape)}, as the shapes' embeddings have "
-                    f"(point_config.projection_dim = {self.point_bert.config.projection_dim}), "
+                    f"(point_config.projection_dim = {self.encoder.config.projection_dim}), "
                     f"got {tuple(embeds.shape)}."
                 )
         output = self.objective(point_embeds, image_embeds, text_embeds, gather)
         output.point_embeds = point_embeds
-        output.hidden_states, output.attentions = encoded.hidden_states, encoded.attentions
+        # An encoder need not record them.
+        output.hidden_states, output.attentions = encoded.get("hidden_states"), encoded.get("attentions")
         return output
 
 
-def encode_in_parts(encoder: PointBertModel, point_values: torch.Tensor, part_size: int) -> torch.Tensor:
+def _make_encoder(config: PreTrainedConfig) -> PreTrainedModel:
+    # By the kind's name, not its class: code loaded from the Hub has a configuration's class once for the file that
+    # it is in and once more for this one.
+    own = {"point_bert": PointBertModel, "uni3d": Uni3DModel}
+    return own[config.model_type](config) if config.model_type in own else AutoModel.from_config(config)
+
+
+def encode_in_parts(encoder: PreTrainedModel, point_values: torch.Tensor, part_size: int) -> torch.Tensor:
     """Embed a batch part by part, with the gradients of the whole and the memory of a part: a gradient cache.
 
     A first pass keeps no activations but the embeddings and, of each part, the state of the random generators. The
@@ -135,7 +149,7 @@ def encode_in_parts(encoder: PointBertModel, point_values: torch.Tensor, part_si
     running statistics move once a part, in the first pass alone.
 
     Args:
-        encoder ([`PointBertModel`])
+        encoder (`PreTrainedModel`): As [`PointEncoderConfig`] describes it.
         point_values (`torch.Tensor` of shape `(batch, num_points, 6)`)
         part_size (`int`): Shapes that the encoder sees at a time.
 

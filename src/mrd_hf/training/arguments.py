@@ -79,10 +79,14 @@ class ModelArguments:
     """What to train, and towards which teacher."""
 
     encoder: str | None = field(
-        default=None, metadata={"help": "Pretrained PointBERT to start from: a folder or a Hub id; default: none."}
+        default=None, metadata={"help": "Pretrained encoder to start from: a folder or a Hub id; default: none."}
     )
     point_config: str = field(
-        default="{}", metadata={"help": "Changes to PointBertConfig, as JSON (in a recipe: a mapping)."}
+        default="{}",
+        metadata={
+            "help": "Changes to the encoder's configuration, PointBertConfig, as JSON (in a recipe: a mapping); with "
+            'another model_type, to that of this encoder: {"model_type": "uni3d"}.'
+        },
     )
     mrd_config: str = field(default="{}", metadata={"help": "Changes to MRDConfig, as JSON (in a recipe: a mapping)."})
     teacher: str | None = field(
@@ -326,7 +330,7 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
         ARGUMENT_CLASSES,
         prog="mrd-hf pretrain",
         allow_abbrev=False,  # as a beginning is often a mistake, and may become ambiguous
-        description="Pretrain PointBERT by Multi-modal Relation Distillation.",
+        description="Pretrain a shape encoder by Multi-modal Relation Distillation.",
         epilog="Example: mrd-hf pretrain --config demo --seed 1. Several GPUs: accelerate launch --config_file FILE "
         f"-m mrd_hf.commands.pretrain ..., with a file of your own or of {ACCELERATE_RECIPES}.",
     )

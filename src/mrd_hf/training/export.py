@@ -22,6 +22,10 @@ from ..models.teacher_folder import is_folder_revision
 from ..teacher import Teacher
 
 
+# As cards call them; those of users by their class.
+ENCODER_NAMES = {"point_bert": "PointBERT", "uni3d": "Uni3D"}
+
+
 def export_encoder(
     model: MRDForPretraining,
     extractor: PointCloudFeatureExtractor,
@@ -42,7 +46,7 @@ def export_encoder(
             The evaluation's, see [`mrd_hf.hub.model_card.write_results`].
         teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it.
     """
-    encoder = model.point_bert
+    encoder = model.encoder
     encoder.config.logit_scale = model.objective.log_logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).item()
     with atomic_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
@@ -58,7 +62,8 @@ def export_encoder(
             parameters=f"{sum(p.numel() for p in encoder.parameters()) / 1e6:.1f}M",
             width=encoder.config.embedding_dim,
             num_points=extractor.num_points,
-            num_patches=encoder.config.num_patches,
+            kind=ENCODER_NAMES.get(encoder.config.model_type, type(encoder).__name__),
+            num_patches=encoder.config.to_dict().get("num_patches"),  # which one of a user's need not have
             hardware=_hardware(encoder.device),
             software=f"torch {torch.__version__}, transformers {transformers.__version__}, accelerate "
             f"{accelerate.__version__}, Python {platform.python_version()}",

@@ -1,17 +1,21 @@
 """The model of a run, from its arguments and the teacher's width."""
 
+from typing import Any
+
 from huggingface_hub.errors import StrictDataclassError
+from transformers import CONFIG_MAPPING
 
 from ..data.embedding.cached_teacher import are_one, split_identifier
-from ..encoder import load_point_bert, recorded_teacher
+from ..encoder import load_encoder_to_train, recorded_teacher
 from ..errors import UserError
 from ..models.configuration_mrd import MRDConfig
 from ..models.configuration_point_bert import PointBertConfig
+from ..models.configuration_point_encoder import PointEncoderConfig
 from ..models.model_sources import check_text_tower_id
 from ..models.modeling_mrd import MRDForPretraining
 from ..teacher import folder_identifier
 from .arguments import ModelArguments
-from .recipe_files import parse_config, parse_mapping
+from .recipe_files import check_fields, parse_config, parse_mapping
 
 
 def build_model(
@@ -36,7 +40,6 @@ def build_model(
             f"the embeddings are those of the teacher {teacher_id}, and teacher_id asks for {arguments.teacher_id}; "
             "give the dataset that mrd-hf embed-teacher made with it."
         )
-    changes = parse_config(arguments.point_config, "point_config", PointBertConfig)
     text_tower = _text_tower(arguments.text_towers, teacher_id)
     mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
     if teacher_logit_scale is not None:
@@ -44,15 +47,18 @@ def build_model(
     encoder = None
     try:
         if arguments.encoder is not None:
-            encoder = load_point_bert(arguments.encoder, **changes)
+            changes = parse_mapping(arguments.point_config, "point_config")
+            kind = changes.pop("model_type", None)
+            encoder = load_encoder_to_train(arguments.encoder, changes)
             point_config = encoder.config
-            _check_encoder(arguments.encoder, point_config, teacher_id)
+            check_fields(changes, "point_config", type(point_config))
+            _check_encoder(arguments.encoder, point_config, kind, teacher_id)
         else:
-            point_config = PointBertConfig(**{"projection_dim": embedding_dim, **changes})
+            point_config = new_encoder_config(arguments.point_config, projection_dim=embedding_dim)
         if text_tower is not None:
             point_config.text_tower_id = text_tower
-        elif point_config.teacher_id is None and "text_tower_id" not in changes:
-            point_config.text_tower_id = None  # an encoder's that changes its teacher
+        elif encoder is not None and point_config.teacher_id is None and "text_tower_id" not in changes:
+            point_config.text_tower_id = None  # of the teacher that it had
         point_config.teacher_id, point_config.teacher_revision = split_identifier(teacher_id)
         found = point_config.embedding_dim
         if found != embedding_dim:
@@ -64,8 +70,33 @@ def build_model(
     except StrictDataclassError as error:
         raise UserError(f"cannot make the model: {error}") from None
     if encoder is not None:
-        model.point_bert.load_state_dict(encoder.state_dict())
+        model.encoder.load_state_dict(encoder.state_dict())
     return model
+
+
+def new_encoder_config(text: str, **defaults: Any) -> PointEncoderConfig:
+    """The configuration that the argument `point_config` asks for: PointBERT's, or that of its `model_type`.
+
+    Args:
+        text (`str`): The argument, a JSON mapping.
+        **defaults: Fields where it gives none.
+
+    Raises:
+        UserError: when there is no such encoder, or it has no such field.
+    """
+    changes = parse_mapping(text, "point_config")
+    kind = changes.pop("model_type", PointBertConfig.model_type)
+    try:
+        found = CONFIG_MAPPING[kind]  # with what users have registered, which its `get` does not know
+    except KeyError:
+        found = None
+    if found is None or not issubclass(found, PointEncoderConfig):
+        raise UserError(
+            f"point_config: model_type is '{kind}', which is no encoder of shapes here; give point_bert, uni3d, or "
+            "one of your own, whose code must have registered it with AutoConfig and AutoModel."
+        )
+    check_fields(changes, "point_config", found)
+    return found(**{**defaults, **changes})
 
 
 def _text_tower(text_towers: str, teacher_id: str) -> str | None:
@@ -81,8 +112,13 @@ def _text_tower(text_towers: str, teacher_id: str) -> str | None:
     return found
 
 
-def _check_encoder(name: str, config: PointBertConfig, teacher_id: str) -> None:
-    """Raise a [`UserError`] if an encoder was trained towards another teacher, in whose space it lives."""
+def _check_encoder(name: str, config: PointEncoderConfig, kind: str | None, teacher_id: str) -> None:
+    """Raise a [`UserError`] if an encoder is of another kind than was said, or was trained towards another teacher, in
+    whose space it lives."""
+    if kind is not None and kind != config.model_type:
+        raise UserError(
+            f"the encoder {name} is a {config.model_type}, and point_config's model_type is {kind}; leave it out."
+        )
     own = recorded_teacher(config)
     if own is not None and not are_one(own, teacher_id):
         raise UserError(

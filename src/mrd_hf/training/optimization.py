@@ -17,7 +17,7 @@ def parameter_groups(
     The loss's parameters have a rate of their own: at the encoder's, the relation weights hardly move.
     """
     loss_parameters = list(model.objective.parameters())
-    encoder = list(model.point_bert.parameters())
+    encoder = list(model.encoder.parameters())
     return [
         {"params": [p for p in encoder if p.ndim >= 2], "lr": learning_rate, "weight_decay": weight_decay},
         {"params": [p for p in encoder if p.ndim < 2], "lr": learning_rate, "weight_decay": 0.0},

@@ -129,7 +129,7 @@ class Pretraining:
                 warnings.simplefilter("ignore", FutureWarning)
                 model.gradient_checkpointing_enable({"use_reentrant": False})
         if arguments.compile:
-            compile_encoder(model.point_bert, accelerator.device)
+            compile_encoder(model.encoder, accelerator.device)
         # Of the sharded parameters, where they are.
         deepspeed = accelerator.distributed_type == DistributedType.DEEPSPEED
         rates = (arguments.learning_rate, arguments.loss_learning_rate)

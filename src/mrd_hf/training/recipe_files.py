@@ -53,8 +53,13 @@ def parse_config(text: str, name: str, config_class: type) -> dict[str, Any]:
         UserError: when it is no mapping, or has a key that is no field.
     """
     mapping = parse_mapping(text, name)
+    check_fields(mapping, name, config_class)
+    return mapping
+
+
+def check_fields(mapping: dict[str, Any], name: str, config_class: type) -> None:
+    """Raise a [`UserError`] for the first key of a mapping that is no field of a dataclass."""
     known = [f.name for f in fields(config_class)]
     for key in mapping:
         if key not in known:
             raise UserError(f"{name}: unknown key '{key}'; {unknown_key_hint(key, known)}")
-    return mapping

@@ -98,8 +98,8 @@ def shard(model: MRDForPretraining, sharding: Sharding) -> None:
     Raises:
         UserError: when the model has no module of a class to be gathered as one.
     """
-    encoder = model.point_bert
-    layers = sharding.layers or tuple(model._no_split_modules)
+    encoder = model.encoder
+    layers = sharding.layers or tuple(sorted(encoder._no_split_modules))
     modules = list(encoder.modules())
     for name in layers:
         if name not in {type(module).__name__ for module in modules}:

@@ -15,18 +15,18 @@ from ..errors import UserError
 from .arguments import DataArguments
 
 
-def check_points(data: DataArguments, triplets: TripletDataset | TripletShards, num_patches: int) -> None:
-    """Raise a [`UserError`] if shapes do not have as many points as are asked for."""
+def check_points(data: DataArguments, triplets: TripletDataset | TripletShards, min_points: int) -> None:
+    """Raise a [`UserError`] if shapes do not have as many points as are asked for, or as the encoder needs."""
     if data.num_points is not None and data.num_points > triplets.num_points:
         raise UserError(
             f"num_points is {data.num_points}, and the shapes of {data.dataset} have {triplets.num_points} points; "
             "leave it out to use all of them."
         )
     num_points = data.num_points or triplets.num_points
-    if num_patches > num_points:
+    if min_points > num_points:
         raise UserError(
-            f"point_config.num_patches is {num_patches}, more than the {num_points} points of a shape; lower it, or "
-            "use more points."
+            f"the encoder needs {min_points} points of a shape, and shapes have {num_points} here; use more, or lower "
+            "num_patches in point_config."
         )
 
 

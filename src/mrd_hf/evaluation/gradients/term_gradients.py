@@ -61,7 +61,7 @@ def term_gradients(
         encoder_batch_size (`int`, *optional*):
             Shapes that the encoder sees at a time, for batches that do not fit into memory; default: all.
     """
-    encode = model.point_bert.get_point_features
+    encode = model.encoder.get_point_features
     parts = inputs["point_values"].split(encoder_batch_size or len(inputs["point_values"]))
     # As the gradient cache does: embeddings of all parts first, and later each part again by the same random numbers.
     with torch.no_grad(), torch.random.fork_rng():
@@ -70,7 +70,7 @@ def term_gradients(
     output = model.objective(embeds, inputs["image_embeds"], inputs["text_embeds"])
     terms = _terms(output, model.objective.loss_names)
     of_embeds = torch.stack([torch.autograd.grad(value, embeds, retain_graph=True)[0] for value in terms.values()])
-    parameters = [p for p in model.point_bert.parameters() if p.requires_grad]
+    parameters = [p for p in model.encoder.parameters() if p.requires_grad]
     of_encoder: torch.Tensor | None = None
     for part, gradients in zip(parts, of_embeds.split([len(part) for part in parts], dim=1), strict=True):
         encoded = encode(part)

@@ -11,12 +11,12 @@ from huggingface_hub.errors import StrictDataclassError
 from ...data.resplitting.teacher_changes import TeacherChanges
 from ...errors import UserError
 from ...models.configuration_mrd import MRDConfig
-from ...models.configuration_point_bert import PointBertConfig
 from ..arguments import (
     PretrainingArguments,
     mapping_to_argv,
     parse_arguments,
 )
+from ..model_building import new_encoder_config
 from ..recipe_files import RECIPES, find_recipe, parse_config, unknown_key_hint
 
 
@@ -181,7 +181,7 @@ def check_pretraining(recipe: dict[str, Any]) -> PretrainingArguments:
     """The arguments of training that a recipe gives; a [`UserError`] if one of any kind does not fit."""
     _, model, training = parse_arguments([*mapping_to_argv(recipe, "pretrain"), "--dataset=-", "--output-dir=-"])
     try:
-        point_config = PointBertConfig(**parse_config(model.point_config, "point_config", PointBertConfig))
+        point_config = new_encoder_config(model.point_config)
         MRDConfig(point_config=point_config, **parse_config(model.mrd_config, "mrd_config", MRDConfig))
     except StrictDataclassError as error:
         raise UserError(str(error)) from None
