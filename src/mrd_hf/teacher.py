@@ -1,17 +1,27 @@
 """The frozen image-text model whose embedding space the shape encoder learns, behind one small class."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from huggingface_hub import try_to_load_from_cache
 from PIL import Image
-from transformers import AutoProcessor, PreTrainedModel, ProcessorMixin
+from transformers import (
+    AutoProcessor,
+    AutoTokenizer,
+    BatchFeature,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    ProcessorMixin,
+)
 
 from .errors import UserError
 from .models.image_flattening import flatten_onto_white
-from .models.model_sources import PACKAGE, ModelSource, find_model
+from .models.model_sources import CONFIGURATION_FILES, PACKAGE, ModelSource, find_model
+from .models.open_clip_images import load_open_clip
+from .models.open_clip_texts import is_open_clip
 from .models.teacher_folder import folder_revision
 from .models.text_tower import TextTower, embed_features, embeds_texts, load_teacher_model, tells_no_words_apart
 
@@ -20,16 +30,24 @@ from .models.text_tower import TextTower, embed_features, embeds_texts, load_tea
 CACHED = re.compile(r"/models--(?P<id>[^/]+)/snapshots/(?P<commit>[0-9a-f]{40})$")
 
 
+class TeacherProcessor(NamedTuple):
+    """What is used of a processor, where there is none of transformers'."""
+
+    tokenizer: PreTrainedTokenizerBase
+    image_processor: Callable[..., BatchFeature]
+
+
 class Teacher:
     """A frozen image-text dual encoder that only embeds.
 
     CLIP, SigLIP, SigLIP2, MetaCLIP2, AltCLIP, ChineseCLIP, ALIGN, VisionTextDualEncoder, and others that `AutoModel`
-    loads and that are used like them. Build it with [`Teacher.from_pretrained`].
+    loads and that are used like them, and models of open_clip's (extra `open-clip`). Build it with
+    [`Teacher.from_pretrained`].
 
     Args:
         model (`PreTrainedModel`):
             Has `get_image_features` and `get_text_features`. Frozen and set to eval mode here.
-        processor (`ProcessorMixin`):
+        processor (`ProcessorMixin` or [`TeacherProcessor`]):
             The model's tokenizer and image processor.
         model_id (`str`):
             The folder or the Hub id the model came from.
@@ -46,7 +64,7 @@ class Teacher:
     def __init__(
         self,
         model: PreTrainedModel,
-        processor: ProcessorMixin,
+        processor: ProcessorMixin | TeacherProcessor,
         model_id: str,
         revision: str | None = None,
         name: str | None = None,
@@ -86,6 +104,8 @@ class Teacher:
         name = str(name_or_path)
         try:
             source = find_model(name, revision)
+            if is_open_clip(source):
+                return cls._from_open_clip(source, device, dtype)
             model = load_teacher_model(source, dtype)
         except ValueError as error:
             raise UserError(str(error)) from error
@@ -107,6 +127,21 @@ class Teacher:
             )
         recorded, revision = identify(source)
         return cls(model.to(device), processor, model_id=name, revision=revision, name=recorded)
+
+    @classmethod
+    def _from_open_clip(cls, source: ModelSource, device: str | torch.device, dtype: torch.dtype) -> "Teacher":
+        model, image_processor = load_open_clip(source, dtype)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(source.path, **source.arguments)
+        except (OSError, ValueError, ImportError) as error:
+            raise UserError(f"teacher '{source.reference}': its tokenizer does not load. {error}") from error
+        if tells_no_words_apart(tokenizer):
+            raise UserError(
+                f"teacher '{source.reference}' lacks its tokenizer's vocabulary; save it beside the model."
+            )
+        recorded, revision = identify(source)
+        processor = TeacherProcessor(tokenizer, image_processor)
+        return cls(model.to(device), processor, model_id=source.reference, revision=revision, name=recorded)
 
     @property
     def identifier(self) -> str:
@@ -179,9 +214,9 @@ def identify(source: ModelSource) -> tuple[str, str | None]:
     if source.reference.startswith(PACKAGE):
         return source.reference, None
     if not Path(source.path).is_dir():
-        config_file = try_to_load_from_cache(source.path, "config.json", revision=source.revision)
+        kept = [try_to_load_from_cache(source.path, file, revision=source.revision) for file in CONFIGURATION_FILES]
         # The Hub's cache keeps each commit in a folder of that name.
-        return source.reference, Path(config_file).parent.name if isinstance(config_file, str) else None
+        return source.reference, next((Path(file).parent.name for file in kept if isinstance(file, str)), None)
     folder = Path(source.path).resolve()
     cached = CACHED.search(folder.as_posix())
     if cached is not None:

@@ -20,6 +20,8 @@ PATIENCE = 1.5
 # Seconds until a Hub that has not answered is asked again.
 ASKED_AGAIN_AFTER = 10.0
 
+# One of which every model has: transformers' and open_clip's.
+CONFIGURATION_FILES = ("config.json", "open_clip_config.json")
 PACKAGE = "package:"
 # No step of a path begins with a dot, so none leads out of a package.
 PACKAGE_FOLDER = re.compile(r"package:(?P<name>[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)/(?P<folder>\w[\w.-]*(/\w[\w.-]*)*)")
@@ -166,7 +168,9 @@ def _package_folder(reference: str) -> Path:
 def _is_cached(name: str, revision: str | None) -> bool:
     """Whether something of a model is in the Hub's cache."""
     try:
-        return isinstance(try_to_load_from_cache(name, "config.json", revision=revision), str)
+        return any(
+            isinstance(try_to_load_from_cache(name, file, revision=revision), str) for file in CONFIGURATION_FILES
+        )
     except ValueError:  # no id
         return False
 

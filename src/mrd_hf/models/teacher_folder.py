@@ -15,6 +15,8 @@ DECISIVE = re.compile(
     r"|(config|preprocessor_config|processor_config|tokenizer_config|special_tokens_map|added_tokens)\.json"
     r"|tokenizer\.(json|model)|vocab\.(json|txt)|merges\.txt|spiece\.model|sentencepiece\.bpe\.model"
 )
+# The same of a model that only open_clip loads.
+OF_OPEN_CLIP = re.compile(r"open_clip_(model\.safetensors|config\.json)")
 # Of a configuration, which version wrote it.
 INDIFFERENT = ("transformers_version",)
 BLOCK = 2**20
@@ -26,7 +28,11 @@ def folder_revision(folder: str | os.PathLike) -> str:
     The folder's place, its name, times and other files do not count. Reads all of it: some seconds for 10 GB.
     """
     digest = hashlib.sha256()
-    for file in sorted(path for path in Path(folder).iterdir() if DECISIVE.fullmatch(path.name) and path.is_file()):
+    files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
+    decisive = [path for path in files if DECISIVE.fullmatch(path.name)]
+    if not any(path.suffix in (".safetensors", ".bin") for path in decisive):
+        decisive = [path for path in files if path in decisive or OF_OPEN_CLIP.fullmatch(path.name)]
+    for file in decisive:
         digest.update(f"{file.name}\n".encode())
         if file.name.endswith("config.json"):
             digest.update(_configuration(file))

@@ -14,6 +14,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTo
 from transformers.utils import cached_file
 
 from .model_sources import ModelSource, find_model
+from .open_clip_texts import is_open_clip, load_open_clip_texts
 
 
 # These were trained on texts padded to one length, with the padding attended to or pooled over.
@@ -193,11 +194,13 @@ def embed_features(model: PreTrainedModel, compute: Callable[..., torch.Tensor],
 
 
 def load_teacher_model(source: ModelSource, dtype: torch.dtype) -> PreTrainedModel:
-    """Load the whole model of a teacher.
+    """Load the whole model of a teacher; of one of open_clip's, the text half.
 
     Raises:
         ValueError: If there is none; the message says where it was looked for.
     """
+    if is_open_clip(source):
+        return load_open_clip_texts(source, dtype)
     try:
         return AutoModel.from_pretrained(source.path, dtype=dtype, **source.arguments)
     except (OSError, ValueError) as error:

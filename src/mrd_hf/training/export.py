@@ -10,6 +10,7 @@ import accelerate
 import torch
 import transformers
 from datasets import Dataset
+from transformers import ProcessorMixin
 
 from ..encoder import recorded_teacher
 from ..files.atomic_folder import atomic_folder
@@ -44,13 +45,13 @@ def export_encoder(
         facts (`dict`): The template's variables, as far as they are not read off the encoder and the machine.
         report (`dict`, *optional*), picture (`Path`, *optional*):
             The evaluation's, see [`mrd_hf.hub.model_card.write_results`].
-        teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it.
+        teacher ([`Teacher`], *optional*): Whose tokenizer and image processor go with it, if transformers loads them.
     """
     encoder = model.encoder
     encoder.config.logit_scale = model.objective.log_logit_scale.exp().clamp(max=MAX_LOGIT_SCALE).item()
     with atomic_folder(folder) as temporary:
         encoder.save_pretrained(temporary)
-        if teacher is not None:
+        if teacher is not None and isinstance(teacher.processor, ProcessorMixin):
             # A folder that was loaded needs not be told from others once more.
             revision = None if is_folder_revision(teacher.revision) else teacher.revision
             MRDProcessor.from_teacher(extractor, teacher.model_id, revision).save_pretrained(temporary)
