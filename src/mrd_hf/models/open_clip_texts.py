@@ -40,9 +40,7 @@ NAMES = (
     (r"^transformer\.resblocks\.(\d+)\.mlp\.c_proj\.", r"text_model.encoder.layers.\1.mlp.fc2."),
 )
 PACKED = re.compile(r"^transformer\.resblocks\.(\d+)\.attn\.in_proj_(weight|bias)$")
-POOL_AT_LARGEST_ID = (
-    2  # an eos_token_id by which transformers' CLIP pools at the largest id, as open_clip does
-)
+POOL_AT_LARGEST_ID = 2  # an eos_token_id by which transformers' CLIP pools at the largest id, as open_clip does
 
 
 def open_clip_file(source: ModelSource, file: str) -> Path | None:
@@ -113,6 +111,7 @@ def load_open_clip_texts(
             "num_hidden_layers": text.get("layers", 12),
             "num_attention_heads": text.get("heads", 8),
             "hidden_act": "quick_gelu" if model.get("quick_gelu") else "gelu",
+            "bos_token_id": None,
             "eos_token_id": POOL_AT_LARGEST_ID,
         },
         vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
