@@ -5,7 +5,14 @@ Importing the package registers its models with transformers' Auto classes, and 
 
 from importlib.metadata import version
 
-from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, AutoModelForPreTraining, AutoProcessor
+from transformers import (
+    AutoConfig,
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoModelForPreTraining,
+    AutoModelForSemanticSegmentation,
+    AutoProcessor,
+)
 from transformers.pipelines import PIPELINE_REGISTRY
 
 from .encoder import fastest_dtype
@@ -17,10 +24,12 @@ from .models.custom_pipelines import pipeline_classes
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from .models.modeling_point_bert import PointBertForShapeClassification, PointBertModel, PointBertOutput
+from .models.modeling_point_bert_parts import PointBertForPartSegmentation
 from .models.modeling_uni3d import Uni3DModel, Uni3DOutput
 from .models.pipeline_point_cloud_feature_extraction import PointCloudFeatureExtractionPipeline
 from .models.pipeline_point_cloud_similarity import PointCloudSimilarityPipeline
 from .models.pipeline_zero_shot_point_cloud_classification import ZeroShotPointCloudClassificationPipeline
+from .models.point_features import point_features
 from .models.processing_mrd import MRDProcessor
 from .models.text_tower import TextTower
 
@@ -34,6 +43,7 @@ AutoModel.register(PointBertConfig, PointBertModel)
 AutoModel.register(Uni3DConfig, Uni3DModel)
 AutoModel.register(MRDConfig, MRDForPretraining)
 AutoModelForPreTraining.register(MRDConfig, MRDForPretraining)
+AutoModelForSemanticSegmentation.register(PointBertConfig, PointBertForPartSegmentation)
 AutoFeatureExtractor.register(PointBertConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(Uni3DConfig, PointCloudFeatureExtractor)
 AutoFeatureExtractor.register(MRDConfig, PointCloudFeatureExtractor)
@@ -49,6 +59,7 @@ for _config in (PointBertConfig, Uni3DConfig, MRDConfig):
 PointBertModel.register_for_auto_class("AutoModel")
 Uni3DModel.register_for_auto_class("AutoModel")
 MRDForPretraining.register_for_auto_class("AutoModelForPreTraining")
+PointBertForPartSegmentation.register_for_auto_class("AutoModelForSemanticSegmentation")
 PointCloudFeatureExtractor.register_for_auto_class()
 MRDProcessor.register_for_auto_class()
 
@@ -60,6 +71,7 @@ __all__ = [
     "MRDForPretrainingOutput",
     "MRDProcessor",
     "PointBertConfig",
+    "PointBertForPartSegmentation",
     "PointBertForShapeClassification",
     "PointBertModel",
     "PointBertOutput",
@@ -73,4 +85,5 @@ __all__ = [
     "Uni3DOutput",
     "ZeroShotPointCloudClassificationPipeline",
     "fastest_dtype",
+    "point_features",
 ]

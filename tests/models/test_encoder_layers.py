@@ -54,8 +54,8 @@ def test_mini_pointnet_is_its_formula():
 @pytest.mark.parametrize("kind", TINY_CONFIGS)
 def test_patch_dropout_keeps_centers_and_groups_together(kind):
     centers, groups = tiny_encoder(kind).embeddings.group(clouds())
-    kept_centers, kept_groups = drop_patches(centers, groups, 0.5)
-    assert kept_centers.shape == (3, 4, 3)
+    kept_centers, kept_groups, none = drop_patches(centers, groups, 0.5)
+    assert kept_centers.shape == (3, 4, 3) and none is None
     for i in range(3):
         assert len(kept_centers[i].unique(dim=0)) == 4
         for center, group in zip(kept_centers[i], kept_groups[i], strict=True):

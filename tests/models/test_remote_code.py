@@ -9,13 +9,19 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from support.textured_square import quarters, textured_square, write_textured_obj
-from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_encoders import TINY_ULIP, clouds, tiny_encoder
 from support.tiny_mrd import teacher_embeds, tiny_mrd
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from transformers import AutoModel, pipeline
 from transformers.dynamic_module_utils import get_imports, get_relative_imports
 
-from mrd_hf import MRDProcessor, PointBertModel, PointCloudFeatureExtractor
+from mrd_hf import (
+    MRDProcessor,
+    PointBertConfig,
+    PointBertForPartSegmentation,
+    PointBertModel,
+    PointCloudFeatureExtractor,
+)
 
 
 # Its arguments: the folder, the Auto class, the output to write, and the model's inputs in their order.
@@ -120,11 +126,16 @@ def test_pipelines_and_processor_run_without_the_package(tmp_path):
         assert found["names"] == ["attention_mask", "input_ids", "pixel_values", "point_values"]
 
 
+def tiny_segmenter():
+    torch.manual_seed(0)
+    return PointBertForPartSegmentation(PointBertConfig(**TINY_ULIP, num_labels=3, object_parts={"lamp": [0, 2]}))
+
+
 @pytest.mark.parametrize(
     ("make", "auto_class", "output", "names"),
     [
         (lambda: tiny_encoder("openshape"), "AutoModel", "point_embeds", ["point_values"]),
-        (lambda: tiny_encoder("ulip"), "AutoModel", "point_embeds", ["point_values"]),
+        (tiny_segmenter, "AutoModelForSemanticSegmentation", "logits", ["point_values"]),
         (lambda: tiny_encoder("uni3d"), "AutoModel", "point_embeds", ["point_values"]),
         (tiny_mrd, "AutoModelForPreTraining", "loss", ["point_values", "image_embeds", "text_embeds"]),
     ],

@@ -130,7 +130,13 @@ class PointBertConfig(PointEncoderConfig):
             Whose space the embeddings live in, see [`PointEncoderConfig`].
         initializer_range (`float`, defaults to 0.02): Standard deviation of the initial weights.
         classifier_dropout (`float`, defaults to 0.0):
-            Dropout before the head of [`PointBertForShapeClassification`], in training.
+            Dropout before the last layer of [`PointBertForShapeClassification`] and [`PointBertForPartSegmentation`],
+            in training.
+        object_parts (`dict[str, list[int]]`, *optional*):
+            Of [`PointBertForPartSegmentation`]: by the name of each class of objects, the labels of the parts that its
+            objects can have. The classes are numbered in the alphabetical order of their names.
+        part_hidden_size (`int`, defaults to 256): Width of that model's head.
+        semantic_loss_ignore_index (`int`, defaults to 255): The label of points that its loss leaves out.
 
     Example:
 
@@ -168,6 +174,9 @@ class PointBertConfig(PointEncoderConfig):
     projection_bias: bool = True
     initializer_range: float = 0.02
     classifier_dropout: float | int = 0.0
+    object_parts: dict[str, list[int]] | None = None
+    part_hidden_size: int = 256
+    semantic_loss_ignore_index: int = 255
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> Self:
@@ -206,10 +215,20 @@ class PointBertConfig(PointEncoderConfig):
         """The fewest points that a shape must have: a patch's centre each."""
         return self.num_patches
 
+    @property
+    def object_class_names(self) -> list[str]:
+        """The keys of `object_parts` in the order of their numbers: sorted, as files of configurations have them."""
+        return sorted(self.object_parts or {})
+
     def validate_architecture(self) -> None:
         """Part of `@strict` validation: fields that must fit together."""
         super().validate_architecture()
-        check_patch_encoder(self, positive=("patch_radius",), shares=("classifier_dropout",))
+        check_patch_encoder(self, positive=("patch_radius", "part_hidden_size"), shares=("classifier_dropout",))
+        for name, parts in (self.object_parts or {}).items():
+            wrong = [part for part in parts if not 0 <= part < self.num_labels]
+            if wrong or not parts:
+                found = f"has {wrong[0]}, and num_labels is {self.num_labels}" if wrong else "is empty"
+                raise ValueError(f"object_parts of '{name}' {found}; expected labels from 0 to num_labels - 1.")
 
 
 __all__ = ["POINT_BERT_PRESETS", "PointBertConfig"]

@@ -116,23 +116,25 @@ class PositionEmbedding(nn.Module):
 
 
 def drop_patches(
-    centers: torch.Tensor, groups: torch.Tensor, patch_dropout: float
-) -> tuple[torch.Tensor, torch.Tensor]:
+    centers: torch.Tensor, groups: torch.Tensor, patch_dropout: float, members: torch.Tensor | None = None
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """Keep a random subset of the patches, another one for every cloud.
 
     Args:
         centers (`torch.Tensor` of shape `(batch, num_patches, 3)`)
         groups (`torch.Tensor` of shape `(batch, num_patches, patch_size, channels)`)
         patch_dropout (`float`): Share of the patches left out; one always stays.
+        members (`torch.LongTensor` of shape `(batch, num_patches, patch_size)`, *optional*)
 
     Returns:
-        `tuple(torch.Tensor, torch.Tensor)`: Centres and groups of those kept.
+        `tuple(torch.Tensor, torch.Tensor, torch.LongTensor)`: Centres, groups and members of those kept; None for
+        members that are not given.
     """
     batch, num_patches = centers.shape[:2]
     num_kept = max(1, round(num_patches * (1 - patch_dropout)))
     kept = torch.rand(batch, num_patches, device=centers.device).argsort(dim=1)[:, :num_kept]
     kept_groups = gather_points(groups.flatten(2), kept).view(batch, num_kept, *groups.shape[2:])
-    return gather_points(centers, kept), kept_groups
+    return gather_points(centers, kept), kept_groups, None if members is None else gather_points(members, kept)
 
 
 def eager_attention_forward(

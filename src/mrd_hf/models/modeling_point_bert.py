@@ -49,6 +49,11 @@ class PointBertOutput(ModelOutput):
             The shape's embedding in the teacher's space, not normalised. None without a projection.
         hidden_states (`tuple(torch.Tensor)`, *optional*): Input of the first block, then each block's output.
         attentions (`tuple(torch.Tensor)`, *optional*): Attention probabilities of each block.
+        patch_centers (`torch.Tensor` of shape `(batch, num_patches, 3)`, *optional*):
+            With `output_patches=True`, the patches' centres, in the order of their tokens. float32.
+        patch_members (`torch.LongTensor` of shape `(batch, num_patches, patch_size)`, *optional*):
+            With `output_patches=True`, which points each patch holds, as indices into the cloud; a patch of fewer
+            points repeats one.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -56,6 +61,8 @@ class PointBertOutput(ModelOutput):
     point_embeds: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    patch_centers: torch.Tensor | None = None
+    patch_members: torch.Tensor | None = None
 
 
 class PointBertEmbeddings(nn.Module):
@@ -82,31 +89,47 @@ class PointBertEmbeddings(nn.Module):
         A group's channels are xyz relative to the patch's centre, then xyz and rgb as far as the configuration has
         them.
         """
+        centers, members = self.find_patches(point_values)
+        return centers, self.contents(point_values, centers, members)
+
+    def find_patches(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patch centres `(batch, num_patches, 3)` in float32, and members `(batch, num_patches, patch_size)`, the
+        indices of the patches' points."""
         config = self.config
-        point_values = point_values.float()
-        xyz = point_values[..., :3].contiguous()
+        xyz = point_values[..., :3].float().contiguous()
         centers = gather_points(xyz, farthest_point_sampling(xyz, config.num_patches))
         if config.grouping == "ball":
-            index = ball_query(centers, xyz, config.patch_radius, config.patch_size)
-        else:
-            index = knn_query(centers, xyz, config.patch_size)
-        return centers, gather_groups(point_values, centers, index, config.patch_positions, config.patch_colors)
+            return centers, ball_query(centers, xyz, config.patch_radius, config.patch_size)
+        return centers, knn_query(centers, xyz, config.patch_size)
 
-    def forward(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    def contents(self, point_values: torch.Tensor, centers: torch.Tensor, members: torch.Tensor) -> torch.Tensor:
+        """The groups of [`group`] of patches that are found already."""
+        positions, colors = self.config.patch_positions, self.config.patch_colors
+        return gather_groups(point_values.float(), centers, members, positions, colors)
+
+    def forward(
+        self, point_values: torch.Tensor, output_patches: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor | None, tuple[torch.Tensor, torch.Tensor | None]]:
         """Tokens and the positions that every block adds to its input, both float32 of shape
-        `(batch, 1 + num_patches, hidden_size)`; positions are None where the tokens contain them."""
+        `(batch, 1 + num_patches, hidden_size)`; positions are None where the tokens contain them. Then the patches'
+        centres and, with `output_patches`, their members."""
+        members = None
         with maybe_autocast(point_values.device.type, enabled=False):
-            centers, groups = self.group(point_values)
+            if output_patches:
+                centers, members = self.find_patches(point_values)
+                groups = self.contents(point_values, centers, members)
+            else:
+                centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
-            centers, groups = drop_patches(centers, groups, self.config.patch_dropout)
+            centers, groups, members = drop_patches(centers, groups, self.config.patch_dropout, members)
         dtype = self.patch_projection.weight.dtype
         features = self.patch_network(groups.to(dtype)).to(dtype)
         with maybe_autocast(point_values.device.type, enabled=False):
             if self.config.position_embedding == "concatenated":
                 patches = self.patch_projection(torch.cat([centers.to(dtype), features], dim=-1))
-                return _prepend(self.cls_token, self.patch_norm(patches)), None
+                return _prepend(self.cls_token, self.patch_norm(patches)), None, (centers, members)
             positions = _prepend(self.cls_position, self.position_embedding(centers.to(dtype)))
-            return _prepend(self.cls_token, self.patch_projection(features)), positions
+            return _prepend(self.cls_token, self.patch_projection(features)), positions, (centers, members)
 
 
 def _prepend(token: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
@@ -191,7 +214,7 @@ class PointBertModel(PointBertPreTrainedModel):
     @merge_with_config_defaults
     @capture_outputs
     def forward(
-        self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+        self, point_values: torch.Tensor, output_patches: bool = False, **kwargs: Unpack[TransformersKwargs]
     ) -> PointBertOutput | tuple[torch.Tensor, ...]:
         r"""
         Args:
@@ -200,6 +223,8 @@ class PointBertModel(PointBertPreTrainedModel):
                 in 0..1 (0.4 where a cloud has no colour);
                 [`PointCloudFeatureExtractor`] makes them. The order of the points decides which ones a crowded patch
                 takes.
+            output_patches (`bool`, defaults to `False`):
+                Whether to return the patches' centres and members; see [`point_features`].
 
         Returns:
             [`PointBertOutput`], or a tuple with `return_dict=False`.
@@ -208,7 +233,7 @@ class PointBertModel(PointBertPreTrainedModel):
             ValueError: when `point_values` has another shape.
         """
         check_point_values(point_values)
-        hidden_states, positions = self.embeddings(point_values)
+        hidden_states, positions, patches = self.embeddings(point_values, output_patches)
         for layer in self.layers:
             hidden_states = layer(hidden_states, positions, **kwargs)
         with maybe_autocast(point_values.device.type, enabled=False):
@@ -222,6 +247,8 @@ class PointBertModel(PointBertPreTrainedModel):
             last_hidden_state=hidden_states.to(self.dtype),
             pooler_output=pooled.to(self.dtype),
             point_embeds=embeds,
+            patch_centers=patches[0] if output_patches else None,
+            patch_members=patches[1] if output_patches else None,
         )
 
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:

@@ -48,6 +48,11 @@ class Uni3DOutput(ModelOutput):
             The shape's embedding in the teacher's space, not normalised. None without a projection.
         hidden_states (`tuple(torch.Tensor)`, *optional*): Input of the first block, then each block's output.
         attentions (`tuple(torch.Tensor)`, *optional*): Attention probabilities of each block.
+        patch_centers (`torch.Tensor` of shape `(batch, num_patches, 3)`, *optional*):
+            With `output_patches=True`, the patches' centres, in the order of their tokens. float32.
+        patch_members (`torch.LongTensor` of shape `(batch, num_patches, patch_size)`, *optional*):
+            With `output_patches=True`, which points each patch holds, as indices into the cloud; a patch of fewer
+            points repeats one.
     """
 
     last_hidden_state: torch.Tensor | None = None
@@ -55,6 +60,8 @@ class Uni3DOutput(ModelOutput):
     point_embeds: torch.Tensor | None = None
     hidden_states: tuple[torch.Tensor, ...] | None = None
     attentions: tuple[torch.Tensor, ...] | None = None
+    patch_centers: torch.Tensor | None = None
+    patch_members: torch.Tensor | None = None
 
 
 class Uni3DEmbeddings(nn.Module):
@@ -71,23 +78,36 @@ class Uni3DEmbeddings(nn.Module):
 
     def group(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Patch centres `(batch, num_patches, 3)` and groups `(batch, num_patches, patch_size, 6)`, in float32."""
-        point_values = point_values.float()
-        xyz = point_values[..., :3].contiguous()
-        centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
-        index = knn_query(centers, xyz, self.config.patch_size)
-        return centers, gather_groups(point_values, centers, index, positions=False)
+        centers, members = self.find_patches(point_values)
+        return centers, gather_groups(point_values.float(), centers, members, positions=False)
 
-    def forward(self, point_values: torch.Tensor) -> torch.Tensor:
+    def find_patches(self, point_values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Patch centres `(batch, num_patches, 3)` in float32, and members `(batch, num_patches, patch_size)`, the
+        indices of the patches' points."""
+        xyz = point_values[..., :3].float().contiguous()
+        centers = gather_points(xyz, farthest_point_sampling(xyz, self.config.num_patches))
+        return centers, knn_query(centers, xyz, self.config.patch_size)
+
+    def forward(
+        self, point_values: torch.Tensor, output_patches: bool = False
+    ) -> tuple[torch.Tensor, tuple[torch.Tensor, torch.Tensor | None]]:
+        """Tokens, float32 of shape `(batch, 1 + num_patches, hidden_size)`; the patches' centres and, with
+        `output_patches`, their members."""
+        members = None
         with maybe_autocast(point_values.device.type, enabled=False):
-            centers, groups = self.group(point_values)
+            if output_patches:
+                centers, members = self.find_patches(point_values)
+                groups = gather_groups(point_values.float(), centers, members, positions=False)
+            else:
+                centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
-            centers, groups = drop_patches(centers, groups, self.config.patch_dropout)
+            centers, groups, members = drop_patches(centers, groups, self.config.patch_dropout, members)
         dtype = self.patch_projection.weight.dtype
         features = self.patch_network(groups.to(dtype)).to(dtype)
         with maybe_autocast(point_values.device.type, enabled=False):
             patches = self.patch_projection(features) + self.position_embedding(centers.to(dtype))
             cls_token = (self.cls_token + self.cls_position).expand(patches.shape[0], 1, -1)
-            return torch.cat([cls_token, patches], dim=1).float()
+            return torch.cat([cls_token, patches], dim=1).float(), (centers, members)
 
 
 class Uni3DMLP(nn.Module):
@@ -167,7 +187,7 @@ class Uni3DModel(Uni3DPreTrainedModel):
     @merge_with_config_defaults
     @capture_outputs
     def forward(
-        self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]
+        self, point_values: torch.Tensor, output_patches: bool = False, **kwargs: Unpack[TransformersKwargs]
     ) -> Uni3DOutput | tuple[torch.Tensor, ...]:
         r"""
         Args:
@@ -175,6 +195,8 @@ class Uni3DModel(Uni3DPreTrainedModel):
                 xyz, centred and inside the unit sphere, up as in what the model was trained on (y, for ours), and rgb
                 in 0..1 (0.4 where a cloud has no colour);
                 [`PointCloudFeatureExtractor`] makes them. The first point is the first patch's centre.
+            output_patches (`bool`, defaults to `False`):
+                Whether to return the patches' centres and members; see [`point_features`].
 
         Returns:
             [`Uni3DOutput`], or a tuple with `return_dict=False`.
@@ -183,7 +205,7 @@ class Uni3DModel(Uni3DPreTrainedModel):
             ValueError: when `point_values` has another shape.
         """
         check_point_values(point_values)
-        hidden_states = self.embeddings(point_values)
+        hidden_states, patches = self.embeddings(point_values, output_patches)
         for layer in self.layers:
             hidden_states = layer(hidden_states, **kwargs)
         with maybe_autocast(point_values.device.type, enabled=False):
@@ -193,6 +215,8 @@ class Uni3DModel(Uni3DPreTrainedModel):
             last_hidden_state=hidden_states.to(self.dtype),
             pooler_output=pooled.to(self.dtype),
             point_embeds=embeds,
+            patch_centers=patches[0] if output_patches else None,
+            patch_members=patches[1] if output_patches else None,
         )
 
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
