@@ -150,7 +150,7 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
         )
         hidden_states = outputs.hidden_states or ()
         depths = [hidden_states[depth] for depth in self.depths]
-        logits = self.head(depths, outputs.patch_centers, point_values, object_classes).transpose(1, 2)
+        logits = self.head(depths, outputs.patch_centers, point_values, object_classes).transpose(1, 2).contiguous()
         loss = None
         if labels is not None:
             if labels.shape != point_values.shape[:2]:

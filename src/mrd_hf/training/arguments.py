@@ -13,11 +13,9 @@ from transformers import HfArgumentParser
 
 from ..errors import UserError
 from ..hub.pushing import check_target
-from .recipe_files import ACCELERATE_RECIPES, find_recipe, recipe_names, unknown_key_hint
+from .loop.run_arguments import RunArguments, check_least
+from .recipe_files import ACCELERATE_RECIPES, RECIPES, find_recipe, recipe_names, unknown_key_hint
 from .tracking import check_name
-
-
-MAX_SEED = 2**32 - 1  # numpy's
 
 
 @dataclass
@@ -69,7 +67,7 @@ class DataArguments:
     prefetch_factor: int = field(default=2, metadata={"help": "Batches that each of them has ready ahead of time."})
 
     def __post_init__(self) -> None:
-        _check_least(self, num_points=1, shuffle_buffer=1, num_workers=0, prefetch_factor=1)
+        check_least(self, num_points=1, shuffle_buffer=1, num_workers=0, prefetch_factor=1)
         if self.class_texts is not None and self.eval_split is None:
             raise UserError("class_texts are for scores on eval_split, and none is given; give it, e.g. test.")
 
@@ -119,19 +117,9 @@ class ModelArguments:
 
 
 @dataclass
-class PretrainingArguments:
+class PretrainingArguments(RunArguments):
     """How to train."""
 
-    output_dir: str = field(metadata={"help": "Where checkpoints, the log and the trained encoder go."})
-    num_train_steps: int = field(default=100_000, metadata={"help": "Optimizer steps in all."})
-    max_train_minutes: float | None = field(
-        default=None,
-        metadata={
-            "help": "End after the step in which this launch has trained so long, with a checkpoint, an evaluation "
-            "and an export; the learning rate is the one of num_train_steps. Default: no limit."
-        },
-    )
-    per_device_batch_size: int = field(default=64, metadata={"help": "Shapes in a batch of one process."})
     encoder_batch_size: int | None = field(
         default=None,
         metadata={
@@ -160,22 +148,8 @@ class PretrainingArguments:
     loss_learning_rate: float = field(
         default=5e-3, metadata={"help": "Peak learning rate of the loss's own parameters (scale, relation weights)."}
     )
-    weight_decay: float = field(default=0.05, metadata={"help": "Of weight matrices; biases and norms have none."})
-    warmup_steps: int = field(default=1000, metadata={"help": "Steps of linear warm-up; then a cosine down to 0."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Norm to clip the gradient at."})
-    mixed_precision: str = field(
-        default="no", metadata={"help": "Precision of the forward pass.", "choices": ["no", "bf16", "fp16"]}
-    )
-    ema_decay: float = field(
-        default=0.0,
-        metadata={"help": "Decay of the weights' moving average, which is then evaluated and exported; 0: none."},
-    )
     sync_batch_norm: bool = field(
         default=False, metadata={"help": "Batch norm over the batches of all processes (GPUs only)."}
-    )
-    cpu_threads: int | None = field(
-        default=None,
-        metadata={"help": "Threads of each process on CPUs; default: its share of the cores (launchers set 1)."},
     )
     hard_negatives: int | None = field(
         default=None,
@@ -183,25 +157,6 @@ class PretrainingArguments:
             "help": "Make batches of random shapes, each with this many of the 31 that are nearest by the teacher's "
             "text embeddings. OpenShape does so only once training has converged: resume such a run. Default: all at "
             "random."
-        },
-    )
-    seed: int = field(default=0, metadata={"help": "Seed of weights, shuffling, choices and augmentation."})
-    logging_steps: int = field(default=10, metadata={"help": "Log every n steps."})
-    eval_steps: int | None = field(default=None, metadata={"help": "Evaluate every n steps; always at the end."})
-    save_steps: int = field(default=1000, metadata={"help": "Save a checkpoint every n steps, and at the end."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep; none: all."})
-    resume_from_checkpoint: str | None = field(
-        default=None,
-        metadata={
-            "help": "A checkpoint's folder, or 'latest' for the newest one in output_dir; if there is none yet, "
-            "'latest' starts from the beginning, so that a job can always be given it."
-        },
-    )
-    overwrite_output_dir: bool = field(
-        default=False,
-        metadata={
-            "help": "Whether to delete an earlier run in output_dir that has a checkpoint or a trained encoder; one "
-            "that has neither yet is replaced in any case."
         },
     )
     profile: int | None = field(
@@ -230,32 +185,14 @@ class PretrainingArguments:
     hub_create_pr: bool = field(default=False, metadata={"help": "Whether to open a pull request instead."})
 
     def __post_init__(self) -> None:
-        _check_least(self, num_train_steps=1, per_device_batch_size=1, encoder_batch_size=1, cpu_threads=1)
-        _check_least(self, logging_steps=1, eval_steps=1, save_steps=1, save_total_limit=1, hard_negatives=1)
-        _check_least(self, max_train_minutes=0, profile=1)
-        _check_least(self, learning_rate=0, loss_learning_rate=0, weight_decay=0, warmup_steps=0, seed=0)
-        if not self.max_grad_norm > 0:
-            raise UserError(f"max_grad_norm must be above 0, got {self.max_grad_norm}; a large one clips nothing.")
-        if self.seed > MAX_SEED:
-            raise UserError(f"seed must be at most {MAX_SEED}, got {self.seed}.")
-        if not 0 <= self.ema_decay < 1:
-            raise UserError(f"ema_decay must be in [0, 1), got {self.ema_decay}.")
+        super().__post_init__()
+        check_least(self, encoder_batch_size=1, hard_negatives=1, profile=1, learning_rate=0, loss_learning_rate=0)
         check_name(self.project, "project")
         check_name(self.run_name, "run_name")
         if self.push_to_hub and not self.hub_model_id:
             raise UserError("push_to_hub needs hub_model_id, e.g. --hub-model-id org/mrd-pointbert.")
         if self.hub_model_id is not None:
             check_target(self.hub_model_id, self.hub_revision, self.hub_create_pr)
-
-
-def _check_least(arguments: DataArguments | PretrainingArguments, **bounds: int) -> None:
-    """Raise a [`UserError`] for the first of some fields that is below its bound; those that are None are not."""
-    optional = [f.name for f in fields(arguments) if f.default is None]
-    for name, bound in bounds.items():
-        value = getattr(arguments, name)
-        if value is not None and not value >= bound:  # nor is nan
-            remedy = "; leave it out." if name in optional else "."
-            raise UserError(f"{name} must be at least {bound}, got {value}{remedy}")
 
 
 ARGUMENT_CLASSES = (DataArguments, ModelArguments, PretrainingArguments)
@@ -275,7 +212,12 @@ class _Parser(HfArgumentParser):
         raise UserError(f"{message}; --help lists the arguments.")
 
 
-def recipe_to_argv(name: str | Path, of: tuple[Path, ...] = ()) -> list[str]:
+def recipe_to_argv(
+    name: str | Path,
+    of: tuple[Path, ...] = (),
+    classes: Sequence[type] = ARGUMENT_CLASSES,
+    folder: Path = RECIPES,
+) -> list[str]:
     """A YAML recipe as command-line arguments, so that both are checked by the same parser.
 
     Its key `config` names another recipe, of which it changes what it has itself.
@@ -283,30 +225,33 @@ def recipe_to_argv(name: str | Path, of: tuple[Path, ...] = ()) -> list[str]:
     Args:
         name (`str` or `Path`): Its file, or the name of one that the package has.
         of (tuple of `Path`): The recipes that name it, from the first.
+        classes (sequence of dataclasses): Whose fields the arguments are.
+        folder (`Path`): Where the package has its recipes of these.
 
     Raises:
         UserError: when the file is missing, not a YAML mapping, names itself or has an unknown key; the message names
             the file.
     """
-    path = find_recipe(name)
+    path = find_recipe(name, folder)
     if path in of:
         raise UserError(f"{path}: its key 'config' leads back to itself; leave it out.")
     try:
         recipe = yaml.safe_load(path.read_text())
     except OSError as error:
-        names = ", ".join(recipe_names())
+        names = ", ".join(recipe_names(folder))
         raise UserError(f"cannot read the recipe {path}: {error.strerror}; the package has {names}.") from None
     except yaml.YAMLError as error:
         raise UserError(f"{path} is not valid YAML: {error}") from None
     if not isinstance(recipe, dict):
         raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
     base = recipe.pop("config", None)
-    return ([] if base is None else recipe_to_argv(base, (*of, path))) + mapping_to_argv(recipe, str(path))
+    inherited = [] if base is None else recipe_to_argv(base, (*of, path), classes, folder)
+    return inherited + mapping_to_argv(recipe, str(path), classes)
 
 
-def mapping_to_argv(recipe: dict[str, Any], where: str) -> list[str]:
+def mapping_to_argv(recipe: dict[str, Any], where: str, classes: Sequence[type] = ARGUMENT_CLASSES) -> list[str]:
     """Names of arguments and their values as command-line arguments; a [`UserError`] if there is no such argument."""
-    known = [f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments)]
+    known = [f.name for arguments in classes for f in fields(arguments)]
     argv: list[str] = []
     for key, value in recipe.items():
         if key not in known:
@@ -326,31 +271,48 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
     Raises:
         UserError: when the recipe cannot be read, an argument is unknown or missing, or its value is out of range.
     """
-    parser = _Parser(
+    return parse_recipe_and_options(
+        argv,
         ARGUMENT_CLASSES,
+        RECIPES,
         prog="mrd-hf pretrain",
-        allow_abbrev=False,  # as a beginning is often a mistake, and may become ambiguous
         description="Pretrain a shape encoder by Multi-modal Relation Distillation.",
         epilog="Example: mrd-hf pretrain --config demo --seed 1. Several GPUs: accelerate launch --config_file FILE "
         f"-m mrd_hf.commands.pretrain ..., with a file of your own or of {ACCELERATE_RECIPES}.",
     )
+
+
+def parse_recipe_and_options(argv: list[str], classes: Sequence[type], folder: Path, **texts: str) -> tuple[Any, ...]:
+    """An object of each of some dataclasses, from `--config RECIPE` and the rest of the command line.
+
+    Args:
+        argv (`list[str]`)
+        classes (sequence of dataclasses): Whose fields are the options.
+        folder (`Path`): Where the package has its recipes of these.
+        **texts: prog, description and epilog of the parser.
+
+    Raises:
+        UserError: As of [`parse_arguments`].
+    """
+    # No abbreviations, as a beginning is often a mistake, and may become ambiguous.
+    parser = _Parser(classes, allow_abbrev=False, **texts)
     parser.add_argument(
         "--config",
         help="YAML recipe of these arguments, a file or one of the package "
-        f"({', '.join(recipe_names())}); the command line overrides it.",
+        f"({', '.join(recipe_names(folder))}); the command line overrides it.",
     )
     config_parser = ArgumentParser(add_help=False, allow_abbrev=False)
     config_parser.add_argument("--config")
     config, rest = config_parser.parse_known_args(argv)
     if config.config is not None:
-        argv = [*recipe_to_argv(config.config), *rest]
+        argv = [*recipe_to_argv(config.config, (), classes, folder), *rest]
     for action in parser._actions:  # which also takes them with underscores, as the keys of recipes have
         action.option_strings = [name for name in action.option_strings if "_" not in name]
     pieces = (word.partition("=") for word in argv)
     argv = [FOR_SHORT.get(name, name) + equals + value for name, equals, value in pieces]
-    data, model, training, *_, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
+    *parsed, unknown = parser.parse_args_into_dataclasses(argv, return_remaining_strings=True)
     if unknown:
-        known = ["config", *(f.name for arguments in ARGUMENT_CLASSES for f in fields(arguments))]
+        known = ["config", *(f.name for arguments in classes for f in fields(arguments))]
         name = unknown[0].partition("=")[0]
         close = difflib.get_close_matches(name.lstrip("-").replace("-", "_"), known, n=1)
         hint = (
@@ -359,7 +321,7 @@ def parse_arguments(argv: list[str]) -> tuple[DataArguments, ModelArguments, Pre
             else "--help lists the arguments."
         )
         raise UserError(f"unrecognized argument: {name}; {hint}")
-    return data, model, training
+    return tuple(parsed[: len(classes)])
 
 
 def as_recipe(arguments: Sequence[Any], only_changed: bool = False) -> str:

@@ -40,7 +40,7 @@ EMA_FILE = "ema.safetensors"
 SHARDS_FOLDER = "shards"
 ZERO_SHARDS = "pytorch_model/zero_pp_rank_*_optim_states.pt"  # DeepSpeed's, one a process
 # What else than a checkpoint is the result of a run, which is not to be lost.
-RESULTS = ("evaluation", "encoder")
+RESULTS = ("evaluation", "encoder", "model")
 # What a run that was killed before its first checkpoint leaves, and the next one makes again.
 LEFTOVERS = (
     ARGUMENTS_FILE,

@@ -12,17 +12,18 @@ from ..errors import UserError
 
 RECIPES = Path(__file__).parent / "recipes"
 ACCELERATE_RECIPES = RECIPES / "accelerate"
+FINETUNING_RECIPES = RECIPES / "finetuning"
 
 
-def find_recipe(name: str | Path) -> Path:
+def find_recipe(name: str | Path, folder: Path = RECIPES) -> Path:
     """The file of a recipe that is given by its path or, one of the package, by its name."""
-    packaged = RECIPES / f"{name}.yaml"
-    return packaged if str(name) in recipe_names() and not Path(name).is_file() else Path(name)
+    packaged = folder / f"{name}.yaml"
+    return packaged if str(name) in recipe_names(folder) and not Path(name).is_file() else Path(name)
 
 
-def recipe_names() -> list[str]:
-    """Names of the recipes of pretraining that the package has."""
-    return sorted(file.stem for file in RECIPES.glob("*.yaml"))
+def recipe_names(folder: Path = RECIPES) -> list[str]:
+    """Names of the recipes that the package has in a folder, by default those of pretraining."""
+    return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
 def unknown_key_hint(key: str, known: list[str]) -> str:

@@ -70,20 +70,48 @@ def augment_point_clouds(
     Returns:
         `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model, float32.
     """
-    batch, available = points.shape[:2]
-
-    def uniform(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, device=points.device, generator=generator)
-
-    # The order matters: it decides the first patch centre and which points a crowded patch takes.
-    order = uniform(batch, available).argsort(dim=1)[:, :num_points]
-    if config.point_dropout > 0:
-        dropped = uniform(batch, num_points) < config.point_dropout * uniform(batch, 1)
-        order = torch.where(dropped, order[:, :1], order)
-    rows = torch.arange(batch, device=points.device)[:, None]
+    order = draw_points(len(points), points.shape[1], num_points, config, generator)
+    rows = torch.arange(len(points), device=points.device)[:, None]
     # What is stored in fewer bytes is converted here, where it is on the device and no more than is kept.
     points, colors = points[rows, order].float(), colors[rows, order]
     colors = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
+    return change_points(points, colors, config, generator)
+
+
+def draw_points(
+    batch: int, available: int, num_points: int, config: AugmentationConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """Which points of each cloud are kept, in which order; one that is dropped is the first in its place.
+
+    Returns:
+        `torch.LongTensor` of shape `(batch, num_points)`: indices, on the generator's device.
+    """
+    device = generator.device
+    # The order matters: it decides the first patch centre and which points a crowded patch takes.
+    order = torch.rand(batch, available, device=device, generator=generator).argsort(dim=1)[:, :num_points]
+    if config.point_dropout > 0:
+        drawn = torch.rand(batch, num_points, device=device, generator=generator)
+        dropped = drawn < config.point_dropout * torch.rand(batch, 1, device=device, generator=generator)
+        order = torch.where(dropped, order[:, :1], order)
+    return order
+
+
+def change_points(
+    points: torch.Tensor, colors: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """Scale, shift, jitter and turn the clouds, point by point; drop the colours of some.
+
+    Args:
+        points, colors (`torch.Tensor` of shape `(batch, num_points, 3)`): float32, colours in 0..1.
+        config (`AugmentationConfig`), generator (`torch.Generator`): As for [`augment_point_clouds`].
+
+    Returns:
+        `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model.
+    """
+    batch = len(points)
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, device=points.device, generator=generator)
 
     points = points * (config.scale_min + (config.scale_max - config.scale_min) * uniform(batch, 1, 1))
     points = points + config.shift * (2 * uniform(batch, 1, 3) - 1)

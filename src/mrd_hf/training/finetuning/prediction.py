@@ -1,0 +1,84 @@
+"""What a fine-tuned network says of shapes, as they are or in several versions that vote."""
+
+import numpy as np
+import torch
+
+from ...models.modeling_point_bert import PointBertForShapeClassification
+from ...models.modeling_point_bert_parts import PointBertForPartSegmentation
+from .labeled_clouds import LabeledClouds
+from .network_building import Network
+
+
+SCALES = (0.8, 1.2)  # of the versions after the first; as RS-CNN and Point-BERT vote
+
+
+def class_probabilities(
+    model: PointBertForShapeClassification,
+    clouds: LabeledClouds,
+    num_points: int,
+    batch_size: int,
+    votes: int = 1,
+    seed: int = 0,
+) -> np.ndarray:
+    """The probability of each class, `(num_shapes, num_classes)`, as the mean over versions of each shape.
+
+    Args:
+        model ([`PointBertForShapeClassification`]): Left in evaluation mode.
+        clouds ([`LabeledClouds`])
+        num_points (`int`), batch_size (`int`)
+        votes (`int`, defaults to 1): The first version is what the feature extractor makes; the others have other
+            points of the shape, where it has more, and another size.
+        seed (`int`, defaults to 0): Of these.
+    """
+    total = np.zeros((len(clouds), model.num_labels))
+    for vote in range(votes):
+        rng = None if vote == 0 else np.random.default_rng([seed, vote])
+        for rows in _batches(clouds, batch_size):
+            values, _ = clouds.batch(rows, num_points, rng)
+            total[rows] += _softmax(model, _scaled(values, rng), {})
+    return total / votes
+
+
+def part_predictions(
+    model: PointBertForPartSegmentation,
+    clouds: LabeledClouds,
+    num_points: int,
+    batch_size: int,
+    votes: int = 1,
+    seed: int = 0,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The predicted and the true part of each point that the network sees, both int64 `(num_shapes, num_points)`.
+
+    Parts are chosen from those of the object's class, which is given. Arguments as for [`class_probabilities`]; all
+    versions have the same points.
+    """
+    predicted, true = (np.empty((len(clouds), num_points), dtype=np.int64) for _ in range(2))
+    rngs = [None, *(np.random.default_rng([seed, vote]) for vote in range(1, votes))]
+    for rows in _batches(clouds, batch_size):
+        values, parts = clouds.batch(rows, num_points)
+        assert parts is not None
+        classes = torch.from_numpy(clouds.labels[rows])
+        inputs = {"object_classes": classes.to(model.device)}
+        probabilities = sum(_softmax(model, _scaled(values, rng), inputs) for rng in rngs)
+        found = model.most_likely_parts(torch.as_tensor(probabilities), classes)
+        predicted[rows], true[rows] = found.numpy(), parts
+    return predicted, true
+
+
+def _batches(clouds: LabeledClouds, batch_size: int) -> list[list[int]]:
+    rows = list(range(len(clouds)))
+    return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
+
+
+def _scaled(values: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+    if rng is not None:
+        values[..., :3] *= rng.uniform(*SCALES, (len(values), 1, 1))
+    return values
+
+
+@torch.inference_mode()
+def _softmax(model: Network, values: np.ndarray, inputs: dict[str, torch.Tensor]) -> np.ndarray:
+    model.eval()
+    with torch.autocast(model.device.type, enabled=False):
+        logits = model(torch.from_numpy(values).to(model.device), **inputs).logits
+    return logits.float().softmax(dim=1).cpu().numpy()
