@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .encoder_choice import names_onnx
-from .part_choice import add_part_choice
+from .part_choice import add_part_choice, add_part_model
 
 
 DESCRIPTION = """\
@@ -49,6 +49,7 @@ COMMANDS = {
         "embed-teacher": "embed its images and texts by the teacher",
         "pretrain": "train an encoder on it",
         "evaluate": "score an encoder, or compare two evaluations",
+        "finetune": "train it further on labels: classes of shapes, or parts of objects",
         "ablate": "compare ways to train over splits and seeds",
         "analyze": "show what training did to relations, classes and spectrum of embeddings",
         "analyze-gradients": "show whether the loss's terms agree over a training run",
@@ -72,6 +73,7 @@ LONG_COMMANDS = {
     "embed-teacher": "mrd_hf.commands.embed_teacher",
     "evaluate": "mrd_hf.commands.evaluate",
     "export": "mrd_hf.commands.export",
+    "finetune": "mrd_hf.commands.finetune",
     "prepare": "mrd_hf.commands.prepare",
     "pretrain": "mrd_hf.commands.pretrain",
     "push": "mrd_hf.commands.push",
@@ -332,6 +334,7 @@ def _add_render(parser: argparse.ArgumentParser) -> None:
     _add_overwrite(parser)
     parser.add_argument("--views", type=_positive, default=4, metavar="N", help="views around it (default: 4)")
     parser.add_argument("--size", type=_positive, default=384, help="pixels a side of a view (default: 384)")
+    add_part_model(parser)
     _add_reading(parser)
     _add_json(parser)
 

@@ -1,4 +1,4 @@
-"""The options that say which parts of meshes are read."""
+"""The options about parts: which parts of meshes are read, and what says the parts of objects."""
 
 import argparse
 import re
@@ -15,6 +15,17 @@ def add_part_choice(parser: argparse._ActionsContainer) -> None:
         metavar="REGEX",
         help="leave out the parts of meshes with a match in their own name, their object's, mesh's or node's",
     )
+
+
+def add_part_model(parser: argparse._ActionsContainer) -> None:
+    """Add what says which part of its object each point belongs to."""
+    parser.add_argument(
+        "--part-model",
+        metavar="MODEL",
+        help="draw points in the colours of their parts, which a network of `mrd-hf finetune` says: a folder or a Hub "
+        "id",
+    )
+    parser.add_argument("--object-class", metavar="NAME", help="with --part-model: what the shape is, where known")
 
 
 def _pattern(text: str) -> str:

@@ -16,6 +16,7 @@ from ..files.atomic_file import atomic_file, check_vacant
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.shape_files import read_shape
 from ..models.shapes import ColoredPoints, PointCloud, TexturedMesh
+from .drawing.object_parts import FoundPart, find_parts
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis
 
@@ -43,18 +44,26 @@ def run(options: argparse.Namespace) -> int:
         raise UserError(
             f"--views {options.views} of --size {options.size} are over {MAX_PIXELS:,} pixels; ask for less."
         )
+    if options.object_class is not None and options.part_model is None:
+        raise UserError("--object-class is of --part-model, which is not given; give it or leave both out.")
     settings = RenderSettings(options.views, options.size)
+    parts: list[FoundPart] = []
     try:
         shape = read_shape(path, options.keep_collision, options.skip_parts)
+        if options.part_model is not None:
+            shape, parts = find_parts(shape, options.part_model, options.object_class, options.up_axis)
         views = _views(path, shape, settings, options.up_axis)
     except READING_ERRORS as error:
         raise UserError(one_line(str(error) or type(error).__name__)) from None
     with atomic_file(output) as sink:
         Image.fromarray(contact_strip(views)).save(sink, "PNG")
     if options.json:
-        print_json({"output": str(output), "views": len(views)})
+        told = {"parts": [part._asdict() for part in parts]} if options.part_model is not None else {}
+        print_json({"output": str(output), "views": len(views), **told})
     else:
         print(printable(str(output)))
+        for part in parts:
+            print(f"  {part.color}  {part.share:4.0%}  {printable(part.name)}")
     return 0
 
 

@@ -11,11 +11,12 @@ import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list, set_seed
+from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
 from ..data.loaders.augmentation import AugmentationConfig
@@ -30,13 +31,14 @@ from ..evaluation.plots.interval_plot import write_interval_bars
 from ..evaluation.report import EvaluationReport, Score, as_metrics, metrics_table
 from ..evaluation.scores.part_iou import most_frequent_parts
 from ..files.atomic_folder import atomic_folder
+from ..files.run_lock import check_not_running
 from ..hub.finetuned_card import write_finetuned_card
 from ..hub.model_card import card_title, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_point_bert_parts import PointBertForPartSegmentation
 from ..models.shapes import ColoredPoints
 from ..training.arguments import as_recipe
-from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
+from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir
 from ..training.distributed import set_cpu_threads
 from ..training.finetuning.arguments import (
     AUGMENTATION,
@@ -50,6 +52,7 @@ from ..training.finetuning.network_building import Network, build_network
 from ..training.finetuning.prediction import class_probabilities, part_predictions
 from ..training.loop.stopping import Ending
 from ..training.recipe_files import parse_config
+from .pretrain import open_output_dir
 from .termination import TERMINATED
 
 
@@ -183,10 +186,16 @@ def export(
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Fine-tune a network, and report and write what came of it, as the options say."""
-    groups = parse_finetuning(list(sys.argv[1:] if argv is None else argv))
+    with ExitStack() as until:
+        _finetune(list(sys.argv[1:] if argv is None else argv), until)
+
+
+def _finetune(argv: list[str], until: ExitStack) -> None:
+    groups = parse_finetuning(argv)
     data, model_arguments, training = groups
     output_dir = Path(training.output_dir)
     if is_first_process():
+        check_not_running(output_dir)
         check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
     accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
     if accelerator.device.type == "cpu":
@@ -210,14 +219,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     scoring = Scoring(held_out, tests, clouds, extractor.num_points, training)
     run = Finetuning(model, clouds, training, accelerator, augmentation, extractor.num_points, scoring)
 
-    chosen: list[Path | None] = [None]
-    if accelerator.is_main_process:
-        chosen = [prepare_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)]
-        told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
-        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
-    checkpoint = broadcast_object_list(chosen)[0]
+    checkpoint = open_output_dir(accelerator, output_dir, training, until)
     if checkpoint is not None:
         run.resume(checkpoint)
+    if accelerator.is_main_process:
+        told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
+        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
     result = run.run()
     # The wrapped model must go before the process group that it holds on to.
     del run

@@ -41,11 +41,12 @@ from ..files.run_lock import check_not_running, only_run
 from ..hub.model_card import card_title
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
-from ..training.arguments import DataArguments, PretrainingArguments, as_recipe, parse_arguments
+from ..training.arguments import DataArguments, as_recipe, parse_arguments
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
 from ..training.distributed import set_cpu_threads
 from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.loop.freed_memory import keep_freed_memory
+from ..training.loop.run_arguments import RunArguments
 from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
@@ -57,7 +58,7 @@ from .termination import TERMINATED
 
 
 def open_output_dir(
-    accelerator: Accelerator, output_dir: Path, training: PretrainingArguments, until: ExitStack
+    accelerator: Accelerator, output_dir: Path, training: RunArguments, until: ExitStack
 ) -> Path | None:
     """Prepare the run's folder, which no other run has until `until` ends.
 

@@ -66,7 +66,8 @@ class PartSegmentationHead(nn.Module):
         pooled = torch.cat([tokens[-1][:, 0], tokens[-1][:, 1:].amax(dim=1)], dim=-1)
         cloud = self.cloud_linear(self.cloud_norm(pooled))
         if self.object_embedding is not None and object_classes is not None:
-            cloud = cloud + self.object_embedding(object_classes)
+            known = (object_classes >= 0).to(dtype)[:, None]
+            cloud = cloud + known * self.object_embedding(object_classes.clamp(min=0))
         own = self.point_linear2(nn.functional.gelu(self.point_linear1(point_values.to(dtype))))
         features = nn.functional.gelu(self.norm1(features + cloud[:, None] + own))
         features = nn.functional.gelu(self.norm2(self.linear(features)))
@@ -109,8 +110,8 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
         Args:
             point_values (`torch.Tensor` of shape `(batch, num_points, 6)`): As for [`PointBertModel.forward`].
             object_classes (`torch.LongTensor` of shape `(batch,)`, *optional*):
-                The class of each object, as an index into `config.object_class_names`. Without it the head says parts
-                of what it sees.
+                The class of each object, as an index into `config.object_class_names`; -1 where it is not known.
+                Without any the head says parts of what it sees.
             labels (`torch.LongTensor` of shape `(batch, num_points)`, *optional*):
                 The part of each point; `config.semantic_loss_ignore_index` where it is not known.
             output_hidden_states (`bool`, *optional*): Whether to return the encoder's hidden states.
@@ -173,14 +174,16 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
             logits (`torch.Tensor` of shape `(batch, num_labels, num_points)`)
             object_classes (`torch.LongTensor` of shape `(batch,)`, *optional*):
                 The class of each object: then only the parts that `config.object_parts` has for it are chosen from, as
-                the field's benchmarks do.
+                the field's benchmarks do. Of -1 all are.
 
         Returns:
             `torch.LongTensor` of shape `(batch, num_points)`.
         """
         object_parts = self.config.object_parts
         if object_classes is not None and object_parts is not None:
-            allowed = torch.zeros(len(object_parts), self.num_labels, dtype=torch.bool)
+            # The last row is that of -1.
+            allowed = torch.zeros(len(object_parts) + 1, self.num_labels, dtype=torch.bool)
+            allowed[-1] = True
             for row, name in enumerate(self.config.object_class_names):
                 allowed[row, object_parts[name]] = True
             mask = allowed.to(logits.device)[object_classes.to(logits.device)]

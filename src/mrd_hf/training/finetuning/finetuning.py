@@ -29,6 +29,8 @@ from .network_building import Network
 
 
 LOG_FILE = "training_log.jsonl"
+# Share of objects whose class the network is not told, so that it learns to do without.
+UNKNOWN_CLASSES = 0.1
 Evaluate = Callable[[Network], dict[str, float]]
 
 
@@ -139,6 +141,8 @@ class Finetuning:
         labels = torch.from_numpy(self.clouds.labels[rows]).to(device)
         if parts is None:
             return {"point_values": point_values}, labels
+        unknown = torch.rand(len(rows), device=device, generator=self.generator) < UNKNOWN_CLASSES
+        labels = labels.masked_fill(unknown, -1)
         targets = torch.from_numpy(parts).to(device).gather(1, order)
         return {"point_values": point_values, "object_classes": labels}, targets
 

@@ -1,0 +1,1 @@
+"""What is drawn of a shape besides its own colours."""

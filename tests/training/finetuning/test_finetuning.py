@@ -1,0 +1,125 @@
+"""The loop of fine-tuning: the loss that it minimises, and that a resumed run is the uninterrupted one."""
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from support.tiny_encoders import TINY
+
+from mrd_hf import PointBertConfig, PointBertForPartSegmentation, PointBertForShapeClassification
+from mrd_hf.data.loaders.augmentation import AugmentationConfig
+from mrd_hf.errors import UserError
+from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.finetuning.arguments import FinetuningArguments
+from mrd_hf.training.finetuning.finetuning import Finetuning
+from mrd_hf.training.finetuning.labeled_clouds import LabeledClouds
+
+
+SMALL = {**TINY, "num_hidden_layers": 1, "drop_path_rate": 0.3, "classifier_dropout": 0.2}
+
+
+def tiny_clouds(parts=False, count=24):
+    rng = np.random.default_rng(0)
+    points = [rng.normal(size=(80, 3)).astype(np.float32) * 0.4 for _ in range(count)]
+    labels = np.arange(count) % 3
+    of_points = [
+        (cloud[:, 0] > 0).astype(np.int64) + 2 * (label > 0) for cloud, label in zip(points, labels, strict=True)
+    ]
+    return LabeledClouds([f"shape{i}" for i in range(count)], labels, points, of_points if parts else None, 0.4)
+
+
+def tiny_run(folder, parts=False, evaluate=lambda model: {"top1": 0.5}, clouds=None, **changes):
+    AcceleratorState._reset_state()
+    torch.manual_seed(0)
+    model = PointBertForShapeClassification(PointBertConfig(**SMALL, num_labels=3))
+    if parts:
+        names = {"a": [0, 1], "b": [2, 3], "c": [2, 3]}
+        config = PointBertConfig(**SMALL, num_labels=4, object_parts=names, part_hidden_size=16)
+        model = PointBertForPartSegmentation(config)
+    fields = {"num_train_steps": 6, "per_device_batch_size": 8, "warmup_steps": 1, "logging_steps": 1}
+    fields |= {"save_total_limit": None, "ema_decay": 0.5, "learning_rate": 1e-3, **changes}
+    arguments = FinetuningArguments(output_dir=str(folder), **fields)
+    folder.mkdir(parents=True, exist_ok=True)
+    augmentation = AugmentationConfig(point_dropout=0.3)
+    clouds = tiny_clouds(parts) if clouds is None else clouds
+    return Finetuning(model, clouds, arguments, Accelerator(cpu=True), augmentation, 40, evaluate)
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["classes", "parts"])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(parts, tmp_path):
+    whole = tiny_run(tmp_path / "whole", parts, save_steps=4).run()
+    first = tiny_run(tmp_path / "again", parts, save_steps=4)
+    for rows, _ in zip(first.batches(), range(5), strict=False):  # killed after the fifth step
+        first.model.train()
+        first.train_step(rows)
+        first.step += 1
+        if first.step == 4:
+            (checkpoint,) = [c for c in list_checkpoints(tmp_path / "whole") if c.name == "checkpoint-4"]
+    again = tiny_run(tmp_path / "again", parts, save_steps=4)
+    again.resume(checkpoint)
+    resumed = again.run()
+    assert resumed.steps == whole.steps == 6 and resumed.train_loss == whole.train_loss
+    for name, weight in whole.model.state_dict().items():
+        assert torch.equal(weight, resumed.model.state_dict()[name]), name
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["classes", "parts"])
+def test_the_loss_is_the_smoothed_cross_entropy_of_what_the_network_says(parts, tmp_path):
+    run = tiny_run(tmp_path, parts, label_smoothing=0.1, ema_decay=0.0)
+    rows = list(range(8))
+    inputs, targets = run.inputs(rows)
+    with torch.no_grad():
+        run.model.train()
+        logits = run.model(**inputs).logits  # with the dropout that the step draws once more
+    log_probabilities = logits.log_softmax(dim=1)
+    count = logits.shape[1]
+    smoothed = torch.full_like(logits, 0.1 / count)
+    smoothed.scatter_add_(1, targets.unsqueeze(1), torch.full_like(targets.unsqueeze(1), 0.9, dtype=torch.float32))
+    expected = -(smoothed * log_probabilities).sum(dim=1).mean()
+    run.train_step(rows)
+    assert run.finite.read() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_parts_go_with_the_points_that_augmentation_keeps(tmp_path):
+    run = tiny_run(tmp_path, parts=True)
+    run.augmentation = AugmentationConfig(point_dropout=0.5, scale_min=1, scale_max=1, shift=0, jitter_std=0, rotate=0)
+    inputs, targets = run.inputs(list(range(8)))
+    x, labels = inputs["point_values"][..., 0], run.clouds.labels[:8]
+    expected = (x > 0).long() + 2 * torch.tensor(labels > 0)[:, None]
+    assert torch.equal(targets, expected)
+    classes = torch.cat([run.inputs(list(range(8)))[0]["object_classes"] for run.step in range(100)])
+    assert 0.05 < (classes == -1).float().mean() < 0.15  # a tenth of the objects come without their class
+
+
+def test_evaluates_and_logs_on_the_way(tmp_path):
+    seen = []
+    run = tiny_run(tmp_path, evaluate=lambda model: seen.append(model.training) or {"top1": 0.25}, eval_steps=2)
+    run.run()
+    assert len(seen) == 2  # not at the end, where the command reports
+    lines = (tmp_path / "training_log.jsonl").read_text()
+    assert lines.count('"eval/top1": 0.25') == 2 and lines.count('"loss"') == 6
+
+
+def test_what_cannot_be_trained_is_said(tmp_path):
+    with pytest.raises(UserError, match="lower per_device_batch_size"):
+        tiny_run(tmp_path, per_device_batch_size=25)
+    run = tiny_run(tmp_path)
+    run.accelerator.unwrap_model(run.model).classifier.weight.data[0] = torch.inf
+    with pytest.raises(UserError, match=r"at step 1;.*shape3"):
+        run.train_step(list(range(8)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"layer_decay": 0}, "layer_decay must be above 0"),
+        ({"layer_decay": 1.5}, "layer_decay must be above 0"),
+        ({"label_smoothing": 1}, r"label_smoothing must be in \[0, 1\)"),
+        ({"votes": 0}, "votes must be at least 1"),
+        ({"learning_rate": -1}, "learning_rate must be at least 0"),
+    ],
+)
+def test_options_out_of_range_are_refused(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        tiny_run(tmp_path, **changes)
