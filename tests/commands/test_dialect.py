@@ -13,6 +13,7 @@ from mrd_hf.commands import (
     embed_teacher,
     evaluate,
     export,
+    finetune,
     prepare,
     push,
 )
@@ -31,6 +32,7 @@ HELP = {
     "embed-teacher": embed_teacher.main,
     "evaluate": evaluate.main,
     "export": export.main,
+    "finetune": finetune.main,
     "prepare": prepare.main,
     "prepare meshes": prepare.main,
     "prepare resplit": prepare.main,

@@ -50,6 +50,7 @@ from ..training.finetuning.finetuning import Finetuning
 from ..training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
 from ..training.finetuning.network_building import Network, build_network
 from ..training.finetuning.prediction import class_probabilities, part_predictions
+from ..training.loop.freed_memory import keep_freed_memory
 from ..training.loop.stopping import Ending
 from ..training.recipe_files import parse_config
 from .pretrain import open_output_dir
@@ -200,6 +201,7 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
     if accelerator.device.type == "cpu":
         set_cpu_threads(training.cpu_threads)
+        keep_freed_memory()
     # Whatever can be wrong with the input is found before anything is written.
     changes = parse_config(data.augmentation, "augmentation", AugmentationConfig)
     augmentation = AugmentationConfig(**{**AUGMENTATION, **changes})
