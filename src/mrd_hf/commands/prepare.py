@@ -125,6 +125,11 @@ def _add_meshes(sources: Any) -> None:
         metavar="SHARE",
         help="hold out this share of the names in a split test (default: none, or what the metadata says)",
     )
+    parser.add_argument(
+        "--keep-mesh",
+        action="store_true",
+        help="also keep the file, of .glb, .ply and .stl, in a column 'mesh', which the Hub's viewer shows",
+    )
     add_part_choice(parser)
     pictures = parser.add_argument_group("pictures", "drawn on the CPU; they need pip install 'mrd-hf[render]'")
     pictures.add_argument("--no-images", action="store_true", help="draw none")
@@ -283,6 +288,7 @@ def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
         test_share=arguments.test_share,
         keep_collision=arguments.keep_collision,
         skip_parts=arguments.skip_parts,
+        keep_mesh=arguments.keep_mesh,
         **_common(arguments),
     )
 

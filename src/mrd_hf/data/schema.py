@@ -28,7 +28,7 @@ the pictures (OpenShape), `images` is empty.
 
 `category` is what zero-shot evaluation, linear probe, few-shot and same-category neighbours go by.
 
-Further columns are kept and ignored.
+Further columns are kept and ignored; one of them is `mesh`, which `mrd-hf prepare meshes --keep-mesh` writes.
 """
 
 from collections.abc import Iterable

@@ -21,6 +21,7 @@ from support.tiny_meshes import glb
 
 from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings
+from mrd_hf.data.sources.meshes import mesh_folder
 from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
 from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, mesh_jobs, prepare_mesh_folder
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
@@ -349,6 +350,40 @@ def test_parquet_files_with_meshes(tmp_path):
         "id": "elsewhere",
         "why": "elsewhere.glb: row 4 of train.parquet has no mesh inside; embed the files before writing it.",
     }
+
+
+def test_files_are_kept_for_the_viewer_where_it_knows_them(tmp_path):
+    boxes = {f"box.{kind}": trimesh.creation.box().export(file_type=kind) for kind in ("ply", "stl", "off")}
+    folder = write(tmp_path / "in", {**boxes, "Red.GLB": glb(), "a.obj": OBJ})
+    _, data = prepare(folder, tmp_path, keep_mesh=True)
+    assert data.features["mesh"] == datasets.Mesh() and data.features == mesh_folder_features(keep_mesh=True)
+    kept = {row["model"]: row["mesh"] for row in data.cast_column("mesh", datasets.Mesh(decode=False))}
+    assert {name: None if file is None else file["path"] for name, file in kept.items()} == {
+        "Red.GLB": "Red.GLB",
+        "a.obj": None,
+        "box.off": None,
+        "box.ply": "box.ply",
+        "box.stl": "box.stl",
+    }
+    assert all(file is None or file["bytes"] == (folder / name).read_bytes() for name, file in kept.items())
+    shown = next(row["mesh"] for row in data if row["model"] == "box.ply")  # as `datasets` itself reads it
+    assert len(shown.faces) == 12
+    # Such a column is a source itself, row by row.
+    (tmp_path / "rows").mkdir()
+    data.select_columns(["mesh"]).to_parquet(str(tmp_path / "rows" / "train.parquet"))
+    report, again = prepare(tmp_path / "rows", tmp_path / "again", keep_mesh=True)
+    assert len(again) == 3 and len(report["skipped"]) == 2
+    files = again.cast_column("mesh", datasets.Mesh(decode=False))["mesh"]
+    assert {file["path"]: file["bytes"] for file in files} == {
+        file["path"]: file["bytes"] for file in kept.values() if file is not None
+    }
+
+
+def test_files_are_kept_only_by_a_datasets_that_can(tmp_path, monkeypatch):
+    monkeypatch.setattr(mesh_folder, "Mesh", None)
+    with pytest.raises(UserError, match="--keep-mesh needs a newer datasets"):
+        prepare_mesh_folder(write(tmp_path / "in", {"Red.GLB": glb()}), tmp_path / "out", keep_mesh=True)
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.skipif(rendering.EmbreeScene is None, reason="needs embreex")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from datasets import Features, Value
@@ -36,9 +36,15 @@ from .held_out_names import hold_out, name_key
 from .mesh_files import MeshFiles, open_mesh_files
 from .mesh_metadata import METADATA_SUFFIXES, Description, read_metadata
 from .mesh_names import folder_categories, shape_ids, words_of_name
-from .mesh_parquet import load_row, mesh_rows
+from .mesh_parquet import load_row, mesh_rows, row_content
 
 
+try:
+    from datasets import Mesh
+except ImportError:  # datasets before 4.5
+    Mesh = None
+# Files that are whole in themselves and that `datasets`, and so the Hub's viewer, knows.
+KEPT_SUFFIXES = (".glb", ".ply", ".stl")
 METADATA_NAMES = tuple(f"metadata{suffix}" for suffix in METADATA_SUFFIXES)
 
 
@@ -97,9 +103,16 @@ class MeshJob:
         return None
 
 
-def mesh_folder_features() -> Features:
-    """The triplet schema, and `model`: the mesh's path in its folder."""
-    return Features({**triplet_features(), "model": Value("string")})
+def mesh_folder_features(keep_mesh: bool = False) -> Features:
+    """The triplet schema, and `model`: the mesh's path in its folder; on request `mesh`, the file.
+
+    Raises:
+        UserError: when this version of `datasets` has no such column.
+    """
+    if keep_mesh and Mesh is None:
+        raise UserError("--keep-mesh needs a newer datasets, which has a column for meshes: pip install -U datasets.")
+    kept = {"mesh": Mesh()} if keep_mesh else {}
+    return Features({**triplet_features(), "model": Value("string"), **kept})
 
 
 def prepare_mesh_folder(
@@ -113,6 +126,7 @@ def prepare_mesh_folder(
     test_share: float | None = None,
     keep_collision: bool = False,
     skip_parts: str | None = None,
+    keep_mesh: bool = False,
     **run: Unpack[Run],
 ) -> dict:
     """Make a triplet dataset from a folder of meshes.
@@ -134,6 +148,8 @@ def prepare_mesh_folder(
         seed (`int`, defaults to 0): Seed of the sampling.
         test_share (`float`, *optional*): The share of the names to hold out in `test`, see [`hold_out`].
         keep_collision, skip_parts: Which parts of meshes are read, see [`read_shape`].
+        keep_mesh (`bool`, defaults to `False`):
+            Whether to keep the files as well, those of `KEPT_SUFFIXES`, in a column `mesh`, which the viewer shows.
         run ([`Run`]): `num_workers`, `overwrite`, `num_shards` and `shard_index`, see [`prepare_dataset`].
 
     Returns:
@@ -150,12 +166,21 @@ def prepare_mesh_folder(
         raise UserError(str(error)) from None
     if rendering is not None:
         check_can_render()
+    features = mesh_folder_features(keep_mesh)
     jobs = mesh_jobs(source, metadata)
     splits, names = _splits(jobs, test_share, seed, str(source))
     return prepare_dataset(
         jobs,
-        partial(prepare_mesh, num_points=num_points, seed=seed, up_axis=up_axis, rendering=rendering, choice=choice),
-        mesh_folder_features(),
+        partial(
+            prepare_mesh,
+            num_points=num_points,
+            seed=seed,
+            up_axis=up_axis,
+            rendering=rendering,
+            choice=choice,
+            keep_mesh=keep_mesh,
+        ),
+        features,
         out,
         settings={
             "source": "meshes",
@@ -169,6 +194,7 @@ def prepare_mesh_folder(
             # Only where they are given, so that what was prepared without these settings can be resumed.
             **({"keep_collision": True} if keep_collision else {}),
             **({"skip_parts": skip_parts} if skip_parts is not None else {}),
+            **({"keep_mesh": True} if keep_mesh else {}),
         },
         **run,
         splits=splits,
@@ -209,6 +235,7 @@ def prepare_mesh(
     up_axis: UpAxis | None,
     rendering: RenderSettings | None,
     choice: PartChoice = SEEN,
+    keep_mesh: bool = False,
 ) -> PreparedShape:
     """Make one row of the dataset."""
     if job.why_skipped is not None:
@@ -242,8 +269,18 @@ def prepare_mesh(
         "images": [{"bytes": image, "path": None} for image in images],
         "texts": [{"text": text, "source": text_source} for text, text_source in job.texts],
         "model": job.name,
+        **({"mesh": _kept_file(job)} if keep_mesh else {}),
     }
     return PreparedShape(job.id, row, warnings=mesh.warnings)
+
+
+def _kept_file(job: MeshJob) -> dict[str, Any] | None:
+    """The mesh's file, which has been read already; None if it is of a kind that is not kept."""
+    path = PurePosixPath(job.name)
+    if path.suffix.lower() not in KEPT_SUFFIXES:
+        return None
+    content = open_mesh_files(job.source).read(job.name) if job.row is None else row_content(job.source, job.row)
+    return {"bytes": content, "path": path.name}
 
 
 def _said_axis(jobs: Sequence[MeshJob]) -> str:

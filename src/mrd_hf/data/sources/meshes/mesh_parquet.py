@@ -55,13 +55,19 @@ def load_row(path: str, row: int, name: str, choice: PartChoice = SEEN) -> Textu
     Raises:
         MeshError: The row has no mesh inside, or it cannot be read or has no surface.
     """
-    file, starts = _open(path)
-    group = max(index for index, start in enumerate(starts) if start <= row)
-    data = _read_group(path, group)[row - starts[group]]
+    data = row_content(path, row)
     if data is None:
+        file, _ = _open(path)
         raise MeshError(f"{name}: row {row + 1} of {file} has no mesh inside; embed the files before writing it.")
     resolver = AssetResolver("", lambda _: None)
     return read_mesh(io.BytesIO(data), PurePosixPath(name).suffix[1:], resolver, name, choice)
+
+
+def row_content(path: str, row: int) -> bytes | None:
+    """The mesh file in one row, from 0; None if there is none."""
+    _, starts = _open(path)
+    group = max(index for index, start in enumerate(starts) if start <= row)
+    return _read_group(path, group)[row - starts[group]]
 
 
 def _features(path: Path) -> dict[str, dict[str, Any]]:
