@@ -1,0 +1,125 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["mrd-hf[evaluation,formats,retrieval]"]
+# ///
+"""From a folder of meshes to an encoder on the Hub, in one file: prepare, embed, pretrain, evaluate, push.
+
+On Hugging Face's machines, with uv; on any machine that has uv; or where the package is installed:
+
+    hf jobs uv run --flavor a10g-large --timeout 12h --secrets HF_TOKEN scripts/hf_job.py \
+        --meshes org/my-meshes --metadata captions.csv --teacher openai/clip-vit-base-patch32 --repo-id org/my-encoder
+    uv run scripts/hf_job.py --meshes my_models --repo-id me/my-encoder --private
+    python scripts/hf_job.py --dataset org/my-triplets --repo-id me/my-encoder -- --num-train-steps 20000
+
+Until the package is on PyPI, name the clone in the line `dependencies` above: "mrd-hf @ file:///path/to/clone".
+What follows -- goes to `mrd-hf pretrain`, such as --config FILE. Started again in the same --work-dir, it resumes.
+"""
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from datasets import load_dataset_builder
+from huggingface_hub import snapshot_download
+
+from mrd_hf.errors import UserError
+from mrd_hf_cli.main import main as mrd_hf
+from mrd_hf_cli.running import run_script
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    shapes = parser.add_mutually_exclusive_group(required=True)
+    shapes.add_argument("--meshes", help="folder of shape files, or a dataset repository on the Hub that holds them")
+    shapes.add_argument("--dataset", help="prepared dataset with the splits train and test: a folder, or a Hub id")
+    parser.add_argument("--metadata", help="table of what the shapes are, in the folder of --meshes")
+    parser.add_argument("--test-share", default="0.1", help="share of --meshes that is held out (default: 0.1)")
+    parser.add_argument(
+        "--teacher",
+        default="openai/clip-vit-base-patch32",
+        help="image-text model that embeds pictures and texts, where the dataset has no embeddings "
+        "(default: openai/clip-vit-base-patch32)",
+    )
+    parser.add_argument("--repo-id", required=True, help="repository to push the encoder to")
+    parser.add_argument("--private", action="store_true", help="make it private, if it is yet to be made")
+    parser.add_argument("--work-dir", type=Path, default=Path("mrd-job"), help="where all is kept (default: mrd-job)")
+    parser.add_argument("--prepare", default="", metavar="WORDS", help="more for mrd-hf prepare meshes, in quotes")
+    parser.add_argument("pretrain", nargs="*", metavar="-- WORD", help="more for mrd-hf pretrain")
+    return parser.parse_args(argv)
+
+
+def run(*words: str | Path) -> None:
+    """Run one of the commands of `mrd-hf`; one that fails ends the job with its message."""
+    command = [str(word) for word in words]
+    print("$ mrd-hf", *command, flush=True)
+    try:
+        mrd_hf(command)
+    except SystemExit as ended:
+        if ended.code:
+            raise
+
+
+def prepared(arguments: argparse.Namespace) -> str:
+    """The dataset: the one that is given, or made of the meshes."""
+    if arguments.dataset is not None:
+        return arguments.dataset
+    folder, out = Path(arguments.meshes), arguments.work_dir / "triplets"
+    if not folder.is_dir():
+        folder = Path(snapshot_download(arguments.meshes, repo_type="dataset"))
+    table = [] if arguments.metadata is None else ["--metadata", folder / arguments.metadata]
+    run(
+        "prepare",
+        "meshes",
+        folder,
+        *table,
+        "--test-share",
+        arguments.test_share,
+        *shlex.split(arguments.prepare),
+        "-o",
+        out,
+    )
+    return str(out)
+
+
+def embedded(arguments: argparse.Namespace, dataset: str) -> tuple[str, list[str | Path]]:
+    """The dataset with the teacher's embeddings, and the option that names the classes', where there are any."""
+    features = load_dataset_builder(dataset).info.features
+    if features is None or "image_embeds" not in features:
+        out = arguments.work_dir / "embedded"
+        run("embed-teacher", dataset, "--teacher", arguments.teacher, "--class-texts", "-o", out)
+        dataset = str(out)
+    texts = Path(dataset) / "class_texts.parquet"
+    return dataset, ["--class-texts", texts] if texts.is_file() else []
+
+
+def pretrain(words: Sequence[str | Path]) -> None:
+    """Train on all GPUs of the machine: by accelerate's launcher, where there are several."""
+    if torch.cuda.device_count() < 2:
+        run("pretrain", *words)
+        return
+    from accelerate.commands.launch import launch_command, launch_command_parser
+
+    launcher = ["--multi_gpu", "--num_processes", str(torch.cuda.device_count()), "-m", "mrd_hf.commands.pretrain"]
+    launch_command(launch_command_parser().parse_args([*launcher, *(str(word) for word in words)]))
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    arguments = parse(argv)
+    if "/" not in arguments.repo_id:
+        raise UserError(f"--repo-id: {arguments.repo_id} names no owner; give OWNER/NAME.")
+    dataset, texts = embedded(arguments, prepared(arguments))
+    output, encoder = arguments.work_dir / "run", arguments.work_dir / "run" / "encoder"
+    options = ["--dataset", dataset, "--eval-split", "test", *texts, "--output-dir", output]
+    if not encoder.exists():
+        # Their own words last, which have the last word.
+        pretrain([*options, "--resume-from-checkpoint", "latest", *arguments.pretrain])
+    scores = ["--model", encoder, "--dataset", dataset, *texts, "-o", arguments.work_dir / "scores"]
+    run("evaluate", *scores, "--write-card")
+    run("push", encoder, arguments.repo_id, *(["--private"] if arguments.private else []))
+
+
+if __name__ == "__main__":
+    run_script(lambda: main(sys.argv[1:]))

@@ -1,0 +1,94 @@
+"""scripts/hf_job.py as a job runs it: from meshes to an encoder on the Hub, in one process, and once more."""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import trimesh
+from huggingface_hub import ModelCard, constants
+from support.hub_server import environment, in_the_hubs_place
+from support.paths import ROOT, SCRIPTS
+from support.tiny_teachers import save_tiny_clip
+
+from mrd_hf.data import rendering
+from mrd_hf.hub.pushing import push_folder
+
+
+SCRIPT = SCRIPTS / "hf_job.py"
+SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+SMALL |= {"num_patches": 8, "patch_radius": 0.5, "patch_size": 8, "patch_feature_size": 16}
+# Of mrd-hf pretrain, for a test's time.
+PRETRAIN = ["--num-points", "64", "--num-train-steps", "4", "--warmup-steps", "1", "--per-device-batch-size", "4"]
+PRETRAIN += ["--num-workers", "0", "--cpu-threads", "1", "--point-config", json.dumps(SMALL)]
+
+
+def write_meshes(folder: Path) -> Path:
+    kinds = {"box": trimesh.creation.box, "ball": trimesh.creation.icosphere, "cone": trimesh.creation.cone}
+    rows = ["file_name,name,category"]
+    for number in range(12):
+        kind = list(kinds)[number % 3]
+        mesh = kinds[kind](**({"radius": 1, "height": 1 + number / 9} if kind == "cone" else {}))
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+        (folder / kind / f"{number}.glb").write_bytes(mesh.export(file_type="glb"))
+        rows.append(f"{kind}/{number}.glb,{kind} {number},{kind}")
+    (folder / "captions.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+@pytest.mark.skipif(rendering.EmbreeScene is None, reason="needs embreex")
+def test_a_job_goes_from_meshes_to_the_hub_and_resumes(tmp_path):
+    with pytest.MonkeyPatch.context() as patch, in_the_hubs_place(patch, tmp_path / "hub") as hub:
+        push_clip = save_tiny_clip(tmp_path / "clip")
+        (push_clip / "README.md").write_text("---\nlicense: mit\n---\n# A teacher\n")
+        push_folder(push_clip, "org/clip")
+        meshes = write_meshes(tmp_path / "meshes")
+        command = [sys.executable, str(SCRIPT), "--meshes", str(meshes), "--metadata", "captions.csv"]
+        command += ["--teacher", "org/clip", "--repo-id", "org/job", "--private", "--test-share", "0.4"]
+        command += [
+            "--prepare",
+            "--keep-mesh --num-points 128 --num-views 1 --resolution 32 --num-workers 1",
+            "--",
+            *PRETRAIN,
+        ]
+        job = {"capture_output": True, "text": True, "cwd": tmp_path, "timeout": 500}
+        settings = {**environment(constants.ENDPOINT, tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
+        done = subprocess.run(command, env=settings, **job)
+        assert done.returncode == 0, done.stdout + done.stderr
+        repository = hub.repository("org/job")
+        files = repository.files()
+        assert repository.private and {"model.safetensors", "config.json", "README.md"} <= set(files)
+        card = ModelCard(files["README.md"].decode())
+        assert {"zero_shot_top1"} <= {result.metric_type for result in card.data.eval_results}
+        assert card.data.base_model == "org/clip" and json.loads(files["config.json"])["teacher_id"] == "org/clip"
+        ran = re.findall(r"^\$ mrd-hf ([\w-]+)", done.stdout, flags=re.MULTILINE)
+        assert ran == ["prepare", "embed-teacher", "pretrain", "evaluate", "push"]
+        again = subprocess.run(command, env=settings, **job)
+        assert again.returncode == 0, again.stdout + again.stderr
+        ran = re.findall(r"^\$ mrd-hf ([\w-]+)", again.stdout, flags=re.MULTILINE)
+        assert ran == ["prepare", "embed-teacher", "evaluate", "push"]
+        assert repository.files()["model.safetensors"] == files["model.safetensors"]
+
+
+def test_a_repository_without_an_owner_is_refused_before_anything_is_made(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--dataset", "x", "--repo-id", "job"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 2 and "names no owner; give OWNER/NAME" in done.stderr
+    assert not any(tmp_path.iterdir())
+
+
+def test_its_inline_dependencies_are_the_packages_own():
+    block = re.search(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$", SCRIPT.read_text())
+    content = tomllib.loads("".join(line[2:] or "\n" for line in block["content"].splitlines(keepends=True)))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert content["requires-python"] == project["requires-python"]
+    (requirement,) = content["dependencies"]
+    name, extras = re.fullmatch(r"([\w-]+)\[(.*)\]", requirement).groups()
+    assert name == project["name"] and set(extras.split(",")) <= set(project["optional-dependencies"])
