@@ -5,8 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from card_facts import FACTS, REPORT
-from huggingface_hub import ModelCard, metadata_load
+from huggingface_hub import ModelCard, metadata_load, parse_eval_result_entries
 
 from mrd_hf.errors import UserError
 from mrd_hf.hub.model_card import (
@@ -110,6 +111,23 @@ def test_only_what_is_on_the_hub_is_in_the_metadata(tmp_path, monkeypatch):
     assert metadata("datasets/mine")["language"] == ["en"]
 
 
+def test_scores_on_a_dataset_of_the_hub_lie_beside_the_card_as_the_hub_reads_them(card, tmp_path):
+    write_results(card, changed(name="ModelNet40"))
+    assert not (tmp_path / ".eval_results").exists()  # no dataset of the Hub
+    for value in (0.5, 0.75):
+        write_results(card, changed(name="org/shapes", value=value))
+    [file] = (tmp_path / ".eval_results").iterdir()
+    assert file.name == "org-shapes-test.yaml"
+    entries = parse_eval_result_entries(yaml.safe_load(file.read_text()))
+    assert [(e.dataset_id, e.task_id, e.value) for e in entries] == [
+        ("org/shapes", "zero_shot_top1", 0.75),
+        ("org/shapes", "shape_to_image_recall_at_1", 0.75),
+    ]
+    assert entries[0].notes == (
+        "zero-shot top-1 (40 classes), split test, prompts openshape64, 95% interval 0.5300 to 0.6100"
+    )
+
+
 def test_a_picture_of_the_scores_lies_beside_the_card(card, tmp_path):
     picture = tmp_path / "scores.png"
     picture.write_bytes(b"a picture")
@@ -117,6 +135,8 @@ def test_a_picture_of_the_scores_lies_beside_the_card(card, tmp_path):
     write_results(card, changed(name="ScanObjectNN (PB)"), picture)
     [link] = re.findall(r"!\[[^\]]+\]\((.+)\)", card.read_text())
     assert link == "images/scores-scanobjectnn-pb-test.png" and (tmp_path / link).read_bytes() == b"a picture"
+    [example] = metadata_load(card)["widget"]
+    assert example == {"text": "Scores on ScanObjectNN (PB), test", "output": {"url": link}}
 
 
 def test_a_card_without_evaluation_says_so(card):

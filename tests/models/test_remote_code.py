@@ -61,6 +61,7 @@ for folder in folders:
     trusted = {"model": folder, "trust_remote_code": True, "device": "cpu"}
     classify = transformers.pipeline("zero-shot-point-cloud-classification", **trusted)
     embed = transformers.pipeline("point-cloud-feature-extraction", **trusted)
+    on_the_hub = transformers.pipeline("feature-extraction", model=folder, trust_remote_code=True)
     score = transformers.pipeline("point-cloud-similarity", **trusted)
     processor = transformers.AutoProcessor.from_pretrained(folder, trust_remote_code=True)
     inputs = processor(points=mesh, text=["a mug"], images=[Image.new("RGB", (9, 9))])
@@ -78,6 +79,7 @@ for folder in folders:
         "scores": classify([mesh, mesh], candidate_labels=["chair", "mug"], hypothesis_template="{}", batch_size=2),
         "similarities": score(mesh, texts=["chair", "mug"]),
         "embedding": embed(mesh),
+        "as the Hub shows it": on_the_hub(mesh),
         "inherited": heir(mesh),
         "values": inputs["point_values"].tolist(),
         "names": sorted(inputs),
@@ -121,6 +123,7 @@ def test_pipelines_and_processor_run_without_the_package(tmp_path):
         score = pipeline("point-cloud-similarity", model=str(folder), device="cpu")
         assert found["similarities"] == pytest.approx(score(mesh, texts=["chair", "mug"]), abs=1e-6)
         assert found["embedding"] == pytest.approx(embed(mesh), abs=1e-6)
+        assert found["as the Hub shows it"] == pytest.approx(found["embedding"], abs=1e-6)
         assert found["inherited"] == pytest.approx(found["embedding"], abs=1e-6)
         assert torch.equal(torch.tensor(found["values"]), processor(mesh)["point_values"])
         assert found["names"] == ["attention_mask", "input_ids", "pixel_values", "point_values"]

@@ -38,7 +38,7 @@ from ..evaluation.held_out import HeldOutSet
 from ..evaluation.plots.interval_plot import write_interval_bars
 from ..evaluation.report import metrics_table
 from ..files.run_lock import check_not_running, only_run
-from ..hub.model_card import card_title
+from ..hub.model_card import card_title, on_hub
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
 from ..training.arguments import DataArguments, as_recipe, parse_arguments
@@ -200,7 +200,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     if evaluation is not None and evaluation.embeds is not None and data.eval_split is not None:
         (output_dir / "evaluation").mkdir(exist_ok=True)
         save_file({"point_embeds": evaluation.embeds}, output_dir / "evaluation" / "point_embeds.safetensors")
-        benchmark = Path(data.dataset).name
+        benchmark = data.dataset if on_hub(data.dataset) else Path(data.dataset).name
         evaluated = evaluation.report(result.model, title, benchmark, data.eval_split)
         evaluated.save(output_dir / "evaluation")
         report, picture = evaluated.as_dict(), output_dir / "evaluation" / "scores.png"

@@ -39,6 +39,8 @@ TOKENIZER_FILES = {
 DOCUMENTS = {"README.md", "LICENSE", "LICENSE.md", "LICENSE.txt", "NOTICE", "ATTRIBUTION.md", "CITATION.cff"}
 GIT_FILES = {".gitattributes"}
 PICTURES = re.compile(r"(images/)?[\w.-]+\.(png|jpg|jpeg|webp)")
+# Scores by benchmark, which the Hub shows beside a model and on the benchmark's leaderboard.
+EVAL_RESULTS = re.compile(r"\.eval_results/[\w.-]+\.yaml")
 PARQUET = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.parquet")
 # What an Inference Endpoint starts; see `mrd_hf.hub.endpoint`.
 ENDPOINT_FILES = {"handler.py", "isolation.py", "shape_reading.py", "requirements.txt"}
@@ -121,6 +123,7 @@ def check_for_secrets(file: Path) -> None:
 def _model_files(folder: Path, paths: list[str]) -> set[str]:
     allowed = CONFIGURATIONS | TOKENIZER_FILES | DOCUMENTS | GIT_FILES | ENDPOINT_FILES | {WEIGHTS_INDEX}
     allowed |= {path for path in paths if WEIGHTS.fullmatch(path) or PICTURES.fullmatch(path)}
+    allowed |= {path for path in paths if EVAL_RESULTS.fullmatch(path)}
     return allowed | code_files(folder)
 
 

@@ -13,6 +13,7 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..errors import UserError
 from ..models.model_sources import package_of
+from .eval_results import write_eval_results
 
 
 # Of Jinja.
@@ -51,7 +52,7 @@ def write_model_card(
         **facts: The template's variables.
     """
     teacher_name = teacher.partition("@")[0] if teacher is not None else None
-    teacher_on_hub = teacher_name if _on_hub(teacher_name) else None
+    teacher_on_hub = teacher_name if on_hub(teacher_name) else None
     data = ModelCardData(
         language=_language(dataset),
         license="apache-2.0",
@@ -59,8 +60,8 @@ def write_model_card(
         pipeline_tag="feature-extraction",
         tags=["point-cloud", "3d", "zero-shot", "mrd-hf"],
         # Without base_model_relation: the Hub knows no relation such as a student's to its teacher.
-        base_model=encoder if _on_hub(encoder) else teacher_on_hub,
-        datasets=[dataset] if dataset is not None and _on_hub(dataset) else None,
+        base_model=encoder if on_hub(encoder) else teacher_on_hub,
+        datasets=[dataset] if dataset is not None and on_hub(dataset) else None,
     )
     card = ModelCard.from_template(
         data,
@@ -73,7 +74,7 @@ def write_model_card(
         text_tower=text_tower,
         text_package=package_of(text_tower) if text_tower is not None else None,
         dataset=dataset,
-        dataset_on_hub=dataset if _on_hub(dataset) else None,
+        dataset_on_hub=dataset if on_hub(dataset) else None,
         encoder=encoder,
         **facts,
     )
@@ -116,7 +117,8 @@ def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
 
 
 def write_results(card_path: Path, report: dict[str, Any], picture: Path | None = None) -> None:
-    """Write an evaluation into a model card: into its metadata, and as a table under "Evaluation".
+    """Write an evaluation into a model card: into its metadata, and as a table under "Evaluation"; and beside the card
+    into `.eval_results`, where the benchmark is a dataset on the Hub.
 
     What the card says of the same metric on the same split of the same benchmark is replaced, the rest stays: to write
     a report again changes nothing.
@@ -147,8 +149,13 @@ def write_results(card_path: Path, report: dict[str, Any], picture: Path | None 
         shown = f"images/scores-{re.sub(r'[^a-z0-9]+', '-', _slug(benchmark['name'] + ' ' + benchmark['split']))}.png"
         (card_path.parent / "images").mkdir(exist_ok=True)
         shutil.copyfile(picture, card_path.parent / shown)
+        example = {"text": f"Scores on {benchmark['name']}, {benchmark['split']}", "output": {"url": shown}}
+        others = [other for other in data.get("widget", []) if other.get("output") != example["output"]]
+        data["widget"] = [*others, example]
     card.text = _with_table(card.text, report, shown)
     card.save(card_path)
+    if on_hub(report["benchmark"]["name"]):
+        write_eval_results(card_path.parent, report)
 
 
 def retarget_card(text: str, repo_id: str) -> str:
@@ -183,7 +190,7 @@ def check_report(report: dict[str, Any]) -> None:
                 raise UserError(f"the evaluation's report lacks {place}.{key}.")
 
 
-def _on_hub(name: str | None) -> bool:
+def on_hub(name: str | None) -> bool:
     """Whether a name is that of a repository on the Hub: `owner/name`, and no folder here."""
     if name is None or not re.fullmatch(r"[\w.-]+/[\w.-]+", name) or Path(name).exists():
         return False

@@ -21,6 +21,11 @@ def pipeline_classes() -> dict[str, type]:
     }
 
 
+# The Hub's own name for what an encoder does, which the code that it shows beside a model asks for. In folders alone:
+# registered, it would take the place of transformers' pipeline for texts.
+HUB_TASKS = {"feature-extraction": "point-cloud-feature-extraction"}
+
+
 class CarriesPipelines(PreTrainedConfig):
     """Of an encoder: its folder names the pipelines, for `pipeline(task, model=folder, trust_remote_code=True)`.
 
@@ -37,10 +42,11 @@ class CarriesPipelines(PreTrainedConfig):
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
         """As [`~PreTrainedConfig.save_pretrained`]; the pipelines are named in it."""
-        self.custom_pipelines = {
+        named = {
             task: {"impl": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "pt": ["AutoModel"]}
             for task, kind in pipeline_classes().items()
         }
+        self.custom_pipelines = named | {task: named[ours] for task, ours in HUB_TASKS.items()}
         try:
             super().save_pretrained(save_directory, push_to_hub, **kwargs)
         finally:
