@@ -4,6 +4,7 @@
 # make bench   how fast encoders are on this machine, stage by stage, in about two minutes
 # make docs    the documentation as a site, in outputs/docs
 # make dist    the wheel and the source archive, in dist, installed and tried in a new environment
+# make torture    breaks things on purpose, and counts what is lost; about 30 minutes on 2 cores, Linux alone
 # make test-browser    on Debian, as root: the demo in Chromium
 # make test-lowest     a smoke test of the lowest versions that pyproject.toml allows; downloads about 4 GB
 PYTHON ?= python3
@@ -12,9 +13,9 @@ BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 
-.PHONY: help demo app bench docs dist test test-browser test-lowest lint format clean
+.PHONY: help demo app bench torture docs dist test test-browser test-lowest lint format clean
 help:
-	@sed -n '1,8s/^# //p' Makefile
+	@sed -n '1,9s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -62,6 +63,10 @@ app: $(VENV)/.installed | $(DEMO_OUT)/encoder
 bench: $(VENV)/.installed
 	$(BIN)/python scripts/benchmarks/encoder_speed.py --dtypes float32 --seconds 5 --memory-batch 0 \
 		--out outputs/bench/encoder_speed.json
+
+# TORTURE="a --count 10" runs a part alone; torture.py --help has the rest.
+torture: $(VENV)/.installed
+	nice $(BIN)/python scripts/torture/torture.py $(TORTURE) --out outputs/torture/table.md
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

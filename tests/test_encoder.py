@@ -79,6 +79,30 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
         load_encoder(folder)
 
 
+@pytest.mark.parametrize(
+    ("file", "change", "said"),
+    [
+        ("model.safetensors", lambda content: content[:5000], "its weights are damaged; download or save them again"),
+        (
+            "config.json",
+            lambda content: content.replace(b'hidden_layers": ', b'hidden_layers": -'),
+            "must be positive",
+        ),
+        ("config.json", lambda content: content[:50], "config.json"),
+        ("preprocessor_config.json", lambda content: content[:5], "preprocessor_config.json"),
+    ],
+)
+def test_a_damaged_encoder_is_named_in_one_line(tmp_path, file, change, said):
+    folder = save(tmp_path / "damaged", tiny_encoder("openshape"))
+    path = tmp_path / "damaged" / file
+    before = path.read_bytes()
+    path.write_bytes(change(before))
+    assert path.read_bytes() != before
+    with pytest.raises(UserError, match=f"cannot load the encoder '{folder}': .*{said}") as error:
+        load_encoder(folder)
+    assert "\n" not in str(error.value)
+
+
 @pytest.mark.parametrize("kind", ["openshape", "ulip", "uni3d"])
 def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(kind, tmp_path):
     saved = tiny_encoder(kind)

@@ -84,7 +84,7 @@ class _Watch:
             self.found.append(f"{event} {arguments!r:.100}")
 
 
-def _status(key: str) -> int:
+def memory_status(key: str) -> int:
     """A figure of this process's memory, in bytes."""
     with open("/proc/self/status") as lines:
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(key))
@@ -114,8 +114,8 @@ def _serve(numbers: list[int], make: Callable[[int], tuple[str, Folder]], place:
 
 def _read(number: int, name: str, path: Path, extract: Any, watch: _Watch) -> Outcome:
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory starts again at the present
-    before, soft_and_hard = _status("VmRSS"), resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (_status("VmSize") + MAX_BYTES, soft_and_hard[1]))
+    before, soft_and_hard = memory_status("VmRSS"), resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_status("VmSize") + MAX_BYTES, soft_and_hard[1]))
     watch.found, watch.folder = [], str(path.parent.resolve()) + os.sep
     started = time.process_time()
     kind, message = "read", ""
@@ -137,7 +137,7 @@ def _read(number: int, name: str, path: Path, extract: Any, watch: _Watch) -> Ou
         seconds = time.process_time() - started
         watch.folder = ""
         resource.setrlimit(resource.RLIMIT_AS, soft_and_hard)
-    memory = _status("VmHWM") - before
+    memory = memory_status("VmHWM") - before
     if watch.found:
         kind, message = "failed", watch.found[0]
     elif kind != "failed" and (seconds > MAX_SECONDS or memory > MAX_BYTES):

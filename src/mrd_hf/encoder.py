@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel, PreTrainedConfig, PreTrainedModel
 from transformers.utils import cached_file
@@ -28,7 +30,8 @@ except ImportError:  # torch before 2.10 does not tell
 
 
 CANNOT_LOAD = "cannot load the encoder"
-LOADING_ERRORS = (OSError, ValueError, ImportError)
+# The last two are of damaged weights, and of configurations whose values cannot be; they are no ValueErrors.
+LOADING_ERRORS = (OSError, ValueError, ImportError, SafetensorError, StrictDataclassError)
 # What save_pretrained of the encoder and of its feature extractor writes, the latter possibly within a processor.
 ENCODER_FILES = ("config.json",)
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -201,4 +204,6 @@ def _load(
 
 def _failure(source: ModelSource, error: Exception) -> UserError:
     kind = "" if os.path.isdir(source.path) else "no such folder, and not to be had from the Hub: "
-    return UserError(f"{CANNOT_LOAD} '{source.reference}': {kind}{error}")
+    if isinstance(error, SafetensorError):
+        kind = "its weights are damaged; download or save them again: "
+    return UserError(f"{CANNOT_LOAD} '{source.reference}': {kind}{' '.join(str(error).split())}")

@@ -39,12 +39,12 @@ def mutated(number: int, folders: dict[str, Folder]) -> tuple[str, Folder]:
         target = next(iter(folder)) if rng.random() < 0.85 else rng.choice(sorted(folder))
         # Within the container some of the time, so that more than the container's reader is tried.
         within = WITHIN.get(Path(target).suffix)
-        change = _any if within is None or rng.random() < 0.2 else within
+        change = damaged if within is None or rng.random() < 0.2 else within
         folder[target] = change(folder[target], rng)
     return name, folder
 
 
-def _any(data: bytes, rng: random.Random) -> bytes:
+def damaged(data: bytes, rng: random.Random) -> bytes:
     mutations = (_bits, _cut, _inserted, _removed, _repeated, _numbers, _numbers, _words)
     return rng.choice(mutations)(data, rng)
 
@@ -112,11 +112,11 @@ def _words(data: bytes, rng: random.Random) -> bytes:
 def _within_glb(data: bytes, rng: random.Random) -> bytes:
     """A GLB with another JSON or other binary data, and lengths that fit."""
     if len(data) < 20 or not data.startswith(b"glTF"):
-        return _any(data, rng)
+        return damaged(data, rng)
     end = 20 + int(struct.unpack_from("<I", data, 12)[0])
     text, binary = data[20:end], data[end + 8 :]
     if rng.random() < 0.6:
-        text = _json_changed(text, rng)
+        text = changed_json(text, rng)
     else:
         binary = rng.choice((_bits, _bits, _numbers, _inserted, _removed, _cut))(binary, rng)
     text += b" " * (-len(text) % 4)
@@ -130,9 +130,9 @@ def _within_zip(data: bytes, rng: random.Random) -> bytes:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             members = {member.filename: archive.read(member) for member in archive.infolist()}
     except Exception:  # of many kinds in what an earlier mutation left
-        return _any(data, rng)
+        return damaged(data, rng)
     name = rng.choice(sorted(members) or [""])
-    members[rng.choice((name, name, name, "points.npy", "../outside.obj"))] = _any(members.get(name, b""), rng)
+    members[rng.choice((name, name, name, "points.npy", "../outside.obj"))] = damaged(members.get(name, b""), rng)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for member, content in members.items():
@@ -140,12 +140,12 @@ def _within_zip(data: bytes, rng: random.Random) -> bytes:
     return packed.getvalue()
 
 
-def _json_changed(data: bytes, rng: random.Random) -> bytes:
+def changed_json(data: bytes, rng: random.Random) -> bytes:
     """A glTF's JSON with a value replaced, a key removed or an entry repeated."""
     try:
         document = json.loads(data)
     except ValueError:
-        return _any(data, rng)
+        return damaged(data, rng)
     for _ in range(rng.choice((1, 1, 1, 3))):
         containers = [each for each in _containers(document) if each]
         if not containers:
@@ -189,4 +189,4 @@ def _containers(value: Any) -> Iterator[Any]:
             waiting += each.values() if isinstance(each, dict) else each
 
 
-WITHIN = {".glb": _within_glb, ".gltf": _json_changed, **dict.fromkeys((".npz", ".zip", ".3mf", ".usdz"), _within_zip)}
+WITHIN = {".glb": _within_glb, ".gltf": changed_json, **dict.fromkeys((".npz", ".zip", ".3mf", ".usdz"), _within_zip)}

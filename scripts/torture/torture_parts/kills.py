@@ -1,0 +1,172 @@
+"""Part a: commands are killed at random moments, resumed until they are done, and compared with one left in peace."""
+
+import random
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from torture_parts.inputs import DEMO, digests, write_encoder, write_recipe, write_shapes
+from torture_parts.processes import TARGETS, Run
+from torture_parts.tally import Tally
+
+
+# No run of these takes so long, on a busy machine either.
+TIMEOUT = 300.0
+# Seconds within which a command is killed: after it writes something, or after it starts.
+PAUSES = (3.0, 6.0)
+# What no finished run leaves beside its output or in it.
+LEFTOVERS = ("incomplete-*", "replaced-*", ".*.partial-*", ".running", "*.tmp")
+
+
+@dataclass(frozen=True)
+class Case:
+    """A command to kill.
+
+    Args:
+        name (`str`)
+        command (`Callable`): From its output to what follows `python`, for the first run and all others alike.
+        results (sequence of `str`): Patterns of the files in its output that must come out equal; none: all.
+        targets (sequence of `str`): Which of its processes are killed.
+        old (`Callable`, *optional*):
+            Puts an earlier result in the place of the output, which must be there whole until the new one is.
+    """
+
+    name: str
+    command: Callable[[Path], list[str]]
+    results: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ("parent", "group")
+    old: Callable[[Path], None] | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    def run(self, out: Path, log: Path) -> Run:
+        return Run(self.command(out), log, self.environment)
+
+    def result(self, out: Path) -> dict[str, str]:
+        return digests(out, *self.results)
+
+
+def cases(folder: Path) -> list[Case]:
+    """The commands, whose inputs are written into a folder."""
+    shapes = write_shapes(folder / "shapes", 72)
+    encoder = write_encoder(folder / "encoder")
+    recipe = write_recipe(folder / "recipe.yaml")
+    mrd_hf = ["-m", "mrd_hf_cli.main"]
+
+    def pretrain(*options: str, launcher: tuple[str, ...] = ()) -> Callable[[Path], list[str]]:
+        words = [*launcher, "-m", "mrd_hf.commands.pretrain", "--config", str(recipe), *options]
+        return lambda out: [*words, "--output-dir", str(out), "--resume-from-checkpoint", "latest"]
+
+    several = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+    weights = ("checkpoint-24/*.safetensors", "encoder/model.safetensors")
+
+    def old_index(out: Path) -> None:
+        shutil.copytree(folder / "old-index", out)
+
+    def index(source: Path) -> Callable[[Path], list[str]]:
+        words = [*mrd_hf, "index", str(source), "--model", str(encoder), "--overwrite"]
+        return lambda out: [*words, "-o", str(out)]
+
+    old = Run(index(write_shapes(folder / "few", 3))(folder / "old-index"), folder / "old.log")
+    if old.wait(TIMEOUT) != 0:
+        raise RuntimeError(f"no old index: {old.said()[-1000:]}")
+    prepare = [*mrd_hf, "prepare", "meshes", str(shapes), "--num-points", "256", "--no-images", "--num-workers", "2"]
+    embed = [*mrd_hf, "embed", str(shapes), "--model", str(encoder), "--overwrite", "-o"]
+    evaluate = [*mrd_hf, "evaluate", "--model", str(encoder), "--dataset", str(DEMO), "--overwrite"]
+    evaluate += ["--class-texts", str(DEMO / "class_texts.parquet"), "-o"]
+    workers = ("parent", "worker", "group")
+    return [
+        Case("prepare", lambda out: [*prepare, "-o", str(out)], ("data/*.parquet", "report.json"), TARGETS),
+        Case("embed", lambda out: [*embed, f"{out}.parquet"]),
+        Case("index", index(shapes), old=old_index),
+        Case("evaluate", lambda out: [*evaluate, str(out)], ("outcomes.parquet", "point_embeds.safetensors")),
+        Case("pretrain", pretrain("--num-workers", "0"), weights),
+        Case("pretrain, average, workers", pretrain("--ema-decay", "0.5", "--num-workers", "2"), weights, workers),
+        Case("pretrain, streaming", pretrain("--streaming", "--num-workers", "1"), weights, workers),
+        Case("pretrain, two processes", pretrain("--num-workers", "0", launcher=several), weights, workers),
+    ]
+
+
+def _output(case: Case, place: Path) -> Path:
+    return place / "out.parquet" if case.name == "embed" else place / "out"
+
+
+def torture(tally: Tally, case: Case, place: Path, kills: int, rng: random.Random, expected: dict[str, str]) -> None:
+    """Kill a command so often, then let it end; what is wrong afterwards, or in between, is a failure."""
+    place.mkdir(parents=True)
+    out, result = place / "out", _output(case, place)
+    if case.old is not None:
+        case.old(out)
+    before = case.result(result)
+    names: list[str] = []
+    with tally.trying(f"{case.name}, {kills} kills") as problems:
+        for number in range(kills + 1):
+            target = rng.choice(case.targets) if number < kills else None
+            run = case.run(out, place / "log.txt")
+            if target is not None and _reach(run, place, rng):
+                names.append(run.kill(target, rng) or "nothing")
+            code = run.wait(TIMEOUT)
+            if code is None:
+                problems.append(f"hung after {names}")
+                break
+            problems += [f"an orphan after {names}: {line[:200]}" for line in run.orphans()]
+            found = case.result(result)
+            if code == 0 and found != expected:
+                problems.append(f"exit code 0 and another result after {names}: {_differences(found, expected)}")
+                break
+            if case.old is not None and found not in (before, expected):
+                problems.append(f"neither the old result nor the new one after {names}")
+            if target is None and code != 0:
+                problems.append(f"exit code {code} of the last run after {names}: {run.said()[-300:]}")
+        left = [path.name for pattern in LEFTOVERS for path in place.rglob(pattern)]
+        problems += [f"left behind after {names}: {', '.join(left)}"] if left else []
+    tally.tries += max(len(names) - 1, 0)  # each kill counts
+    shutil.rmtree(place)
+
+
+def _reach(run: Run, place: Path, rng: random.Random) -> bool:
+    """Wait until the command writes something, then a random while; False if it ends before."""
+    known = _written(place)
+    deadline = time.monotonic() + TIMEOUT
+    late = rng.random() < 0.8  # the others are killed as they start
+    pause = rng.uniform(0, PAUSES[0 if late else 1])
+    while late and time.monotonic() < deadline and run.process.poll() is None:
+        if _written(place) != known:
+            break
+        time.sleep(0.01)
+    end = time.monotonic() + pause
+    while time.monotonic() < end and run.process.poll() is None:
+        time.sleep(0.01)
+    return run.process.poll() is None
+
+
+def _written(place: Path) -> set[str]:
+    return {str(path) for path in place.rglob("*")}
+
+
+def _differences(found: dict[str, str], expected: dict[str, str]) -> str:
+    names = sorted(name for name in found.keys() | expected.keys() if found.get(name) != expected.get(name))
+    return ", ".join(names)[:300]
+
+
+def run_part(tally: Tally, seed: int, count: int, folder: Path) -> None:
+    """So many kills, spread over the commands."""
+    rng = random.Random(seed)
+    expected: dict[str, dict[str, str]] = {}
+    chosen = cases(folder)
+    number = 0
+    while tally.tries < count and not tally.is_over:
+        case = chosen[number % len(chosen)]
+        if case.name not in expected:
+            place = folder / f"whole {number}"
+            place.mkdir()
+            run = case.run(place / "out", place / "log.txt")
+            if run.wait(TIMEOUT) != 0:
+                tally.add(case.name, [f"fails when left in peace: {run.said()[-500:]}"])
+                chosen.remove(case)
+                continue
+            expected[case.name] = case.result(_output(case, place))
+            shutil.rmtree(place)
+        torture(tally, case, folder / f"try {number}", rng.randint(1, 3), rng, expected[case.name])
+        number += 1
