@@ -151,8 +151,9 @@ def test_the_space_imports_what_its_requirements_name():
 
 def test_the_scripts_import_what_the_package_or_an_extra_requires():
     scripts = files(ROOT / "scripts")
-    benchmarks = [path for path in (ROOT / "scripts" / "benchmarks").iterdir() if path.suffix in (".py", "")]
-    beside = {normalized(path.stem) for path in benchmarks}  # import one another
+    folders = (ROOT / "scripts" / "benchmarks", ROOT / "scripts" / "torture")
+    both = [path for folder in folders for path in folder.iterdir() if path.suffix in (".py", "")]
+    beside = {normalized(path.stem) for path in both}  # import one another
     declared = required(PROJECT["dependencies"]) | EXTRAS | extra_requirements("test") | beside
     assert undeclared(scripts, declared) == []
 

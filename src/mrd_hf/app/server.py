@@ -129,7 +129,8 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
         quiet=True,
         prevent_thread_lock=True,
     )
-    shown_host = "127.0.0.1" if arguments.host in ("0.0.0.0", "::") else arguments.host
+    everywhere = arguments.host in ("0.0.0.0", "::")  # noqa: S104 (what was asked for; the default is this machine)
+    shown_host = "127.0.0.1" if everywhere else arguments.host
     print(f"The page is at http://{shown_host}:{port} (Ctrl-C ends it).", flush=True)
     try:
         threading.Event().wait()

@@ -100,7 +100,8 @@ def _opener(allow_http: bool) -> urllib.request.OpenerDirector:
 def _fetch(url: str, file: Path, timeout: float | None, allow_http: bool) -> None:
     deadline = None if timeout is None else time.monotonic() + timeout
     # Unpacking on the way could make much of little.
-    request = urllib.request.Request(quote(url, safe=URL_CHARACTERS), headers={"Accept-Encoding": "identity"})
+    headers = {"Accept-Encoding": "identity"}
+    request = urllib.request.Request(quote(url, safe=URL_CHARACTERS), headers=headers)  # noqa: S310 (see `_opener`)
     with _opener(allow_http).open(request, timeout=timeout) as response, file.open("wb") as out:
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise ValueError(f"{url}: comes packed as {response.headers['Content-Encoding']}; download and unpack it.")
