@@ -1,6 +1,6 @@
 # make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
 # make test    set up, lint, run all tests
-# make app     the demo in a browser; makes its encoder first
+# make app     the demo in a browser, with the released encoder or the one that make demo trained
 # make bench   how fast encoders are on this machine, stage by stage, in about two minutes
 # make docs    the documentation as a site, in outputs/docs
 # make dist    the wheel and the source archive, in dist, installed and tried in a new environment
@@ -12,6 +12,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
+RELEASED := model_cards/mrd-pointbert-demo
 
 .PHONY: help demo app bench torture docs dist test test-browser test-lowest lint format clean
 help:
@@ -30,6 +31,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 ifdef TEACHER
 DEMO_DATA := outputs/demo_data_teacher
 DEMO_OUT := outputs/demo_teacher
+RELEASED := none
 endif
 DEMO_ARGUMENTS := --dataset $(DEMO_DATA) --class-texts $(DEMO_DATA)/class_texts.parquet
 
@@ -55,9 +57,13 @@ endif
 $(DEMO_OUT)/encoder:
 	$(MAKE) demo
 
-app: $(VENV)/.installed | $(DEMO_OUT)/encoder
+# What was trained here goes before what came with the clone; where there is neither, it is trained.
+APP_WEIGHTS := $(firstword $(wildcard $(DEMO_OUT)/encoder/model.safetensors $(RELEASED)/model.safetensors))
+APP_ENCODER := $(if $(APP_WEIGHTS),$(patsubst %/,%,$(dir $(APP_WEIGHTS))),$(DEMO_OUT)/encoder)
+
+app: $(VENV)/.installed | $(APP_ENCODER)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,retrieval]'
-	$(BIN)/python scripts/app/app.py --model $(DEMO_OUT)/encoder
+	$(BIN)/python scripts/app/app.py --model $(APP_ENCODER)
 
 # Two encoders in float32, without the memory of processes of their own; encoder_speed.py --help has the rest.
 bench: $(VENV)/.installed
