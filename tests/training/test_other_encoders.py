@@ -1,5 +1,6 @@
 """Pretraining of encoders other than PointBERT, as a user starts it: Uni3D, a peer that goes on, and a user's own."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -12,9 +13,11 @@ from support.paths import DEMO_DATA
 from support.tiny_encoders import TINY_ULIP, tiny_encoder
 from support.tiny_runs import train_tiny_run
 from support.tiny_triplets import WIDTH, save_tiny_triplets
+from transformers import pipeline
 
 from mrd_hf import PointBertModel, Uni3DModel
 from mrd_hf.encoder import load_encoder
+from mrd_hf.hub.file_selection import select_files
 from mrd_hf.training.training_log import read_log
 from mrd_hf_cli.main import run as run_command
 from mrd_hf_cli.parser import parse
@@ -100,6 +103,11 @@ def test_a_users_own_encoder_is_trained_and_evaluated(tmp_path):
     encoder = load_encoder(str(run / "encoder"))
     assert type(encoder.model) is toy_encoder.ToyModel and encoder.teacher == "a-teacher"
     assert (run / "evaluation" / "report.json").is_file()
+    # Of the package's pipelines, whose files are not in the folder, it says nothing; so it can be pushed.
+    assert "custom_pipelines" not in json.loads((run / "encoder" / "config.json").read_text())
+    assert {"config.json", "model.safetensors"} <= set(select_files(run / "encoder").files)
+    embed = pipeline("point-cloud-feature-extraction", model=str(run / "encoder"), device="cpu")
+    assert len(embed(str(DEMO_DATA / "shapes" / "chair.glb"))) == WIDTH
     words = ["embed", str(DEMO_DATA / "shapes" / "chair.glb"), "-o", str(tmp_path / "chair.parquet")]
     assert run_command(parse([*words, "--model", str(run / "encoder")])) == 0
     assert len(Dataset.from_parquet(str(tmp_path / "chair.parquet"))[0]["embedding"]) == WIDTH

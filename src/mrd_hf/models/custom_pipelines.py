@@ -41,7 +41,11 @@ class CarriesPipelines(PreTrainedConfig):
         super().__post_init__(**kwargs)
 
     def save_pretrained(self, save_directory: str | os.PathLike, push_to_hub: bool = False, **kwargs: Any) -> None:
-        """As [`~PreTrainedConfig.save_pretrained`]; the pipelines are named in it."""
+        """As [`~PreTrainedConfig.save_pretrained`]; the pipelines are named in it, where their files go with it."""
+        if type(self).__module__.rpartition(".")[0] != __name__.rpartition(".")[0]:
+            # A user's own encoder: transformers copies what its file imports from beside it, and so not these.
+            super().save_pretrained(save_directory, push_to_hub, **kwargs)
+            return
         named = {
             task: {"impl": f"{kind.__module__.rpartition('.')[2]}.{kind.__name__}", "pt": ["AutoModel"]}
             for task, kind in pipeline_classes().items()
