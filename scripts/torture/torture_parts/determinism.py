@@ -20,7 +20,7 @@ def commands(folder: Path) -> dict[str, tuple[list[str], tuple[str, ...]]]:
     labels, classes = folder / "labels.parquet", str(DEMO / "class_texts.parquet")
     recipe = write_recipe(folder / "recipe.yaml", steps=8)
     mrd_hf, model = ["-m", "mrd_hf_cli.main"], ["--model", str(encoder)]
-    picture = str(next(shapes.glob("glb-textured*")) / "shape.glb")
+    picture = str(next(shapes.glob("glb-png*")) / "shape.glb")
     evaluate = [*mrd_hf, "evaluate", *model, "--dataset", str(DEMO), "--class-texts", classes, "-o", "OUT"]
     prepare = [*mrd_hf, "prepare", "meshes", str(shapes), "--num-points", "256", "--num-views", "1", "-o", "OUT"]
     pretrain = ["-m", "mrd_hf.commands.pretrain", "--config", str(recipe), "--output-dir", "OUT"]

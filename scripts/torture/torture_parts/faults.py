@@ -105,14 +105,14 @@ def full_disk_at_an_index(things: Things) -> list[str]:
 def folders_that_cannot_be(things: Things) -> list[str]:
     """Not by permissions, which root has."""
     (things.folder / "file").write_text("")
-    place = str(things.folder / "file" / "out")
-    problems = expect(things.pretrain(Path(place), "no-folder.log"), 2, place)
-    return problems + expect(things.index(Path(place), "no-index.log"), 2, place)
+    place = things.folder / "file" / "out"
+    problems = expect(things.pretrain(place, "no-folder.log"), 2, f"{place.parent} is a file")
+    return problems + expect(things.index(place, "no-index.log"), 2, f"{place.parent} is a file")
 
 
 def a_file_that_changes_while_it_is_read(things: Things) -> list[str]:
     rng, problems = random.Random(things.seed), []
-    for name in ("ply-little", "stl-binary", "npz", "glb-textured"):
+    for name in ("ply-little", "stl-binary", "npz", "glb-png"):
         file, content = next(iter(sound_folders()[name].items()))
         path = things.folder / file
         path.write_bytes(content)

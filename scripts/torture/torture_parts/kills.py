@@ -155,18 +155,18 @@ def run_part(tally: Tally, seed: int, count: int, folder: Path) -> None:
     rng = random.Random(seed)
     expected: dict[str, dict[str, str]] = {}
     chosen = cases(folder)
-    number = 0
-    while tally.tries < count and not tally.is_over:
+    number = -1
+    while tally.tries < count and chosen and not tally.is_over:
+        number += 1
         case = chosen[number % len(chosen)]
         if case.name not in expected:
             place = folder / f"whole {number}"
             place.mkdir()
             run = case.run(place / "out", place / "log.txt")
-            if run.wait(TIMEOUT) != 0:
-                tally.add(case.name, [f"fails when left in peace: {run.said()[-500:]}"])
+            if (code := run.wait(TIMEOUT)) != 0:
+                tally.add(case.name, [f"exit code {code} when left in peace: {run.said()[-500:]}"])
                 chosen.remove(case)
                 continue
             expected[case.name] = case.result(_output(case, place))
             shutil.rmtree(place)
         torture(tally, case, folder / f"try {number}", rng.randint(1, 3), rng, expected[case.name])
-        number += 1

@@ -85,7 +85,7 @@ def together(tally: Tally, seed: int, seconds: float, kinds: dict[str, Try], pid
 
 def _good_shapes() -> dict[str, tuple[str, bytes]]:
     """Names and contents of files that are complete by themselves."""
-    names = ("glb-textured", "ply-splats", "stl-binary", "pcd-binary", "off-0", "xyz")
+    names = ("glb-png", "ply-splats", "stl-binary", "pcd-binary", "off-0", "xyz")
     return {name: next(iter(folder.items())) for name, folder in sound_folders().items() if name in names}
 
 

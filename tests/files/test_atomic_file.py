@@ -1,0 +1,52 @@
+"""Files that are whole or not there: what a killed run leaves, and two runs at once."""
+
+import os
+import signal
+import sys
+import time
+
+import pytest
+
+from mrd_hf.files import atomic_file as module
+from mrd_hf.files.atomic_file import atomic_file, partial_prefix
+
+
+pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
+
+
+def killed_while_it_writes(file) -> None:
+    child = os.fork()
+    if child == 0:
+        with atomic_file(file) as sink:
+            sink.write(b"half")
+            sink.flush()
+            os.kill(os.getpid(), signal.SIGKILL)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "[a*]?.parquet"])
+def test_what_a_killed_run_left_goes_with_the_next_and_what_another_writes_stays(tmp_path, name):
+    file = tmp_path / name
+    killed_while_it_writes(file)
+    killed_while_it_writes(tmp_path / "other")
+    assert len(list(tmp_path.iterdir())) == 2
+    with atomic_file(file) as first:
+        first.write(b"first")
+        first.flush()
+        with atomic_file(file) as second:
+            second.write(b"second")
+        assert file.read_bytes() == b"second"
+    assert file.read_bytes() == b"first"
+    left = [path.name for path in tmp_path.iterdir() if path != file]
+    assert len(left) == 1 and left[0].startswith(".other.partial-")
+
+
+def test_what_was_made_this_moment_is_not_taken_for_abandoned(tmp_path, monkeypatch):
+    made = tmp_path / f"{partial_prefix(tmp_path / 'a')}0"
+    made.touch()
+    with atomic_file(tmp_path / "a"):
+        assert made.exists()
+    now = time.time()
+    monkeypatch.setattr(module.time, "time", lambda: now + module.SECONDS_TO_LOCK + 1)
+    with atomic_file(tmp_path / "a"):
+        assert not made.exists()
