@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from torture_parts.inputs import digests, sound_folders, write_encoder, write_recipe, write_shapes
 from torture_parts.processes import Run
 from torture_parts.tally import Tally
@@ -140,19 +142,20 @@ def a_limit_of_memory(things: Things) -> list[str]:
     from mrd_hf.app.shape_reading import ShapeReader, UnreadableShape
 
     reader = ShapeReader(256, memory_limit=2**24)
-    lines = "".join(f"{number} {number % 7} {number % 11}\n" for number in range(400_000))
-    (things.folder / "large.xyz").write_text(lines)
+    large = things.folder / "large.npy"
+    np.save(large, np.random.default_rng(things.seed).random((5_000_000, 3)))
     file, content = next(iter(sound_folders()["ply-little"].items()))
     (things.folder / file).write_bytes(content)
     try:
-        reader.read(str(things.folder / "large.xyz"), None)
-        return ["16 MiB were enough for 400,000 points"]
+        reader.read(str(large), None)
+        return ["16 MiB were enough for 120 MB of points"]
     except UnreadableShape as error:
         problems = [] if "memory" in str(error) else [f"says {error}"]
         reader.read(str(things.folder / file), None)
         return problems
     finally:
         reader.close()
+        large.unlink()
 
 
 def _on(moment: Callable[[], bool], run: Run) -> bool:

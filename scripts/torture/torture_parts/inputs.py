@@ -57,6 +57,7 @@ def write_encoder(folder: Path) -> Path:
     torch.manual_seed(0)
     classes = pq.read_table(DEMO / "class_texts.parquet")
     width = len(classes["text_embed"][0])
+    teacher = pq.read_table(next((DEMO / "data").glob("test-*")), columns=["teacher"])["teacher"][0].as_py()
     config = PointBertConfig(
         hidden_size=32,
         intermediate_size=64,
@@ -68,6 +69,7 @@ def write_encoder(folder: Path) -> Path:
         patch_feature_size=16,
         projection_dim=width,
         initializer_range=0.3,
+        teacher_id=teacher,
     )
     PointBertModel(config).save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=256).save_pretrained(folder)

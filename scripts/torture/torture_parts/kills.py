@@ -80,7 +80,7 @@ def cases(folder: Path) -> list[Case]:
         Case("prepare", lambda out: [*prepare, "-o", str(out)], ("data/*.parquet", "report.json"), TARGETS),
         Case("embed", lambda out: [*embed, f"{out}.parquet"]),
         Case("index", index(shapes), old=old_index),
-        Case("evaluate", lambda out: [*evaluate, str(out)], ("outcomes.parquet", "point_embeds.safetensors")),
+        Case("evaluate", lambda out: [*evaluate, str(out)], ("outcomes.parquet", "report.json")),
         Case("pretrain", pretrain("--num-workers", "0"), weights),
         Case("pretrain, average, workers", pretrain("--ema-decay", "0.5", "--num-workers", "2"), weights, workers),
         Case("pretrain, streaming", pretrain("--streaming", "--num-workers", "1"), weights, workers),
