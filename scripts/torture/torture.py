@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
 PARTS = {
     "a": Part("a: kills", kills.run_part, 100, 15.0),
-    "b": Part("b: faults", faults.run_part, 11, 6.0),
+    "b": Part("b: faults", faults.run_part, 10, 8.0),
     "c": Part("c: damaged files", damage.run_part, 10_000, 5.0),
     "d": Part("d: mixed load, requests", load.run_part, 600, 10.0),
     "e": Part("e: determinism", determinism.run_part, 9, 5.0),

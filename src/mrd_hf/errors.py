@@ -35,7 +35,7 @@ def as_user_error(error: OSError) -> Exception:
 
     Other errors are returned as they are, since they may be a mistake of ours.
     """
-    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT):  # writing does not say where
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # writing says no place
         return UserError(f"{error.strerror}; free some space, or write to another place, and run again.", exit_code=1)
     if error.filename is None or error.errno not in REMEDIES:
         return error

@@ -147,6 +147,21 @@ def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(monkeypatch):
     assert len(deaths) == STARTS - 1
 
 
+def test_workers_that_are_forgotten_while_the_pool_closes_are_no_error(monkeypatch):
+    """By a thread that a signal cut off from its pool."""
+    pool = worker_pool._Workers(slow_square, ())
+    workers = [pool._start() for _ in range(2)]
+    end = worker_pool._Worker.end
+
+    def end_and_forget(self):
+        end(self)
+        pool.alive.discard(self)
+
+    monkeypatch.setattr(worker_pool._Worker, "end", end_and_forget)
+    pool.close()
+    assert not any(worker.process.is_alive() for worker in workers)
+
+
 def wait_long(folder: Path, job: int) -> int:
     (folder / str(job)).touch()
     time.sleep(600 if job else 0)

@@ -153,7 +153,10 @@ class _Workers:
                 worker.process.kill()
 
     def close(self) -> None:
-        for worker in self.alive:
+        # A thread that a signal cut off from its pool as it began is not waited for, and may still forget a worker.
+        with self.starting:
+            left = list(self.alive)
+        for worker in left:
             worker.end()
 
 
