@@ -5,7 +5,9 @@
 # make docs    the documentation as a site, in outputs/docs
 # make dist    the wheel and the source archive, in dist, installed and tried in a new environment
 # make torture    breaks things on purpose, and counts what is lost; about 30 minutes on 2 cores, Linux alone
-# make test-browser    on Debian, as root: the demo in Chromium
+# make widget  the page that runs encoders in the browser, with the demo's encoder, on this machine; needs Node.js
+# make test-widget     what that page does, in Node, against the Python package
+# make test-browser    on Debian, as root: both pages in Chromium
 # make test-lowest     a smoke test of the lowest versions that pyproject.toml allows; downloads about 4 GB
 PYTHON ?= python3
 VENV ?= .venv
@@ -13,10 +15,12 @@ BIN := $(VENV)/bin
 DEMO_DATA := scripts/demo_data
 DEMO_OUT := outputs/demo
 RELEASED := model_cards/mrd-pointbert-demo
+WIDGET := scripts/widget
+BUNDLE := src/mrd_hf/hub/widget/bundle
 
-.PHONY: help demo app bench torture docs dist test test-browser test-lowest lint format clean
+.PHONY: help demo app bench torture docs dist test test-browser test-lowest test-widget widget lint format clean
 help:
-	@sed -n '1,9s/^# //p' Makefile
+	@sed -n '1,11s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -98,8 +102,28 @@ test: lint $(VENV)/.transformers-tests
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
+# The page's packages, as its lock file has them; none of their own programs runs at installation.
+$(WIDGET)/node_modules/.package-lock.json: $(WIDGET)/package-lock.json
+	@command -v npm > /dev/null || { echo "The page for browsers needs Node.js 20 or newer, with npm: nodejs.org"; exit 1; }
+	npm ci --prefix $(WIDGET) --no-audit --no-fund --ignore-scripts
+	touch $@
+
+$(BUNDLE)/index.html: $(WIDGET)/node_modules/.package-lock.json $(WIDGET)/build.mjs $(wildcard $(WIDGET)/page/* $(WIDGET)/src/*.ts $(WIDGET)/src/readers/*.ts)
+	cd $(WIDGET) && npm run --silent check
+	cd $(WIDGET) && npm run --silent build -- $(abspath $(BUNDLE))
+
+widget: $(VENV)/.installed $(BUNDLE)/index.html | $(DEMO_OUT)/encoder
+	$(BIN)/mrd-hf export $(DEMO_OUT)/encoder --to $(DEMO_OUT)/onnx --class-texts $(DEMO_DATA)/class_texts.parquet --overwrite
+	$(BIN)/mrd-hf index $(DEMO_DATA) --dataset --split test --model $(DEMO_OUT)/encoder -o $(DEMO_OUT)/furniture --overwrite
+	$(BIN)/mrd-hf push $(DEMO_OUT)/onnx --widget --collection $(DEMO_OUT)/furniture --output $(DEMO_OUT)/page --overwrite
+	@echo "Open http://127.0.0.1:8000/ in a browser; Ctrl+C ends it."
+	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(DEMO_OUT)/page 8000
+
+test-widget: $(VENV)/.installed $(BUNDLE)/index.html
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/widget/test_parity.py tests/widget/test_build.py
+
 # The wheel is built from the source archive, so that both have all that is needed.
-dist: $(VENV)/.installed
+dist: $(VENV)/.installed $(BUNDLE)/index.html
 	rm -rf dist
 	$(BIN)/python -m build --outdir dist .
 	$(BIN)/twine check --strict dist/*
@@ -108,14 +132,16 @@ dist: $(VENV)/.installed
 $(VENV)/.browser: $(VENV)/.installed
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,browser,dev]'
 	apt-get update --quiet --quiet
-	apt-get install --quiet --quiet --yes --no-install-recommends chromium fonts-dejavu-core
+	apt-get install --quiet --quiet --yes --no-install-recommends chromium fonts-dejavu-core \
+		$$(command -v npm > /dev/null || echo nodejs npm)
 	touch $@
 
 test-browser: $(VENV)/.browser
-	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser
+	$(MAKE) $(BUNDLE)/index.html
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser tests/widget
 
 test-lowest: $(VENV)/.installed
 	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/installation/test_lowest.py
 
 clean:
-	rm -rf $(VENV) outputs build dist src/*.egg-info
+	rm -rf $(VENV) outputs build dist src/*.egg-info $(WIDGET)/node_modules $(BUNDLE)

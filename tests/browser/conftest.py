@@ -1,7 +1,6 @@
 """The page in a real browser: an encoder made in seconds, the server as a user starts it, Debian's Chromium."""
 
 import os
-import shutil
 import threading
 import time
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from pathlib import Path
 import pytest
 from browser.page_server import Server, start_server, wait_for_address
 from datasets import concatenate_datasets
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request
+from support.chromium import chromium
 from support.fitted_encoder import save_fitted_encoder
 from support.paths import DEMO_DATA, ROOT
 
@@ -22,14 +22,6 @@ SCREENSHOTS = ROOT / "outputs/app_screenshots"
 # In milliseconds. A busy machine without a graphics card may need half a minute for one picture of a page.
 PAGE_TIMEOUT = 150_000
 DEMO_TEACHER = "demo-teacher-minilm-l6-efficientnet-lite2"
-# Software rendering, as on a machine without a graphics card; root needs the first.
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--use-gl=angle",
-    "--use-angle=swiftshader",
-    "--enable-unsafe-swiftshader",
-    "--ignore-gpu-blocklist",
-]
 # What Gradio's viewer reports as an error where a machine has no graphics card, before it goes on with WebGL.
 NO_GRAPHICS_CARD = "WebGPU"
 # Drawn in software, a shape that turns 60 times a second would leave the server no processor.
@@ -99,13 +91,8 @@ def server(encoder, tmp_path_factory, calls_home):
 
 @pytest.fixture(scope="session")
 def browser():
-    program = shutil.which("chromium")
-    if program is None:
-        raise RuntimeError("no program 'chromium'; on Debian: apt-get install chromium (make test-browser does).")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=CHROMIUM_ARGUMENTS)
-        yield browser
-        browser.close()
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -113,10 +113,10 @@ def cut_off(page: Page) -> list[str]:
     return _measured(page, CUT, SWIPED)
 
 
-def faint(page: Page) -> list[str]:
+def faint(page: Page, least_texts: int = 20) -> list[str]:
     """Texts whose contrast is below `LEAST_CONTRAST`, with what it is; and bars below 3."""
     judged, found = _measured(page, FAINT, LEAST_CONTRAST)
-    assert judged > 20  # else it looked at nothing
+    assert judged > least_texts  # else it looked at nothing
     return found
 
 

@@ -42,6 +42,7 @@ def check_contents(wheel: Path, source: Path) -> None:
     in_wheel = set(zipfile.ZipFile(wheel).namelist())
     with tarfile.open(source) as archive:
         in_source = {name.partition("/")[2] for name in archive.getnames()}
+    assert "mrd_hf/hub/widget/bundle/index.html" in package, "the page for browsers is not built: make dist builds it"
     assert package <= in_wheel, f"not in the wheel: {sorted(package - in_wheel)}"
     records = {name for name in in_wheel if ".dist-info/" in name}
     assert in_wheel == package | records, f"too much in the wheel: {sorted(in_wheel - package - records)}"

@@ -80,7 +80,7 @@ class HubServer:
     """The server's state; requests run in threads of their own.
 
     Attributes:
-        repositories: By kind ("models", "datasets") and name.
+        repositories: By kind ("models", "datasets", "spaces") and name.
         storage: Large files by their SHA-256.
         uploaded: How often each large file came in whole, by its SHA-256.
         requests: Method and path of each.
@@ -279,7 +279,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.user[2] != "write" or not self.may_write(name):
             raise Refusal(403, f"You don't have the rights to create a {asked['type']} under this namespace")
         kind = asked.get("type", "model") + "s"
-        url = f"http://{self.headers['Host']}/{'datasets/' if kind == 'datasets' else ''}{name}"
+        url = f"http://{self.headers['Host']}/{'' if kind == 'models' else f'{kind}/'}{name}"
         with self.hub.lock:
             if (kind, name) in self.hub.repositories:
                 return self.send_json({"error": "You already created this repo", "url": url}, 409)
@@ -368,7 +368,7 @@ class Handler(BaseHTTPRequestHandler):
             heads = f"refs/heads/{revision}"
             ref = f"refs/pr/{number}" if create_pr else heads if heads in repository.refs else revision
             oid = repository.add_commit(ref, files, message)
-        address = f"http://{self.headers['Host']}/{'datasets/' if kind == 'datasets' else ''}{name}"
+        address = f"http://{self.headers['Host']}/{'' if kind == 'models' else f'{kind}/'}{name}"
         answer = {"success": True, "commitOid": oid, "commitUrl": f"{address}/commit/{oid}"}
         if create_pr:
             answer["pullRequestUrl"] = f"{address}/discussions/{number}"
@@ -479,8 +479,8 @@ def _listing(files: dict[str, Blob], prefix: str, recursive: bool) -> list[dict[
 
 
 REPO = r"(?P<name>[^/]+/[^/]+)"
-API = rf"/api/(?P<kind>models|datasets)/{REPO}"
-FILES = rf"/(?P<prefix>(?:datasets/)?){REPO}"
+API = rf"/api/(?P<kind>models|datasets|spaces)/{REPO}"
+FILES = rf"/(?P<prefix>(?:datasets/|spaces/)?){REPO}"
 ROUTES = [
     ("GET", r"/api/whoami-v2", Handler.whoami),
     ("POST", r"/api/validate-yaml", Handler.validate_card),

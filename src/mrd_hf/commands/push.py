@@ -1,26 +1,37 @@
-"""Upload a checkpoint's folder, or a dataset's, to the Hub.
+"""Upload a checkpoint's folder, a dataset's, or the page that runs an exported encoder in the browser, to the Hub.
 
     mrd-hf push outputs/demo/encoder org/mrd-pointbert --private
     mrd-hf push datasets/furniture org/furniture --type dataset
+    mrd-hf push outputs/demo/onnx org/shapes --widget
+    mrd-hf push outputs/demo/onnx --widget --output outputs/demo/page
 
 Only what a checkpoint (or a dataset) consists of is uploaded; the rest is listed. After an upload that broke off, give
 the same command again: what has arrived is not uploaded once more.
 """
 
+import tempfile
 from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..errors import UserError
+from ..files.atomic_file import check_vacant
+from ..files.atomic_folder import atomic_folder
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
-from ..hub.pushing import check_target, push_folder
+from ..hub.pushing import check_target, push_folder, push_page
+from ..hub.widget.writing import Collection, link_card, read_description, write_widget
 from .arguments import CommandParser
 
 
 def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     parser = CommandParser(prog="mrd-hf push", description=__doc__)
-    parser.add_argument("folder", type=Path, help="as save_pretrained, pretraining or conversion wrote it")
-    parser.add_argument("repo_id", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there")
+    parser.add_argument(
+        "folder", type=Path, help="as save_pretrained, pretraining or conversion wrote it; of --widget, as export did"
+    )
+    parser.add_argument(
+        "repo_id", nargs="?", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there"
+    )
     parser.add_argument("--type", choices=["model", "dataset"], default="model", help="default: model")
     parser.add_argument("--private", action="store_true", help="the repository is to be private; default: public")
     parser.add_argument("--revision", help="branch, made if it is not there, or refs/pr/N; default: main")
@@ -29,13 +40,43 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "--handler", action="store_true", help="first write handler.py for Inference Endpoints into the folder"
     )
-    parser.add_argument("--overwrite", action="store_true", help="let --handler replace files of other versions")
+    parser.add_argument(
+        "--overwrite", action="store_true", help="let --handler replace files of other versions, and --output a folder"
+    )
+    widget = parser.add_argument_group("the page in the browser")
+    widget.add_argument(
+        "--widget", action="store_true", help="upload the page with the exported encoder in folder, to a static Space"
+    )
+    widget.add_argument(
+        "-o", "--output", type=Path, metavar="DIR", help="write the page into this folder, and upload nothing"
+    )
+    widget.add_argument("--collection", type=Path, metavar="INDEX", help="an index that the page is to search")
+    widget.add_argument(
+        "--card", type=Path, metavar="README.md", help="a model's card, on this machine, that is to link the Space"
+    )
     parser.add_argument(
         "--dry-run",
         action="store_true",
         help="write and upload nothing; only say what would be uploaded where, and what left out",
     )
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    if problem := _contradiction(arguments):
+        parser.error(problem)
+    return arguments
+
+
+def _contradiction(arguments: Namespace) -> str | None:
+    """What is wrong with the options together."""
+    if not arguments.widget and any((arguments.output, arguments.collection, arguments.card)):
+        return "--output, --collection and --card are for --widget"
+    of_checkpoints = (arguments.handler, arguments.revision, arguments.create_pr, arguments.message)
+    if arguments.widget and (any(of_checkpoints) or arguments.type != "model"):
+        return "--widget goes to a Space: leave out --type, --handler, --revision, --create-pr and --message"
+    if arguments.repo_id is None and arguments.output is None:
+        return "the following arguments are required: repo_id" + (" (or --output)" if arguments.widget else "")
+    if arguments.output is not None and (arguments.repo_id or arguments.card or arguments.dry_run):
+        return "--output writes a folder and uploads nothing: leave out repo_id, --card and --dry-run"
+    return None
 
 
 def print_plan(arguments: Namespace) -> None:
@@ -49,12 +90,16 @@ def print_plan(arguments: Namespace) -> None:
     where = "a pull request to main" if arguments.create_pr else f"branch {arguments.revision or 'main'}"
     access = "private" if arguments.private else "public if it is yet to be made"
     print(f"would upload to the {arguments.type} repository {arguments.repo_id}, {where}, {access}:")
-    sizes = {path: file.stat().st_size for path, file in sorted(files.items())}
+    print_sizes({path: file.stat().st_size for path, file in sorted(files.items())})
+    for path, reason in selection.left_out.items():
+        print(f"  left out: {path} ({reason})")
+
+
+def print_sizes(sizes: dict[str, int]) -> None:
+    """A line a file, and their sum."""
     for path, size in sizes.items():
         print(f"{readable_size(size):>9}  {path}")
     print(f"{readable_size(sum(sizes.values())):>9}  in {len(sizes)} files")
-    for path, reason in selection.left_out.items():
-        print(f"  left out: {path} ({reason})")
 
 
 def readable_size(size: int) -> str:
@@ -65,8 +110,56 @@ def readable_size(size: int) -> str:
     return f"{size} B"
 
 
+def push_widget(arguments: Namespace) -> None:
+    """Write the page into a folder, or upload it."""
+    collection = None if arguments.collection is None else read_collection(arguments.collection, arguments.folder)
+    if arguments.output is not None:
+        check_vacant(arguments.output, arguments.overwrite)
+        with atomic_folder(arguments.output) as folder:
+            files = write_widget(arguments.folder, folder, collection)
+        print(f"wrote {arguments.output} ({len(files)} files); see it by python -m http.server -d {arguments.output}")
+        return
+    check_target(arguments.repo_id)
+    if arguments.card is not None and not arguments.card.is_file():
+        raise UserError(f"{arguments.card}: no such file; give a model's card, the README.md of its folder.")
+    with tempfile.TemporaryDirectory(prefix="mrd-widget-") as name:
+        files = write_widget(arguments.folder, Path(name), collection)
+        if arguments.dry_run:
+            print(f"would upload to the static Space {arguments.repo_id}:")
+            print_sizes({path: (Path(name) / path).stat().st_size for path in files})
+            return
+        push = push_page(Path(name), arguments.repo_id, arguments.private)
+    print(push.summary())
+    if arguments.card is not None:
+        text = link_card(arguments.card.read_text(encoding="utf-8"), push.url)
+        arguments.card.write_text(text, encoding="utf-8")
+        print(f"{arguments.card} links it; upload that folder again")
+
+
+def read_collection(folder: Path, export: Path) -> Collection:
+    """The collection in an index, as the page searches it.
+
+    Raises:
+        UserError: It is no index, too large for a page, or of another encoder.
+    """
+    from ..search.shape_index import ShapeIndex
+
+    index = ShapeIndex.open(folder)
+    digest = read_description(export)["weights_sha256"]
+    if index.model_sha256 is not None and index.model_sha256 != digest:
+        raise UserError(
+            f"{folder} is an index of another encoder ({index.model}) than {export}; index it by this one."
+        )
+    embeds, items = index.rows()
+    named = [{"name": str(item.get("name") or item["id"]), "url": item.get("url")} for item in items]
+    return Collection(embeds, named)
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
+    if arguments.widget:
+        push_widget(arguments)
+        return
     if arguments.dry_run:
         print_plan(arguments)
         return

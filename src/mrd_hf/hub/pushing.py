@@ -1,8 +1,9 @@
-"""Uploading a checkpoint or a dataset to the Hub, whole or not at all."""
+"""Uploading a checkpoint, a dataset or a page to the Hub, whole or not at all."""
 
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
 from huggingface_hub.errors import (
@@ -17,6 +18,17 @@ from huggingface_hub.utils import validate_repo_id
 from ..errors import UserError
 from .file_selection import RepoType, select_files
 from .model_card import retarget_card
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where an upload goes; the fields are the arguments of [`push_folder`]."""
+
+    repo_id: str
+    repo_type: Literal["model", "dataset", "space"]
+    private: bool = False
+    revision: str | None = None
+    create_pr: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,10 +82,45 @@ def push_folder(
     """
     check_target(repo_id, revision, create_pr)
     selection = select_files(folder, repo_type)
+    again = push_command(folder, repo_id, private, repo_type, revision, create_pr)
+    remedy = f"The files are safe in {folder}; upload again with {again}, which does not repeat what has arrived."
+    url = _upload(
+        folder,
+        selection.files,
+        Target(repo_id, repo_type, private, revision, create_pr),
+        message or ("Upload the encoder" if repo_type == "model" else "Upload the dataset"),
+        remedy,
+    )
+    return Push(url, selection.files, selection.left_out)
+
+
+def push_page(folder: Path, repo_id: str, private: bool = False) -> Push:
+    """Upload a page, as [`write_widget`] wrote it, to a static Space; creates the Space if there is none.
+
+    Args:
+        folder (`Path`)
+        repo_id (`str`): The Space, such as `org/shapes`.
+        private (`bool`, defaults to `False`): As of [`push_folder`].
+
+    Raises:
+        UserError: when the Hub cannot be reached or refuses.
+    """
+    check_target(repo_id)
+    files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    remedy = "Give the same command again; what has arrived is not uploaded once more."
+    return Push(_upload(folder, files, Target(repo_id, "space", private), "Upload the page", remedy), files, {})
+
+
+def _upload(folder: Path, files: list[str], target: Target, message: str, remedy: str) -> str:
+    """Upload a folder's files in one commit, and return where to see it; `remedy` ends the message of a failure."""
+    repo_id, repo_type, revision = target.repo_id, target.repo_type, target.revision
+    private, create_pr = target.private, target.create_pr
     check_login()
     api = HfApi()
     try:
-        repo_id = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type).repo_id
+        sdk = "static" if repo_type == "space" else None
+        created = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type, space_sdk=sdk)
+        repo_id = created.repo_id
         if private and not api.repo_info(repo_id, repo_type=repo_type).private:
             raise UserError(
                 f"{repo_id} exists and is public, and the upload is to be private; nothing was uploaded. Make it "
@@ -83,8 +130,8 @@ def push_folder(
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         commit = api.create_commit(
             repo_id,
-            [_addition(folder, path, repo_id, repo_type) for path in selection.files],
-            commit_message=message or ("Upload the encoder" if repo_type == "model" else "Upload the dataset"),
+            [_addition(folder, path, repo_id, repo_type) for path in files],
+            commit_message=message,
             repo_type=repo_type,
             revision=revision,
             create_pr=create_pr,
@@ -92,17 +139,14 @@ def push_folder(
     # Hashing, the transfer and the Hub's answers fail in all of these ways.
     except (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError) as error:
         raise UserError(
-            f"could not upload to {repo_id}: {_explain(error, repo_id, revision)} The files are safe in {folder}; "
-            f"upload again with {push_command(folder, repo_id, private, repo_type, revision, create_pr)}, which does "
-            "not repeat what has arrived.",
-            exit_code=1,
+            f"could not upload to {repo_id}: {_explain(error, repo_id, revision)} {remedy}", exit_code=1
         ) from error
-    url = f"{api.endpoint}/{'datasets/' if repo_type == 'dataset' else ''}{repo_id}"
+    url = f"{api.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
     if commit.pr_url is not None:
         url = commit.pr_url
     elif revision is not None:
         url += f"/tree/{revision}"
-    return Push(url, selection.files, selection.left_out)
+    return url
 
 
 def check_target(repo_id: str, revision: str | None = None, create_pr: bool = False) -> None:
@@ -145,7 +189,7 @@ def push_command(
     return " ".join(words) + "`"
 
 
-def _addition(folder: Path, path: str, repo_id: str, repo_type: RepoType) -> CommitOperationAdd:
+def _addition(folder: Path, path: str, repo_id: str, repo_type: str) -> CommitOperationAdd:
     if path == "README.md" and repo_type == "model":
         card = retarget_card((folder / path).read_text(encoding="utf-8"), repo_id)
         # Arguments have paths in them, and the name of whose home it is need not be published.

@@ -185,6 +185,16 @@ class ShapeIndex:
             )
         return cls(folder, facts, items, embeds)
 
+    def rows(self) -> tuple[np.ndarray, list[dict[str, Any]]]:
+        """All embeddings, float32 of shape `(count, embedding_dim)`, L2-normalised, and what is known of each shape.
+
+        Raises:
+            UserError: It is an approximate index, which has them in another form.
+        """
+        if not self.is_exact:
+            raise UserError(f"{self.folder}: {len(self):,} shapes, more than {EXACT_UP_TO:,}; index a part of them.")
+        return np.array(self._embeds), self._items.read(range(len(self)))
+
     def search(self, queries: np.ndarray, k: int) -> list[list[Hit]]:
         """The `k` shapes with the largest cosine to each query, best first; all of them where there are fewer.
 

@@ -1,0 +1,135 @@
+/** An exported encoder that runs by onnxruntime-web: by WebGPU where there is one, else by WebAssembly. */
+
+import type { InferenceSession, Tensor } from "onnxruntime-web";
+import { download, downloadJson, unpacked } from "./downloads";
+import type { InputSettings } from "./preparation";
+import type { Table } from "./ranking";
+
+type Runtime = typeof import("onnxruntime-web");
+
+/** encoder.json, as far as it is read here. */
+export interface Description {
+    name: string;
+    format: string;
+    format_version: number;
+    input: InputSettings;
+    output: { embedding_dim: number };
+    logit_scale: number;
+    classes: { file: string; labels: string[] } | null;
+}
+
+export interface Classes extends Table {
+    labels: string[];
+}
+
+export interface Encoder {
+    description: Description;
+    classes: Classes | null;
+    backend: "WebGPU" | "WebAssembly";
+    threads: number;
+    runtime: Runtime;
+    embed(pointValues: Float32Array): Promise<Float32Array>;
+}
+
+type Progress = (text: string, share: number | null) => void;
+
+const MIB = 2 ** 20;
+
+export async function loadEncoder(folder: string, base: string, mayThread: boolean, onProgress: Progress): Promise<Encoder> {
+    const description: Description = await downloadJson(`${folder}encoder.json`);
+    if (description.format !== "mrd_hf encoder" || description.format_version !== 1) {
+        throw new Error(`${folder}encoder.json is not of an encoder that this page knows; export it again`);
+    }
+    const classes = await loadClasses(folder, description);
+    const isIsolated = mayThread && self.crossOriginIsolated;
+    if (await hasGpu()) {
+        try {
+            return { ...(await loadOnGpu(folder, base, description, onProgress)), classes };
+        } catch (error) {
+            console.warn("WebGPU failed, WebAssembly is used:", error);
+        }
+    }
+    return { ...(await loadOnCpu(folder, base, description, isIsolated, onProgress)), classes };
+}
+
+async function loadClasses(folder: string, { classes, output }: Description): Promise<Classes | null> {
+    if (!classes) return null;
+    // By its name alone, so that no description leads to another folder.
+    const data = await download(folder + classes.file.split("/").pop()!);
+    const embeds = new Float32Array(data.buffer, 0, Math.floor(data.length / 4));
+    if (embeds.length !== classes.labels.length * output.embedding_dim) throw new Error("the labels' file is damaged");
+    return { labels: classes.labels, embeds, width: output.embedding_dim };
+}
+
+async function hasGpu(): Promise<boolean> {
+    const gpu = (navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } }).gpu;
+    try {
+        const adapter = await gpu?.requestAdapter();
+        // One that is computed in software is slower than WebAssembly.
+        return Boolean(adapter) && adapter?.info?.isFallbackAdapter !== true;
+    } catch {
+        return false;
+    }
+}
+
+type WithoutClasses = Omit<Encoder, "classes">;
+
+async function loadOnCpu(
+    folder: string,
+    base: string,
+    description: Description,
+    mayThread: boolean,
+    onProgress: Progress,
+): Promise<WithoutClasses> {
+    // Threads share memory, which browsers allow on isolated pages only.
+    const threads = mayThread ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
+    const runtime = await loadRuntime("cpu", base, threads, onProgress);
+    const session = await open(runtime, `${folder}encoder.onnx`, ["wasm"], onProgress);
+    return {
+        description,
+        runtime,
+        backend: "WebAssembly",
+        threads,
+        embed: async (values) => {
+            const found = await session.run({ point_values: points(runtime, values) });
+            return taken(found.point_embeds);
+        },
+    };
+}
+
+/** The loop of sampling is faster near the processor, the network on the graphics card. */
+async function loadOnGpu(folder: string, base: string, description: Description, onProgress: Progress): Promise<WithoutClasses> {
+    const runtime = await loadRuntime("gpu", base, 1, onProgress);
+    const sampling = await open(runtime, `${folder}sampling.onnx`, ["wasm"], onProgress);
+    const network = await open(runtime, `${folder}network.onnx`, ["webgpu"], onProgress);
+    const embed = async (values: Float32Array) => {
+        const { centers, groups } = await sampling.run({ point_values: points(runtime, values) });
+        return taken((await network.run({ centers, groups })).point_embeds);
+    };
+    await embed(new Float32Array(6 * description.input.num_points).map((_, i) => Math.sin(i)));
+    return { description, runtime, backend: "WebGPU", threads: 1, embed };
+}
+
+async function loadRuntime(kind: "cpu" | "gpu", base: string, threads: number, onProgress: Progress): Promise<Runtime> {
+    const runtime = (await import(new URL(`runtime-${kind}.mjs`, base).href)) as Runtime;
+    const packed = await download(new URL(`runtime-${kind}.wasm.gzip`, base).href, (share) => onProgress("Runtime", share));
+    const binary = await unpacked(packed);
+    runtime.env.wasm.wasmBinary = binary.buffer as ArrayBuffer;
+    runtime.env.wasm.numThreads = threads;
+    runtime.env.logLevel = "error";
+    return runtime;
+}
+
+async function open(runtime: Runtime, url: string, executionProviders: string[], onProgress: Progress): Promise<InferenceSession> {
+    const data = await download(url, (share) => onProgress("Encoder", share));
+    onProgress(`Encoder, ${(data.length / MIB).toFixed(1)} MiB, is prepared`, null);
+    return runtime.InferenceSession.create(data, { executionProviders, logSeverityLevel: 3 });
+}
+
+function points(runtime: Runtime, values: Float32Array): Tensor {
+    return new runtime.Tensor("float32", values, [1, values.length / 6, 6]);
+}
+
+function taken(embeds: Tensor): Float32Array {
+    return Float32Array.from(embeds.data as Float32Array);
+}

@@ -1,0 +1,55 @@
+/** What the page and its worker say to each other. */
+
+/** The file widget.json beside the page; each address is relative to the page. */
+export interface WidgetSettings {
+    title: string;
+    /** Folder of an encoder that `mrd-hf export` wrote. */
+    encoder: string;
+    /** A collection's facts, whose embeddings lie beside them. */
+    collection: string | null;
+    /** Models on the Hub that may embed typed labels, the first that has the files counts. */
+    text_models: string[];
+}
+
+export interface Ranked {
+    label: string;
+    score: number;
+}
+
+export interface Hit {
+    name: string;
+    url: string | null;
+    cosine: number;
+}
+
+/** A shape to draw, y up, in the unit sphere about the mean of its points. */
+export interface ShapeView {
+    /** Six numbers a point: xyz, rgb in 0..1. */
+    points: Float32Array;
+    /** Empty where it is a cloud, or too large to be drawn. */
+    parts: ViewPart[];
+}
+
+export interface ViewPart {
+    positions: Float32Array;
+    colors: Uint8Array;
+    uv: Float32Array | null;
+    texture: { width: number; height: number; data: Uint8Array } | null;
+    wrap: [string, string];
+}
+
+export type ToWorker =
+    | { type: "load"; settings: WidgetSettings; base: string; mayThread: boolean }
+    | { type: "read"; name: string; files: Map<string, Uint8Array> }
+    | { type: "textSize" }
+    | { type: "texts"; labels: string[] }
+    | { type: "ownLabels" };
+
+export type FromWorker =
+    | { type: "progress"; text: string; share: number | null }
+    | { type: "ready"; name: string; backend: string; threads: number; numPoints: number; numLabels: number; collection: number }
+    | { type: "shape"; name: string; view: ShapeView; facts: string; warnings: string[] }
+    | { type: "result"; name: string; ranked: Ranked[]; hits: Hit[]; seconds: number; embedding: Float32Array }
+    | { type: "textSize"; model: string; bytes: number }
+    | { type: "labels"; ranked: Ranked[] }
+    | { type: "failed"; what: "load" | "read" | "texts"; message: string };

@@ -1,0 +1,47 @@
+/** Which reader a file takes: its suffix says it. */
+
+import { checked, MAX_FILE_BYTES, ShapeError, type Shape } from "../shapes";
+import { Companions, type Decode } from "./companions";
+import { readGlb } from "./gltf";
+import { readNpy } from "./npy";
+import { readObj } from "./obj";
+import { readPly } from "./ply";
+import { readStl } from "./stl";
+
+export const SUFFIXES = [".glb", ".obj", ".ply", ".stl", ".npy"];
+
+/** Of files that were dropped together, the name of the shape among them. */
+export function shapeAmong(names: string[]): string {
+    const found = names.find((name) => SUFFIXES.includes(suffix(name)));
+    if (!found) {
+        const given = names.map(suffix).join(", ");
+        throw new ShapeError(`files of the kind ${given} are not read here; give one of ${SUFFIXES.join(", ")}`);
+    }
+    return found;
+}
+
+export async function readShape(name: string, files: Map<string, Uint8Array>, decode: Decode): Promise<Shape> {
+    const data = files.get(name)!;
+    if (data.length > MAX_FILE_BYTES) {
+        throw new ShapeError(`it has ${Math.round(data.length / 2 ** 20)} MiB; at most ${MAX_FILE_BYTES / 2 ** 20} are read`);
+    }
+    if (data.length === 0) throw new ShapeError("it is empty");
+    const companions = new Companions(files, decode);
+    try {
+        switch (suffix(name)) {
+            case ".glb": return checked(await readGlb(data, companions));
+            case ".obj": return checked(await readObj(data, companions));
+            case ".ply": return checked(readPly(data));
+            case ".stl": return checked(readStl(data));
+            default: return checked(readNpy(data));
+        }
+    } catch (error) {
+        if (error instanceof ShapeError) throw error;
+        // A file that is damaged in another way ends in an error of any kind.
+        throw new ShapeError(`it is damaged (${error instanceof Error ? error.message : String(error)})`);
+    }
+}
+
+function suffix(name: string): string {
+    return name.slice(Math.max(name.lastIndexOf("."), 0)).toLowerCase();
+}

@@ -1,0 +1,81 @@
+/**
+ * Labels that a visitor types, embedded by the teacher's text tower: of models on the Hub in the form that
+ * transformers.js reads, by its tokenizer and the runtime that is there already. Nothing is fetched before it is asked for.
+ */
+
+import { Tokenizer } from "@huggingface/tokenizers";
+import type { InferenceSession } from "onnxruntime-web";
+import { download, downloadJson, sizeOf } from "./downloads";
+import { normalized, type Table } from "./ranking";
+
+type Runtime = typeof import("onnxruntime-web");
+
+const HUB = "https://huggingface.co";
+// The smaller one first: CLIP's loses about nothing by eight bits.
+const FILES = ["onnx/text_model_quantized.onnx", "onnx/text_model.onnx"];
+const TEMPLATE = "a point cloud model of {}.";
+const DEFAULT_LENGTH = 77;
+
+export interface TextFile {
+    model: string;
+    url: string;
+    bytes: number;
+}
+
+/** The first of the models that has a text tower, and its size; null where none has. */
+export async function findTextModel(models: string[]): Promise<TextFile | null> {
+    for (const model of models) {
+        for (const file of FILES) {
+            const url = `${HUB}/${model}/resolve/main/${file}`;
+            const bytes = await sizeOf(url);
+            if (bytes) return { model, url, bytes };
+        }
+    }
+    return null;
+}
+
+export class TextModel {
+    private constructor(
+        private readonly runtime: Runtime,
+        private readonly session: InferenceSession,
+        private readonly tokenizer: Tokenizer,
+        private readonly length: number,
+    ) {}
+
+    static async load(file: TextFile, runtime: Runtime, onShare: (share: number | null) => void): Promise<TextModel> {
+        const folder = `${HUB}/${file.model}/resolve/main/`;
+        const [tokens, settings] = await Promise.all([
+            downloadJson(`${folder}tokenizer.json`),
+            downloadJson(`${folder}tokenizer_config.json`),
+        ]);
+        const data = await download(file.url, onShare);
+        const session = await runtime.InferenceSession.create(data, { executionProviders: ["wasm"], logSeverityLevel: 3 });
+        const length = Math.min(Number(settings.model_max_length) || DEFAULT_LENGTH, 512);
+        return new TextModel(runtime, session, new Tokenizer(tokens, settings), length);
+    }
+
+    /** Normalised embeddings of the labels, each in the sentence that the Python package puts it in. */
+    async embed(labels: string[], width: number): Promise<Table> {
+        const embeds = new Float32Array(labels.length * width);
+        for (const [row, label] of labels.entries()) {
+            const ids = this.cut(this.tokenizer.encode(TEMPLATE.replace("{}", label)).ids);
+            const all: Record<string, number[]> = { input_ids: ids, attention_mask: ids.map(() => 1) };
+            const feeds = Object.fromEntries(
+                this.session.inputNames.map((name) => {
+                    const values = BigInt64Array.from(all[name] ?? ids.map(() => 0), BigInt);
+                    return [name, new this.runtime.Tensor("int64", values, [1, ids.length])];
+                }),
+            );
+            const found = await this.session.run(feeds);
+            const embed = found.text_embeds?.data as Float32Array | undefined;
+            if (embed?.length !== width) throw new Error("the text model is of another embedding space");
+            embeds.set(normalized(embed), row * width);
+        }
+        return { embeds, width };
+    }
+
+    /** The last token says that the text ends, and stays. */
+    private cut(ids: number[]): number[] {
+        return ids.length <= this.length ? ids : [...ids.slice(0, this.length - 1), ids[ids.length - 1]];
+    }
+}

@@ -1,0 +1,120 @@
+/** Reads, samples and embeds beside the page, so that the page answers whatever a file holds. */
+
+import { DownloadError, download, downloadJson } from "./downloads";
+import { loadEncoder, type Encoder } from "./encoder";
+import { decodePicture } from "./pictures";
+import { coloredPoints, pointValues } from "./preparation";
+import type { FromWorker, ToWorker, WidgetSettings } from "./protocol";
+import { nearest, rankLabels, type Table } from "./ranking";
+import { readShape, shapeAmong } from "./readers/index";
+import { ShapeError, type Shape } from "./shapes";
+import { findTextModel, TextModel, type TextFile } from "./texts";
+import { buffersOf, shapeView } from "./viewing";
+
+interface Collection extends Table {
+    items: { name: string; url: string | null }[];
+}
+
+const HITS = 8;
+let encoder: Encoder | null = null;
+let collection: Collection | null = null;
+let settings: WidgetSettings;
+let textFile: TextFile | null = null;
+let textModel: TextModel | null = null;
+let typed: (Table & { labels: string[] }) | null = null;
+let embedding: Float32Array | null = null;
+
+function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
+    (self as unknown as { postMessage(message: unknown, transfer: ArrayBuffer[]): void }).postMessage(message, transfer);
+}
+
+async function load(given: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
+    settings = given;
+    const folder = new URL(settings.encoder, base).href;
+    encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
+    if (settings.collection) collection = await loadCollection(new URL(settings.collection, base).href);
+    const { description, backend, threads, classes } = encoder;
+    say({
+        type: "ready",
+        name: description.name,
+        backend,
+        threads,
+        numPoints: description.input.num_points,
+        numLabels: classes?.labels.length ?? 0,
+        collection: collection?.items.length ?? 0,
+    });
+}
+
+async function loadCollection(url: string): Promise<Collection> {
+    const facts = await downloadJson(url);
+    const width = encoder!.description.output.embedding_dim;
+    const data = await download(new URL(String(facts.file).split("/").pop()!, url).href);
+    const embeds = new Float32Array(data.buffer, 0, Math.floor(data.length / 4));
+    if (facts.width !== width || embeds.length !== width * facts.items.length) {
+        throw new Error(`${url}: its embeddings do not fit the encoder's; write the page again`);
+    }
+    return { embeds, width, items: facts.items };
+}
+
+async function read(names: Map<string, Uint8Array>): Promise<void> {
+    const start = performance.now();
+    const { input } = encoder!.description;
+    const name = shapeAmong([...names.keys()]);
+    const shape = await readShape(name, names, decodePicture);
+    const points = coloredPoints(shape, input.num_points);
+    const values = pointValues(points, shape.upAxis, input);
+    const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);
+    say({ type: "shape", name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
+    embedding = await encoder!.embed(values);
+    if (!embedding.every(Number.isFinite)) throw new ShapeError("its embedding is not finite");
+    const hits = collection ? nearest(embedding, collection.items, collection, HITS) : [];
+    say({ type: "result", name, ranked: ranked(), hits, seconds: (performance.now() - start) / 1000, embedding });
+}
+
+function ranked() {
+    const table = typed ?? encoder!.classes;
+    return table && embedding ? rankLabels(embedding, table.labels, table, encoder!.description.logit_scale) : [];
+}
+
+function factsOf(shape: Shape): string {
+    if (shape.kind === "cloud") return `${(shape.xyz.length / 3).toLocaleString("en")} points`;
+    const faces = shape.parts.reduce((sum, part) => sum + part.triangles.length / 9, 0);
+    const how = shape.parts.some((part) => part.texture) ? ", textured" : shape.parts.some((part) => part.isColored) ? ", coloured" : "";
+    return `${faces.toLocaleString("en")} triangles${how}`;
+}
+
+async function embedTexts(labels: string[]): Promise<void> {
+    if (!textFile) throw new Error("no text model was found");
+    const share = (value: number | null) => say({ type: "progress", text: "Text model", share: value });
+    textModel ??= await TextModel.load(textFile, encoder!.runtime, share);
+    typed = { labels, ...(await textModel.embed(labels, encoder!.description.output.embedding_dim)) };
+    say({ type: "labels", ranked: ranked() });
+}
+
+async function answer(message: ToWorker): Promise<void> {
+    if (message.type === "load") await load(message.settings, message.base, message.mayThread);
+    else if (message.type === "read") await read(message.files);
+    else if (message.type === "texts") await embedTexts(message.labels);
+    else if (message.type === "ownLabels") {
+        typed = null;
+        say({ type: "labels", ranked: ranked() });
+    } else {
+        textFile = await findTextModel(settings.text_models);
+        if (!textFile) throw new Error(`the Hub has no text model for this page (${settings.text_models.join(", ")}), or cannot be reached`);
+        say({ type: "textSize", model: textFile.model, bytes: textFile.bytes });
+    }
+}
+
+// One after the other: a shape that is dropped while another is embedded waits.
+let last: Promise<void> = Promise.resolve();
+self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
+    const what = data.type === "load" || data.type === "read" ? data.type : "texts";
+    last = last
+        .then(() => answer(data))
+        .catch((error: unknown) => {
+            const known = error instanceof ShapeError || error instanceof DownloadError;
+            const message = error instanceof Error ? error.message : String(error);
+            if (!known) console.warn(error);
+            say({ type: "failed", what, message });
+        });
+};

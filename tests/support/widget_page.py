@@ -1,0 +1,61 @@
+"""The page that runs an encoder in the browser, opened in a window and watched."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+
+# The tests in Node need no browser.
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, FilePayload, Page
+
+
+# In milliseconds, on a busy machine.
+PAGE_TIMEOUT = 90_000
+# Drawn in software, a shape that turns 60 times a second would leave the page no processor.
+FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 300)"
+
+
+@dataclass
+class Shown:
+    """The page in a window, and what went wrong on it."""
+
+    page: "Page"
+    errors: list[str] = field(default_factory=list)
+    external: list[str] = field(default_factory=list)
+
+    def give(self, *files: "Path | FilePayload") -> None:
+        """Choose files, and wait for the answer."""
+        self.page.evaluate("delete document.body.dataset.result; document.querySelector('#problem').hidden = true")
+        self.page.set_input_files("#file", list(files))
+        self.page.wait_for_selector("body[data-result], #problem:not([hidden])")
+
+    @property
+    def labels(self) -> list[str]:
+        return self.page.locator("#bars li span:first-child").all_inner_texts()
+
+    @property
+    def problem(self) -> str:
+        return self.page.inner_text("#problem") if self.page.is_visible("#problem") else ""
+
+    @property
+    def embedding(self) -> np.ndarray:
+        return np.array(list(self.page.evaluate("Array.from(window.lastEmbedding)")), dtype=np.float32)
+
+
+def open_page(browser: "Browser", url: str, width: int, height: int, color_scheme: str = "light") -> Shown:
+    """A new page at an address, once its encoder is loaded."""
+    page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
+    page.set_default_timeout(PAGE_TIMEOUT)
+    page.add_init_script(FEW_FRAMES)
+    shown = Shown(page)
+    page.on("console", lambda message: shown.errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: shown.errors.append(str(error)))
+    own = (url, "blob:", "data:")
+    page.on("request", lambda request: None if request.url.startswith(own) else shown.external.append(request.url))
+    page.goto(url)
+    page.wait_for_selector("body[data-ready], #problem:not([hidden])")
+    assert not shown.problem, shown.problem
+    return shown
