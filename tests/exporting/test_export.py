@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -10,6 +11,7 @@ import pytest
 import torch
 from exported import LABELS, save_class_texts, save_encoder
 from support.tiny_encoders import clouds, tiny_encoder
+from support.toy_encoder import ToyConfig, ToyModel
 
 from mrd_hf.commands.export import main
 from mrd_hf.encoder import load_encoder
@@ -127,6 +129,9 @@ def test_what_cannot_be_exported_is_said(folder, tmp_path, monkeypatch):
     save_class_texts(tmp_path / "wide.parquet", width=21)
     with pytest.raises(UserError, match="embeddings of width 21, but the encoder's have 20"):
         export_encoder(encoder, tmp_path / "out", class_texts=tmp_path / "wide.parquet")
+    toy = ToyModel(ToyConfig(projection_dim=20))
+    with pytest.raises(UserError, match="is a toy_points, and only PointBERT and Uni3D are exported"):
+        export_encoder(replace(encoder, model=toy), tmp_path / "out")
     monkeypatch.setattr(writing, "MAX_PROTOBUF", 1000)
     with pytest.raises(UserError, match="an ONNX file holds at most 2 GB; give a smaller --dtype"):
         export_encoder(encoder, tmp_path / "out")

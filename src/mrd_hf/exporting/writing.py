@@ -35,6 +35,7 @@ from .torch_program import program_of
 
 Dtype = Literal["float32", "float16", "int8"]
 DTYPES: tuple[Dtype, ...] = ("float32", "float16", "int8")
+EXPORTED = ("point_bert", "uni3d")
 BYTES = {"float32": 4, "float16": 2, "int8": 1}
 
 
@@ -72,10 +73,15 @@ def export_encoder(
             Labels with their embeddings, as [`read_class_texts`] reads them, to lie beside the encoder.
 
     Raises:
-        UserError: The encoder is too large for one file, class texts are of another width, a package is missing, or a
-            file disagrees with the encoder.
+        UserError: The encoder is a user's own, or too large for one file; class texts are of another width, a package
+            is missing, or a file disagrees with the encoder.
     """
     model = encoder.model
+    if model.config.model_type not in EXPORTED:
+        raise UserError(
+            f"{encoder.name} is a {model.config.model_type}, and only PointBERT and Uni3D are exported; "
+            "torch.onnx.export writes a model of your own."
+        )
     size = BYTES[dtype] * sum(parameter.numel() for parameter in model.parameters())
     if size > MAX_PROTOBUF:
         raise UserError(
