@@ -78,6 +78,12 @@ def test_resumes_at_its_last_checkpoint(classified, classes, tmp_path):
     assert metrics_of(folder) == metrics_of(classified)
 
 
+def test_ends_early_with_a_checkpoint_and_a_report(classes, tmp_path, capsys):
+    finetune_tiny(tmp_path / "run", classes, num_train_steps=9, max_train_minutes=1e-9)
+    assert "ended by max_train_minutes after 1 of 9 steps" in capsys.readouterr().err
+    assert (tmp_path / "run" / "checkpoint-1").is_dir() and "fine_tuned_top1" in metrics_of(tmp_path / "run")
+
+
 def test_starts_from_an_encoder_with_its_extractor(classes, tmp_path):
     encoder = tiny_encoder("openshape", patch_radius=0.6)
     encoder.save_pretrained(tmp_path / "encoder")

@@ -54,7 +54,7 @@ from ..training.loop.freed_memory import keep_freed_memory
 from ..training.loop.stopping import Ending
 from ..training.recipe_files import parse_config
 from .pretrain import open_output_dir
-from .termination import TERMINATED
+from .termination import TERMINATED, tell_early_end
 
 
 SHAPENET_PART = "shapenetpart"
@@ -233,10 +233,7 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     accelerator.free_memory()
     accelerator.end_training()
     if accelerator.is_main_process and result.ending is not Ending.LAST_STEP:
-        reason = "SIGTERM" if result.ending is Ending.SIGTERM else "max_train_minutes"
-        again = "the same command with --resume-from-checkpoint latest goes on"
-        steps = f"{result.steps} of {training.num_train_steps} steps"
-        print(f"note: ended by {reason} after {steps}, with a checkpoint; {again}.", file=sys.stderr)
+        tell_early_end(result.ending is Ending.SIGTERM, result.steps, training.num_train_steps)
     if result.ending is Ending.SIGTERM:
         sys.exit(TERMINATED)
     if not accelerator.is_main_process:

@@ -54,7 +54,7 @@ from ..training.recipe_files import parse_config, parse_mapping
 from ..training.tracking import start_trackers
 from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log
-from .termination import TERMINATED
+from .termination import TERMINATED, tell_early_end
 
 
 def open_output_dir(
@@ -184,10 +184,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     accelerator.free_memory()
     accelerator.end_training()
     if accelerator.is_main_process and result.ending is not Ending.LAST_STEP:
-        reason = "SIGTERM" if result.ending is Ending.SIGTERM else "max_train_minutes"
-        steps = f"{result.steps} of {training.num_train_steps} steps"
-        again = "the same command with --resume-from-checkpoint latest goes on"
-        print(f"note: ended by {reason} after {steps}, with a checkpoint; {again}.", file=sys.stderr)
+        tell_early_end(result.ending is Ending.SIGTERM, result.steps, training.num_train_steps)
     if result.ending is Ending.SIGTERM:
         sys.exit(TERMINATED)
     if not accelerator.is_main_process:

@@ -9,6 +9,13 @@ from contextlib import contextmanager
 TERMINATED = 143  # 128 and the signal's number, as a shell has it
 
 
+def tell_early_end(terminated: bool, steps: int, num_steps: int) -> None:
+    """Say on stderr why a training run ended before its last step, and how it goes on."""
+    reason = "SIGTERM" if terminated else "max_train_minutes"
+    again = "the same command with --resume-from-checkpoint latest goes on"
+    print(f"note: ended by {reason} after {steps} of {num_steps} steps, with a checkpoint; {again}.", file=sys.stderr)
+
+
 @contextmanager
 def exit_on_sigterm() -> Iterator[None]:
     """Within it, SIGTERM, by which a cluster's scheduler ends a run, is an exit with 143.

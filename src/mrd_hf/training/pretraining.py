@@ -247,12 +247,8 @@ class Pretraining:
         with record_function("forward"):
             output = self.model(**inputs, gather=self.gather, encoder_batch_size=self.arguments.encoder_batch_size)
             self.finite.watch(LOSS, self.accelerator.reduce(output.loss.detach(), reduction="mean"))
-        loss, scaler = output.loss, self.accelerator.scaler
-        if not self.finite.at_once:
-            if scaler is None:
-                self.finite.hold(self.torch_optimizer)
-            else:
-                loss = self.finite.spoil(loss)
+        scaler = self.accelerator.scaler
+        loss = self.finite.guard(output.loss, self.torch_optimizer, scaler)
         with record_function("backward"):
             self.accelerator.backward(loss)
         with record_function("update"):

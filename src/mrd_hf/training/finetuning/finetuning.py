@@ -163,12 +163,7 @@ class Finetuning:
         loss = torch.nn.functional.cross_entropy(logits, targets, ignore_index=self.ignored, label_smoothing=smoothing)
         self.finite.watch(LOSS, self.accelerator.reduce(loss.detach(), reduction="mean"))
         scaler = self.accelerator.scaler
-        if not self.finite.at_once:
-            if scaler is None:
-                self.finite.hold(self.torch_optimizer)
-            else:
-                loss = self.finite.spoil(loss)
-        self.accelerator.backward(loss)
+        self.accelerator.backward(self.finite.guard(loss, self.torch_optimizer, scaler))
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), arguments.max_grad_norm)
         if scaler is None:  # in fp16 the loss scaler meets such gradients by skipping the step
             self.finite.watch(NORM, torch.as_tensor(norm))

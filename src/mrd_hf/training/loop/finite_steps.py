@@ -63,6 +63,23 @@ class FiniteSteps:
         else:
             torch.maximum(self.fault, (~value.isfinite()).to(self.fault.dtype), out=self.fault)
 
+    def guard(
+        self, loss: torch.Tensor, optimizer: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None
+    ) -> torch.Tensor:
+        """The loss to go backward from, so that a number that is not finite and was not read yet changes no weights.
+
+        Args:
+            loss (`torch.Tensor`)
+            optimizer (`torch.optim.Optimizer`): The one that steps, fused.
+            scaler (`GradScaler`, *optional*): Of the loss, where there is one.
+        """
+        if self.at_once:
+            return loss
+        if scaler is None:
+            self.hold(optimizer)
+            return loss
+        return self.spoil(loss)
+
     def hold(self, optimizer: torch.optim.Optimizer) -> None:
         """Let a fused optimizer leave the weights alone once the flag is up, as a loss scaler's flag makes it."""
         optimizer.found_inf = self.fault  # type: ignore[attr-defined]
