@@ -2,11 +2,12 @@
 
 import os
 import signal
-import subprocess
 import sys
 import time
 
+import psutil
 import pytest
+from support.lock_holder import held_by_another
 
 from mrd_hf.errors import UserError
 from mrd_hf.files.run_lock import LOCK_FILE, check_not_running, only_run
@@ -14,38 +15,14 @@ from mrd_hf.files.run_lock import LOCK_FILE, check_not_running, only_run
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
 
-# Takes the folder, says so, and keeps it until its input ends; with "child" a process that it forks lives on.
-HOLDER = """
-import os, sys, time
-from pathlib import Path
-from mrd_hf.files.run_lock import only_run
-with only_run(Path(sys.argv[1])):
-    if sys.argv[2] == "child" and os.fork() == 0:
-        time.sleep(60)
-        os._exit(0)
-    print("taken", flush=True)
-    sys.stdin.read()
-"""
-
-
-def holder(folder, what="alone"):
-    command = [sys.executable, "-c", HOLDER, str(folder), what]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, process_group=0)
-    assert process.stdout.readline() == "taken\n"
-    return process
-
 
 def test_a_second_run_is_refused_and_told_of_the_first(tmp_path):
-    first = holder(tmp_path)
-    try:
+    with held_by_another(tmp_path) as first:
         for attempt in (lambda: only_run(tmp_path).__enter__(), lambda: check_not_running(tmp_path)):
-            told = rf"another run is writing it \(process {first.pid} on .*, which began at"
-            with pytest.raises(UserError, match=told):
+            with pytest.raises(UserError, match=rf"another run is writing it \(process {first} on .*, which began at"):
                 attempt()
-        assert (tmp_path / LOCK_FILE).read_text().startswith(f"process {first.pid} on ")
-    finally:
-        first.communicate()
-    assert first.returncode == 0 and not any(tmp_path.iterdir())
+        assert (tmp_path / LOCK_FILE).read_text().startswith(f"process {first} on ")
+    assert not any(tmp_path.iterdir())
     check_not_running(tmp_path)
     with only_run(tmp_path):
         assert (tmp_path / LOCK_FILE).read_text().startswith(f"process {os.getpid()} on ")
@@ -53,17 +30,15 @@ def test_a_second_run_is_refused_and_told_of_the_first(tmp_path):
 
 
 def test_a_run_that_was_killed_keeps_nobody_out_even_if_what_it_forked_lives_on(tmp_path):
-    first = holder(tmp_path, "child")
-    os.kill(first.pid, signal.SIGKILL)
-    first.wait()
-    try:
+    with held_by_another(tmp_path, leaves_a_child=True) as first:
+        os.kill(first, signal.SIGKILL)
+        while psutil.Process(first).status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.01)
         assert (tmp_path / LOCK_FILE).exists()
         check_not_running(tmp_path)
         with only_run(tmp_path):
             pass
         assert not any(tmp_path.iterdir())
-    finally:
-        os.killpg(first.pid, signal.SIGKILL)
 
 
 def test_many_runs_at_once_have_the_folder_one_after_the_other(tmp_path):
@@ -76,7 +51,7 @@ def test_many_runs_at_once_have_the_folder_one_after_the_other(tmp_path):
         if children[-1] == 0:
             code, taken, deadline = 1, 0, time.monotonic() + 60
             try:
-                while taken < 50 and time.monotonic() < deadline:
+                while taken < 20 and time.monotonic() < deadline:
                     try:
                         with only_run(folder), log.open("a") as sink:
                             sink.write(f"{number}\n")
@@ -85,12 +60,12 @@ def test_many_runs_at_once_have_the_folder_one_after_the_other(tmp_path):
                         taken += 1
                     except UserError:
                         continue
-                code = 0 if taken == 50 else 2
+                code = 0 if taken == 20 else 2
             finally:
                 os._exit(code)
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0, 0]
     lines = log.read_text().splitlines()
-    assert len(lines) == 400 and lines[::2] == lines[1::2]
+    assert len(lines) == 160 and lines[::2] == lines[1::2]
     assert not any(folder.iterdir())
 
 

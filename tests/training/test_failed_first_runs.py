@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 from pretrain_runs import RECIPE, SCRIPT
+from support.lock_holder import held_by_another
 from support.paths import ROOT
 from support.tiny_triplets import save_tiny_triplets
 
@@ -117,34 +118,19 @@ def test_a_run_that_failed_early_is_repeated_in_its_folder(pretrain, tmp_path):
     assert json.loads((out / "arguments.json").read_text())["ema_decay"] == 0
 
 
-HOLDER = """
-import sys
-from pathlib import Path
-from mrd_hf.files.run_lock import only_run
-with only_run(Path(sys.argv[1])):
-    print("taken", flush=True)
-    sys.stdin.read()
-"""
-
-
 @pytest.mark.skipif(sys.platform == "win32", reason="no such locks")
 def test_a_second_run_in_a_folder_is_refused_and_told_of_the_first(pretrain, tmp_path, monkeypatch):
     """Before it has read its data; and, where the first one came meanwhile, before it changes anything."""
     out = tmp_path / "run"
     out.mkdir()
-    command = [sys.executable, "-c", HOLDER, str(out)]
-    first = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    assert first.stdout.readline() == "taken\n"
-    message = f"error: {out}: another run is writing it (process {first.pid} on "
-    try:
+    with held_by_another(out) as first:
+        message = f"error: {out}: another run is writing it (process {first} on "
         code, lines = pretrain(out, "--dataset", "nowhere/at/all")
         assert code == 2 and lines[-1].startswith(message)
         monkeypatch.setattr("mrd_hf.commands.pretrain.check_not_running", lambda folder: None)
         code, lines = pretrain(out, "--overwrite-output-dir", True)
         assert code == 2 and lines[-1].startswith(message)
         assert [path.name for path in out.iterdir()] == [LOCK_FILE]
-    finally:
-        first.communicate()
     code, lines = pretrain(out, "--num_train_steps", 1)
     assert code == 0 and not (out / LOCK_FILE).exists() and (out / "encoder").is_dir()
 
