@@ -82,13 +82,19 @@ def test_what_cannot_be_loaded_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("file", "change", "said"),
     [
-        ("model.safetensors", lambda content: content[:5000], "its weights are damaged; download or save them again"),
+        ("model.safetensors", lambda content: content[:5000], "its weights or its configuration are damaged"),
         (
             "config.json",
             lambda content: content.replace(b'hidden_layers": ', b'hidden_layers": -'),
             "must be positive",
         ),
         ("config.json", lambda content: content[:50], "config.json"),
+        (
+            "config.json",
+            lambda content: content.replace(b'"float32"', b'"float-1"'),
+            "or its configuration are damaged",
+        ),
+        ("config.json", lambda content: content.replace(b'": 32,', b'": 48,', 1), "or its configuration are damaged"),
         ("preprocessor_config.json", lambda content: content[:5], "preprocessor_config.json"),
     ],
 )

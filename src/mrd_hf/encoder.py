@@ -30,8 +30,9 @@ except ImportError:  # torch before 2.10 does not tell
 
 
 CANNOT_LOAD = "cannot load the encoder"
-# The last two are of damaged weights, and of configurations whose values cannot be; they are no ValueErrors.
-LOADING_ERRORS = (OSError, ValueError, ImportError, SafetensorError, StrictDataclassError)
+# What transformers, torch and safetensors make of values of another kind in a configuration, and of damaged weights.
+DAMAGED = (TypeError, AttributeError, LookupError, RuntimeError, SafetensorError)
+LOADING_ERRORS = (OSError, ValueError, ImportError, StrictDataclassError, *DAMAGED)
 # What save_pretrained of the encoder and of its feature extractor writes, the latter possibly within a processor.
 ENCODER_FILES = ("config.json",)
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
@@ -204,6 +205,6 @@ def _load(
 
 def _failure(source: ModelSource, error: Exception) -> UserError:
     kind = "" if os.path.isdir(source.path) else "no such folder, and not to be had from the Hub: "
-    if isinstance(error, SafetensorError):
-        kind = "its weights are damaged; download or save them again: "
+    if isinstance(error, DAMAGED):
+        kind = f"its weights or its configuration are damaged; download or save it again ({type(error).__name__}): "
     return UserError(f"{CANNOT_LOAD} '{source.reference}': {kind}{' '.join(str(error).split())}")
