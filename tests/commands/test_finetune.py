@@ -54,6 +54,7 @@ def test_learns_classes_and_reports_as_an_evaluation_does(classified, classes):
     assert compare_evaluations(classified / "evaluation", classified / "evaluation", seed=0)
     card = (classified / "model" / "README.md").read_text()
     assert "fine-tuned top-1" in card and "random weights" in card
+    assert "name: point cloud classification" in card and "embedding" not in card.partition("\n# ")[0]
     # The folder alone says the same as the report.
     model = PointBertForShapeClassification.from_pretrained(classified / "model").eval()
     extractor = AutoFeatureExtractor.from_pretrained(classified / "model")
@@ -164,6 +165,7 @@ def test_parts_are_learned_beyond_two_baselines(segmented, objects):
     assert instance["majority"] < nearest.instance_miou < instance["value"] - 0.05
     assert of_classes["majority"] < nearest.class_miou < of_classes["value"] - 0.05
     assert {"part_miou/chair", "part_miou/lamp", "part_miou/table"} <= set(metrics)
+    assert "name: point cloud part segmentation" in (segmented / "model" / "README.md").read_text()
 
 
 def test_the_folder_says_parts_by_its_auto_class(segmented, objects):

@@ -25,7 +25,11 @@ EVALUATION_HEADING = "## Evaluation"
 NOT_EVALUATED = "Not evaluated."
 COLUMNS = ("metric", "shapes", "model", "interval", "chance", "majority", "teacher")
 # A metric's task on the Hub, by how its key begins; there is none for point clouds.
-ZERO_SHOT = ("zero-shot-classification", "zero-shot point cloud classification")
+TASKS = {
+    "zero_shot": ("zero-shot-classification", "zero-shot point cloud classification"),
+    "fine_tuned": ("other", "point cloud classification"),
+    "part_": ("other", "point cloud part segmentation"),
+}
 EMBEDDING = ("feature-extraction", "point cloud embedding")
 
 
@@ -100,7 +104,8 @@ def evaluation_results(report: dict[str, Any]) -> list[EvalResult]:
     benchmark = report["benchmark"]
     results = []
     for metric in report["metrics"]:
-        task_type, task_name = ZERO_SHOT if metric["key"].startswith("zero_shot") else EMBEDDING
+        fitting = (task for start, task in TASKS.items() if metric["key"].startswith(start))
+        task_type, task_name = next(fitting, EMBEDDING)
         results.append(
             EvalResult(
                 task_type=task_type,
