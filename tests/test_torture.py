@@ -127,7 +127,7 @@ def test_a_reader_that_fails_hangs_or_ends_its_process_is_seen(parts, tmp_path, 
         "c": lambda path: sys.modules["os"]._exit(3) if path.parent != tmp_path else None,
         "d": lambda path: time.sleep(60) if path.parent != tmp_path else None,
     }
-    monkeypatch.setattr(parts.damage, "DEADLINE", 1.0)
+    monkeypatch.setattr(parts.damage, "DEADLINE", 3.0)
     sound = {name: (tmp_path / "file", read) for name, read in readers.items() if name != "b"}
     sound["b"] = (tmp_path / "file", lambda path: None if path.parent == tmp_path else readers["b"](path))
     monkeypatch.setattr(parts.damage, "readers", lambda folder: sound)

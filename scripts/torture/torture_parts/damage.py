@@ -160,7 +160,7 @@ def read_damaged(tally: Tally, seed: int, count: int, folder: Path) -> None:
         current = (-1, "the reading process")
         try:
             while remaining and not tally.is_over:
-                if not receiving.poll(DEADLINE):
+                if not receiving.poll(DEADLINE if current[0] >= 0 else 10 * DEADLINE):
                     raise TimeoutError
                 answer = receiving.recv()
                 if isinstance(answer[0], int):

@@ -23,7 +23,7 @@ class Run:
         log (`Path`): Gets its output.
         environment (`dict`): Beyond this process's.
         file_limit (`int`, *optional*): Bytes beyond which its files cannot grow: writing fails as on a full disk.
-        memory_limit (`int`, *optional*): Bytes of memory that each of its processes may take.
+        output (`Path`, *optional*): Gets its standard output, in the place of the log.
     """
 
     def __init__(
@@ -32,23 +32,22 @@ class Run:
         log: Path,
         environment: dict[str, str] | None = None,
         file_limit: int | None = None,
-        memory_limit: int | None = None,
+        output: Path | None = None,
     ) -> None:
         self.mark = uuid.uuid4().hex
         self.log = log
         places = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
         settings = {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", MARK: self.mark}
         settings["PYTHONPATH"] = os.pathsep.join(filter(None, [(environment or {}).get("PYTHONPATH"), *places]))
-        limits = [f"ulimit -{name} {size // 1024}" for name, size in (("f", file_limit), ("v", memory_limit)) if size]
         words = [sys.executable, *command]
-        if limits:
-            words = ["bash", "-c", " && ".join([*limits, 'exec "$@"']), "limited", *words]
-        with log.open("ab") as sink:
+        if file_limit is not None:
+            words = ["bash", "-c", f'ulimit -f {file_limit // 1024} && exec "$@"', "limited", *words]
+        with log.open("ab") as sink, (output or log).open("ab") as out:
             self.process = subprocess.Popen(
                 words,
                 cwd=ROOT,
                 env={**os.environ, **(environment or {}), **settings},
-                stdout=sink,
+                stdout=out,
                 stderr=sink,
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
