@@ -22,14 +22,16 @@ OWN = {"mrd_hf", "mrd_hf_cli"}
 # With what these are for, an import is nobody's surprise.
 FOR_DEVELOPERS = {"test", "docs", "dev"}
 # By the names of packages; it reads the records of all that is installed, so once.
-DISTRIBUTIONS = packages_distributions()
-# What a checkpoint's code needs. Numpy and huggingface_hub are transformers' own requirements.
-TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "trimesh", "pillow"}
+DISTRIBUTIONS = {"open_clip": ["open_clip_torch"]} | packages_distributions()  # which need not be installed
+# What a checkpoint's code needs. Numpy, huggingface_hub and safetensors are transformers' own requirements.
+TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "safetensors", "trimesh", "pillow"}
 # What readers of shape files do without, or name in a message: concave polygons, and compressed glTF.
 OF_READERS = {"dracopy", "laspy", "mapbox-earcut", "meshopt", "opengl-basisu", "pycollada", "usd-core"}
 # torch's builds for GPUs bring it along; without it torch samples and groups points.
 OF_KERNELS = {"triton"}
-OPTIONAL = OF_READERS | OF_KERNELS
+# Embeds images by teachers of open_clip's.
+OF_TEACHERS = {"open-clip-torch"}
+OPTIONAL = OF_READERS | OF_KERNELS | OF_TEACHERS
 
 
 class Import(NamedTuple):
