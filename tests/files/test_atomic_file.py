@@ -3,11 +3,9 @@
 import os
 import signal
 import sys
-import time
 
 import pytest
 
-from mrd_hf.files import atomic_file as module
 from mrd_hf.files.atomic_file import atomic_file, partial_prefix
 
 
@@ -41,12 +39,11 @@ def test_what_a_killed_run_left_goes_with_the_next_and_what_another_writes_stays
     assert len(left) == 1 and left[0].startswith(".other.partial-")
 
 
-def test_what_was_made_this_moment_is_not_taken_for_abandoned(tmp_path, monkeypatch):
-    made = tmp_path / f"{partial_prefix(tmp_path / 'a')}0"
+def test_what_was_left_empty_goes_as_well_and_what_is_just_being_made_stays(tmp_path):
+    left, made = tmp_path / f"{partial_prefix(tmp_path / 'a')}0", tmp_path / ".a.new-0"
+    left.touch()
     made.touch()
     with atomic_file(tmp_path / "a"):
-        assert made.exists()
-    now = time.time()
-    monkeypatch.setattr(module.time, "time", lambda: now + module.SECONDS_TO_LOCK + 1)
-    with atomic_file(tmp_path / "a"):
-        assert not made.exists()
+        assert made.exists() and not left.exists()
+        assert sorted(path.name for path in tmp_path.iterdir())[1].startswith(".a.partial-")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".a.new-0", "a"]

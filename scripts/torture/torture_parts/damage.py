@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import multiprocessing
 import os
 import random
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from transformers.utils import logging as library_logging
 
+from mrd_hf.errors import UserError  # here, so that processes that are forked need not import it
 from torture_parts.inputs import write_encoder
 from torture_parts.processes import ROOT
 from torture_parts.tally import Tally
@@ -100,8 +103,6 @@ def _damage(sound: Path, place: Path, rng: random.Random) -> Path:
 
 def _read(path: Path, read: Reader) -> tuple[list[str], float, int]:
     """What is wrong with how a file was read or refused, and the seconds and bytes that it took."""
-    from mrd_hf.errors import UserError
-
     Path("/proc/self/clear_refs").write_text("5")  # the highest memory starts again at the present
     before, limits = memory_status("VmRSS"), resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (memory_status("VmSize") + MAX_BYTES, limits[1]))
@@ -125,10 +126,6 @@ def _read(path: Path, read: Reader) -> tuple[list[str], float, int]:
 
 
 def _serve(numbers: list[int], sound: dict[str, tuple[Path, Reader]], seed: int, answers: Connection) -> None:
-    import logging
-
-    from transformers.utils import logging as library_logging
-
     library_logging.set_verbosity_error()
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")

@@ -4,7 +4,6 @@ import errno
 import glob
 import os
 import sys
-import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,11 +13,10 @@ from typing import BinaryIO
 from ..errors import UserError
 
 
+WINDOWS = sys.platform == "win32"
 if sys.platform != "win32":
     import fcntl
 
-# Within which whoever makes a file has locked it.
-SECONDS_TO_LOCK = 60
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -37,20 +35,29 @@ def atomic_file(file: Path) -> Iterator[BinaryIO]:
     Raises:
         UserError: The file cannot be written, as on a full disk; the message names it and the remedy.
     """
-    partial = file.with_name(f"{partial_prefix(file)}{uuid.uuid4().hex[:8]}")
+    own = uuid.uuid4().hex[:8]
+    partial, unlocked = file.with_name(f"{partial_prefix(file)}{own}"), file.with_name(f".{file.name}.new-{own}")
+    if WINDOWS:  # has no such locks, and gives no new name to a file that is open
+        unlocked = partial
     try:
         try:
             file.parent.mkdir(parents=True, exist_ok=True)
             for abandoned in file.parent.glob(f"{glob.escape(partial_prefix(file))}*"):
                 if _is_abandoned(abandoned):
                     abandoned.unlink(missing_ok=True)
-            with open(partial, "wb") as sink:
+            with open(unlocked, "wb") as sink:
                 _hold(sink)
+                if not WINDOWS:
+                    unlocked.rename(partial)  # under which name it is abandoned if nobody holds it
                 yield sink
                 sink.flush()
                 os.fsync(sink.fileno())
-            partial.rename(file)
+                if not WINDOWS:
+                    partial.rename(file)
+            if WINDOWS:
+                partial.rename(file)
         finally:
+            unlocked.unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
     except FileNotFoundError as error:
         message = f"cannot write {file}: another run took it over; let one run at a time write it."
@@ -75,9 +82,7 @@ def _is_abandoned(partial: Path) -> bool:
     try:
         with open(partial, "rb+") as left:
             fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            status = os.fstat(left.fileno())
-            # What another run has made this moment, and not locked yet, is empty.
-            return status.st_size > 0 or time.time() - status.st_mtime > SECONDS_TO_LOCK
+            return True
     except OSError:
         return False
 
