@@ -112,9 +112,9 @@ $(BUNDLE)/index.html: $(WIDGET)/node_modules/.package-lock.json $(WIDGET)/build.
 	cd $(WIDGET) && npm run --silent check
 	cd $(WIDGET) && npm run --silent build -- $(abspath $(BUNDLE))
 
-widget: $(VENV)/.installed $(BUNDLE)/index.html | $(DEMO_OUT)/encoder
-	$(BIN)/mrd-hf export $(DEMO_OUT)/encoder --to $(DEMO_OUT)/onnx --class-texts $(DEMO_DATA)/class_texts.parquet --overwrite
-	$(BIN)/mrd-hf index $(DEMO_DATA) --dataset --split test --model $(DEMO_OUT)/encoder -o $(DEMO_OUT)/furniture --overwrite
+widget: $(VENV)/.installed $(BUNDLE)/index.html | $(APP_ENCODER)
+	$(BIN)/mrd-hf export $(APP_ENCODER) --to $(DEMO_OUT)/onnx --class-texts $(DEMO_DATA)/class_texts.parquet --overwrite
+	$(BIN)/mrd-hf index $(DEMO_DATA) --dataset --split test --model $(APP_ENCODER) -o $(DEMO_OUT)/furniture --overwrite
 	$(BIN)/mrd-hf push $(DEMO_OUT)/onnx --widget --collection $(DEMO_OUT)/furniture --output $(DEMO_OUT)/page --overwrite
 	@echo "Open http://127.0.0.1:8000/ in a browser; Ctrl+C ends it."
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(DEMO_OUT)/page 8000

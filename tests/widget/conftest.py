@@ -1,5 +1,7 @@
 """The page with an encoder that knows a little, as `mrd-hf push --widget` writes it, and Debian's Chromium."""
 
+import json
+
 import pytest
 from datasets import concatenate_datasets
 from support.fitted_encoder import save_fitted_encoder
@@ -94,3 +96,9 @@ def screenshot():
         shown.page.screenshot(path=SCREENSHOTS / f"widget_{name}.png", full_page=True)
 
     return save
+
+
+@pytest.fixture(scope="session")
+def settings(exported):
+    """The exported encoder's description."""
+    return json.loads((exported / "encoder.json").read_text(encoding="utf-8"))

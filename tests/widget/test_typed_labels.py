@@ -1,0 +1,98 @@
+"""Labels that a visitor types: nothing is fetched before they agree; then they are embedded as the package does."""
+
+import json
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from playwright.sync_api import Route
+from support.paths import DEMO_DATA
+from support.widget_page import open_page
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
+
+
+CHAIR = DEMO_DATA / "shapes/chair.glb"
+WORDS = ["[UNK]", "a", "point", "cloud", "model", "of", ".", "chair", "lamp", "red", "sofa"]
+ALLOWED = {"access-control-allow-origin": "*", "access-control-expose-headers": "x-linked-size, content-length"}
+
+
+def text_model(table: np.ndarray) -> bytes:
+    """The mean of the words' rows, as `text_embeds`."""
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"], axis=0),
+        helper.make_node("ReduceMean", ["rows", "axes"], ["text_embeds"], keepdims=0),
+    ]
+    weights = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axes")]
+    inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])]
+    outputs = [helper.make_tensor_value_info("text_embeds", TensorProto.FLOAT, ["batch", table.shape[1]])]
+    graph = helper.make_graph(nodes, "text", inputs, outputs, weights)
+    return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
+
+
+def hub_files(width: int) -> tuple[dict[str, bytes], Tokenizer, np.ndarray]:
+    """The files of a model as transformers.js reads them, and what they are made of."""
+    tokenizer = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = Whitespace()
+    table = np.random.default_rng(0).standard_normal((len(WORDS), width)).astype(np.float32)
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 77, "unk_token": "[UNK]"}
+    files = {
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "tokenizer_config.json": json.dumps(settings).encode(),
+        "onnx/text_model.onnx": text_model(table),
+    }
+    return files, tokenizer, table
+
+
+def test_they_are_embedded_here_by_the_teachers_text_model(browser, server, settings, onnx_encoder):
+    files, tokenizer, table = hub_files(settings["output"]["embedding_dim"])
+    shown = open_page(browser, server, 900, 900)
+    asked = []
+
+    def answer(route: Route) -> None:
+        asked.append(f"{route.request.method} {route.request.url}")
+        # Of the second name that is tried, as of CLIP's.
+        content = files.get(route.request.url.partition("/Xenova/texts/resolve/main/")[2])
+        size = {} if content is None else {"x-linked-size": str(len(content))}
+        route.fulfill(status=404 if content is None else 200, headers={**ALLOWED, **size}, body=content or b"")
+
+    shown.page.context.route("https://huggingface.co/**", answer)
+    shown.give(CHAIR)
+    own = shown.labels
+    shown.page.click("summary")
+    assert asked == []
+    shown.page.click("#texts-size")
+    shown.page.wait_for_selector("#texts-form:not([hidden])")
+    assert "Xenova/texts on huggingface.co" in shown.page.inner_text("#texts-facts")
+    assert asked and all(line.startswith("HEAD ") for line in asked)
+    shown.page.fill("#texts-labels", "lamp, chair, red sofa, chair")
+    shown.page.keyboard.press("Enter")
+    shown.page.wait_for_function("document.querySelectorAll('#bars li').length === 3")
+    assert not any(b"chair" in line.encode() or "lamp" in line for line in asked)
+    labels = ["lamp", "chair", "red sofa"]
+    rows = [table[tokenizer.encode(f"a point cloud model of {label}.").ids].mean(axis=0) for label in labels]
+    embeds = np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)
+    shape = onnx_encoder.embed(onnx_encoder.extractor.point_values(CHAIR))[0]
+    logits = settings["logit_scale"] * embeds @ (shape / np.linalg.norm(shape))
+    shares = np.exp(logits - logits.max()) / np.exp(logits - logits.max()).sum()
+    order = np.argsort(-shares)
+    assert shown.labels == [labels[i] for i in order]
+    percents = [float(text.rstrip("%")) for text in shown.page.locator("#bars li span:last-child").all_inner_texts()]
+    np.testing.assert_allclose(percents, 100 * shares[order], atol=0.15)
+    shown.page.click("#texts-back")
+    shown.page.wait_for_function("document.querySelectorAll('#bars li').length > 3")
+    assert shown.labels == own
+    shown.page.close()
+
+
+def test_a_hub_without_a_text_model_is_told(browser, server):
+    shown = open_page(browser, server, 900, 900)
+    shown.page.context.route("https://huggingface.co/**", lambda route: route.fulfill(status=404, headers=ALLOWED))
+    shown.page.click("summary")
+    shown.page.click("#texts-size")
+    shown.page.wait_for_selector("#texts-problem:not([hidden])")
+    assert "no text model for this page (org/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
+    shown.give(CHAIR)
+    assert shown.labels
+    shown.page.close()
