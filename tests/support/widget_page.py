@@ -45,11 +45,14 @@ class Shown:
         return np.array(list(self.page.evaluate("Array.from(window.lastEmbedding)")), dtype=np.float32)
 
 
-def open_page(browser: "Browser", url: str, width: int, height: int, color_scheme: str = "light") -> Shown:
-    """A new page at an address, once its encoder is loaded."""
+def open_page(
+    browser: "Browser", url: str, width: int, height: int, color_scheme: str = "light", script: str = ""
+) -> Shown:
+    """A new page at an address, once its encoder is loaded; `script` runs before the page's own."""
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
     page.set_default_timeout(PAGE_TIMEOUT)
     page.add_init_script(FEW_FRAMES)
+    page.add_init_script(script)
     shown = Shown(page)
     page.on("console", lambda message: shown.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: shown.errors.append(str(error)))

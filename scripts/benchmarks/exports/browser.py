@@ -131,7 +131,8 @@ def main() -> None:
         f"{statistics.median(said):.2f} and {max(said):.2f} s"
     )
     print(f"cosine distance to torch's embedding: largest {max(distances):.1e}")
-    print(f"first label as torch's: {len(times) - len(different)} of {len(times)}")
+    if labels:
+        print(f"first label as torch's: {len(times) - len(different)} of {len(times)}")
     for number, label, ranked in different:
         best = ", ".join(f"{guess['label']} {guess['score']:.3f}" for guess in ranked)
         print(f"  shape {number}: {label} in the browser; {best} in Python")

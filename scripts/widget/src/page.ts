@@ -29,6 +29,9 @@ function send(message: ToWorker): void {
 function startWorker(): void {
     worker?.terminate();
     isReady = false;
+    // The text model was the other worker's.
+    element("texts-form").hidden = true;
+    element("texts-size").hidden = element<HTMLButtonElement>("texts-size").disabled = false;
     worker = new Worker("worker.js", { type: "module" });
     worker.onmessage = ({ data }: MessageEvent<FromWorker>) => receive(data);
     worker.onerror = (event) => {
