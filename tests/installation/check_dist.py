@@ -52,7 +52,7 @@ def check_contents(wheel: Path, source: Path) -> None:
 
 
 def use(bin_folder: Path, folder: Path) -> None:
-    """The smoke test; ten steps of pretraining; and a classification by the encoder that these made."""
+    """The smoke test; ten steps of pretraining; the scores, and a classification, of the encoder that these made."""
     environment = {name: value for name, value in os.environ.items() if name not in HIDDEN}
     environment |= {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
 
@@ -72,6 +72,11 @@ def use(bin_folder: Path, folder: Path) -> None:
     assert "zero-shot top-1" in trained, trained
     steps = [json.loads(line) for line in (folder / "run" / "training_log.jsonl").read_text().splitlines()]
     assert max(step["step"] for step in steps) == 10, steps
+    assert "# run" in (folder / "run" / "encoder" / "README.md").read_text()  # by the card's template
+    options = ["--model", "run/encoder", "--dataset", DEMO_DATA, "--class-texts", labels]
+    scored = run("mrd-hf", "evaluate", *options, "-o", "evaluation")
+    assert "zero-shot top-1" in scored, scored
+    assert {file.name for file in folder.iterdir()} == {"run", "evaluation"}
     options = ["--model", "run/encoder", "--class-texts", labels, "--top-k", 3]
     classified = run("mrd-hf", "classify", DEMO_DATA / "shapes" / "chair.glb", *options)
     assert classified.count("%") == 3, classified

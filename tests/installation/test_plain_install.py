@@ -54,25 +54,6 @@ def test_the_commands_need_no_extra(run, plain, folder, expected):
     assert "h5py" in complaint("benchmarks") and "scikit-learn" in complaint("evaluation")
 
 
-def test_an_encoder_is_trained_and_scored_in_an_empty_folder_without_extras(run, plain, tmp_path):
-    """With the recipes and the card's template of the wheel; the data alone is this repository's."""
-    tiny = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
-    tiny |= {"num_patches": 8, "patch_size": 8, "patch_feature_size": 24}
-    data = ROOT / "tests" / "earlier_artifacts" / "dataset"  # small
-    shapes = ["--dataset", data, "--class-texts", data / "class_texts.parquet"]
-    options = ["--config", "demo", "--point-config", json.dumps(tiny), "--num-points", 64, "--num-train-steps", 2]
-    options += ["--per-device-batch-size", 8, "--num-workers", 0, "--output-dir", "run"]
-    code = "from mrd_hf.training.recipe_files import ACCELERATE_RECIPES as folder; print(folder)"
-    config = Path(run(plain, "-c", code, cwd=tmp_path).strip()) / "one_process.yaml"
-    launch = ["-m", "accelerate.commands.launch", "--quiet", "--config_file", config, "-m", "mrd_hf.commands.pretrain"]
-    assert "zero-shot top-1" in run(plain, *launch, *shapes, *options, cwd=tmp_path)
-    assert "# run" in (tmp_path / "run" / "encoder" / "README.md").read_text()
-    command = plain.with_name("mrd-hf")
-    options = ["evaluate", "--model", "run/encoder", *shapes, "-o", "evaluation"]
-    assert "zero-shot top-1" in run(command, *options, cwd=tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == {"run", "evaluation"}
-
-
 def test_every_file_of_the_package_is_in_the_wheel(plain):
     """Recipes, templates, the page's style, the HTML of the map: what is read by its place beside the code."""
     installed = Path(next(plain.parents[1].glob("lib/*/site-packages/mrd_hf")))

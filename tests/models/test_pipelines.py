@@ -439,6 +439,7 @@ def test_a_model_in_training_mode_is_put_out_of_it(folder, embed):
 
 def test_saved_models_and_pipelines_name_all_pipelines(folder, classify, tmp_path):
     classify.save_pretrained(tmp_path / "pipeline")
+    embed = "pipeline_point_cloud_feature_extraction.PointCloudFeatureExtractionPipeline"
     for saved in (folder, tmp_path / "pipeline"):
         config = json.loads((saved / "config.json").read_text())
         assert config["custom_pipelines"] == {
@@ -446,10 +447,8 @@ def test_saved_models_and_pipelines_name_all_pipelines(folder, classify, tmp_pat
                 "impl": "pipeline_zero_shot_point_cloud_classification.ZeroShotPointCloudClassificationPipeline",
                 "pt": ["AutoModel"],
             },
-            EMBED: {
-                "impl": "pipeline_point_cloud_feature_extraction.PointCloudFeatureExtractionPipeline",
-                "pt": ["AutoModel"],
-            },
+            EMBED: {"impl": embed, "pt": ["AutoModel"]},
+            "feature-extraction": {"impl": embed, "pt": ["AutoModel"]},  # the Hub's own name for it
             SCORE: {"impl": "pipeline_point_cloud_similarity.PointCloudSimilarityPipeline", "pt": ["AutoModel"]},
         }
         # With the package they are its own, and nothing of the folder's is run or to be trusted.

@@ -59,10 +59,10 @@ def atomic_file(file: Path) -> Iterator[BinaryIO]:
         finally:
             unlocked.unlink(missing_ok=True)
             partial.unlink(missing_ok=True)
-    except FileNotFoundError as error:
-        message = f"cannot write {file}: another run took it over; let one run at a time write it."
-        raise UserError(message, exit_code=1) from error
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and error.filename in (str(partial), str(unlocked)):
+            message = f"cannot write {file}: another run took it over; let one run at a time write it."
+            raise UserError(message, exit_code=1) from error
         remedy = "free some space or take another folder" if error.errno in FULL_DISK else "see to its folder"
         message = f"cannot write {file}: {error.strerror or error}; {remedy}, and run again."
         raise UserError(message, exit_code=1) from error
