@@ -29,7 +29,7 @@ SHORT = ("classify", "score", "embed", "index", "search", "render", "inspect")
 @pytest.fixture(scope="module")
 def clone(tmp_path_factory):
     folder = tmp_path_factory.mktemp("clone")
-    for name in ("scripts", "src"):
+    for name in ("scripts", "src", "model_cards"):
         (folder / name).symlink_to(ROOT / name)
     ((teacher, text_tower),) = yaml.safe_load((RECIPES / "demo.yaml").read_text())["text_towers"].items()
     save_fitted_encoder(
