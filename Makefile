@@ -138,7 +138,9 @@ $(VENV)/.browser: $(VENV)/.installed
 
 test-browser: $(VENV)/.browser
 	$(MAKE) $(BUNDLE)/index.html
-	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser tests/widget
+	# One after the other: two of Playwright's sessions do not go together in one process.
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/browser
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/widget
 
 test-lowest: $(VENV)/.installed
 	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/installation/test_lowest.py
