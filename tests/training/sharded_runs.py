@@ -1,5 +1,6 @@
 """Training runs in processes of their own, plain, by DDP and by FSDP2, for the tests of what several processes do."""
 
+import faulthandler
 import os
 import socket
 import time
@@ -146,6 +147,7 @@ def save_weights(run: Pretraining, path: Path) -> None:
 
 
 def _process(rank: int, world_size: int, port: int, work: Callable, arguments: tuple) -> None:
+    faulthandler.enable()  # a process that is ended by a signal says where it was
     os.environ.update(
         MASTER_ADDR="127.0.0.1",
         MASTER_PORT=str(port),
