@@ -12,7 +12,7 @@ from support.paths import SCRIPTS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are found as on Linux")
 
-# Writes a result in half a second, atomically, and goes on where it was; %s is what goes wrong.
+# Writes a result in half a second, atomically, and resumes where it was; %s is what goes wrong.
 SHAM = """
 import os, subprocess, sys, time
 from pathlib import Path

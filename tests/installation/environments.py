@@ -74,7 +74,7 @@ def _torch_environment() -> Path:
 
 
 def _environment(name: str, install: Callable[[Path], None], recipe: str) -> Path:
-    """The interpreter of an environment that `install` fills, anew if the recipe, Python or this file have changed."""
+    """The interpreter of an environment that `install` fills; rebuilt if recipe, Python or this file has changed."""
     folder = FOLDER / name
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     recipe = hashlib.sha256(f"{recipe}\n{sys.version}\n{Path(__file__).read_text()}".encode()).hexdigest()

@@ -66,3 +66,18 @@ def test_patch_dropout_keeps_centers_and_groups_together(kind):
 def test_one_patch_always_stays():
     centers, groups = torch.randn(2, 8, 3), torch.randn(2, 8, 4, 9)
     assert drop_patches(centers, groups, 0.99)[1].shape == (2, 1, 4, 9)
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+def test_what_is_recorded_without_gradients_is_what_was_computed(kind):
+    """Without gradients blocks overwrite what is their own, and nothing else."""
+    model = tiny_encoder(kind).eval()
+    values = clouds(2, 64)
+    before = values.clone()
+    with_gradients = model(values, output_hidden_states=True)
+    with torch.no_grad():
+        without = model(values, output_hidden_states=True)
+    assert torch.equal(values, before)
+    for recorded, expected in zip(without.hidden_states, with_gradients.hidden_states, strict=True):
+        torch.testing.assert_close(recorded, expected)
+    torch.testing.assert_close(without.point_embeds, with_gradients.point_embeds)

@@ -87,7 +87,11 @@ def test_other_text_towers_are_refused(changes, message, tmp_path):
 
 def test_settings_that_are_off_are_clips(tmp_path):
     off = {"pool_type": "argmax", "qk_norm": False, "ls_init_value": None, "eos_id": 49407}
-    load_open_clip_texts(find_model(save_tiny_open_clip(tmp_path, "open_clip_text", **off)), torch.float32)
+    model = load_open_clip_texts(find_model(save_tiny_open_clip(tmp_path, "open_clip_text", **off)), torch.float32)
+    recorded = recording("open_clip_text")  # of a model whose configuration does not name these settings
+    with torch.no_grad():
+        embeds = model.get_text_features(recorded["input_ids"]).pooler_output
+    torch.testing.assert_close(embeds, recorded["text_embeds"], atol=2e-6, rtol=2e-5)
 
 
 def test_pickled_weights_are_not_read(tmp_path):

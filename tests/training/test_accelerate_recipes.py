@@ -83,7 +83,7 @@ def recipe(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def fsdp2_run(recipe) -> Path:
-    """Two processes, and then one that goes on."""
+    """Two processes, and then one that resumes."""
     output_dir = recipe.parent / "fsdp2"
     pretrain(recipe, output_dir, *TWO_STEPS, launcher=accelerate_launch("fsdp2.yaml", 2))
     (output_dir / "encoder").rename(output_dir / "encoder-of-two")

@@ -1,4 +1,4 @@
-"""Pretraining of encoders other than PointBERT, as a user starts it: Uni3D, a peer that goes on, and a user's own."""
+"""Pretraining of encoders other than PointBERT, as a user starts it: Uni3D, a peer's, and a user's own."""
 
 import json
 import shutil

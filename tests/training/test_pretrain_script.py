@@ -166,7 +166,7 @@ def test_told_to_end_it_ends_after_its_step_with_a_checkpoint(recipe, tmp_path):
     assert process.returncode == 143
     step = read_log(log)[-1]["step"]
     assert [path.name for path in list_checkpoints(output_dir)] == [f"checkpoint-{step}"]
-    assert f"note: ended by SIGTERM after {step} of 100000 steps, with a checkpoint; the same command with" in said
+    assert f"note: ended by SIGTERM after {step} of 100000 steps, with a checkpoint; resume by" in said
     assert "Traceback" not in said and not (output_dir / "encoder").exists()
 
 

@@ -10,10 +10,10 @@ TERMINATED = 143  # 128 and the signal's number, as a shell has it
 
 
 def tell_early_end(terminated: bool, steps: int, num_steps: int) -> None:
-    """Say on stderr why a training run ended before its last step, and how it goes on."""
+    """Say on stderr why a training run ended before its last step, and how to resume it."""
     reason = "SIGTERM" if terminated else "max_train_minutes"
-    again = "the same command with --resume-from-checkpoint latest goes on"
-    print(f"note: ended by {reason} after {steps} of {num_steps} steps, with a checkpoint; {again}.", file=sys.stderr)
+    remedy = "resume by the same command with --resume-from-checkpoint latest"
+    print(f"note: ended by {reason} after {steps} of {num_steps} steps, with a checkpoint; {remedy}.", file=sys.stderr)
 
 
 @contextmanager
