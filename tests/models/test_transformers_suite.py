@@ -19,11 +19,15 @@ from mrd_hf import (
     MRDForPretraining,
     MRDForPretrainingOutput,
     PointBertConfig,
+    PointBertForPartSegmentation,
     PointBertForShapeClassification,
     PointBertModel,
     Uni3DConfig,
     Uni3DModel,
 )
+
+
+OBJECT_PARTS = {"chair": [0, 1, 2], "lamp": [3, 4]}
 
 
 class PointBertTester:
@@ -44,6 +48,14 @@ class PointBertTester:
 
     def prepare_config_and_inputs_for_common(self) -> tuple[PreTrainedConfig, dict[str, Any]]:
         return self.get_config(), self.get_inputs()
+
+
+class PartSegmentationTester(PointBertTester):
+    def get_config(self) -> PointBertConfig:
+        return PointBertConfig(**{**super().get_config().to_dict(), "num_labels": 5, "object_parts": OBJECT_PARTS})
+
+    def get_inputs(self) -> dict[str, Any]:
+        return {**super().get_inputs(), "object_classes": torch.arange(self.batch_size).to(torch_device) % 3 - 1}
 
 
 class Uni3DTester(PointBertTester):
@@ -90,6 +102,32 @@ class PointBertModelTest(EmbeddingsTest, ModelTesterMixin, unittest.TestCase):
             patcher = patch.dict(names, {PointBertConfig.model_type: model_class.__name__})
             patcher.start()
             self.addCleanup(patcher.stop)
+
+    def test_config(self) -> None:
+        self.config_tester.run_common_tests()
+
+
+class PointBertForPartSegmentationTest(EmbeddingsTest, ModelTesterMixin, unittest.TestCase):
+    all_model_classes = (PointBertForPartSegmentation,)
+    additional_model_inputs = ["object_classes"]
+    test_resize_embeddings = False  # no tokens, no table of them
+    test_can_init_all_missing_weights_before_2023 = True  # the suite finds no year in our files and takes them for old
+
+    def setUp(self) -> None:
+        self.model_tester = PartSegmentationTester()
+        two_parts = {"chair": [0], "lamp": [1]}  # as many as a configuration has labels if it is told nothing
+        self.config_tester = ConfigTester(
+            self, PointBertConfig, has_text_modality=False, **TINY, object_parts=two_parts
+        )
+
+    def _prepare_for_class(
+        self, inputs_dict: dict[str, Any], model_class: type, return_labels: bool = False
+    ) -> dict[str, Any]:
+        """The suite makes labels of each pixel of an image; these are of each point."""
+        inputs = super()._prepare_for_class(inputs_dict, model_class, return_labels=return_labels)
+        if return_labels:
+            inputs["labels"] = torch.zeros(inputs["point_values"].shape[:2], dtype=torch.long, device=torch_device)
+        return inputs
 
     def test_config(self) -> None:
         self.config_tester.run_common_tests()

@@ -74,6 +74,16 @@ class PartSegmentationHead(nn.Module):
         return self.classifier(self.dropout(features))
 
 
+def selected_states(
+    states: tuple[torch.Tensor, ...], selection: bool | int | list[int] | None
+) -> tuple[torch.Tensor | None, ...] | None:
+    """What a caller asked for by `output_hidden_states`, as transformers' models give it, of all hidden states."""
+    if isinstance(selection, bool) or selection is None:
+        return states if selection else None
+    kept = {index % len(states) for index in ([selection] if isinstance(selection, int) else selection)}
+    return tuple(state if index in kept else None for index, state in enumerate(states))
+
+
 class PointBertForPartSegmentation(PointBertPreTrainedModel):
     """PointBERT with a head that says which part each point belongs to, to be fine-tuned on shapes with known parts.
 
@@ -103,7 +113,7 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
         point_values: torch.Tensor,
         object_classes: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
-        output_hidden_states: bool | None = None,
+        output_hidden_states: bool | int | list[int] | None = None,
         **kwargs: Unpack[TransformersKwargs],
     ) -> SemanticSegmenterOutput | tuple[torch.Tensor, ...]:
         r"""
@@ -114,7 +124,8 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
                 Without any the head says parts of what it sees.
             labels (`torch.LongTensor` of shape `(batch, num_points)`, *optional*):
                 The part of each point; `config.semantic_loss_ignore_index` where it is not known.
-            output_hidden_states (`bool`, *optional*): Whether to return the encoder's hidden states.
+            output_hidden_states (`bool`, `int` or `list[int]`, *optional*):
+                Whether to return the encoder's hidden states; of numbers those alone, and None for the others.
 
         Returns:
             [`~transformers.modeling_outputs.SemanticSegmenterOutput`] with `logits` of shape
@@ -163,7 +174,7 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
         return SemanticSegmenterOutput(
             loss=loss,
             logits=logits,
-            hidden_states=hidden_states if output_hidden_states else None,
+            hidden_states=selected_states(hidden_states, output_hidden_states),
             attentions=outputs.attentions,
         )
 
