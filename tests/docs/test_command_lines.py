@@ -75,6 +75,8 @@ def check(words: list[str]) -> None:
     elif program == "accelerate":
         assert arguments[0] == "launch"
         check_launch(arguments[1:])
+    elif program == "python" and arguments[0] == "my_mrd_hf.py":  # a user's own, as docs/training.md shows it
+        check_mrd_hf(arguments[1:])
     elif program == "python" and arguments[0] != "-m":
         check_script(arguments[0], arguments[1:])
     elif program == "make":

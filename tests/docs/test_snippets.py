@@ -13,6 +13,7 @@ from datasets import load_dataset
 from support.fitted_encoder import save_fitted_encoder
 from support.pages import PAGES, blocks, command_lines
 from support.paths import DEMO_DATA, ROOT
+from support.tiny_open_clip import add_tokenizer, save_tiny_open_clip
 
 from mrd_hf.training.recipe_files import RECIPES
 from mrd_hf_cli.main import run
@@ -35,6 +36,9 @@ def clone(tmp_path_factory):
     save_fitted_encoder(
         folder / "outputs" / "demo" / "encoder", load_dataset(str(DEMO_DATA), split="test"), teacher, text_tower
     )
+    # In the place of a model of 20 GB on the Hub, a tiny one of open_clip's.
+    uni3ds_teacher = folder / "timm" / "eva02_enormous_patch14_plus_clip_224.laion2b_s9b_b144k"
+    save_tiny_open_clip(uni3ds_teacher, "open_clip_custom_text", vocab_size=add_tokenizer(uni3ds_teacher))
     return folder
 
 

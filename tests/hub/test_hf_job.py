@@ -1,4 +1,4 @@
-"""scripts/hf_job.py as a job runs it: from meshes to an encoder on the Hub, in one process, and once more."""
+"""The documented line of scripts/hf_job.py: from meshes to an encoder on the Hub, in one process, and once more."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import pytest
 import trimesh
 from huggingface_hub import ModelCard, constants
 from support.hub_server import environment, in_the_hubs_place
+from support.pages import blocks, command_lines
 from support.paths import ROOT, SCRIPTS
 from support.tiny_teachers import save_tiny_clip
 
@@ -19,11 +20,19 @@ from mrd_hf.hub.pushing import push_folder
 
 
 SCRIPT = SCRIPTS / "hf_job.py"
+PAGE = ROOT / "docs" / "serving.md"
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
 SMALL |= {"num_patches": 8, "patch_radius": 0.5, "patch_size": 8, "patch_feature_size": 16}
 # Of mrd-hf pretrain, for a test's time.
 PRETRAIN = ["--num-points", "64", "--num-train-steps", "4", "--warmup-steps", "1", "--per-device-batch-size", "4"]
 PRETRAIN += ["--num-workers", "0", "--cpu-threads", "1", "--point-config", json.dumps(SMALL)]
+
+
+def documented() -> list[str]:
+    """The words of the page's own line, of the user whom the stand-in for the Hub knows."""
+    lines = [words for _, code in blocks(PAGE, "bash") for words in command_lines(code)]
+    (words,) = [words for words in lines if "scripts/hf_job.py" in words]
+    return [re.sub("^me/", "alice/", word) for word in words]
 
 
 def write_meshes(folder: Path) -> Path:
@@ -45,9 +54,9 @@ def test_a_job_goes_from_meshes_to_the_hub_and_resumes(tmp_path):
         push_clip = save_tiny_clip(tmp_path / "clip")
         (push_clip / "README.md").write_text("---\nlicense: mit\n---\n# A teacher\n")
         push_folder(push_clip, "org/clip")
-        meshes = write_meshes(tmp_path / "meshes")
-        command = [sys.executable, str(SCRIPT), "--meshes", str(meshes), "--metadata", "captions.csv"]
-        command += ["--teacher", "org/clip", "--repo-id", "org/job", "--private", "--test-share", "0.4"]
+        write_meshes(tmp_path / "my_models")
+        (tmp_path / "scripts").symlink_to(SCRIPTS)
+        command = [sys.executable, *documented()[1:], "--teacher", "org/clip", "--test-share", "0.4"]
         command += [
             "--prepare",
             "--keep-mesh --num-points 128 --num-views 1 --resolution 32 --num-workers 1",
@@ -58,7 +67,7 @@ def test_a_job_goes_from_meshes_to_the_hub_and_resumes(tmp_path):
         settings = {**environment(constants.ENDPOINT, tmp_path / "home"), "ACCELERATE_USE_CPU": "true"}
         done = subprocess.run(command, env=settings, **job)
         assert done.returncode == 0, done.stdout + done.stderr
-        repository = hub.repository("org/job")
+        repository = hub.repository("alice/my-encoder")
         files = repository.files()
         assert repository.private and {"model.safetensors", "config.json", "README.md"} <= set(files)
         card = ModelCard(files["README.md"].decode())
