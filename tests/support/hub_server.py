@@ -10,7 +10,9 @@ import itertools
 import json
 import os
 import re
+import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +78,13 @@ class Repository:
         return {path: blob.content for path, blob in self.commits[commit].items()}
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that ends, or is killed, in the middle of a request is no error of the server's."""
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
+
+
 class HubServer:
     """The server's state; requests run in threads of their own.
 
@@ -85,6 +94,7 @@ class HubServer:
         uploaded: How often each large file came in whole, by its SHA-256.
         requests: Method and path of each.
         break_uploads_after: Bytes of large files after which connections break, one for each upload that is to.
+        pause: Seconds that each answer takes longer.
     """
 
     def __init__(self) -> None:
@@ -93,6 +103,7 @@ class HubServer:
         self.uploaded: Counter[str] = Counter()
         self.requests: list[tuple[str, str]] = []
         self.break_uploads_after: list[int] = []
+        self.pause = 0.0
         self.lock = threading.Lock()
         self.pull_requests = itertools.count(1)
 
@@ -102,7 +113,7 @@ class HubServer:
     @contextmanager
     def running(self) -> Iterator[str]:
         """Serve until the block ends; yields the address."""
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
+        server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         server.daemon_threads = True
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
@@ -157,6 +168,7 @@ class Handler(BaseHTTPRequestHandler):
     def answer_request(self) -> None:
         self.url = urlsplit(self.path)
         self.hub.requests.append((self.command, self.path))
+        time.sleep(self.hub.pause)
         # Revisions like refs/pr/1 come quoted, so the path is parted before it is unquoted.
         self.parts = [unquote(part) for part in self.url.path.strip("/").split("/")]
         self.query = {key: values[0] for key, values in parse_qs(self.url.query).items()}

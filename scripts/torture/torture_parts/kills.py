@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from torture_parts.hub import Hub, serve_hub
 from torture_parts.inputs import DEMO, digests, write_encoder, write_recipe, write_shapes
 from torture_parts.processes import TARGETS, Run
 from torture_parts.tally import Tally
@@ -31,6 +32,8 @@ class Case:
         targets (sequence of `str`): Which of its processes are killed.
         old (`Callable`, *optional*):
             Puts an earlier result in the place of the output, which must be there whole until the new one is.
+        found (`Callable`, *optional*): From its output to what there is of the result, where that lies elsewhere.
+        progress (`Callable`, *optional*): What changes as it works, where it writes nothing beside its output.
     """
 
     name: str
@@ -39,16 +42,24 @@ class Case:
     targets: tuple[str, ...] = ("parent", "group")
     old: Callable[[Path], None] | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    found: Callable[[Path], dict[str, str]] | None = None
+    progress: Callable[[], object] | None = None
 
     def run(self, out: Path, log: Path) -> Run:
         return Run(self.command(out), log, self.environment)
 
     def result(self, out: Path) -> dict[str, str]:
-        return digests(out, *self.results)
+        return self.found(out) if self.found is not None else digests(out, *self.results)
 
 
-def cases(folder: Path) -> list[Case]:
-    """The commands, whose inputs are written into a folder."""
+def cases(folder: Path, hub: Hub, of_the_hub: dict[str, str]) -> list[Case]:
+    """The commands, whose inputs are written into a folder.
+
+    Args:
+        folder (`Path`)
+        hub (`Hub`): What is pushed to.
+        of_the_hub (`dict`): The environment in which it is found.
+    """
     shapes = write_shapes(folder / "shapes", 72)
     encoder = write_encoder(folder / "encoder")
     recipe = write_recipe(folder / "recipe.yaml")
@@ -61,16 +72,25 @@ def cases(folder: Path) -> list[Case]:
     several = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
     weights = ("checkpoint-24/*.safetensors", "encoder/model.safetensors")
 
-    def old_index(out: Path) -> None:
-        shutil.copytree(folder / "old-index", out)
+    def earlier(name: str, command: list[str]) -> Callable[[Path], None]:
+        """Run a command once, and put what it wrote in the place of a later one's output."""
+        run = Run([*command, "-o", str(folder / name)], folder / f"{name}.log")
+        if run.wait(TIMEOUT) != 0:
+            raise RuntimeError(f"there is no {name}: {run.said()[-1000:]}")
 
-    def index(source: Path) -> Callable[[Path], list[str]]:
-        words = [*mrd_hf, "index", str(source), "--model", str(encoder), "--overwrite"]
-        return lambda out: [*words, "-o", str(out)]
+        def put(out: Path) -> None:
+            shutil.copytree(folder / name, out)
 
-    old = Run(index(write_shapes(folder / "few", 3))(folder / "old-index"), folder / "old.log")
-    if old.wait(TIMEOUT) != 0:
-        raise RuntimeError(f"no old index: {old.said()[-1000:]}")
+        return put
+
+    def index(source: Path) -> list[str]:
+        return [*mrd_hf, "index", str(source), "--model", str(encoder), "--overwrite"]
+
+    def export(dtype: str) -> list[str]:
+        return [*mrd_hf, "export", str(encoder), "--dtype", dtype, "--overwrite"]
+
+    shutil.copytree(encoder, folder / "checkpoint")
+    (folder / "checkpoint" / "README.md").write_text("---\nlicense: mit\n---\n# An encoder of random weights\n")
     prepare = [*mrd_hf, "prepare", "meshes", str(shapes), "--num-points", "256", "--no-images", "--num-workers", "2"]
     embed = [*mrd_hf, "embed", str(shapes), "--model", str(encoder), "--overwrite", "-o"]
     evaluate = [*mrd_hf, "evaluate", "--model", str(encoder), "--dataset", str(DEMO), "--overwrite"]
@@ -79,7 +99,24 @@ def cases(folder: Path) -> list[Case]:
     return [
         Case("prepare", lambda out: [*prepare, "-o", str(out)], ("data/*.parquet", "report.json"), TARGETS),
         Case("embed", lambda out: [*embed, f"{out}.parquet"]),
-        Case("index", index(shapes), old=old_index),
+        Case(
+            "index",
+            lambda out: [*index(shapes), "-o", str(out)],
+            old=earlier("old-index", index(write_shapes(folder / "few", 3))),
+        ),
+        Case(
+            "export",
+            lambda out: [*export("float32"), "-o", str(out)],
+            old=earlier("old-export", export("float16")),
+        ),
+        Case(
+            "push",
+            lambda out: [*mrd_hf, "push", str(folder / "checkpoint"), hub.name(out)],
+            old=hub.add_old,
+            environment=of_the_hub,
+            found=hub.digests,
+            progress=hub.num_requests,
+        ),
         Case("evaluate", lambda out: [*evaluate, str(out)], ("outcomes.parquet", "report.json")),
         Case("pretrain", pretrain("--num-workers", "0"), weights),
         Case("pretrain, average, workers", pretrain("--ema-decay", "0.5", "--num-workers", "2"), weights, workers),
@@ -104,7 +141,7 @@ def torture(tally: Tally, case: Case, place: Path, kills: int, rng: random.Rando
         for number in range(kills + 1):
             target = rng.choice(case.targets) if number < kills else None
             run = case.run(out, place / "log.txt")
-            if target is not None and _reach(run, place, rng):
+            if target is not None and _reach(run, case.progress or (lambda: _written(place)), rng):
                 names.append(run.kill(target, rng) or "nothing")
             code = run.wait(TIMEOUT)
             if code is None:
@@ -125,14 +162,14 @@ def torture(tally: Tally, case: Case, place: Path, kills: int, rng: random.Rando
     shutil.rmtree(place)
 
 
-def _reach(run: Run, place: Path, rng: random.Random) -> bool:
-    """Wait until the command writes something, then a random while; False if it ends before."""
-    known = _written(place)
+def _reach(run: Run, progress: Callable[[], object], rng: random.Random) -> bool:
+    """Wait until the command gets somewhere, then a random while; False if it ends before."""
+    known = progress()
     deadline = time.monotonic() + TIMEOUT
     late = rng.random() < 0.8  # the others are killed as they start
     pause = rng.uniform(0, PAUSES[0 if late else 1])
     while late and time.monotonic() < deadline and run.process.poll() is None:
-        if _written(place) != known:
+        if progress() != known:
             break
         time.sleep(0.01)
     end = time.monotonic() + pause
@@ -152,9 +189,13 @@ def _differences(found: dict[str, str], expected: dict[str, str]) -> str:
 
 def run_part(tally: Tally, seed: int, count: int, folder: Path) -> None:
     """So many kills, spread over the commands."""
+    with serve_hub(folder / "hub-home") as (hub, of_the_hub):
+        _kill_all(tally, seed, count, folder, cases(folder, hub, of_the_hub))
+
+
+def _kill_all(tally: Tally, seed: int, count: int, folder: Path, chosen: list[Case]) -> None:
     rng = random.Random(seed)
     expected: dict[str, dict[str, str]] = {}
-    chosen = cases(folder)
     number = -1
     while tally.tries < count and chosen and not tally.is_over:
         number += 1

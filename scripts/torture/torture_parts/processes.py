@@ -37,8 +37,10 @@ class Run:
         self.mark = uuid.uuid4().hex
         self.log = log
         places = [str(ROOT / "src"), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-        settings = {"HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1", MARK: self.mark}
-        settings["PYTHONPATH"] = os.pathsep.join(filter(None, [(environment or {}).get("PYTHONPATH"), *places]))
+        given = environment or {}
+        settings = {"HF_HUB_OFFLINE": "1", **given, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+        settings[MARK] = self.mark
+        settings["PYTHONPATH"] = os.pathsep.join(filter(None, [given.get("PYTHONPATH"), *places]))
         words = [sys.executable, *command]
         if file_limit is not None:
             words = ["bash", "-c", f'ulimit -f {file_limit // 1024} && exec "$@"', "limited", *words]
@@ -46,7 +48,7 @@ class Run:
             self.process = subprocess.Popen(
                 words,
                 cwd=ROOT,
-                env={**os.environ, **(environment or {}), **settings},
+                env={**os.environ, **settings},
                 stdout=out,
                 stderr=sink,
                 stdin=subprocess.DEVNULL,
