@@ -37,7 +37,8 @@ class Hub:
         repository = self.server.repositories.get(("models", self.name(out)))
         if repository is None or repository.commit("main") is None:
             return {}
-        files = {path: content for path, content in repository.files().items() if path != ".gitattributes"}  # the Hub's
+        files = repository.files()
+        files.pop(".gitattributes", None)  # the Hub's own
         return {path: hashlib.sha256(content).hexdigest() for path, content in files.items()}
 
     def num_requests(self) -> int:
