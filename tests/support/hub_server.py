@@ -14,7 +14,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -454,7 +454,7 @@ class Handler(BaseHTTPRequestHandler):
         if not blob.is_large:
             return self.send_content(blob.content, ETag=tag, X_Repo_Commit=commit)
         # Large files are on another host, which needs no token.
-        port = self.server.server_address[1]
+        _, port = self.server.socket.getsockname()
         self.send(
             b"",
             302,
@@ -493,7 +493,7 @@ def _listing(files: dict[str, Blob], prefix: str, recursive: bool) -> list[dict[
 REPO = r"(?P<name>[^/]+/[^/]+)"
 API = rf"/api/(?P<kind>models|datasets|spaces)/{REPO}"
 FILES = rf"/(?P<prefix>(?:datasets/|spaces/)?){REPO}"
-ROUTES = [
+ROUTES: list[tuple[str, str, Callable[..., None]]] = [
     ("GET", r"/api/whoami-v2", Handler.whoami),
     ("POST", r"/api/validate-yaml", Handler.validate_card),
     ("POST", r"/api/repos/create", Handler.create_repository),
