@@ -95,6 +95,7 @@ class HubServer:
         requests: Method and path of each.
         break_uploads_after: Bytes of large files after which connections break, one for each upload that is to.
         pause: Seconds that each answer takes longer.
+        port: Where it listens, while it runs.
     """
 
     def __init__(self) -> None:
@@ -104,6 +105,7 @@ class HubServer:
         self.requests: list[tuple[str, str]] = []
         self.break_uploads_after: list[int] = []
         self.pause = 0.0
+        self.port = 0
         self.lock = threading.Lock()
         self.pull_requests = itertools.count(1)
 
@@ -115,6 +117,7 @@ class HubServer:
         """Serve until the block ends; yields the address."""
         server = Server(("127.0.0.1", 0), type("Handler", (Handler,), {"hub": self}))
         server.daemon_threads = True
+        self.port = server.server_port
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
         thread.start()
         try:
@@ -454,11 +457,10 @@ class Handler(BaseHTTPRequestHandler):
         if not blob.is_large:
             return self.send_content(blob.content, ETag=tag, X_Repo_Commit=commit)
         # Large files are on another host, which needs no token.
-        _, port = self.server.socket.getsockname()
         self.send(
             b"",
             302,
-            Location=f"http://localhost:{port}/storage/{blob.oid}",
+            Location=f"http://localhost:{self.hub.port}/storage/{blob.oid}",
             X_Repo_Commit=commit,
             X_Linked_Etag=tag,
             X_Linked_Size=str(len(blob.content)),
