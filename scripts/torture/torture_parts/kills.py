@@ -1,9 +1,12 @@
 """Part a: commands are killed at random moments, resumed until they are done, and compared with one left in peace."""
 
+import itertools
 import random
 import shutil
+import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,6 +20,8 @@ from torture_parts.tally import Tally
 TIMEOUT = 300.0
 # Seconds within which a command is killed: after it writes something, or after it starts.
 PAUSES = (3.0, 6.0)
+# Commands that run side by side: starting one keeps a core busy.
+AT_A_TIME = 2
 # What no finished run leaves beside its output or in it.
 LEFTOVERS = ("incomplete-*", "replaced-*", ".*.partial-*", ".running", "*.tmp")
 
@@ -158,7 +163,7 @@ def torture(tally: Tally, case: Case, place: Path, kills: int, rng: random.Rando
                 problems.append(f"exit code {code} of the last run after {names}: {run.said()[-300:]}")
         left = [path.name for pattern in LEFTOVERS for path in place.rglob(pattern)]
         problems += [f"left behind after {names}: {', '.join(left)}"] if left else []
-    tally.tries += max(len(names) - 1, 0)  # each kill counts
+    tally.add_tries(max(len(names) - 1, 0))  # each kill counts
     shutil.rmtree(place)
 
 
@@ -194,20 +199,36 @@ def run_part(tally: Tally, seed: int, count: int, folder: Path) -> None:
 
 
 def _kill_all(tally: Tally, seed: int, count: int, folder: Path, chosen: list[Case]) -> None:
-    rng = random.Random(seed)
-    expected: dict[str, dict[str, str]] = {}
-    number = -1
-    while tally.tries < count and chosen and not tally.is_over:
-        number += 1
-        case = chosen[number % len(chosen)]
-        if case.name not in expected:
-            place = folder / f"whole {number}"
-            place.mkdir()
-            run = case.run(place / "out", place / "log.txt")
-            if (code := run.wait(TIMEOUT)) != 0:
-                tally.add(case.name, [f"exit code {code} when left in peace: {run.said()[-500:]}"])
-                chosen.remove(case)
-                continue
-            expected[case.name] = case.result(_output(case, place))
-            shutil.rmtree(place)
-        torture(tally, case, folder / f"try {number}", rng.randint(1, 3), rng, expected[case.name])
+    """Two commands at a time, of which each takes its turn; what a try draws depends on its number alone."""
+    numbers = itertools.count()
+    locks = {case.name: threading.Lock() for case in chosen}
+    expected: dict[str, dict[str, str] | None] = {}
+
+    def kill_on() -> None:
+        while tally.tries < count and not tally.is_over:
+            number = next(numbers)
+            case, rng = chosen[number % len(chosen)], random.Random(f"{seed} {number}")
+            with locks[case.name]:
+                if case.name not in expected:
+                    expected[case.name] = _left_in_peace(tally, case, folder / f"whole {number}")
+            whole = expected[case.name]
+            if whole is not None:
+                torture(tally, case, folder / f"try {number}", rng.randint(1, 3), rng, whole)
+            elif all(case.name in expected and expected[case.name] is None for case in chosen):
+                return
+
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        for turn in [pool.submit(kill_on) for _ in range(AT_A_TIME)]:
+            turn.result()
+
+
+def _left_in_peace(tally: Tally, case: Case, place: Path) -> dict[str, str] | None:
+    """What a command writes that nothing kills; None, and a failure, where it does not succeed."""
+    place.mkdir()
+    run = case.run(place / "out", place / "log.txt")
+    if (code := run.wait(TIMEOUT)) != 0:
+        tally.add(case.name, [f"exit code {code} when left in peace: {run.said()[-500:]}"])
+        return None
+    result = case.result(_output(case, place))
+    shutil.rmtree(place)
+    return result

@@ -1,6 +1,7 @@
 """What a part of the torture tries, and what becomes of it: a row of the table for the results log."""
 
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,11 @@ class Tally:
     skipped: list[str] = field(default_factory=list)
     seconds: float = 0.0
     memory: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def add_tries(self, tries: int) -> None:
+        with self.lock:
+            self.tries += tries
 
     def add(self, name: str, problems: list[str], seconds: float = 0.0, memory: int = 0) -> None:
         """Note a try: what went wrong with it, if anything, and what it took at most, in seconds and bytes."""
@@ -32,9 +38,10 @@ class Tally:
 
     def count(self, name: str, problems: list[str], seconds: float = 0.0, memory: int = 0) -> None:
         """As [`add`], in silence: for tries by the thousand."""
-        self.tries += 1
-        self.seconds, self.memory = max(self.seconds, seconds), max(self.memory, memory)
-        self.failures += [f"{name}: {problem}" for problem in problems]
+        with self.lock:
+            self.tries += 1
+            self.seconds, self.memory = max(self.seconds, seconds), max(self.memory, memory)
+            self.failures += [f"{name}: {problem}" for problem in problems]
 
     def skip(self, name: str, why: str) -> None:
         self.skipped.append(f"{name}: {why}")
