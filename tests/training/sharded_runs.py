@@ -1,16 +1,10 @@
 """Training runs in processes of their own, plain, by DDP and by FSDP2, for the tests of what several processes do."""
 
-import faulthandler
 import os
-import socket
-import time
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
 import torch
-import torch.distributed as dist
-import torch.multiprocessing as mp
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from safetensors.torch import save_file
@@ -144,36 +138,3 @@ def save_weights(run: Pretraining, path: Path) -> None:
     whole = {p: m if run.sharded is None else pretraining.whole_model(m) for p, m in models.items()}
     if run.accelerator.is_main_process:
         save_file({f"{p}{k}": v.contiguous() for p, m in whole.items() for k, v in m.state_dict().items()}, path)
-
-
-def _process(rank: int, world_size: int, port: int, work: Callable, arguments: tuple) -> None:
-    faulthandler.enable()  # a process that is ended by a signal says where it was
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(world_size),
-        LOCAL_WORLD_SIZE=str(world_size),
-        ACCELERATE_USE_CPU="true",
-    )
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=world_size)
-    work(*arguments)
-    dist.barrier()
-    # No clean-up: destroyed right after a collective, gloo's threads and the interpreter can wait for each other.
-    os._exit(0)
-
-
-def in_processes(world_size: int, work: Callable, *arguments: object, timeout: float = 200) -> None:
-    """Call `work(*arguments)` in several processes at once, and fail if one of them does or if they do not end."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = mp.spawn(_process, (world_size, port, work, arguments), nprocs=world_size, join=False)
-    deadline = time.monotonic() + timeout
-    while not processes.join(timeout=5):
-        if time.monotonic() > deadline:
-            for process in processes.processes:
-                process.kill()
-            pytest.fail(f"{work.__name__} did not finish on {world_size} processes")

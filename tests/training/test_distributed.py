@@ -1,14 +1,12 @@
 """Several processes give the loss and the gradients of one on the joined batch, with real processes."""
 
-import os
-import socket
-import time
 from itertools import accumulate
+from pathlib import Path
 
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from support.processes_together import Job, run_together
 from support.tiny_encoders import TINY_UNI3D, clouds
 from support.tiny_mrd import teacher_embeds, tiny_mrd
 from torch import nn
@@ -60,11 +58,9 @@ def model_on_running_statistics(changes: dict) -> MRDForPretraining:
     return model
 
 
-def run_process(rank: int, shares: tuple[int, ...], port: int, folder: str) -> None:
-    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-    torch.set_num_threads(1)
+def on_a_process(shares: tuple[int, ...], folder: Path) -> None:
+    rank = dist.get_rank()
     mrd_objective.PAIRS_AT_ONCE = 5 * BATCH  # so that relations are worked on in parts
-    dist.init_process_group("gloo", rank=rank, world_size=len(shares))
     end = list(accumulate(shares))[rank]
     for case, (changes, call) in CASES.items():
         model = DistributedDataParallel(model_on_running_statistics(changes))
@@ -75,37 +71,42 @@ def run_process(rank: int, shares: tuple[int, ...], port: int, folder: str) -> N
         gradients = {name: p.grad for name, p in model.module.named_parameters()}
         means = torch.stack([output.loss.detach(), *output.relation_losses.detach(), *output.retrieval_accuracies])
         dist.all_reduce(means)
-        torch.save({"means": means / len(shares), "gradients": gradients}, f"{folder}/{case}-{rank}.pt")
-    dist.barrier()
-    # No clean-up: destroyed right after a collective, gloo's threads and the interpreter can wait for each other.
-    os._exit(0)
+        torch.save({"means": means / len(shares), "gradients": gradients}, folder / f"{case}-{rank}.pt")
 
 
-@pytest.mark.parametrize("shares", SHARES.values(), ids=SHARES)
-def test_processes_equal_one_process_on_the_joined_batch(tmp_path, shares):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    processes = mp.spawn(run_process, (shares, port, str(tmp_path)), nprocs=len(shares), join=False)
-    deadline = time.monotonic() + 200
-    while not processes.join(timeout=10):
-        if time.monotonic() > deadline:
-            for process in processes.processes:
-                process.kill()
-            pytest.fail("the processes did not finish")
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    """What the processes of each way to share a batch found, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("results")
+    for name in SHARES:
+        (folder / name).mkdir()
+    run_together(*(Job(len(shares), on_a_process, (shares, folder / name)) for name, shares in SHARES.items()))
+    return folder
 
+
+@pytest.mark.parametrize("name", SHARES)
+def test_processes_equal_one_process_on_the_joined_batch(results, name):
     for case, (changes, _) in CASES.items():
         model = model_on_running_statistics(changes)
         output = model(**inputs(slice(None)))
         output.loss.backward()
         expected = torch.stack([output.loss.detach(), *output.relation_losses.detach(), *output.retrieval_accuracies])
-        for rank in range(len(shares)):
-            result = torch.load(tmp_path / f"{case}-{rank}.pt", weights_only=True)
+        for rank in range(len(SHARES[name])):
+            result = torch.load(results / name / f"{case}-{rank}.pt", weights_only=True)
             torch.testing.assert_close(result["means"], expected, atol=1e-5, rtol=1e-5, msg=case)
-            for name, parameter in model.named_parameters():
-                found = result["gradients"][name]
-                message = f"{case}: {name}"
+            for weight, parameter in model.named_parameters():
+                found = result["gradients"][weight]
+                message = f"{case}: {weight}"
                 torch.testing.assert_close(found, parameter.grad, atol=1e-5, rtol=1e-4, msg=message)
+
+
+def wrong_on_one_process() -> None:
+    assert dist.get_rank() == 0, "wrong here"
+
+
+def test_what_goes_wrong_on_one_process_fails_a_test():
+    with pytest.raises(pytest.fail.Exception, match=r"(?s)on 2 processes: rank 1 failed.*AssertionError: wrong here"):
+        run_together(Job(2, wrong_on_one_process))
 
 
 def test_one_process_gathers_nothing():

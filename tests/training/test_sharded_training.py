@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from sharded_runs import in_processes, save_weights, start_run
+from sharded_runs import save_weights, start_run
+from support.processes_together import Job, run_together
 from support.tiny_mrd import tiny_mrd
 from support.tiny_triplets import save_tiny_triplets
 from torch.distributed.fsdp import FSDPModule
@@ -135,9 +136,8 @@ def back_on_one_process(data: Path, folder: Path) -> None:
 def runs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     data = save_tiny_triplets(folder / "data")
-    in_processes(1, on_one_process, data, folder)
-    in_processes(2, on_two_processes, data, folder)
-    in_processes(1, back_on_one_process, data, folder)
+    jobs = ((1, on_one_process), (2, on_two_processes), (1, back_on_one_process))
+    run_together(*(Job(num_processes, work, (data, folder)) for num_processes, work in jobs))
     return folder
 
 
