@@ -3,12 +3,12 @@
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from unittest.mock import patch
 
-import pytest
+import torch
 from accelerate.state import AcceleratorState, PartialState
 from support.paths import ROOT
 
@@ -45,25 +45,46 @@ def command(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str
     return [*python, str(SCRIPT), "--config", str(recipe), "--output_dir", str(output_dir), *arguments]
 
 
-def pretrain(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = (), code: int = 0):
-    finished = subprocess.run(
-        command(recipe, output_dir, *arguments, launcher=launcher),
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+def pretrain(
+    recipe: Path,
+    output_dir: Path,
+    *arguments: str,
+    launcher: tuple[str, ...] = (),
+    own_process: bool = False,
+    code: int = 0,
+) -> subprocess.CompletedProcess[str]:
+    """By a launcher or in a process of its own; or in this one, which need not import torch once more."""
+    if launcher or own_process:
+        finished = subprocess.run(
+            command(recipe, output_dir, *arguments, launcher=launcher),
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    else:
+        finished = run_here(["--config", str(recipe), "--output_dir", str(output_dir), *arguments])
     assert finished.returncode == code, finished.stdout + finished.stderr
     return finished
 
 
+def run_here(words: list[str]) -> subprocess.CompletedProcess[str]:
+    """What the script does, with a new process's environment and accelerate's state."""
+    code, stdout, stderr, threads = 0, StringIO(), StringIO(), torch.get_num_threads()
+    with patch.dict(os.environ, ENVIRONMENT), redirect_stdout(stdout), redirect_stderr(stderr):
+        try:
+            run_script(lambda: main(words))
+        except SystemExit as ended:
+            code = ended.code
+        finally:
+            torch.set_num_threads(threads)
+            PartialState._reset_state()
+            AcceleratorState._reset_state()
+    return subprocess.CompletedProcess(words, code, stdout.getvalue(), stderr.getvalue())
+
+
 def assert_refused(recipe: Path, output_dir: Path, *arguments: str, message: str, code: int = 2) -> None:
-    """In this process, as starting another one takes most of the time of a run that is refused."""
-    words = ["--config", str(recipe), "--output_dir", str(output_dir), *arguments]
-    with patch.dict(os.environ, ENVIRONMENT), redirect_stderr(StringIO()) as said, pytest.raises(SystemExit) as ended:
-        run_script(lambda: main(words))
-    PartialState._reset_state()
-    AcceleratorState._reset_state()
-    assert ended.value.code == code, said.getvalue()
-    assert message in said.getvalue()
-    assert "Traceback" not in said.getvalue()
+    finished = run_here(["--config", str(recipe), "--output_dir", str(output_dir), *arguments])
+    assert finished.returncode == code, finished.stderr
+    assert message in finished.stderr
+    assert "Traceback" not in finished.stderr

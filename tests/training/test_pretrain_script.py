@@ -42,7 +42,7 @@ def recipe(tmp_path_factory, dataset) -> Path:
 @pytest.fixture(scope="module")
 def finished_run(recipe, tmp_path_factory) -> Path:
     output_dir = tmp_path_factory.mktemp("run") / "whole"
-    pretrain(recipe, output_dir)
+    pretrain(recipe, output_dir, own_process=True)
     return output_dir
 
 
@@ -132,7 +132,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_
     process.wait()
     assert not (output_dir / "encoder").exists()
 
-    pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest")
+    pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest", own_process=True)
     for checkpoint in ("model.safetensors", "ema.safetensors"):
         ours = load_file(output_dir / "checkpoint-12" / checkpoint)
         expected = load_file(finished_run / "checkpoint-12" / checkpoint)
