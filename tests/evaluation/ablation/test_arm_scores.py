@@ -88,6 +88,13 @@ def test_the_markdown_has_the_figures_of_the_json(runs):
     cells = f"| plain | {100 * difference['difference']:+.1f} | {low} to {high} | {pairs} | yes |"
     section = table.partition(f"## {found['title']}\n")[2].partition("##")[0]
     assert f"| mrd | 6 | {100 * found['mean']:.1f} | {100 * found['spread']:.1f} {cells}" in section
+    overview = table.partition("## All differences\n")[2].partition("##")[0]
+    assert f"| mrd | plain | {pairs} | **{100 * difference['difference']:+.1f} ({low} to {high})** |" in overview
+    shown = [s for s in content["scores"] if s["difference"] is not None and f"| {s['title']} |" in overview]
+    assert overview.count("**") == 2 * sum(s["excludes_zero"] for s in shown)
+    for score in shown:
+        low = f"{100 * score['difference']['low']:+.1f}".replace("-", "\N{MINUS SIGN}")
+        assert f"({low} to " in overview
 
 
 def test_runs_of_other_shapes_are_not_compared(runs):

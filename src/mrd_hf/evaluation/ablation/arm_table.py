@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from ..scores.bootstrap import PairedDifference
 from .arm_scores import ArmScore
 
 
@@ -32,7 +33,7 @@ def as_json(scores: Sequence[ArmScore], facts: dict[str, Any]) -> str:
 
 
 def as_markdown(scores: Sequence[ArmScore], title: str, lines: Sequence[str]) -> str:
-    """A table a figure, under a heading and what is to be said of all of them.
+    """All differences in one table, then a table a figure, under a heading and what is to be said of all of them.
 
     Args:
         scores (sequence of [`ArmScore`])
@@ -40,11 +41,38 @@ def as_markdown(scores: Sequence[ArmScore], title: str, lines: Sequence[str]) ->
         lines (sequence of `str`): Paragraphs under the title.
     """
     parts = [f"# {title}", *lines, LEGEND]
+    if any(score.difference is not None for score in scores):
+        parts += ["## All differences", _overview(scores)]
     for key in SHOWN:
         rows = [score for score in scores if score.key == key]
         if rows:
             parts += [f"## {rows[0].title}", _table(rows)]
     return "\n\n".join(parts) + "\n"
+
+
+def _overview(scores: Sequence[ArmScore]) -> str:
+    """An arm a row and a figure a column; in bold what excludes 0."""
+    found = {(score.arm, score.key): score for score in scores}
+    titles = {score.key: score.title for score in scores}
+    keys = [key for key in SHOWN if key in titles]
+    lines = [("arm", "against", "pairs", *(titles[key] for key in keys)), tuple("---" for _ in range(3 + len(keys)))]
+    for arm, baseline in dict.fromkeys((score.arm, score.baseline) for score in scores if score.baseline is not None):
+        of_arm = [found[arm, key] for key in keys if (arm, key) in found]
+        pairs = str(max((score.num_pairs for score in of_arm), default=0))
+        lines.append((arm, baseline, pairs, *(_difference(found.get((arm, key))) for key in keys)))
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def _difference(score: ArmScore | None) -> str:
+    if score is None or score.difference is None:
+        return "-"
+    estimate = score.difference
+    text = f"{percent(estimate.difference, sign=True)} ({_interval(estimate)})"
+    return f"**{text}**" if score.excludes_zero else text
+
+
+def _interval(estimate: PairedDifference) -> str:
+    return f"{percent(estimate.low, sign=True)} to {percent(estimate.high, sign=True)}"
 
 
 def percent(share: float, sign: bool = False) -> str:
@@ -68,6 +96,6 @@ def _cells(score: ArmScore) -> tuple[str, ...]:
     found = score.difference
     if found is None:
         return (*own, score.baseline or "-", "-", "-", str(score.num_pairs) if score.baseline else "-", "-")
-    interval = f"{percent(found.low, sign=True)} to {percent(found.high, sign=True)}"
     verdict = "yes" if score.excludes_zero else "no"
-    return (*own, score.baseline or "-", percent(found.difference, sign=True), interval, str(score.num_pairs), verdict)
+    shown = (percent(found.difference, sign=True), _interval(found))
+    return (*own, score.baseline or "-", *shown, str(score.num_pairs), verdict)
