@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import pytest
+from starlette.requests import Request
 
 from mrd_hf.app.request_limits import MAX_BODY, MAX_UPLOAD, RequestLimits
 
@@ -58,6 +59,27 @@ def test_a_large_upload_is_cut_off():
     assert status == 200 and MAX_UPLOAD <= len(received) <= MAX_UPLOAD + 2**17  # the application sees a client go
     assert request("/gradio_api/upload", announced=10**9) == (413, None)
     assert request("/gradio_api/upload/", [bytes(2**20)] * 25)[0] == 200
+
+
+@pytest.mark.parametrize(("chunks", "statuses"), [(3, []), (40, [413])], ids=["cancelled", "too large"])
+def test_an_upload_that_breaks_off_is_no_error(chunks, statuses):
+    """By starlette's own reader of a request, as Gradio's parser uses it."""
+    sent = []
+    messages = [{"type": "http.request", "body": bytes(2**20), "more_body": True}] * chunks
+
+    async def application(scope, receive, send):
+        async for _ in Request(scope, receive).stream():
+            pass
+
+    async def receive():
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        sent.extend([message["status"]] if "status" in message else [])
+
+    scope = {"type": "http", "path": "/gradio_api/upload", "method": "POST", "headers": []}
+    asyncio.run(RequestLimits(application)(scope, receive, send))
+    assert sent == statuses
 
 
 @pytest.mark.parametrize(

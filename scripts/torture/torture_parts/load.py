@@ -225,7 +225,8 @@ def space(tally: Tally, seed: int, seconds: float, folder: Path) -> None:
         with tally.trying("space: its end") as problems:
             problems += [f"exit code {code}"] if (code := run.wait(60.0)) != 0 else []
             problems += [f"orphan: {line[:200]}" for line in run.orphans()]
-            problems += ["a trace in its log"] if "Traceback" in run.said() else []
+            _, trace, rest = run.said().partition("Traceback")
+            problems += [f"a trace in its log: ...{rest[-1000:]}"] if trace else []
     finally:
         reader.close()
         run.end()

@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
 
+from starlette.requests import ClientDisconnect
+
 
 # Of ASGI, the interface of Python's web servers.
 Scope = MutableMapping[str, Any]
@@ -62,7 +64,12 @@ class RequestLimits:
             # Gradio's parser takes this for a client that has gone, and drops what it has.
             return message if received <= limit else {"type": "http.disconnect"}
 
-        await self.app(scope, counted, send)
+        try:
+            await self.app(scope, counted, send)
+        except ClientDisconnect:
+            # An upload that is cancelled is no error of the server's, whose log would get a trace of it.
+            if received > limit:
+                await _refuse(413, _too_large(limit), send)
 
     async def _pass_call(self, scope: Scope, receive: Receive, send: Send) -> None:
         body = b""
