@@ -144,6 +144,8 @@ def test_values_out_of_range(argument, value, message):
         ('{"zzz": 1}', AugmentationConfig, "known are point_dropout"),
         ("[1]", MRDConfig, "must be a mapping"),
         ("{", MRDConfig, "not valid JSON"),
+        ("x" * 5000, MRDConfig, r"not valid JSON \(.{1,100}\): x{200}\.\.\.$"),
+        (f"[{'1, ' * 5000}1]", MRDConfig, r"must be a mapping, got \[[1, ]{199}\.\.\.\.$"),
     ],
 )
 def test_mappings_are_checked(text, config_class, message):

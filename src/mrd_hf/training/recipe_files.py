@@ -26,6 +26,10 @@ def recipe_names(folder: Path = RECIPES) -> list[str]:
     return sorted(file.stem for file in folder.glob("*.yaml"))
 
 
+# Characters of what is no mapping that a message shows: it may be a whole file.
+SHOWN = 200
+
+
 def unknown_key_hint(key: str, known: list[str]) -> str:
     """What to say of a key that does not exist: the closest one that does, or all of them."""
     close = difflib.get_close_matches(key, known, n=1)
@@ -38,12 +42,13 @@ def parse_mapping(text: str, name: str) -> dict[str, Any]:
     Raises:
         UserError: when it is no mapping.
     """
+    shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
     try:
         mapping = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{name} is not valid JSON ({error}): {text}") from None
+        raise UserError(f"{name} is not valid JSON ({error}): {shown}") from None
     if not isinstance(mapping, dict):
-        raise UserError(f"{name} must be a mapping, got {text}.")
+        raise UserError(f"{name} must be a mapping, got {shown}.")
     return mapping
 
 
