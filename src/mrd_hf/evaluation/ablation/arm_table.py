@@ -24,7 +24,8 @@ HEADER = ("arm", "runs", "mean", "spread over seeds", "against", "difference", "
 LEGEND = (
     "Figures are percent. The mean is over runs; the spread is the standard deviation over seeds within a split.\n"
     "The difference is to the arm under `against`, run by run of the same split and seed, with a 95% interval over\n"
-    "splits, seeds and shapes together. Of 20 intervals of arms that do not differ, about one excludes 0."
+    "splits, seeds and shapes together. The intervals are wide: one that excludes 0 is evidence of a difference, one\n"
+    "that does not is hardly evidence of none."
 )
 
 
