@@ -10,7 +10,7 @@ from mrd_hf.commands import ablate, evaluate, pretrain
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.ablation.arm_scores import read_outcomes
 from mrd_hf.training.ablation.running import Job, Outcome
-from mrd_hf.training.ablation.status import Status, read_status
+from mrd_hf.training.ablation.status import Status, code_digest, read_status
 
 
 RECIPE = """
@@ -154,6 +154,39 @@ def test_a_recipe_that_changed_does_not_mix_with_runs_that_are_there(out, recipe
     other.write_text(recipe.read_text() + "test_share: 0.4\n")
     with pytest.raises(UserError, match=r"was made with test_share 0\.3"):
         ablate.main(["--config", str(other), "--output", str(out)])
+
+
+def test_a_table_mixes_no_runs_of_other_settings_data_or_threads(out, recipe, tmp_path):
+    table = ["--output", str(out), "--table-only"]
+    other = tmp_path / "other.yaml"
+    other.write_text(recipe.read_text().replace("num_train_steps: 4", "num_train_steps: 5"))
+    with pytest.raises(UserError, match="has a run of other settings"):
+        ablate.main(["--config", str(other), *table])
+    read = ablate.read_ablation(recipe)
+    (run, _) = ablate.plan_runs(read)
+    status = read_status(run.folder(out))
+    ids = ablate.prepare_division(run.division, read, out)
+    try:
+        Status(ablate.fingerprint(run, read, ids, 2), status.seconds, threads=2).save(run.folder(out))
+        with pytest.raises(UserError, match=r"other numbers of --threads .*seed 4 with (1|2), .* with (1|2)\.$"):
+            ablate.main(["--config", str(recipe), *table])
+    finally:
+        status.save(run.folder(out))
+    report = out / "data" / run.division.name / "report.json"
+    content = report.read_text()
+    try:
+        report.write_text(content.replace(ids, "0" * 64))
+        with pytest.raises(UserError, match="has a run of other settings, data"):
+            ablate.main(["--config", str(recipe), *table])
+        report.unlink()
+        with pytest.raises(UserError, match=r"report\.json: does not say which shapes"):
+            ablate.main(["--config", str(recipe), *table])
+    finally:
+        report.write_text(content)
+    # The run that this process made in the other one's place has no version of the code noted.
+    ablate.main(["--config", str(recipe), *table])
+    assert json.loads((out / "table.json").read_text())["code"] == ["", code_digest()]
+    assert "They were made with 2 versions of the code." in (out / "table.md").read_text()
 
 
 def test_a_failure_is_listed_and_ends_with_1(out, recipe, monkeypatch, capsys):

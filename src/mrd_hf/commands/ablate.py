@@ -150,7 +150,7 @@ def make_jobs(
     jobs = []
     for run in runs:
         folder = run.folder(out)
-        status = checked_status(folder, fingerprint(run, recipe, divisions[run.division], threads))
+        status = checked_status(folder, fingerprint(run, recipe, divisions[run.division], threads), threads)
         status.failed.clear()  # it is tried again
         told = folder / "recipe.yaml"
         train = ["pretrain", "--config", str(told), "--resume-from-checkpoint", "latest"]

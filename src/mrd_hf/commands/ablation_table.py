@@ -1,16 +1,19 @@
 """The table and pictures of an ablation, from the reports of its runs."""
 
+import json
 from pathlib import Path
 
+from ..data.resplitting.resplitting import REPORT_FILE
+from ..errors import UserError
 from ..evaluation.ablation.arm_courses import HELD_OUT_KEYS, TRAINING_KEY, Course, arm_course
 from ..evaluation.ablation.arm_scores import Place, RunOutcomes, arm_scores, read_outcomes
 from ..evaluation.ablation.arm_table import as_json, as_markdown
 from ..evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
 from ..evaluation.plots.course_plot import write_courses
 from ..files.atomic_file import atomic_file
-from ..training.ablation.planning import TEST, Run
+from ..training.ablation.planning import TEST, Division, Run, fingerprint
 from ..training.ablation.recipe import AblationRecipe
-from ..training.ablation.status import read_status
+from ..training.ablation.status import Status, check_fingerprint, read_status
 from ..training.pretraining import LOG_FILE
 from ..training.training_log import read_log
 
@@ -28,19 +31,21 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         out (`Path`): The ablation's folder.
         split (`str`): On which the runs were evaluated.
         against (`str`, *optional*): The arm to compare all others with; default: as the recipe says.
+
+    Raises:
+        UserError: A run has other settings or data than the recipe, or other threads than the others.
     """
+    statuses = _checked_statuses(recipe, runs, out)
     results: dict[str, dict[Place, RunOutcomes]] = {}
     logs: dict[str, list[list[dict[str, float]]]] = {}
-    seconds, versions, failed = 0.0, set[str](), 0
-    for run in runs:
+    seconds, versions, codes, failed = 0.0, set[str](), set[str](), 0
+    for run, status in statuses:
         folder = run.folder(out)
-        status = read_status(folder)
-        if status is None:
-            continue
         seconds += sum(value or 0.0 for value in status.seconds.values())
         failed += bool(status.failed)
         if split in status.seconds:
             versions.add(status.version)
+            codes.add(status.code)
             results.setdefault(run.arm.name, {})[run.split, run.seed] = read_outcomes(folder / split)
             if run.arm.pretrain.get("eval_steps"):
                 logs.setdefault(run.arm.name, []).append(read_log(folder / "pretrain" / LOG_FILE))
@@ -60,11 +65,14 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         "num_failed": failed,
         "hours": round(seconds / 3600, 3),
         "versions": sorted(versions),
+        "code": sorted(codes),
     }
     told = (
         f"{done} of {len(runs)} runs: {len(recipe.arms)} arms, splits {_listed(recipe.splits)}, seeds "
         f"{_listed(recipe.seeds)}; {failed} failed. Hours spent, of all processes together: {facts['hours']:.2f}."
     )
+    if len(codes) > 1:
+        told += f" They were made with {len(codes)} versions of the code."
     with atomic_file(out / f"{prefix}table.json") as sink:
         sink.write(as_json(scores, facts).encode())
     title = f"{recipe.dataset}: {len(recipe.arms)} ways to train"
@@ -85,6 +93,35 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
     if split != TEST and write_courses(file, _courses(logs), baselines, "Arms in the course of training"):
         drawn.append(file)
     print(f"{told}\nwritten: {', '.join(map(str, (out / f'{prefix}table.md', out / f'{prefix}table.json', *drawn)))}")
+
+
+def _checked_statuses(recipe: AblationRecipe, runs: list[Run], out: Path) -> list[tuple[Run, Status]]:
+    """The runs that have begun, all of them of this recipe and with as many threads."""
+    found: list[tuple[Run, Status]] = []
+    ids: dict[Division, str] = {}
+    for run in runs:
+        folder = run.folder(out)
+        status = read_status(folder)
+        if status is None:
+            continue
+        if run.division not in ids:
+            ids[run.division] = _ids_of(out / "data" / run.division.name)
+        check_fingerprint(folder, status, fingerprint(run, recipe, ids[run.division], status.threads))
+        found.append((run, status))
+    threads = {status.threads: run.name for run, status in found}
+    if len(threads) > 1:
+        told = ", ".join(f"{name} with {count}" for count, name in threads.items())
+        raise UserError(f"{out}: runs with other numbers of --threads cannot be compared: {told}.")
+    return found
+
+
+def _ids_of(folder: Path) -> str:
+    """Which shape is where in a divided dataset, by the digest that was written when it was made."""
+    file = folder / REPORT_FILE
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["ids_sha256"])
+    except (OSError, ValueError, KeyError) as error:
+        raise UserError(f"{file}: does not say which shapes the runs were trained on ({error}).") from None
 
 
 def _courses(logs: dict[str, list[list[dict[str, float]]]]) -> dict[str, dict[str, Course]]:

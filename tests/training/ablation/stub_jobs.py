@@ -60,4 +60,4 @@ def stub_job(out: Path, name: str, seconds: float = 0.0, fails: str | None = Non
         )
         for stage, script in scripts.items()
     ]
-    return Job(name, folder, stages, checked_status(folder, f"told {name}"))
+    return Job(name, folder, stages, checked_status(folder, f"told {name}", 1))

@@ -15,7 +15,7 @@ from stub_jobs import stub_job
 from mrd_hf.errors import UserError
 from mrd_hf.training.ablation.progress import Progress, as_time
 from mrd_hf.training.ablation.running import environment_of_runs, last_lines, run_jobs
-from mrd_hf.training.ablation.status import Status, checked_status, read_status
+from mrd_hf.training.ablation.status import Status, checked_status, code_digest, read_status
 
 
 NAMES = ("a", "b", "c", "d")
@@ -119,14 +119,23 @@ def test_a_run_at_which_another_one_is_at_work_is_left_to_it(tmp_path):
     assert (tmp_path / "a" / "begun").read_text() == "0\n"
 
 
+def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path):
+    """Its status was read before the other one had begun."""
+    late = [stub_job(tmp_path, "a")]
+    assert run_jobs([stub_job(tmp_path, "a")], 1, ENVIRONMENT).failed == []
+    before = read_status(tmp_path / "a")
+    assert run_jobs(late, 1, ENVIRONMENT).failed == [] and read_status(tmp_path / "a") == before
+    assert (tmp_path / "a" / "begun").read_text() == "0\n" and before.code == code_digest() and before.threads == 1
+
+
 def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path):
     Status("these").save(tmp_path)
-    assert checked_status(tmp_path, "these").seconds == {}
+    assert checked_status(tmp_path, "these", 1).seconds == {}
     with pytest.raises(UserError, match="other settings"):
-        checked_status(tmp_path, "others")
+        checked_status(tmp_path, "others", 1)
     (tmp_path / "status.json").write_text('{"fingerprint": "these", "sec')
     with pytest.raises(UserError, match=r"status\.json: no status"):
-        checked_status(tmp_path, "these")
+        checked_status(tmp_path, "these", 1)
 
 
 def test_the_end_of_a_log_is_what_a_reader_saw_at_last(tmp_path):

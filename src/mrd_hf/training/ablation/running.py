@@ -12,7 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from .status import Status
+from .status import Status, code_digest, read_status
 
 
 if sys.platform != "win32":
@@ -117,6 +117,11 @@ def run_jobs(
                     outcome.elsewhere.append(job)
                     done += 1
                     continue
+                _read_again(job)
+                if job.finished:
+                    lock.close()
+                    done += 1
+                    continue
                 active.append(_start(job, lock, environment))
             time.sleep(POLL_SECONDS)
             for item in list(active):
@@ -143,6 +148,13 @@ def last_lines(file: Path, count: int = LAST_LINES) -> str:
     return "\n".join([line for line in lines if line][-count:])
 
 
+def _read_again(job: Job) -> None:
+    """Another process may have done stages of it between the reading of its status and the claim of its folder."""
+    status = read_status(job.folder)
+    if status is not None and status.fingerprint == job.status.fingerprint:
+        job.status.seconds = status.seconds
+
+
 def _start(job: Job, lock: IO[bytes], environment: Mapping[str, str]) -> _Active:
     stage = next(stage for stage in job.stages if stage.name not in job.status.seconds)
     resumed = stage.resumes and next(job.folder.glob(CHECKPOINTS), None) is not None
@@ -160,7 +172,7 @@ def _ended(item: _Active) -> bool:
     seconds = time.monotonic() - item.began
     _close(item)
     status, name = item.job.status, item.stage.name
-    status.version = version("mrd-hf")
+    status.version, status.code = version("mrd-hf"), code_digest()
     well = item.process.returncode == 0
     if well:
         status.seconds[name] = None if item.resumed else round(seconds, 1)

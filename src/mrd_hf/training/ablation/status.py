@@ -1,7 +1,9 @@
 """How far a run of an ablation is: one small file in its folder, written when a stage is done or has failed."""
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
 
 from ...errors import UserError
@@ -21,12 +23,16 @@ class Status:
             None where it went on with what an interrupted one had done.
         failed (`dict` of `str`): Of each stage that failed, the end of its log.
         version (`str`): Of this package, as it was at the last stage.
+        code (`str`): Digest of this package's files, as they were at the last stage; empty of earlier versions.
+        threads (`int`): Of its processes.
     """
 
     fingerprint: str
     seconds: dict[str, float | None] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
     version: str = ""
+    code: str = ""
+    threads: int = 1
 
     def save(self, folder: Path) -> None:
         with atomic_file(folder / STATUS_FILE) as sink:
@@ -48,7 +54,7 @@ def read_status(folder: Path) -> Status | None:
         raise UserError(f"{file}: no status of a run ({error}); delete {folder} to run it again.") from None
 
 
-def checked_status(folder: Path, fingerprint: str) -> Status:
+def checked_status(folder: Path, fingerprint: str, threads: int) -> Status:
     """A run's status, or that of one that has not begun.
 
     Raises:
@@ -56,10 +62,29 @@ def checked_status(folder: Path, fingerprint: str) -> Status:
     """
     status = read_status(folder)
     if status is None:
-        return Status(fingerprint)
+        return Status(fingerprint, threads=threads)
+    check_fingerprint(folder, status, fingerprint)
+    return status
+
+
+def check_fingerprint(folder: Path, status: Status, fingerprint: str) -> None:
+    """Refuse a run that was not told what it would be told now.
+
+    Raises:
+        UserError: It has other settings, data or threads.
+    """
     if status.fingerprint != fingerprint:
         raise UserError(
             f"{folder}: has a run of other settings, data or --threads; name another --output, or delete it to run it "
             "again."
         )
-    return status
+
+
+@cache
+def code_digest() -> str:
+    """Of the Python files of this package, by which results of one version are told from those of another."""
+    package = Path(__file__).parents[2]
+    digest = hashlib.sha256()
+    for file in sorted(package.rglob("*.py")):
+        digest.update(f"{file.relative_to(package).as_posix()}\0".encode() + file.read_bytes())
+    return digest.hexdigest()
