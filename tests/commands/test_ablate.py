@@ -226,6 +226,20 @@ def test_the_table_alone(out, recipe, capsys):
     assert (out / "table.md").is_file() and "written: " in capsys.readouterr().out
 
 
+def test_a_table_of_some_shapes(out, recipe, tmp_path):
+    (ids,) = {read_outcomes(folder).ids for folder in out.glob("runs/*/*/*/validation")}
+    (tmp_path / "some.txt").write_text("\n".join(ids[:5]) + "\n")
+    table = ["--config", str(recipe), "--output", str(out), "--table-only", "--shapes"]
+    ablate.main([*table, str(tmp_path / "some.txt")])
+    assert "Of the 5 shapes of some alone" in (out / "some-table.md").read_text()
+    for text, message in (("\n", "has no ids"), (None, "cannot be read")):
+        file = tmp_path / f"{message}.txt"
+        if text is not None:
+            file.write_text(text)
+        with pytest.raises(UserError, match=message):
+            ablate.main([*table, str(file)])
+
+
 def test_a_table_against_another_arm(out, recipe):
     ablate.main(["--config", str(recipe), "--output", str(out), "--table-only", "--against", "mrd"])
     rows, others = (

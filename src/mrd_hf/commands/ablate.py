@@ -35,7 +35,7 @@ from ..training.ablation.recipe import AblationRecipe, ablation_names, read_abla
 from ..training.ablation.running import Job, Outcome, Stage, environment_of_runs, one_at_a_time, run_jobs
 from ..training.ablation.status import checked_status, read_status
 from ..training.ablation.step_time import cost_key, expected_duration, expected_seconds, measure_step
-from .ablation_table import write_tables
+from .ablation_table import read_shapes, write_tables
 from .arguments import CommandParser, from_zero, positive
 from .termination import exit_on_sigterm
 
@@ -55,7 +55,7 @@ written to --output:
   courses.png                    arms with eval_steps: training and held-out figures over the steps
   runs/ARM/split-S/seed-N/       a run's log, report and encoder
   data/                          the dataset, divided
-With --test and with --against ARM the files of the table have names of their own: test-table.md and so on.
+With --test, --against and --shapes the files of the table have names of their own: test-table.md and so on.
 """
 ATTENDED = [sys.executable, "-m", "mrd_hf_cli.attended"]
 # A run of the demo's size takes 1.1 GiB.
@@ -78,6 +78,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--table-only", action="store_true", help="run nothing; make the table of what is there")
     parser.add_argument(
         "--against", metavar="ARM", help="compare all arms with this one, in a table of its own, besides the recipe's"
+    )
+    parser.add_argument(
+        "--shapes",
+        type=Path,
+        metavar="FILE",
+        help="make a table of some shapes alone, whose ids the text file has, one a line, besides the whole one",
     )
     machine = parser.add_argument_group("the machine")
     machine.add_argument(
@@ -210,6 +216,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     all_runs = plan_runs(recipe)
     if arguments.against is not None and arguments.against not in recipe.arms:
         raise UserError(f"--against {arguments.against}: no such arm; there are {', '.join(recipe.arms)}.")
+    shapes = None if arguments.shapes is None else read_shapes(arguments.shapes)
     runs = share_of(plan_runs(recipe, arguments.only), arguments.shard_index, arguments.num_shards)
     at_once = arguments.jobs or runs_at_once(arguments.threads)
     if arguments.dry_run:
@@ -232,6 +239,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_tables(recipe, all_runs, out, split)
     if arguments.against is not None:
         write_tables(recipe, all_runs, out, split, arguments.against)
+    if shapes is not None:
+        write_tables(recipe, all_runs, out, split, arguments.against, shapes)
     report_failures(outcome, out)
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 from ..data.resplitting.resplitting import REPORT_FILE
 from ..errors import UserError
@@ -22,7 +23,36 @@ CHOOSING = "Scored on the **validation** names, by which settings may be chosen.
 LAST = "Scored on the **test** names, which are for one look at the end and not for choosing settings."
 
 
-def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str, against: str | None = None) -> None:
+class Shapes(NamedTuple):
+    """Some of the shapes, for a table of them alone: its name, and their ids."""
+
+    name: str
+    ids: frozenset[str]
+
+
+def read_shapes(file: Path) -> Shapes:
+    """Ids in a text file, one a line.
+
+    Raises:
+        UserError: It cannot be read, or has none.
+    """
+    try:
+        ids = frozenset(file.read_text(encoding="utf-8").split("\n")) - {""}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: cannot be read ({error}); give a text file with the id of a shape a line.") from None
+    if not ids:
+        raise UserError(f"{file}: has no ids; write one a line.")
+    return Shapes(file.stem, ids)
+
+
+def write_tables(
+    recipe: AblationRecipe,
+    runs: list[Run],
+    out: Path,
+    split: str,
+    against: str | None = None,
+    shapes: Shapes | None = None,
+) -> None:
     """Write the table as Markdown and JSON, and the pictures; print where they are.
 
     Args:
@@ -31,6 +61,7 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         out (`Path`): The ablation's folder.
         split (`str`): On which the runs were evaluated.
         against (`str`, *optional*): The arm to compare all others with; default: as the recipe says.
+        shapes ([`Shapes`], *optional*): Which of the evaluated shapes count; default: all.
 
     Raises:
         UserError: A run has other settings or data than the recipe, or other threads than the others.
@@ -46,7 +77,10 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         if split in status.seconds:
             versions.add(status.version)
             codes.add(status.code)
-            results.setdefault(run.arm.name, {})[run.split, run.seed] = read_outcomes(folder / split)
+            outcomes = read_outcomes(folder / split)
+            if shapes is not None:
+                outcomes = outcomes.of_shapes(shapes.ids)
+            results.setdefault(run.arm.name, {})[run.split, run.seed] = outcomes
             if run.arm.pretrain.get("eval_steps"):
                 logs.setdefault(run.arm.name, []).append(read_log(folder / "pretrain" / LOG_FILE))
     baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
@@ -55,6 +89,7 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
     scores = arm_scores(results, baselines, len(recipe.splits) * len(recipe.seeds))
     done = sum(map(len, results.values()))
     prefix = ("test-" if split == TEST else "") + ("" if against is None else f"against-{against}-")
+    prefix += "" if shapes is None else f"{shapes.name}-"
     facts = {
         "split": split,
         "dataset": recipe.dataset,
@@ -71,6 +106,8 @@ def write_tables(recipe: AblationRecipe, runs: list[Run], out: Path, split: str,
         f"{done} of {len(runs)} runs: {len(recipe.arms)} arms, splits {_listed(recipe.splits)}, seeds "
         f"{_listed(recipe.seeds)}; {failed} failed. Hours spent, of all processes together: {facts['hours']:.2f}."
     )
+    if shapes is not None:
+        told += f" Of the {len(shapes.ids)} shapes of {shapes.name} alone, which are ranked among all."
     if len(codes) > 1:
         told += f" They were made with {len(codes)} versions of the code."
     with atomic_file(out / f"{prefix}table.json") as sink:

@@ -97,6 +97,21 @@ def test_the_markdown_has_the_figures_of_the_json(runs):
         assert f"({low} to " in overview
 
 
+def test_some_shapes_alone(runs):
+    """Those of odd numbers, of which one that is in no run."""
+    chosen = {f"shape {number}" for number in range(1, 50, 2)} | {"shape 99"}
+    some = {arm: {place: found.of_shapes(chosen) for place, found in of_arm.items()} for arm, of_arm in runs.items()}
+    (score,) = [s for s in arm_scores(some, ARMS, 6) if (s.arm, s.key) == ("mrd", "zero_shot_top1")]
+    means, gains = [], []
+    for place, found in runs["mrd"].items():
+        kept = [row for row, shape in enumerate(found.ids) if int(shape.split()[1]) % 2]
+        ours, others = (of.outcomes["zero_shot_top1"][kept] for of in (found, runs["plain"][place]))
+        means.append(np.nanmean(ours))
+        gains.append(np.nanmean(ours - others))
+    assert score.mean == pytest.approx(np.mean(means)) and score.difference.difference == pytest.approx(np.mean(gains))
+    assert score.num_pairs == 6 and {len(found.ids) for found in some["mrd"].values()} != {30}
+
+
 def test_runs_of_other_shapes_are_not_compared(runs):
     mixed = {"plain": {(0, 0): runs["plain"][1, 0]}, "mrd": {(0, 0): runs["mrd"][0, 0]}}
     with pytest.raises(UserError, match="split 0, seed 0: two arms were not scored on the same shapes"):

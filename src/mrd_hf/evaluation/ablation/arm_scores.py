@@ -1,6 +1,6 @@
 """Scores of the arms of an ablation, and their differences to a baseline, from the runs' reports."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,13 @@ class RunOutcomes:
     values: dict[str, float]
     outcomes: dict[str, np.ndarray]
     titles: dict[str, str]
+
+    def of_shapes(self, chosen: Collection[str]) -> "RunOutcomes":
+        """The same of some of the shapes alone, which are ranked among all of them as before."""
+        kept = np.array([shape in chosen for shape in self.ids], dtype=bool)
+        outcomes = {key: found[kept] for key, found in self.outcomes.items() if not np.isnan(found[kept]).all()}
+        ids = tuple(shape for shape, keep in zip(self.ids, kept, strict=True) if keep)
+        return RunOutcomes(ids, {key: float(np.nanmean(of)) for key, of in outcomes.items()}, outcomes, self.titles)
 
 
 @dataclass(frozen=True)
