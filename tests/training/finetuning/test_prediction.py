@@ -1,6 +1,7 @@
 """Votes against a loop over versions of each shape."""
 
 import numpy as np
+import pytest
 import torch
 from support.tiny_encoders import TINY
 
@@ -65,3 +66,20 @@ def test_parts_are_of_the_objects_class_and_votes_are_for_the_same_points():
     plain, _ = part_predictions(model, clouds, 40, 2)
     logits = model(**EXTRACTOR(RAW[1]), object_classes=torch.tensor([1])).logits
     np.testing.assert_array_equal(plain[1], model.most_likely_parts(logits, torch.tensor([1]))[0].numpy())
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["classes", "parts"])
+def test_each_version_has_a_size_of_its_own_near_the_original(parts):
+    torch.manual_seed(0)
+    seen, votes = [], 12
+    clouds, names = tiny_clouds(PARTS if parts else None), {"a": [0, 1], "b": [2, 3]}
+    config = PointBertConfig(**TINY, num_labels=4, object_parts=names if parts else None)
+    model = (PointBertForPartSegmentation if parts else PointBertForShapeClassification)(config)
+    model.point_bert.register_forward_pre_hook(lambda _, args: seen.append(args[0][..., :3].norm(dim=-1).amax(dim=1)))
+    (part_predictions if parts else class_probabilities)(model, clouds, 40, 5, votes)
+    sizes = torch.stack(seen)
+    if parts:  # whose versions have the same points, so the largest distance tells the factor
+        factors = sizes / sizes[0]
+        assert factors.min() >= 0.799 and factors.max() <= 1.201
+        assert len(torch.unique(factors[1:].round(decimals=4))) > 2 * votes  # one for each shape and version
+    assert sizes.shape == (votes, 5) and sizes.max() <= 1.201  # of clouds in the unit sphere

@@ -79,7 +79,8 @@ class FinetuningArguments(RunArguments):
         default=1,
         metadata={
             "help": "Also report the mean prediction over n versions of each shape: the first as it is, the others "
-            "scaled by 0.8 to 1.2 and, of shapes with more points, of other points. 1: no more than the plain scores."
+            "scaled by 0.8 to 1.2 and, for classes of shapes with more points, of other points; for parts of the same "
+            "points. 1: no more than the plain scores."
         },
     )
 

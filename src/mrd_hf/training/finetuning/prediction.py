@@ -49,8 +49,8 @@ def part_predictions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """The predicted and the true part of each point that the network sees, both int64 `(num_shapes, num_points)`.
 
-    Parts are chosen from those of the object's class, which is given. Arguments as for [`class_probabilities`]; all
-    versions have the same points.
+    Parts are chosen from those of the object's class, which is given. Arguments as for [`class_probabilities`];
+    but all versions have the same points, so that each point gets its votes.
     """
     predicted, true = (np.empty((len(clouds), num_points), dtype=np.int64) for _ in range(2))
     rngs = [None, *(np.random.default_rng([seed, vote]) for vote in range(1, votes))]
@@ -71,9 +71,12 @@ def _batches(clouds: LabeledClouds, batch_size: int) -> list[list[int]]:
 
 
 def _scaled(values: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
-    if rng is not None:
-        values[..., :3] *= rng.uniform(*SCALES, (len(values), 1, 1))
-    return values
+    """A version of some shapes of another size; the given ones stay as they are, as others are made of them."""
+    if rng is None:
+        return values
+    scaled = values.copy()
+    scaled[..., :3] *= rng.uniform(*SCALES, (len(values), 1, 1))
+    return scaled
 
 
 @torch.inference_mode()
