@@ -5,11 +5,18 @@ import time
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from support.dead_hubs import SOON, move_the_hub, silent_server
 from support.tiny_encoders import clouds, tiny_encoder
 from support.tiny_teachers import save_tiny_clip
 
-from mrd_hf import MRDConfig, MRDForPretraining, PointCloudFeatureExtractor
+from mrd_hf import (
+    MRDConfig,
+    MRDForPretraining,
+    PointBertConfig,
+    PointBertForShapeClassification,
+    PointCloudFeatureExtractor,
+)
 from mrd_hf import encoder as encoder_module
 from mrd_hf.encoder import fastest_dtype, load_encoder, load_encoder_to_train, weights_sha256
 from mrd_hf.errors import UserError
@@ -44,6 +51,23 @@ def test_a_model_in_pretraining_gives_its_encoder(tmp_path):
     encoder = load_encoder(save(tmp_path, whole))
     assert torch.equal(encoder.model.get_point_features(clouds()), whole.get_point_features(clouds()))
     assert encoder.config.model_type == "point_bert" and encoder.embedding_dim == 20
+
+
+def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path):
+    encoder = tiny_encoder("openshape")
+    classifier = PointBertForShapeClassification(PointBertConfig.from_dict(encoder.config.to_dict()))
+    folder = save(tmp_path / "classifier", classifier)
+    with pytest.raises(UserError, match=r"classifier': it has no projection into its teacher's space"):
+        load_encoder(folder)
+    for model in (load_encoder(folder, new_projection=True).model, to_train(folder)):  # which replace it
+        assert torch.equal(model.layers[0].mlp.fc1.weight, classifier.point_bert.layers[0].mlp.fc1.weight)
+    folder = save(tmp_path / "holes", encoder)
+    weights = load_file(tmp_path / "holes" / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if "mlp.fc1" not in name}
+    save_file(kept, tmp_path / "holes" / "model.safetensors", metadata={"format": "pt"})
+    for load in (load_encoder, to_train):
+        with pytest.raises(UserError, match=r"holes': its weights lack layers\.0\.mlp\.fc1\.bias and \d+ more"):
+            load(folder)
 
 
 def test_pickled_weights_are_not_loaded(tmp_path):

@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +107,7 @@ def load_encoder(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     dtype: torch.dtype | None = None,
+    new_projection: bool = False,
 ) -> Encoder:
     """Load an encoder with its extractor from a folder or from the Hub; of a model in pretraining, its encoder.
 
@@ -117,11 +118,13 @@ def load_encoder(
         revision (`str`, *optional*): Branch, tag or commit on the Hub.
         device (`str` or `torch.device`, defaults to `"cpu"`): Where it computes.
         dtype (`torch.dtype`, *optional*): What its blocks compute in, by default what they were saved in.
+        new_projection (`bool`, defaults to `False`): Whether one that was saved without its projection, as fine-tuned
+            networks are, is given a new one of random weights.
 
     Raises:
-        UserError: There is no such encoder, it is something else, or the device cannot be used.
+        UserError: There is no such encoder, it is something else, it lacks weights, or the device cannot be used.
     """
-    source, model = _load(name, (ENCODER_FILES, EXTRACTOR_FILES), revision, dtype)
+    source, model = _load(name, (ENCODER_FILES, EXTRACTOR_FILES), revision, dtype, new_projection=new_projection)
     if model.config.model_type == "mrd":
         model = model.encoder
     try:
@@ -139,7 +142,7 @@ def load_encoder(
 
 
 def load_encoder_to_train(name: str, changes: dict[str, Any]) -> PreTrainedModel:
-    """Load an encoder to train further; its folder need not have an extractor.
+    """Load an encoder to train further; its folder need not have an extractor, nor a projection, which is then new.
 
     Args:
         name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
@@ -148,7 +151,7 @@ def load_encoder_to_train(name: str, changes: dict[str, Any]) -> PreTrainedModel
     Raises:
         UserError: There is no such encoder, it is something else, or it has no such field.
     """
-    _, model = _load(name, (ENCODER_FILES,), changes=changes)
+    _, model = _load(name, (ENCODER_FILES,), changes=changes, new_projection=True)
     if model.config.model_type == "mrd":
         raise UserError(f"{CANNOT_LOAD} '{name}': it is a whole model in pretraining; give its encoder's folder.")
     return model
@@ -175,6 +178,7 @@ def _load(
     revision: str | None = None,
     dtype: torch.dtype | None = None,
     changes: dict[str, Any] | None = None,
+    new_projection: bool = False,
 ) -> tuple[ModelSource, Any]:
     """Where an encoder is, and the model; `needed` are names of files, of each of which a folder must have one."""
     folder = Path(name)
@@ -195,12 +199,33 @@ def _load(
         if not isinstance(config, (PointEncoderConfig, MRDConfig)):  # whose weights are not downloaded
             raise UserError(f"{name} is of the kind {config.model_type}, no encoder of shapes; give another.")
         precision = {} if dtype is None else {"dtype": dtype}
-        model = AutoModel.from_pretrained(
-            source.path, config=config, use_safetensors=True, **precision, **source.arguments
+        model, info = AutoModel.from_pretrained(
+            source.path, config=config, use_safetensors=True, output_loading_info=True, **precision, **source.arguments
         )
-        return source, model
     except LOADING_ERRORS as error:
         raise _failure(source, error) from None
+    _check_no_weights_missing(source, info["missing_keys"], config.model_type == "mrd", new_projection)
+    return source, model
+
+
+def _check_no_weights_missing(
+    source: ModelSource, names: Iterable[str], in_pretraining: bool, new_projection: bool
+) -> None:
+    """Refuse an encoder some of whose weights transformers had to draw at random, which it only warns of."""
+    if in_pretraining:  # where only the encoder is of use
+        names = [name.removeprefix("encoder.") for name in names if name.startswith("encoder.")]
+    missing = sorted(names)
+    if all(name.startswith("projection.") for name in missing):
+        if missing and not new_projection:
+            raise UserError(
+                f"{CANNOT_LOAD} '{source.reference}': it has no projection into its teacher's space, as a network that "
+                "was fine-tuned has none; give the encoder that it was made of."
+            )
+        return
+    raise UserError(
+        f"{CANNOT_LOAD} '{source.reference}': its weights lack {missing[0]}"
+        f"{f' and {len(missing) - 1} more' if len(missing) > 1 else ''}; download or save it again."
+    )
 
 
 def _failure(source: ModelSource, error: Exception) -> UserError:

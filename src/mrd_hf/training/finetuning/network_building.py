@@ -44,7 +44,8 @@ def build_network(
     encoder, fields = None, {}
     extractor = PointCloudFeatureExtractor(num_points=num_points or NUM_POINTS)
     if arguments.model is not None:
-        encoder = load_encoder(arguments.model)
+        # Its projection is left out below, so one that has none already, as a fine-tuned network, will do.
+        encoder = load_encoder(arguments.model, new_projection=True)
         if not isinstance(encoder.model, PointBertModel):
             raise UserError(
                 f"{arguments.model} is of the kind {encoder.config.model_type}; only a point_bert is fine-tuned."
