@@ -1,5 +1,7 @@
 """The loop of fine-tuning: the loss that it minimises, and that a resumed run is the uninterrupted one."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -7,13 +9,19 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from support.tiny_encoders import TINY
 
-from mrd_hf import PointBertConfig, PointBertForPartSegmentation, PointBertForShapeClassification
+from mrd_hf import (
+    PointBertConfig,
+    PointBertForPartSegmentation,
+    PointBertForShapeClassification,
+    PointCloudFeatureExtractor,
+)
 from mrd_hf.data.loaders.augmentation import AugmentationConfig
 from mrd_hf.errors import UserError
+from mrd_hf.models.shapes import ColoredPoints
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.finetuning.arguments import FinetuningArguments
 from mrd_hf.training.finetuning.finetuning import Finetuning
-from mrd_hf.training.finetuning.labeled_clouds import LabeledClouds
+from mrd_hf.training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
 
 
 SMALL = {**TINY, "num_hidden_layers": 1, "drop_path_rate": 0.3, "classifier_dropout": 0.2}
@@ -90,6 +98,24 @@ def test_parts_go_with_the_points_that_augmentation_keeps(tmp_path):
     assert torch.equal(targets, expected)
     classes = torch.cat([run.inputs(list(range(8)))[0]["object_classes"] for run.step in range(100)])
     assert 0.05 < (classes == -1).float().mean() < 0.15  # a tenth of the objects come without their class
+
+
+@pytest.mark.parametrize(("up_axis", "up"), [("y", 1), ("z", 2)])
+def test_shapes_are_turned_about_the_axis_that_is_up_for_the_encoder(up_axis, up, tmp_path):
+    shapes = [(ColoredPoints(cloud, None), None) for cloud in tiny_clouds().points]
+    extractor = PointCloudFeatureExtractor(num_points=80, encoder_up_axis=up_axis)
+    labels = np.zeros(len(shapes), dtype=np.int64)
+    run = tiny_run(tmp_path, clouds=prepare_clouds(shapes, tiny_clouds().ids, labels, extractor, "y", 40))
+    still = AugmentationConfig(point_dropout=0, scale_min=1, scale_max=1, shift=0, jitter_std=0, rotate=False)
+    turned = []
+    for run.augmentation in (still, dataclasses.replace(still, rotate=True)):
+        turned.append(run.inputs(list(range(8)))[0]["point_values"][..., :3].numpy())
+    before, after = turned
+    np.testing.assert_allclose(after[..., up], before[..., up], atol=1e-6)
+    for cloud, rotated in zip(before, after, strict=True):
+        rotation = np.linalg.lstsq(cloud, rotated, rcond=None)[0]
+        np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-4)
+        assert np.linalg.det(rotation) == pytest.approx(1, abs=1e-4) and np.trace(rotation) < 2.999
 
 
 def test_evaluates_and_logs_on_the_way(tmp_path):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, fields
 import torch
 
 from ...errors import UserError
-from ...models.shapes import UNCOLORED
+from ...models.shapes import UNCOLORED, UpAxis
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class AugmentationConfig:
         scale_min, scale_max (`float`): Range of the factor that scales a cloud.
         shift (`float`): A cloud is moved by up to this along each axis, in units of the sphere's radius.
         jitter_std, jitter_max (`float`): Gaussian noise of each coordinate, and where it is cut off.
-        rotate (`bool`): Whether to turn a cloud by any angle about the up axis (y).
+        rotate (`bool`): Whether to turn a cloud by any angle about the up axis.
         color_dropout (`float`): Probability that a whole cloud loses its colours.
         default_color (`float`): Grey level that stands for no colour.
     """
@@ -97,13 +97,18 @@ def draw_points(
 
 
 def change_points(
-    points: torch.Tensor, colors: torch.Tensor, config: AugmentationConfig, generator: torch.Generator
+    points: torch.Tensor,
+    colors: torch.Tensor,
+    config: AugmentationConfig,
+    generator: torch.Generator,
+    up_axis: UpAxis = "y",
 ) -> torch.Tensor:
     """Scale, shift, jitter and turn the clouds, point by point; drop the colours of some.
 
     Args:
         points, colors (`torch.Tensor` of shape `(batch, num_points, 3)`): float32, colours in 0..1.
         config (`AugmentationConfig`), generator (`torch.Generator`): As for [`augment_point_clouds`].
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in the clouds, which are turned about it.
 
     Returns:
         `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model.
@@ -122,7 +127,10 @@ def change_points(
         angle = 2 * math.pi * uniform(batch, 1)
         cos, sin = angle.cos(), angle.sin()
         x, y, z = points.unbind(-1)
-        points = torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
+        if up_axis == "y":
+            points = torch.stack([cos * x + sin * z, y, cos * z - sin * x], dim=-1)
+        else:
+            points = torch.stack([cos * x - sin * y, sin * x + cos * y, z], dim=-1)
     if config.color_dropout > 0:
         colorless = uniform(batch, 1, 1) < config.color_dropout
         colors = torch.where(colorless, config.default_color, colors)

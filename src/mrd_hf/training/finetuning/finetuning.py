@@ -137,7 +137,9 @@ class Finetuning:
         batch = torch.from_numpy(values).to(device)
         order = draw_points(len(rows), self.num_points, self.num_points, self.augmentation, self.generator)
         batch = batch.gather(1, order[..., None].expand(-1, -1, 6))
-        point_values = change_points(batch[..., :3], batch[..., 3:], self.augmentation, self.generator)
+        point_values = change_points(
+            batch[..., :3], batch[..., 3:], self.augmentation, self.generator, self.clouds.up_axis
+        )
         labels = torch.from_numpy(self.clouds.labels[rows]).to(device)
         if parts is None:
             return {"point_values": point_values}, labels

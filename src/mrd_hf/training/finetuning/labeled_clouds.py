@@ -26,6 +26,7 @@ class LabeledClouds:
         points (`list[np.ndarray]` of shapes `(kept, 3 or 6)`): float32 xyz and, where a shape has colours, rgb.
         parts (`list[np.ndarray]` of shapes `(kept,)`, *optional*): int64, the part of each point.
         default_color (`float`): Grey level of shapes without colours.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in `points`: the encoder's.
     """
 
     ids: list[str]
@@ -33,6 +34,7 @@ class LabeledClouds:
     points: list[np.ndarray]
     parts: list[np.ndarray] | None
     default_color: float
+    up_axis: UpAxis = "y"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,4 +101,4 @@ def prepare_clouds(
             parts.append(of_points[kept].astype(np.int64))
     if parts and len(parts) != len(points):
         raise UserError("some of the shapes have parts and others have none.")
-    return LabeledClouds(ids, labels, points, parts or None, extractor.default_color)
+    return LabeledClouds(ids, labels, points, parts or None, extractor.default_color, extractor.encoder_up_axis)
