@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from support.tiny_encoders import TINY
 
 from mrd_hf import (
@@ -83,3 +85,22 @@ def test_each_version_has_a_size_of_its_own_near_the_original(parts):
         assert factors.min() >= 0.799 and factors.max() <= 1.201
         assert len(torch.unique(factors[1:].round(decimals=4))) > 2 * votes  # one for each shape and version
     assert sizes.shape == (votes, 5) and sizes.max() <= 1.201  # of clouds in the unit sphere
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["classes", "parts"])
+def test_evaluates_in_float32_what_is_trained_in_bfloat16(parts):
+    AcceleratorState._reset_state()
+    torch.manual_seed(0)
+    clouds, names = tiny_clouds(PARTS if parts else None), {"a": [0, 1], "b": [2, 3]}
+    config = PointBertConfig(**TINY, num_labels=4, object_parts=names if parts else None)
+    model = (PointBertForPartSegmentation if parts else PointBertForShapeClassification)(config)
+    seen = []
+    model.point_bert.layers[0].mlp.fc1.register_forward_hook(lambda *call: seen.append(call[-1].dtype))
+    try:
+        prepared = Accelerator(cpu=True, mixed_precision="bf16").prepare(model)
+        (part_predictions if parts else class_probabilities)(prepared, clouds, 40, 5)
+        values, _ = clouds.batch([0, 1], 40)
+        prepared(torch.from_numpy(values))
+    finally:
+        AcceleratorState._reset_state()
+    assert seen == [torch.float32, torch.bfloat16]  # and training goes on as it was

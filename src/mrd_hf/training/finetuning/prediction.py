@@ -1,5 +1,8 @@
 """What a fine-tuned network says of shapes, as they are or in several versions that vote."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 
@@ -79,9 +82,21 @@ def _scaled(values: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
     return scaled
 
 
+@contextmanager
+def _own_forward(model: Network) -> Iterator[None]:
+    """While it evaluates, a network has its class's forward, not accelerate's around it, which computes in the
+    precision of training; training goes on with that."""
+    wrapped = model.__dict__.pop("forward", None)
+    try:
+        yield
+    finally:
+        if wrapped is not None:
+            model.forward = wrapped
+
+
 @torch.inference_mode()
 def _softmax(model: Network, values: np.ndarray, inputs: dict[str, torch.Tensor]) -> np.ndarray:
     model.eval()
-    with torch.autocast(model.device.type, enabled=False):
+    with torch.autocast(model.device.type, enabled=False), _own_forward(model):
         logits = model(torch.from_numpy(values).to(model.device), **inputs).logits
     return logits.float().softmax(dim=1).cpu().numpy()
