@@ -218,8 +218,8 @@ def _check_no_weights_missing(
     if all(name.startswith("projection.") for name in missing):
         if missing and not new_projection:
             raise UserError(
-                f"{CANNOT_LOAD} '{source.reference}': it has no projection into its teacher's space, as a network that "
-                "was fine-tuned has none; give the encoder that it was made of."
+                f"{CANNOT_LOAD} '{source.reference}': it has no projection into its teacher's space, as a network "
+                "that was fine-tuned has none; give the encoder that it was made of."
             )
         return
     raise UserError(

@@ -60,6 +60,58 @@ def test_own_classes_have_the_parts_of_their_training_shapes(folder):
     assert benchmark.part_names[12] == "robot arm 1"
 
 
+def write_own_objects(folder, parts):
+    """Some points of each part for classes in own folders; `parts` are those of each class."""
+    (folder / "train_test_split").mkdir(parents=True)
+    (folder / "synsetoffset2category.txt").write_text("".join(f"{name}\tmy_{name.lower()}s\n" for name in parts))
+    for name, of_class in parts.items():
+        (folder / f"my_{name.lower()}s").mkdir()
+        lines = [f"{x} {part} 0 0 0 1 {part}" for x in range(3) for part in of_class]
+        for split in ("train", "val", "test"):
+            (folder / f"my_{name.lower()}s" / f"{split}.txt").write_text("\n".join(lines) + "\n")
+    for split in ("train", "val", "test"):
+        listed = [f"shape_data/my_{name.lower()}s/{split}" for name in parts]
+        (folder / "train_test_split" / f"shuffled_{split}_file_list.json").write_text(json.dumps(listed))
+    return folder
+
+
+def test_own_classes_that_are_called_as_published_ones_have_their_own_parts(tmp_path):
+    folder = write_own_objects(tmp_path / "mine", {"Chair": [0, 1, 2], "Mug": [3, 4]})
+    benchmark = open_shapenet_part(folder, "test")
+    assert benchmark.name == "mine" and benchmark.object_parts == {"chair": [0, 1, 2], "mug": [3, 4]}
+    assert benchmark.part_names == ["chair 1", "chair 2", "chair 3", "mug 1", "mug 2"]
+    assert benchmark.read(benchmark.ids.index("my_chairs/test")).parts.tolist() == [0, 1, 2] * 3
+
+
+def test_a_part_of_two_classes_is_refused(tmp_path):
+    folder = write_own_objects(tmp_path / "mine", {"Robot": [0, 1], "Drone": [1, 2]})
+    with pytest.raises(UserError, match="both drone and robot have the part 1; number the parts through all classes"):
+        open_shapenet_part(folder, "test")
+
+
+def test_a_shape_that_is_listed_twice_is_refused(tmp_path):
+    folder = write_own_objects(tmp_path / "mine", {"Robot": [0, 1]})
+    lists = folder / "train_test_split"
+    (lists / "shuffled_val_file_list.json").write_text(json.dumps(["shape_data/my_robots/train"]))
+    assert len(open_shapenet_part(folder, "train")) == len(open_shapenet_part(folder, "val")) == 1
+    with pytest.raises(UserError, match="has 'my_robots/train' more than once"):
+        open_shapenet_part(folder, "trainval")
+    (lists / "shuffled_test_file_list.json").write_text(json.dumps(["shape_data/my_robots/test"] * 2))
+    with pytest.raises(UserError, match="has 'my_robots/test' more than once"):
+        open_shapenet_part(folder, "test")
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [("Robot\ta\nrobot\tb\n", "has the class 'robot' more than once"), ("A\tx\nB\tx\n", "has the folder 'x' more")],
+)
+def test_classes_of_one_name_or_folder_are_refused(lines, message, tmp_path):
+    folder = write_own_objects(tmp_path / "mine", {"Robot": [0, 1]})
+    (folder / "synsetoffset2category.txt").write_text(lines)
+    with pytest.raises(UserError, match=message):
+        open_shapenet_part(folder, "test")
+
+
 def _parts(file):
     return {int(float(line.split()[6])) for line in file.read_text().splitlines()}
 
@@ -71,6 +123,8 @@ def _parts(file):
         ("0 0 zero 0 0 1 12\n", "cannot be read"),
         ("0 0 0 0 0 1 12.5\n", "parts that are no whole numbers"),
         ("nan 0 0 0 0 1 12\n", "not finite"),
+        ("0 0 0 0 0 1 12\n0 0 0 0 0 1 255\n", "has the part 255; parts have numbers below 255"),
+        ("0 0 0 0 0 1 300\n", "has the part 300; parts have numbers below 255"),
         ("0 0 0 0 0 1 47\n", "has the part 47; Chair has 12, 13, 14, 15"),
     ],
 )

@@ -60,9 +60,7 @@ class Benchmark:
                 f"{self.source}: shape '{self.ids[wrong[0]]}' has the label {self.labels[wrong[0]]}; expected 0 to "
                 f"{len(self.class_names) - 1}, as {self.name} has {len(self.class_names)} classes."
             )
-        repeated = [shape_id for shape_id, count in Counter(self.ids).items() if count > 1]
-        if repeated:
-            raise UserError(f"{self.source}: has {listed(repeated)} more than once; expected each shape once.")
+        check_each_once(self.ids, self.source)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -90,6 +88,13 @@ class Benchmark:
             except ValueError as error:
                 raise UserError(str(error)) from None
         return shapes
+
+
+def check_each_once(ids: Sequence[str], source: str) -> None:
+    """Raise a [`UserError`] if two shapes of a split have one id."""
+    repeated = [shape_id for shape_id, count in Counter(ids).items() if count > 1]
+    if repeated:
+        raise UserError(f"{source}: has {listed(repeated)} more than once; expected each shape once.")
 
 
 def check_complete(

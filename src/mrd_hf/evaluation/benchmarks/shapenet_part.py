@@ -6,11 +6,13 @@
 
 16 classes of objects with 50 parts, which are numbered through all classes and have no names. 12,137 shapes to train,
 1,870 to validate and 2,874 to test; published figures are of networks trained on the first two. Own shapes can be laid
-out likewise: parts of classes that were not published are those that the training shapes have.
+out likewise, with parts below 255 that are numbered through all classes: the parts of a class that is not a published
+one, by name and folder, are those that its training shapes have.
 """
 
 import json
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ import numpy as np
 
 from ...data.class_texts import readable
 from ...errors import UserError
-from .benchmark import check_complete, find_folder
+from .benchmark import check_complete, check_each_once, find_folder, listed
 from .fields import read_lines
 
 
@@ -43,6 +45,27 @@ PARTS = {
     "Skateboard": range(44, 47),
     "Table": range(47, 50),
 }
+# And their folders, by WordNet's numbers: an own class of the same name has another, and parts of its own.
+SYNSETS = {
+    "Airplane": "02691156",
+    "Bag": "02773838",
+    "Cap": "02954340",
+    "Car": "02958343",
+    "Chair": "03001627",
+    "Earphone": "03261776",
+    "Guitar": "03467517",
+    "Knife": "03624134",
+    "Lamp": "03636649",
+    "Laptop": "03642806",
+    "Motorbike": "03790512",
+    "Mug": "03797390",
+    "Pistol": "03948459",
+    "Rocket": "04099429",
+    "Skateboard": "04225987",
+    "Table": "04379243",
+}
+# Labels from here on are no parts: networks leave points of this one out of their loss.
+NO_PART = 255
 SIZES = {"train": 12_137, "val": 1_870, "test": 2_874, "trainval": 14_007}
 SPLITS = {"train": ["train"], "val": ["val"], "test": ["test"], "trainval": ["train", "val"]}
 CATEGORIES_FILE = "synsetoffset2category.txt"
@@ -85,6 +108,9 @@ class PartBenchmark:
     ids: list[str]
     read: Callable[[int], LabeledPoints]
 
+    def __post_init__(self) -> None:
+        check_each_once(self.ids, self.source)
+
     @property
     def class_names(self) -> list[str]:
         return list(self.object_parts)
@@ -102,7 +128,8 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
         allow_partial (`bool`, defaults to `False`): Whether a part of the published split will do.
 
     Raises:
-        UserError: The layout is not there, a file of it is missing or damaged, or it is not all of the split.
+        UserError: The layout is not there, a file of it is missing or damaged, it is not all of the split, a shape is
+            listed twice, or two classes have one name, folder or part.
     """
     if split not in SPLITS:
         raise UserError(f"{path}: shapenetpart has no split '{split}'; it has {', '.join(SPLITS)}.")
@@ -126,17 +153,18 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
         raise UserError(f"{folder}: has no shape of the split '{split}'.")
     labels = np.array([synsets.index(shape.partition("/")[0]) for shape in shapes], dtype=np.int64)
     names = list(classes.values())
-    published = set(names) <= set(PARTS)
+    published = all(_is_published(synset, name) for synset, name in classes.items())
     if published:
         expected = list(PARTS) if not allow_partial else names
         lacking = [name for name in expected if name not in names]
         if lacking:
             raise UserError(f"{folder / CATEGORIES_FILE}: lacks {lacking[0]}; set allow_partial for a part of it.")
         check_complete(labels, names, SIZES[split], f"the {split} split of shapenetpart", str(folder), allow_partial)
-    object_parts = {_name(name): list(PARTS[name]) if name in PARTS else [] for name in names}
-    for synset, name in classes.items():
-        if name not in PARTS:
-            object_parts[_name(name)] = _parts_found(folder, synset, synsets)
+    object_parts = {
+        _name(name): list(PARTS[name]) if _is_published(synset, name) else _parts_found(folder, synset, synsets)
+        for synset, name in classes.items()
+    }
+    _check_numbered_through(object_parts, folder)
     part_names = ["unused"] * (1 + max(part for parts in object_parts.values() for part in parts))
     for name, parts in object_parts.items():
         for number, part in enumerate(parts):
@@ -159,12 +187,33 @@ def _name(category: str) -> str:
     return readable(category).lower()
 
 
+def _is_published(synset: str, name: str) -> bool:
+    return SYNSETS.get(name) == synset
+
+
+def _check_numbered_through(object_parts: dict[str, list[int]], folder: Path) -> None:
+    """Each part is of one class: labels that two share would have one name and one score for two things."""
+    classes: dict[int, str] = {}
+    for name, parts in object_parts.items():
+        for part in parts:
+            if part in classes:
+                raise UserError(
+                    f"{folder}: both {classes[part]} and {name} have the part {part}; number the parts through all "
+                    "classes, so that each has numbers of its own."
+                )
+            classes[part] = name
+
+
 def _classes(file: Path) -> dict[str, str]:
     """Folder -> name of each class, sorted by the names as they will be read."""
     pairs = [line.split() for line in read_lines(file)]
     wrong = next((pair for pair in pairs if len(pair) != 2), None)
     if wrong is not None or not pairs:
         raise UserError(f"{file}: has the line '{' '.join(wrong or [])}'; expected lines of a class and its folder.")
+    for what, values in (("class", [_name(name) for name, _ in pairs]), ("folder", [synset for _, synset in pairs])):
+        repeated = [value for value, count in Counter(values).items() if count > 1]
+        if repeated:
+            raise UserError(f"{file}: has the {what} {listed(repeated)} more than once; expected each in one line.")
     return {synset: name for name, synset in sorted(pairs, key=lambda pair: _name(pair[0]))}
 
 
@@ -211,4 +260,9 @@ def _read_points(file: Path) -> LabeledPoints:
     parts = table[:, 6]
     if not np.isfinite(table).all() or (parts != np.round(parts)).any() or (parts < 0).any():
         raise UserError(f"{file}: has points that are not finite, or parts that are no whole numbers from 0.")
+    if (parts >= NO_PART).any():
+        raise UserError(
+            f"{file}: has the part {int(parts.max())}; parts have numbers below {NO_PART}, and each point has a part: "
+            "leave out points without one."
+        )
     return LabeledPoints(table[:, :3], parts.astype(np.int64))
