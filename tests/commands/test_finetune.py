@@ -79,6 +79,32 @@ def test_resumes_at_its_last_checkpoint(classified, classes, tmp_path):
     assert metrics_of(folder) == metrics_of(classified)
 
 
+def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path):
+    few = {"num_train_steps": 2, "save_steps": 1}
+    finetune_tiny(tmp_path / "run", classes, **few)
+    before = (tmp_path / "run" / "labels.json").read_bytes()
+    shutil.copytree(classes, tmp_path / "renamed")
+    for split in ("train", "test"):  # as many classes, in another order
+        (tmp_path / "renamed" / split / "chair").rename(tmp_path / "renamed" / split / "seat")
+    shutil.copytree(classes, tmp_path / "fewer")
+    for split in ("train", "test"):
+        shutil.rmtree(tmp_path / "fewer" / split / "table")
+    shutil.copytree(classes, tmp_path / "moved")
+    (tmp_path / "moved" / "train" / "chair" / "0.npy").rename(tmp_path / "moved" / "train" / "lamp" / "moved.npy")
+    more = {**few, "num_train_steps": 3, "resume_from_checkpoint": "latest"}
+    for data, message in (
+        ("renamed", "checkpoint-2: learned other classes \\('chair', where the data has 'lamp'\\)"),
+        ("fewer", "checkpoint-2: learned other classes \\(3 names, where the data has 2\\)"),
+        ("moved", "checkpoint-2: learned from other shapes"),
+    ):
+        with pytest.raises(UserError, match=message):
+            finetune_tiny(tmp_path / "run", tmp_path / data, **more)
+    assert (tmp_path / "run" / "labels.json").read_bytes() == before
+    (tmp_path / "run" / "labels.json").unlink()  # as earlier versions left a run
+    finetune_tiny(tmp_path / "run", classes, **more)
+    assert (tmp_path / "run" / "labels.json").read_bytes() == before
+
+
 def test_ends_early_with_a_checkpoint_and_a_report(classes, tmp_path, capsys):
     finetune_tiny(tmp_path / "run", classes, num_train_steps=9, max_train_minutes=1e-9)
     assert "ended by max_train_minutes after 1 of 9 steps" in capsys.readouterr().err
@@ -103,6 +129,8 @@ def test_starts_from_an_encoder_with_its_extractor(classes, tmp_path):
         finetune_tiny(tmp_path / "other", classes, point_config={"patch_radios": 1})
     with pytest.raises(UserError, match="num_points is 20, fewer than the encoder's 32 patches"):
         finetune_tiny(tmp_path / "other", classes, num_points=20)
+    with pytest.raises(UserError, match="shapenetpart has no variants, so no 'obj_bg'"):
+        finetune_tiny(tmp_path / "other", classes, benchmark="shapenetpart", variant="obj_bg")
     with pytest.raises(UserError, match="there is no 'modelnet'; known are modelnet40"):
         finetune_tiny(tmp_path / "other", classes, benchmark="modelnet")
     assert not (tmp_path / "other").exists()

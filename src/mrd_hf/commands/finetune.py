@@ -48,6 +48,7 @@ from ..training.finetuning.arguments import (
 )
 from ..training.finetuning.finetuning import Finetuning
 from ..training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
+from ..training.finetuning.learned_labels import LearnedLabels
 from ..training.finetuning.network_building import Network, build_network
 from ..training.finetuning.prediction import class_probabilities, part_predictions
 from ..training.loop.freed_memory import keep_freed_memory
@@ -65,6 +66,8 @@ AnyBenchmark = Benchmark | PartBenchmark
 def open_split(data: LabeledDataArguments, split: str) -> AnyBenchmark:
     """A split of the data, of shapes with classes or of objects with parts."""
     if data.benchmark == SHAPENET_PART:
+        if data.variant is not None:
+            raise UserError(f"{SHAPENET_PART} has no variants, so no '{data.variant}'; only scanobjectnn has.")
         return open_shapenet_part(data.dataset, split, data.allow_partial)
     if data.benchmark not in BENCHMARKS:
         raise UserError(
@@ -210,12 +213,10 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
         raise UserError(f"{data.dataset}: the splits {data.train_split} and {data.eval_split} have other classes.")
     parts = isinstance(learned, PartBenchmark)
     set_seed(training.seed)
-    model, extractor = build_network(
-        model_arguments,
-        learned.part_names if isinstance(learned, PartBenchmark) else learned.class_names,
-        learned.object_parts if isinstance(learned, PartBenchmark) else None,
-        data.num_points,
-    )
+    names = learned.part_names if isinstance(learned, PartBenchmark) else learned.class_names
+    object_parts = learned.object_parts if isinstance(learned, PartBenchmark) else None
+    labels = LearnedLabels.of(names, object_parts, learned.ids, learned.labels)
+    model, extractor = build_network(model_arguments, names, object_parts, data.num_points)
     clouds = read_split(learned, extractor, data.up_axis, accelerator.is_main_process)
     tests = read_split(held_out, extractor, data.up_axis, accelerator.is_main_process)
     scoring = Scoring(held_out, tests, clouds, extractor.num_points, training)
@@ -223,8 +224,10 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
     if checkpoint is not None:
+        labels.check_resumed(checkpoint)
         run.resume(checkpoint)
     if accelerator.is_main_process:
+        labels.save(output_dir)
         told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
         (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
     result = run.run()

@@ -44,6 +44,7 @@ RESULTS = ("evaluation", "encoder", "model")
 # What a run that was killed before its first checkpoint leaves, and the next one makes again.
 LEFTOVERS = (
     ARGUMENTS_FILE,
+    "labels.json",
     "training_log.jsonl*",
     "tracking.json",
     "text_neighbors.safetensors",
