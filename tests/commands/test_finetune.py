@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from matplotlib.colors import to_hex
 from PIL import Image
 from scipy.spatial import cKDTree
 from support.composed_objects import write_composed_objects
@@ -15,11 +16,13 @@ from support.tiny_encoders import tiny_encoder
 from support.tiny_finetuning import TINY_POINT_CONFIG, finetune_tiny, write_classes
 from transformers import AutoFeatureExtractor, AutoModelForSemanticSegmentation
 
-from mrd_hf import PointBertForShapeClassification, PointCloudFeatureExtractor
+from mrd_hf import PointBertForPartSegmentation, PointBertForShapeClassification, PointCloudFeatureExtractor
+from mrd_hf.cli.drawing.object_parts import _part_colors, find_parts
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.shapenet_part import open_shapenet_part
 from mrd_hf.evaluation.comparison import compare_evaluations
 from mrd_hf.evaluation.scores.part_iou import part_iou
+from mrd_hf.models.shapes import ColoredPoints, PointCloud
 from mrd_hf.training.finetuning.arguments import parse_finetuning
 from mrd_hf.training.recipe_files import FINETUNING_RECIPES, recipe_names
 from mrd_hf_cli.main import run
@@ -246,6 +249,28 @@ def test_render_draws_parts_in_their_colours(segmented, objects, tmp_path, capsy
         assert message in capsys.readouterr().err
     assert run(parse([*command[:2], "--object-class", "lamp"])) == 2
     assert "--object-class is of --part-model" in capsys.readouterr().err
+
+
+def test_a_network_that_saw_no_colours_says_the_same_parts_of_a_coloured_shape(segmented, objects, tmp_path):
+    test = open_shapenet_part(objects, "test", allow_partial=True)
+    xyz = test.read(int(np.flatnonzero(test.labels == 0)[0])).xyz
+    rgb = np.random.default_rng(0).integers(0, 256, xyz.shape).astype(np.uint8)
+    grey, coloured = (PointCloud(ColoredPoints(xyz, colors), up_axis="y") for colors in (None, rgb))
+    model = PointBertForPartSegmentation.from_pretrained(segmented / "model")
+    assert not model.config.part_colors
+    plain, _ = find_parts(grey, str(segmented / "model"), "chair", None)
+    found, _ = find_parts(coloured, str(segmented / "model"), "chair", None)
+    np.testing.assert_array_equal(found.points.rgb, plain.points.rgb)
+    model.config.part_colors = True  # as of one that was trained with colours, which then count
+    model.save_pretrained(tmp_path)
+    AutoFeatureExtractor.from_pretrained(segmented / "model").save_pretrained(tmp_path)
+    seen, _ = find_parts(coloured, str(tmp_path), "chair", None)
+    assert (seen.points.rgb != plain.points.rgb).any()
+
+
+@pytest.mark.parametrize("count", [3, 10, 11, 50, 51, 254])
+def test_no_two_parts_have_one_colour(count):
+    assert len({to_hex(color) for color in _part_colors(count)}) == count
 
 
 def test_a_network_of_classes_draws_no_parts(classified, tmp_path, capsys):

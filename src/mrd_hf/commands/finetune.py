@@ -218,6 +218,8 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     labels = LearnedLabels.of(names, object_parts, learned.ids, learned.labels)
     model, extractor = build_network(model_arguments, names, object_parts, data.num_points)
     clouds = read_split(learned, extractor, data.up_axis, accelerator.is_main_process)
+    if parts:
+        model.config.part_colors = clouds.have_colors
     tests = read_split(held_out, extractor, data.up_axis, accelerator.is_main_process)
     scoring = Scoring(held_out, tests, clouds, extractor.num_points, training)
     run = Finetuning(model, clouds, training, accelerator, augmentation, extractor.num_points, scoring)

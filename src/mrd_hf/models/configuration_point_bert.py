@@ -136,6 +136,9 @@ class PointBertConfig(PointEncoderConfig):
             Of [`PointBertForPartSegmentation`]: by the name of each class of objects, the labels of the parts that its
             objects can have. The classes are numbered in the alphabetical order of their names.
         part_hidden_size (`int`, defaults to 256): Width of that model's head.
+        part_colors (`bool`, defaults to `True`):
+            Whether it was trained on shapes with colours. If not, it is shown shapes without theirs, in the grey that
+            it knows.
         semantic_loss_ignore_index (`int`, defaults to 255): The label of points that its loss leaves out.
 
     Example:
@@ -176,6 +179,7 @@ class PointBertConfig(PointEncoderConfig):
     classifier_dropout: float | int = 0.0
     object_parts: dict[str, list[int]] | None = None
     part_hidden_size: int = 256
+    part_colors: bool = True
     semantic_loss_ignore_index: int = 255
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from matplotlib import colormaps
-from matplotlib.colors import to_hex
+from matplotlib.colors import hsv_to_rgb, to_hex
 from transformers import AutoConfig
 
 from ...data.class_texts import match_names
@@ -22,7 +22,8 @@ from ...models.shapes import ColoredPoints, PointCloud, TexturedMesh, UpAxis
 
 
 CANNOT_LOAD = "cannot load the network of --part-model"
-COLORS = colormaps["tab10"].colors  # type: ignore[attr-defined]
+# One after the other, for objects of more than ten parts.
+PALETTES = ("tab10", "tab20b", "tab20c")
 
 
 class FoundPart(NamedTuple):
@@ -57,9 +58,11 @@ def find_parts(
     label = _class_label(model, object_class, model_name)
     up_axis = up_axis or shape.up_axis
     points = colored_points(shape, MAX_POINTS)
+    # Colours are shown to networks that learned from shapes with colours only; to others they would be noise.
+    known = points if model.config.part_colors else ColoredPoints(points.xyz, None)
     # Both from all the points, so that they are centred and scaled alike.
-    (seen,) = _values(extractor, extractor.num_points, points, up_axis)
-    (drawn,) = _values(extractor, len(points.xyz), points, up_axis)
+    (seen,) = _values(extractor, extractor.num_points, known, up_axis)
+    (drawn,) = _values(extractor, len(points.xyz), known, up_axis)
     classes = None if label is None else torch.tensor([label])
     with torch.inference_mode():
         logits = model(seen[None], object_classes=classes).logits
@@ -67,7 +70,7 @@ def find_parts(
         nearest = knn_query(drawn[None, :, :3], seen[None, :, :3], 1)[0, :, 0]
     parts = found[nearest].numpy()
     labels, counts = np.unique(parts, return_counts=True)
-    colors = {int(part): COLORS[place % len(COLORS)] for place, part in enumerate(labels)}
+    colors = dict(zip(labels.tolist(), _part_colors(len(labels)), strict=True))
     rgb = np.round(255 * np.array([colors[int(part)] for part in parts])).astype(np.uint8)
     listed = [
         FoundPart(model.config.id2label[int(part)], float(count / len(parts)), to_hex(colors[int(part)]))
@@ -75,6 +78,14 @@ def find_parts(
     ]
     cloud = PointCloud(ColoredPoints(points.xyz, rgb), warnings=shape.warnings, up_axis=shape.up_axis)
     return cloud, listed
+
+
+def _part_colors(count: int) -> list[tuple[float, float, float]]:
+    """So many different colours: ten that are told apart at once, then forty more, then hues at equal distances."""
+    listed = list(dict.fromkeys(color for name in PALETTES for color in colormaps[name].colors))  # type: ignore[attr-defined]
+    if count <= len(listed):
+        return listed[:count]
+    return [tuple(hsv_to_rgb((place / count, 0.8, 0.9))) for place in range(count)]
 
 
 def _values(

@@ -39,6 +39,11 @@ class LabeledClouds:
     def __len__(self) -> int:
         return len(self.ids)
 
+    @property
+    def have_colors(self) -> bool:
+        """Whether any shape has colours."""
+        return any(points.shape[1] > 3 for points in self.points)
+
     def batch(
         self, rows: list[int], num_points: int, rng: np.random.Generator | None = None
     ) -> tuple[np.ndarray, np.ndarray | None]:
