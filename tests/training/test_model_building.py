@@ -58,8 +58,20 @@ def test_an_encoder_keeps_its_text_tower_with_its_teacher(tmp_path):
         (ModelArguments(encoder=mine), "org/clip", "org/words"),
         (ModelArguments(encoder=mine, text_towers='{"org/clip": "org/others"}'), "org/clip", "org/others"),
         (ModelArguments(encoder=mine, point_config=change), "org/siglip", None),
+        (ModelArguments(encoder=mine, point_config=change), "org/clip", "org/words"),
+        (ModelArguments(encoder=mine, point_config='{"teacher_id": "org/siglip"}'), f"org/siglip@{COMMIT}", None),
     ):
         assert build_model(arguments, 12, teacher).point_bert.config.text_tower_id == expected
+
+
+def test_a_text_tower_that_is_asked_for_wins_over_the_recipes(tmp_path):
+    mine = save_encoder(tmp_path / "mine", teacher_id="org/clip", text_tower_id="org/words")
+    towers = '{"org/clip": "org/others"}'
+    for given in ("org/asked", None):
+        change = json.dumps({"text_tower_id": given})
+        for encoder in (mine, None):
+            arguments = ModelArguments(encoder=encoder, text_towers=towers, point_config=change)
+            assert build_model(arguments, 12 if encoder else 384, "org/clip").point_bert.config.text_tower_id == given
 
 
 def test_embeddings_of_another_teacher_than_asked_for():

@@ -18,6 +18,10 @@ from .arguments import ModelArguments
 from .recipe_files import check_fields, parse_config, parse_mapping
 
 
+# Set after the encoder's own teacher is known.
+OF_TEACHER = {"teacher_id", "teacher_revision"}
+
+
 def build_model(
     arguments: ModelArguments, embedding_dim: int, teacher_id: str, teacher_logit_scale: float | None = None
 ) -> MRDForPretraining:
@@ -44,21 +48,28 @@ def build_model(
     mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
     if teacher_logit_scale is not None:
         mrd_changes.setdefault("teacher_logit_scale", teacher_logit_scale)
-    encoder = None
+    encoder, own_teacher = None, None
     try:
         if arguments.encoder is not None:
             changes = parse_mapping(arguments.point_config, "point_config")
             kind = changes.pop("model_type", None)
-            encoder = load_encoder_to_train(arguments.encoder, changes)
+            others = {name: value for name, value in changes.items() if name not in OF_TEACHER}
+            encoder = load_encoder_to_train(arguments.encoder, others)
             point_config = encoder.config
+            own_teacher = recorded_teacher(point_config)
+            for name in changes.keys() & OF_TEACHER:
+                setattr(point_config, name, changes[name])
             check_fields(changes, "point_config", type(point_config))
             _check_encoder(arguments.encoder, point_config, kind, teacher_id)
         else:
+            changes = parse_mapping(arguments.point_config, "point_config")
             point_config = new_encoder_config(arguments.point_config, projection_dim=embedding_dim)
-        if text_tower is not None:
+        if "text_tower_id" in changes:
+            pass  # the word of who runs it, before a recipe's list
+        elif text_tower is not None:
             point_config.text_tower_id = text_tower
-        elif encoder is not None and point_config.teacher_id is None and "text_tower_id" not in changes:
-            point_config.text_tower_id = None  # of the teacher that it had
+        elif own_teacher is None or not are_one(own_teacher, teacher_id):
+            point_config.text_tower_id = None  # it was of the teacher that the encoder had
         point_config.teacher_id, point_config.teacher_revision = split_identifier(teacher_id)
         found = point_config.embedding_dim
         if found != embedding_dim:
