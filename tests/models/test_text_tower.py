@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 import torch
 from datasets import load_dataset
+from huggingface_hub import constants
+from safetensors.torch import load_file, save_file
 from support.paths import DEMO_DATA
+from support.tiny_open_clip import save_tiny_open_clip
 from support.tiny_sentence_model import LETTERS, save_tiny_sentence_model
 from support.tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
 from torch.nn.functional import normalize
@@ -19,6 +22,8 @@ from transformers import (
     ViTModel,
 )
 
+from mrd_hf.errors import UserError
+from mrd_hf.models import model_sources, open_clip_texts
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.teacher import Teacher
 
@@ -82,6 +87,41 @@ def test_many_prompts_are_seen_a_batch_at_a_time(teacher_folders):
         tower.embedding_dim,
     )
     assert sum(sizes) == 200 and max(sizes) <= 64
+
+
+LFS_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0123\nsize 599\n"
+
+
+@pytest.mark.parametrize("kind", ["clip", "open_clip"])
+@pytest.mark.parametrize("load", [TextTower.from_pretrained, Teacher.from_pretrained])
+@pytest.mark.parametrize("damage", ["pointer", "cut", "other shapes", "no JSON", "no mapping"])
+def test_damaged_files_are_told_of_by_the_teachers_name(kind, load, damage, tmp_path):
+    folder = save_tiny_clip(tmp_path) if kind == "clip" else save_tiny_open_clip(tmp_path, "open_clip_text")
+    weights = folder / ("model.safetensors" if kind == "clip" else "open_clip_model.safetensors")
+    if damage == "pointer":
+        weights.write_bytes(LFS_POINTER)
+    elif damage == "cut":
+        weights.write_bytes(weights.read_bytes()[:-100])
+    elif damage == "other shapes":
+        save_file({name: torch.zeros(3, 3) for name in load_file(weights)}, weights, metadata={"format": "pt"})
+    else:
+        (folder / "config.json").write_text("{" if damage == "no JSON" else "3")
+    with pytest.raises(
+        (ValueError, UserError), match=f"^teacher '{folder}': its weights or its configuration are dam"
+    ):
+        load(folder)
+
+
+@pytest.mark.parametrize("load", [TextTower.from_pretrained, Teacher.from_pretrained])
+def test_a_hub_that_refuses_is_told_of_by_the_teachers_name(load, monkeypatch):
+    def refuse(*_arguments, **_options):
+        raise OSError("401: a gated repository")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(model_sources, "_hub_answers", lambda _seconds: True)
+    monkeypatch.setattr(open_clip_texts, "cached_file", refuse)
+    with pytest.raises((ValueError, UserError), match="^teacher 'org/mistyped': no such folder, .*a gated repository"):
+        load("org/mistyped")
 
 
 @pytest.mark.parametrize(("templates", "message"), [([], "no prompt template"), (["a chair"], "'a chair' has no {}")])

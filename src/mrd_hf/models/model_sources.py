@@ -4,12 +4,17 @@ import os
 import re
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import constants, get_session, try_to_load_from_cache
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 
 from .teacher_folder import check_folder, is_folder_revision
 
@@ -22,6 +27,11 @@ ASKED_AGAIN_AFTER = 10.0
 
 # One of which every model has: transformers' and open_clip's.
 CONFIGURATION_FILES = ("config.json", "open_clip_config.json")
+# What transformers, torch and safetensors make of damaged weights, and of configurations with other values in them.
+DAMAGED = (
+    *(SafetensorError, StrictDataclassError, JSONDecodeError, UnicodeDecodeError),
+    *(RuntimeError, LookupError, TypeError, AttributeError),
+)
 PACKAGE = "package:"
 # No step of a path begins with a dot, so none leads out of a package.
 PACKAGE_FOLDER = re.compile(r"package:(?P<name>[A-Za-z0-9]([\w.-]*[A-Za-z0-9])?)/(?P<folder>\w[\w.-]*(/\w[\w.-]*)*)")
@@ -68,6 +78,23 @@ class ModelSource:
             "no such folder, and not to be had from the Hub; give a local folder saved by save_pretrained or a Hub id "
             f"like openai/clip-vit-base-patch32. {error}"
         )
+
+
+@contextmanager
+def named_loading_errors(source: ModelSource) -> Iterator[None]:
+    """What goes wrong while files of a teacher are looked for and read, as a `ValueError` that names the teacher.
+
+    A `ValueError` stays as it is, unless it is of a file that is no JSON in UTF-8.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"teacher '{source.reference}': {source.problem(error)}") from error
+    except DAMAGED as error:
+        raise ValueError(
+            f"teacher '{source.reference}': its weights or its configuration are damaged, or those of another model; "
+            f"download or save it again ({type(error).__name__}: {' '.join(str(error).split())})"
+        ) from error
 
 
 def find_model(reference: str | os.PathLike, revision: str | None = None, what: str = "teacher") -> ModelSource:

@@ -9,7 +9,7 @@ import torch
 from transformers import BatchFeature, CLIPModel
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from .model_sources import ModelSource
+from .model_sources import ModelSource, named_loading_errors
 from .open_clip_texts import CONFIG_FILE, load_open_clip_texts, open_clip_file
 
 
@@ -47,7 +47,8 @@ def load_open_clip(source: ModelSource, dtype: torch.dtype) -> tuple[OpenClipMod
         ) from error
     folder = open_clip_file(source, CONFIG_FILE)
     assert folder is not None  # or its texts would not have been read
-    whole, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder.parent}")
+    with named_loading_errors(source):
+        whole, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder.parent}")
     model.visual = whole.visual.to(dtype)
     return model, OpenClipImageProcessor(transform)
 

@@ -15,7 +15,7 @@ from safetensors import safe_open
 from transformers import CLIPConfig, CLIPModel
 from transformers.utils import cached_file
 
-from .model_sources import ModelSource
+from .model_sources import ModelSource, named_loading_errors
 
 
 CONFIG_FILE = "open_clip_config.json"
@@ -53,11 +53,15 @@ def is_open_clip(source: ModelSource) -> bool:
     """Whether a folder or repository holds a model of open_clip's, and none that transformers loads.
 
     Many hold both. timm's have a config.json as well, which names no `model_type`.
+
+    Raises:
+        ValueError: If the Hub cannot say, or a configuration is damaged.
     """
-    config = open_clip_file(source, "config.json")
-    if config is not None and "model_type" in json.loads(config.read_text(encoding="utf-8")):
-        return False
-    return open_clip_file(source, CONFIG_FILE) is not None
+    with named_loading_errors(source):
+        config = open_clip_file(source, "config.json")
+        if config is not None and "model_type" in json.loads(config.read_text(encoding="utf-8")):
+            return False
+        return open_clip_file(source, CONFIG_FILE) is not None
 
 
 def read_model_config(source: ModelSource) -> dict[str, Any]:
@@ -85,8 +89,13 @@ def load_open_clip_texts(
         model_class (`type`): To make; `CLIPModel`, or one derived from it.
 
     Raises:
-        ValueError: If its text tower is not CLIP's, or its weights are not there in safetensors.
+        ValueError: If its text tower is not CLIP's, or its weights are not there in safetensors, or damaged.
     """
+    with named_loading_errors(source):
+        return _load_texts(source, dtype, model_class)
+
+
+def _load_texts(source: ModelSource, dtype: torch.dtype, model_class: type[CLIPModel]) -> CLIPModel:
     model = read_model_config(source)
     text = model["text_cfg"]
     for name, value in text.items():

@@ -13,7 +13,7 @@ from torch.nn.functional import normalize
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.utils import cached_file
 
-from .model_sources import ModelSource, find_model
+from .model_sources import ModelSource, find_model, named_loading_errors
 from .open_clip_texts import is_open_clip, load_open_clip_texts
 
 
@@ -197,14 +197,15 @@ def load_teacher_model(source: ModelSource, dtype: torch.dtype) -> PreTrainedMod
     """Load the whole model of a teacher; of one of open_clip's, the text half.
 
     Raises:
-        ValueError: If there is none; the message says where it was looked for.
+        ValueError: If there is none, and the message says where it was looked for; or its files are damaged.
     """
     if is_open_clip(source):
         return load_open_clip_texts(source, dtype)
-    try:
-        return AutoModel.from_pretrained(source.path, dtype=dtype, **source.arguments)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"teacher '{source.reference}': {source.problem(error)}") from error
+    with named_loading_errors(source):
+        try:
+            return AutoModel.from_pretrained(source.path, dtype=dtype, **source.arguments)
+        except ValueError as error:  # of kinds of models that transformers does not know
+            raise ValueError(f"teacher '{source.reference}': {source.problem(error)}") from error
 
 
 def embeds_texts(model: PreTrainedModel) -> bool:
