@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 from exporting.exported import save_encoder
+from support.gltf_writer import Gltf
 from support.paths import DEMO_DATA, ROOT
 from support.random_gltf import random_scene
 from support.textured_square import quarters, textured_square, write_textured_obj
@@ -150,6 +151,27 @@ def test_files_that_readers_disagree_about(widget):
     files = [file for file in files if file.parent.name[:2] not in LEFT_TO_PYTHON | set(DIVIDED_OTHERWISE)]
     assert len(files) > 10
     assert_same_points(widget, files)
+
+
+def test_lines_of_obj_files_that_end_or_go_on_otherwise(widget, tmp_path):
+    plain = b"v 0 0 0\nv 2 0 0\nv 0 1 0\nv 0 0 1\nf 1 2 3\nf 1 3 4\n"
+    texts = {
+        "returns": plain.replace(b"\n", b"\r"),
+        "comment_of_a_path": plain.replace(b"v 2 0 0", b"# C:\\shapes\\\nv 2 0 0"),
+        "comment_after_a_face": plain.replace(b"f 1 2 3", b"f 1 2 3 # the first"),
+        "goes_on": plain.replace(b"f 1 2 3", b"f 1 2 \\\r\n 3"),
+    }
+    for name, text in texts.items():
+        (tmp_path / f"{name}.obj").write_bytes(text)
+    assert_same_points(widget, sorted(tmp_path.glob("*.obj")))
+
+
+def test_nulls_of_a_gltf_count_as_left_out(widget, tmp_path):
+    gltf = Gltf()
+    positions = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])
+    gltf.show_mesh({"attributes": {"POSITION": positions, "COLOR_0": None}, "indices": None, "material": None})
+    (tmp_path / "nulls.glb").write_bytes(gltf.glb())
+    assert_same_points(widget, [tmp_path / "nulls.glb"])
 
 
 def test_the_same_points_get_the_same_embedding(widget, tmp_path):

@@ -48,7 +48,8 @@ export class GltfDocument {
         }
         if (!text) throw new ShapeError("it has no JSON");
         try {
-            this.json = JSON.parse(new TextDecoder().decode(text));
+            // What some exporters write as null is left out, as in Python.
+            this.json = JSON.parse(new TextDecoder().decode(text), (_, value) => value ?? undefined);
         } catch {
             throw new ShapeError("its JSON cannot be read");
         }

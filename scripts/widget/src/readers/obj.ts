@@ -25,8 +25,7 @@ export async function readObj(data: Uint8Array, files: Companions): Promise<Shap
     const names: string[] = [];
     const libraries: string[] = [];
     let material = -1;
-    // A line that ends with a backslash goes on in the next one.
-    const text = decoded(data).replace(/\\\r?\n/g, " ");
+    const text = plainLines(decoded(data));
     for (let start = 0; start < text.length; ) {
         let end = text.indexOf("\n", start);
         if (end < 0) end = text.length;
@@ -79,6 +78,12 @@ export async function readObj(data: Uint8Array, files: Companions): Promise<Shap
         if (texture && textured.length) parts.push(texturedPart(textured, vertices, places, xyz, uvs, its, texture));
     }
     return { kind: "mesh", parts, warnings, upAxis: null };
+}
+
+/** Each statement in one line: comments cut first, as some end with a path's backslash, which joins other lines. */
+function plainLines(text: string): string {
+    const lines = text.replace(/\r\n?/g, "\n").replace(/^[ \t]*#.*$/gm, "").replace(/\\[ \t]*\n/g, " ");
+    return lines.replace(/^([ \t]*(?:v|vt|f)[ \t][^#\n]*)#.*$/gm, "$1");
 }
 
 /** As UTF-8, else as the encoding of Chinese tools, else byte by byte. */
