@@ -85,6 +85,16 @@ def test_running_statistics_move_once_a_part():
     assert all(m.momentum == 0.1 for m in model.modules() if isinstance(m, nn.BatchNorm1d))
 
 
+def test_batch_norms_without_running_statistics_have_none_to_keep():
+    model = tiny_mrd().train()
+    tracked = [module for module in model.modules() if isinstance(module, nn.BatchNorm1d)]
+    for norm in tracked:
+        norm.track_running_stats = False
+        norm.running_mean = norm.running_var = norm.num_batches_tracked = None
+    model(**inputs(), encoder_batch_size=4).loss.backward()
+    assert tracked and all(norm.momentum == 0.1 and norm.num_batches_tracked is None for norm in tracked)
+
+
 # Of /proc, as getrusage's peak begins with that of the process which started this one.
 PEAKS = """
 import os, re, sys, torch

@@ -180,7 +180,7 @@ def _pass_contexts(encoder: nn.Module) -> tuple[AbstractContextManager, Abstract
 @contextmanager
 def _still_running_statistics(module: nn.Module) -> Iterator[None]:
     """Batch norms whose running statistics do not move. (Switching them off would change the graph.)"""
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm)]
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.num_batches_tracked is not None]
     momenta = [norm.momentum for norm in norms]
     counts = [cast(torch.Tensor, norm.num_batches_tracked).clone() for norm in norms]
     for norm in norms:
