@@ -5,6 +5,7 @@ import threading
 import time
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from huggingface_hub import constants
@@ -18,6 +19,7 @@ from transformers import AutoConfig
 
 from mrd_hf import MRDProcessor, PointCloudFeatureExtractor
 from mrd_hf.errors import UserError
+from mrd_hf.evaluation.classes.class_embeddings import class_embeddings
 from mrd_hf.hub.pushing import push_folder
 from mrd_hf.models import model_sources
 from mrd_hf.models.model_sources import find_model, text_tower_of
@@ -153,6 +155,22 @@ def save_with_card(folder):
     save_tiny_clip(folder)
     (folder / "README.md").write_text("# A teacher\n")
     return folder
+
+
+def test_an_id_with_its_commit_is_found_as_it_is_recorded(hub, online, tmp_path):
+    online(constants.ENDPOINT)
+    identifier = Teacher.from_pretrained("org/clip").identifier
+    name, _, commit = identifier.partition("@")
+    assert name == "org/clip" and len(commit) == 40
+    source = find_model(identifier)
+    assert (source.reference, source.path, source.revision) == (name, name, commit)
+    assert Teacher.from_pretrained(identifier).identifier == identifier
+    ours, theirs = (TextTower.from_pretrained(given).embed(TEXTS) for given in (identifier, name))
+    assert torch.equal(ours, theirs)
+    found = [class_embeddings(["chair"], teacher=t, cache_dir=tmp_path / "c") for t in (identifier, name)]
+    assert np.array_equal(*found)
+    (tmp_path / "mine@main").mkdir()
+    assert find_model(tmp_path / "mine@main").revision is None
 
 
 @pytest.mark.parametrize("server", [closed_port, silent_server, None])

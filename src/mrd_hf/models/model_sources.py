@@ -102,7 +102,7 @@ def find_model(reference: str | os.PathLike, revision: str | None = None, what: 
 
     Args:
         reference (`str` or `Path`):
-            A folder, `package:NAME/FOLDER`, or a Hub id.
+            A folder, `package:NAME/FOLDER`, or a Hub id, also as `id@revision`, which the package shows and records.
         revision (`str`, *optional*): Branch, tag or commit on the Hub; or of a folder its digest, which is checked.
         what (`str`, defaults to `"teacher"`): What messages call it.
 
@@ -119,6 +119,8 @@ def find_model(reference: str | os.PathLike, revision: str | None = None, what: 
         return ModelSource(name, str(_package_folder(name)))
     if not HUB_ID.fullmatch(name):
         raise ValueError(f"{what} '{name}': no such folder; give one saved by save_pretrained, or an id of the Hub.")
+    if revision is None:
+        name, revision = split_reference(name)
     patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else PATIENCE
     if constants.HF_HUB_OFFLINE:
         not_asked = "HF_HUB_OFFLINE forbids asking the Hub"

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
 from ...files.digests import state_of_files
-from ...models.model_sources import PACKAGE, find_model
+from ...models.model_sources import PACKAGE, find_model, split_reference
 from ...models.text_tower import TextTower
 from .prompt_templates import TEMPLATES
 
@@ -63,6 +63,8 @@ def class_embeddings(
             teacher = find_model(teacher).path
         except ValueError as error:
             raise UserError(str(error)) from None
+    if revision is None and not Path(teacher).is_dir():
+        teacher, revision = split_reference(teacher)
     folder = Path(constants.HF_HOME) / "mrd_hf" / "class_embeddings" if cache_dir is None else Path(cache_dir)
     commit = _commit(teacher, revision)
     if commit is not None:
