@@ -36,9 +36,21 @@ def test_scores_are_those_of_numpy_and_ranks_those_of_a_loop(num_shapes, num_pro
         )
         assert found.ranks[row] == rank
     for k in (1, 5, 10):
-        assert found.r_precision[k] == pytest.approx(np.mean(found.ranks <= k))
+        hits = []
+        for row, own in enumerate(prompt_of):
+            # Of equal prompts, its own is at each of their places as often as at any other.
+            first = 1 + sum(table[row, other] > table[row, own] for other in range(num_prompts))
+            places = range(first, first + sum(table[row, other] == table[row, own] for other in range(num_prompts)))
+            hits.append(sum(place <= k for place in places) / len(places))
+        assert found.r_precision[k] == pytest.approx(np.mean(hits))
         assert found.chance[k] == pytest.approx(min(1, k / num_prompts))
     assert found.num_prompts == num_prompts
+
+
+def test_an_encoder_that_tells_nothing_apart_scores_as_chance_does():
+    """Nine shapes of ten have the first of two prompts."""
+    found = score_pairs(np.ones((10, 4), np.float32), np.ones((2, 4), np.float32), [0] * 9 + [1])
+    assert found.r_precision == found.chance == {1: 0.5, 5: 1.0, 10: 1.0}
 
 
 def test_a_thousand_shapes_against_a_thousand_prompts_take_less_than_two_seconds():

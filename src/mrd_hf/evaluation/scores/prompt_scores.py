@@ -19,9 +19,11 @@ class PromptScores:
     Attributes:
         cosines (`np.ndarray` of shape `(num_pairs,)`): Of each shape and its prompt.
         mean (`float`): Of the cosines.
-        r_precision (`dict[int, float]`): By k: share of the shapes whose prompt is among the k nearest of all.
+        r_precision (`dict[int, float]`):
+            By k: share of the shapes whose prompt is among the k nearest of all; of equally near ones in any order.
         chance (`dict[int, float]`): The same for prompts in random order.
-        ranks (`np.ndarray` of shape `(num_pairs,)`): The place of a shape's prompt among all, from 1.
+        ranks (`np.ndarray` of shape `(num_pairs,)`):
+            The place of a shape's prompt among all, from 1; of equally near ones the first comes first.
         num_prompts (`int`): Different prompts.
     """
 
@@ -56,7 +58,8 @@ def score_pairs(shapes: Embeddings, prompts: Embeddings, prompt_of: Sequence[int
     """Score shapes against the prompts that they were made from.
 
     R-precision as papers on text to 3D report it, with this encoder in the place of CLIP on pictures: a shape counts
-    if its own prompt is the nearest among the prompts of all shapes.
+    if its own prompt is the nearest among the prompts of all shapes. Where prompts are equally near, such as two that
+    their model cuts to the same words, a shape counts in part: as often as it would if they came in random order.
 
     Args:
         shapes (`torch.Tensor` or `np.ndarray` of shape `(num_pairs, embedding_dim)`): Need not be normalised.
@@ -71,5 +74,11 @@ def score_pairs(shapes: Embeddings, prompts: Embeddings, prompt_of: Sequence[int
     """
     places = np.asarray(prompt_of, dtype=np.int64)
     found = retrieval_recall(shapes, prompts, places.tolist(), list(range(len(prompts))), KS)
-    cosines = cosine_table(shapes, prompts)[np.arange(len(places)), places]
-    return PromptScores(cosines, float(cosines.mean()), found.recall, found.chance, found.ranks + 1, len(prompts))
+    cosines, greater, equal = (np.empty(len(places), dtype) for dtype in (np.float64, np.int64, np.int64))
+    for rows, block in similarity_blocks(shapes, prompts):
+        own = block[np.arange(len(block)), places[rows]]
+        cosines[rows] = own
+        greater[rows] = (block > own[:, None]).sum(axis=1)
+        equal[rows] = (block == own[:, None]).sum(axis=1)  # with its own
+    precision = {k: float((np.clip(k - greater, 0, equal) / equal).mean()) for k in KS}
+    return PromptScores(cosines, float(cosines.mean()), precision, found.chance, found.ranks + 1, len(prompts))
