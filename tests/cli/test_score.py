@@ -2,6 +2,7 @@
 
 import csv
 import json
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,8 @@ from PIL import Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from transformers import AutoFeatureExtractor, AutoModel
 
+from mrd_hf.cli.prompts import pictures
+from mrd_hf.errors import UserError
 from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.models.text_tower import TextTower
 from mrd_hf.teacher import Teacher
@@ -139,6 +142,38 @@ def pairs(work):
         for shape, prompt in zip(shapes_of(work), prompts, strict=True):
             rows.writerow(["x", prompt, shape.relative_to(work)])
     return work / "pairs.csv"
+
+
+def test_links_to_one_file_are_shapes_of_their_own(work, tmp_path, monkeypatch, capsys):
+    """Deduplicated shapes, and those of the Hub's cache, are links."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a", "b"):
+        Path(f"{name}.ply").symlink_to(work / "shapes" / "ball.ply")
+    embed = ["embed", "a.ply", "b.ply", "-o", "shapes.parquet", "--model", work / "encoder"]
+    assert mrd_hf(*embed) == 0
+    Path("elsewhere").mkdir()
+    Path("pairs.csv").write_text(f"shape,text\na.ply,ball\n{tmp_path / 'elsewhere' / '..' / 'b.ply'},box\n")
+    words = ["score", "shapes.parquet", "--pairs", "pairs.csv", "--text-tower", work / "teacher", "--json"]
+    capsys.readouterr()
+    assert mrd_hf(*words) == 0
+    assert len(json.loads(capsys.readouterr().out)["scores"]) == 2
+
+
+def test_pictures_are_embedded_a_few_at_a_time(work, monkeypatch):
+    """And the first that cannot be read is told before the teacher is asked for."""
+    calls = []
+    monkeypatch.setattr(pictures, "AT_ONCE", 2)
+    embed_images = Teacher.embed_images
+    monkeypatch.setattr(Teacher, "embed_images", lambda self, of: calls.append(len(of)) or embed_images(self, of))
+    paths = [str(work / name) for name in ("red.png", "blue.png", "red.png")]
+    teacher = str(work / "teacher")
+    width = Teacher.from_pretrained(teacher).embedding_dim
+    found = pictures.embed_pictures(paths, teacher, None, width, "cpu", "the encoder")
+    assert calls[-2:] == [2, 1] and found.shape == (3, width)  # before, one tells its width
+    expected_embeds = embed_images(Teacher.from_pretrained(teacher), [Image.open(path) for path in paths])
+    np.testing.assert_allclose(found, expected_embeds.numpy(), atol=1e-5)
+    with pytest.raises(UserError, match=r"none\.png: no such file"):
+        pictures.embed_pictures([*paths, "none.png"], "no/teacher", None, width, "cpu", "the encoder")
 
 
 def test_pairs_have_a_mean_and_an_r_precision(work, pairs, capsys):

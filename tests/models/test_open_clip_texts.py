@@ -60,6 +60,15 @@ def test_what_transformers_loads_is_not_taken_for_open_clips(tmp_path):
     assert folder_revision(both) == before  # as embeddings have recorded it
 
 
+def test_a_folders_digest_is_of_open_clips_weights_where_timms_lie_beside_them(tmp_path):
+    folder = save_tiny_open_clip(tmp_path / "timm", "open_clip_text")  # with timm's config.json
+    (folder / "model.safetensors").write_bytes(b"timm's half")
+    before = folder_revision(folder)
+    weights = folder / "open_clip_model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"!")
+    assert is_open_clip(find_model(folder)) and folder_revision(folder) != before
+
+
 def test_a_folders_digest_is_of_its_weights_and_its_texts_settings(tmp_path):
     revisions = [
         folder_revision(save_tiny_open_clip(tmp_path / "1", "open_clip_text")),

@@ -1,6 +1,7 @@
 """`mrd-hf score`: how well shapes fit texts or pictures, such as the prompts that they were generated from."""
 
 import argparse
+import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -127,8 +128,15 @@ def _embed_shapes(options: argparse.Namespace, pairs: Pairs | None, failures: li
 
 def _named_as_in(pairs: Pairs, names: list[str], source: str) -> list[str]:
     """Names of embeddings as a table has them, which may name files from another folder on; others stay."""
-    wanted = {str(Path(shape).resolve()): shape for shape in pairs.shapes}
-    named = [wanted.get(str(Path(name).resolve()), name) for name in names]
+    same = set(names) & set(pairs.shapes)
+    others = [shape for shape in pairs.shapes if shape not in same]
+    # Of links to one file each is a shape of its own, so links are followed last.
+    resolved = {os.path.realpath(shape): shape for shape in others}
+    absolute = {os.path.abspath(shape): shape for shape in others}
+    named = [
+        name if name in same else absolute.get(os.path.abspath(name)) or resolved.get(os.path.realpath(name), name)
+        for name in names
+    ]
     there = set(named)
     missing = [shape for shape in dict.fromkeys(pairs.shapes) if shape not in there]
     if missing:

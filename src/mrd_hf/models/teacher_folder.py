@@ -30,7 +30,8 @@ def folder_revision(folder: str | os.PathLike) -> str:
     digest = hashlib.sha256()
     files = [path for path in sorted(Path(folder).iterdir()) if path.is_file()]
     decisive = [path for path in files if DECISIVE.fullmatch(path.name)]
-    if not any(path.suffix in (".safetensors", ".bin") for path in decisive):
+    others_weights = any(path.suffix in (".safetensors", ".bin") for path in decisive)
+    if not others_weights or _is_open_clips(Path(folder)):
         decisive = [path for path in files if path in decisive or OF_OPEN_CLIP.fullmatch(path.name)]
     for file in decisive:
         digest.update(f"{file.name}\n".encode())
@@ -65,6 +66,16 @@ def check_folder(name: str, revision: str) -> None:
             f"the folder '{name}' is not the teacher of that name: its content is {found}, and the teacher's was "
             f"{revision}; name the folder that the teacher is in."
         )
+
+
+def _is_open_clips(folder: Path) -> bool:
+    """Whether open_clip's files are those that are loaded, though timm's, say, lie beside them."""
+    if not (folder / "open_clip_config.json").is_file():
+        return False
+    try:
+        return "model_type" not in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False
 
 
 def _configuration(file: Path) -> bytes:

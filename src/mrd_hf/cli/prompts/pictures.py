@@ -1,6 +1,7 @@
 """Pictures that the command line is given, and their embeddings by a teacher."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import numpy as np
 from PIL import Image
@@ -13,6 +14,9 @@ from ..output import one_line
 
 # Others have readers of their own kind: Pillow hands EPS to Ghostscript, which runs what is in it.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+# Pictures that are in memory, and in a teacher's batch, at a time.
+AT_ONCE = 64
 
 
 def embed_pictures(
@@ -33,14 +37,20 @@ def embed_pictures(
     Raises:
         UserError: A picture cannot be read, the teacher does not load, or is of another width.
     """
-    pictures = [read_picture(path) for path in paths]
+    for path in paths:  # before the teacher is fetched
+        with _opened(path):
+            pass
     teacher = Teacher.from_pretrained(teacher_name, revision=revision, device=device)
     if teacher.embedding_dim != embedding_dim:
         raise UserError(
             f"{teacher_name} embeds into width {teacher.embedding_dim}, but {owner} has embeddings of width "
             f"{embedding_dim}; give as --teacher the model that the encoder was trained with."
         )
-    return teacher.embed_images(pictures).cpu().numpy()
+    embeds = [np.zeros((0, embedding_dim), np.float32)]
+    for start in range(0, len(paths), AT_ONCE):
+        pictures = [read_picture(path) for path in paths[start : start + AT_ONCE]]
+        embeds.append(teacher.embed_images(pictures).cpu().numpy())
+    return np.concatenate(embeds)
 
 
 def read_picture(path: str) -> Image.Image:
@@ -49,11 +59,18 @@ def read_picture(path: str) -> Image.Image:
     Raises:
         UserError: It cannot be read.
     """
+    with _opened(path) as image:
+        image.load()
+        return image
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Image.Image]:
+    """A picture of which nothing but the header has been read."""
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             check_image(image)
-            image.load()
-            return image
+            yield image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
