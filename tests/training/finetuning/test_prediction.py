@@ -103,4 +103,4 @@ def test_evaluates_in_float32_what_is_trained_in_bfloat16(parts):
         prepared(torch.from_numpy(values))
     finally:
         AcceleratorState._reset_state()
-    assert seen == [torch.float32, torch.bfloat16]  # and training goes on as it was
+    assert seen == [torch.float32, torch.bfloat16]  # and training continues as it was

@@ -85,7 +85,7 @@ def _scaled(values: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
 @contextmanager
 def _own_forward(model: Network) -> Iterator[None]:
     """While it evaluates, a network has its class's forward, not accelerate's around it, which computes in the
-    precision of training; training goes on with that."""
+    precision of training; training continues with that."""
     wrapped = model.__dict__.pop("forward", None)
     try:
         yield
