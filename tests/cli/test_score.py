@@ -152,7 +152,8 @@ def test_links_to_one_file_are_shapes_of_their_own(work, tmp_path, monkeypatch, 
     embed = ["embed", "a.ply", "b.ply", "-o", "shapes.parquet", "--model", work / "encoder"]
     assert mrd_hf(*embed) == 0
     Path("elsewhere").mkdir()
-    Path("pairs.csv").write_text(f"shape,text\na.ply,ball\n{tmp_path / 'elsewhere' / '..' / 'b.ply'},box\n")
+    around = tmp_path / "elsewhere" / ".."  # neither is named as the embeddings are
+    Path("pairs.csv").write_text(f"shape,text\n{around / 'a.ply'},ball\n{around / 'b.ply'},box\n")
     words = ["score", "shapes.parquet", "--pairs", "pairs.csv", "--text-tower", work / "teacher", "--json"]
     capsys.readouterr()
     assert mrd_hf(*words) == 0
