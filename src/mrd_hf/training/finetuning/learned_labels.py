@@ -3,7 +3,7 @@
     output_dir/
       labels.json                names of the labels in their order, parts of each class, digest of shapes and classes
 
-Without it weights of another size end in a traceback, and classes in another order go on unseen, with labels that mean
+Without it weights of another size end in a traceback, and classes in another order pass unseen, with labels that mean
 something else.
 """
 
