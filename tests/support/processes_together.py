@@ -79,6 +79,7 @@ def _run(job: Job, timeout: float) -> str | None:
     except EOFError:  # none of them said anything
         said = ""
     name = f"{job.work.__name__} on {job.num_processes} processes"
+    # What was said first is the cause: a process that waits for one that ended fails after it.
     return f"{name}: {', '.join(failed) or f'did not finish in {timeout:.0f} s'}\n{said}"
 
 
@@ -104,7 +105,7 @@ def _be_rank(rank: int, job: Job, port: int, answer: Connection) -> None:
         job.work(*job.arguments)
         dist.barrier()
     except BaseException:
-        answer.send(traceback.format_exc())
+        answer.send(f"rank {rank} said: {traceback.format_exc()}")
         os._exit(1)
     # No clean-up: destroyed right after a collective, gloo's threads and the interpreter can wait for each other.
     os._exit(0)
