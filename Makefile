@@ -95,9 +95,10 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 	touch $@
 
 # A process a core, with one thread each; the tests of a file stay together, since they share what they set up.
+# Bytecode is kept whatever the environment says, since the tests start many processes.
 test: lint $(VENV)/.transformers-tests
 	$(BIN)/python tests/installation/environments.py
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
+	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

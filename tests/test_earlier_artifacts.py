@@ -4,14 +4,13 @@ import json
 import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.forked_processes import run_command
 from support.paths import SCRIPTS
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -33,14 +32,7 @@ def made(tmp_path) -> Path:
 
 
 def run_script(name: str, *arguments: str, folder: Path) -> str:
-    finished = subprocess.run(
-        [sys.executable, str(SCRIPTS / name), *arguments],
-        cwd=folder,
-        env=ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
+    finished = run_command([SCRIPTS / name, *arguments], cwd=folder, env=ENVIRONMENT)
     assert finished.returncode == 0, finished.stderr
     return finished.stdout
 

@@ -1,9 +1,6 @@
 """`mrd-hf analyze` as a user runs it: table, report, pictures, and what it refuses."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +9,7 @@ import torch
 from PIL import Image
 from scipy.stats import spearmanr
 from sklearn.metrics import silhouette_score
+from support.forked_processes import run_command
 from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 from support.tiny_triplets import WIDTH, save_tiny_triplets
@@ -63,14 +61,8 @@ def values(report: dict, moment: str) -> list[float]:
 
 
 def test_a_user_gets_a_table_a_report_and_pictures_and_the_same_bytes_again(dataset, encoder, tmp_path, monkeypatch):
-    command = [sys.executable, str(PATH), "--model", str(encoder), "--dataset", str(dataset), "--k", "3", "5"]
-    finished = subprocess.run(
-        [*command, "--out", str(tmp_path / "one")],
-        env={**os.environ, "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    command = [PATH, "--model", encoder, "--dataset", dataset, "--k", "3", "5"]
+    finished = run_command([*command, "--out", tmp_path / "one"])
     assert finished.returncode == 0, finished.stderr
     assert "14 shapes of" in finished.stdout and "untrained weights, seed 0" in finished.stdout
     lines = finished.stdout.splitlines()

@@ -4,7 +4,6 @@ import io
 import json
 import re
 import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import fields
 from pathlib import Path
@@ -19,6 +18,7 @@ from accelerate import PartialState
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
+from support.launched import run_as_launched
 from support.paths import SCRIPTS
 from support.published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
@@ -75,17 +75,12 @@ def on_cpus(monkeypatch):
         monkeypatch.setenv(name, value)
 
 
-def evaluate(model: Path, dataset: Path, out: Path, *arguments: str, launcher=()) -> subprocess.CompletedProcess:
-    required = ["--model", str(model), "--data", str(dataset), "--out", str(out)]
-    return run(*required, *arguments, launcher=launcher)
+def evaluate(model: Path, dataset: Path, out: Path, *arguments: str) -> subprocess.CompletedProcess:
+    return run("--model", str(model), "--data", str(dataset), "--out", str(out), *arguments)
 
 
-def run(*arguments: str, launcher=()) -> subprocess.CompletedProcess:
-    """In this process, which need not import torch once more, or by a launcher."""
-    if launcher:
-        return subprocess.run(
-            [sys.executable, *launcher, str(SCRIPT), *arguments], capture_output=True, text=True, timeout=300
-        )
+def run(*arguments: str) -> subprocess.CompletedProcess:
+    """In this process, which need not import torch once more."""
     code, stdout, stderr, threads = 0, io.StringIO(), io.StringIO(), torch.get_num_threads()
     with redirect_stdout(stdout), redirect_stderr(stderr):
         try:
@@ -107,16 +102,15 @@ def test_everything_about_a_triplet_dataset(dataset, tmp_path):
     encoder = save_encoder(tmp_path / "encoder", WIDTH)
     everything = ["--class_texts", str(dataset / "class_texts.parquet"), "--linear_probe"]
     everything += ["--robustness", "--map"]
-    two_processes = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--standalone")
-    runs = (("first", "64", ()), ("second", "5", ()), ("third", "4", two_processes))
-    for out, batch_size, launcher in runs:
-        finished = evaluate(
-            encoder, dataset, tmp_path / out, *everything, "--batch_size", batch_size, launcher=launcher
-        )
+    for out, batch_size in (("first", "64"), ("second", "5")):
+        finished = evaluate(encoder, dataset, tmp_path / out, *everything, "--batch_size", batch_size)
         assert finished.returncode == 0, finished.stderr
         assert "zero-shot top-1 (4 classes)" in finished.stdout
+    words = [SCRIPT, "--model", encoder, "--data", dataset, "--out", tmp_path / "third", *everything]
+    first, second = run_as_launched("ddp.yaml --num_processes 2", [*words, "--batch_size", "4"], env={})
+    assert "zero-shot top-1 (4 classes)" in first and not second
     for file in ("report.json", "outcomes.parquet"):
-        contents = {(tmp_path / out / file).read_bytes() for out, _, _ in runs}
+        contents = {(tmp_path / out / file).read_bytes() for out in ("first", "second", "third")}
         assert len(contents) == 1, file
 
     found = metrics(tmp_path / "first")

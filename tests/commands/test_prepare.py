@@ -1,12 +1,13 @@
 import json
+import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 
 import pytest
 from datasets import load_dataset
+from support.forked_processes import ForkedCommand, run_command
 from support.paths import SCRIPTS
 from support.tiny_sh3f import tiny_files, write_library
 
@@ -18,9 +19,7 @@ SCRIPT = SCRIPTS / "prepare_dataset.py"
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, SCRIPT, *map(str, arguments)], capture_output=True, text=True, timeout=120, check=False
-    )
+    return run_command([SCRIPT, *arguments])
 
 
 def test_prepares_a_dataset_and_says_what_it_left_out(tmp_path):
@@ -37,13 +36,13 @@ def test_a_run_that_a_scheduler_ends_takes_its_unfinished_file_along(tmp_path):
     catalog = "\n".join(f"name#{n}=Box\nicon#{n}=/tiny/box.png\nmodel#{n}=/tiny/box/box.obj" for n in range(1, 2001))
     files = {**tiny_files(), "PluginFurnitureCatalog.properties": catalog.encode()}
     library, out = write_library(tmp_path / "Many.sh3f", files), tmp_path / "out"
-    command = [sys.executable, SCRIPT, "sweethome3d", library, "--out", out, "--num_workers", "1"]
-    running = subprocess.Popen(list(map(str, command)))
+    command = [SCRIPT, "sweethome3d", library, "--out", out, "--num_workers", "1"]
+    running = ForkedCommand(command, env=os.environ)
     end = time.monotonic() + 60
     while not list(out.glob("data/.train-*")):
         assert running.poll() is None and time.monotonic() < end
         time.sleep(0.02)
-    running.terminate()
+    os.kill(running.pid, signal.SIGTERM)
     assert running.wait(60) == 143
     assert [file for file in out.rglob("*") if file.is_file()] == []
 

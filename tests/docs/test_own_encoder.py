@@ -1,11 +1,9 @@
 """A user's own encoder, trained and used by the files and the commands that docs/training.md shows."""
 
-import json
 import os
 import re
-import subprocess
-import sys
 
+from support.forked_processes import run_command
 from support.pages import blocks, command_lines
 from support.paths import ROOT
 
@@ -16,16 +14,6 @@ SMALLER = {
     "pretrain": ["--num-points", "128", "--num-train-steps", "12", "--warmup-steps", "1", "--cpu-threads", "1"],
     "classify": [],
 }
-# Runs the file with the words of each command, in one process, so that torch is imported once.
-RUN_ALL = """
-import json, runpy, sys
-for sys.argv in json.load(sys.stdin):
-    try:
-        runpy.run_path(sys.argv[0], run_name="__main__")
-    except SystemExit as ended:
-        if ended.code:
-            raise
-"""
 
 
 def code_with(text: str, language: str) -> str:
@@ -37,19 +25,12 @@ def test_the_documented_files_train_and_use_ones_own_encoder(tmp_path):
     (tmp_path / "my_encoder.py").write_text(code_with("class MyModel", "python"))
     (tmp_path / "my_mrd_hf.py").write_text(code_with("import my_encoder", "text"))
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
-    settings = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+    settings = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     commands = command_lines(code_with("my_mrd_hf.py pretrain", "bash"))
     assert [words[2] for words in commands] == list(SMALLER)
     assert all(words[:2] == ["python", "my_mrd_hf.py"] for words in commands)
-    done = subprocess.run(
-        [sys.executable, "-c", RUN_ALL],
-        input=json.dumps([[*words[1:], *SMALLER[words[2]]] for words in commands]),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=settings,
-        timeout=300,
-    )
+    calls = [[*words[1:], *SMALLER[words[2]]] for words in commands]
+    done = run_command(*calls, cwd=tmp_path, env=settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(re.findall(r"%  (.*)", done.stdout)) == ["a chair", "a lamp"]
     assert "MyModel" in (tmp_path / "outputs" / "mine" / "encoder" / "README.md").read_text()

@@ -5,8 +5,8 @@ import io
 import json
 import os
 import re
-import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -14,6 +14,7 @@ import pytest
 import trimesh
 from datasets import load_dataset
 from safetensors.torch import load_file
+from support.forked_processes import run_command
 from support.pages import command_lines, section
 from support.paths import ROOT
 from support.tiny_teachers import save_tiny_clip
@@ -33,18 +34,7 @@ SMALLER = {
     ],
     "evaluate": [],
 }
-# Runs commands in one process, so that torch is imported once.
-RUN_ALL = """
-import json, sys
-from mrd_hf_cli.main import main
-for command in json.load(sys.stdin):
-    print("$", *command, flush=True)
-    try:
-        main(command)
-    except SystemExit as ended:
-        if ended.code:
-            raise
-"""
+PROGRAM = Path(sys.executable).with_name("mrd-hf")
 SHAPES = {
     "chair": lambda size: trimesh.creation.box((1, size, 1)),
     "mug": lambda size: trimesh.creation.cylinder(0.5, size),
@@ -89,16 +79,9 @@ def test_the_documented_commands_lead_from_forty_meshes_to_a_zero_shot_score(tmp
     (tmp_path / "scripts").symlink_to(ROOT / "scripts")
     save_tiny_clip(tmp_path / "openai" / "clip-vit-base-patch32")  # where the commands look for the real one
     assert [command[0] for command in commands] == list(SMALLER)
-    calls = [[*command, *SMALLER[command[0]]] for command in commands]
-    finished = subprocess.run(
-        [sys.executable, "-c", RUN_ALL],
-        input=json.dumps(calls),
-        cwd=tmp_path,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    calls = [[PROGRAM, *command, *SMALLER[command[0]]] for command in commands]
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    finished = run_command(*calls, cwd=tmp_path, env=environment)
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
     splits = load_dataset(str(tmp_path / "datasets" / "mine"))

@@ -5,6 +5,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Iterator
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
@@ -21,8 +22,6 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"mrd_hf", "mrd_hf_cli"}
 # With what these are for, an import is nobody's surprise.
 FOR_DEVELOPERS = {"test", "docs", "dev"}
-# By the names of packages; it reads the records of all that is installed, so once.
-DISTRIBUTIONS = {"open_clip": ["open_clip_torch"]} | packages_distributions()  # which need not be installed
 # What a checkpoint's code needs. Numpy, huggingface_hub and safetensors are transformers' own requirements.
 TRAVELLING = {"torch", "transformers", "numpy", "huggingface-hub", "safetensors", "trimesh", "pillow"}
 # What readers of shape files do without, or name in a message: concave polygons, and compressed glTF.
@@ -32,6 +31,12 @@ OF_KERNELS = {"triton"}
 # Embeds images by teachers of open_clip's.
 OF_TEACHERS = {"open-clip-torch"}
 OPTIONAL = OF_READERS | OF_KERNELS | OF_TEACHERS
+
+
+@cache
+def distributions() -> dict[str, list[str]]:
+    """By the names of packages; it reads the records of all that is installed, so once."""
+    return {"open_clip": ["open_clip_torch"]} | dict(packages_distributions())  # which need not be installed
 
 
 class Import(NamedTuple):
@@ -89,7 +94,7 @@ def imports_of(path: Path) -> Iterator[Import]:
             top = name.partition(".")[0]
             if top not in sys.stdlib_module_names and top not in OWN:
                 # Where it is not installed here, its distribution most likely has its name.
-                for distribution in DISTRIBUTIONS.get(top, [top]):
+                for distribution in distributions().get(top, [top]):
                     place = f"{path.relative_to(ROOT)}:{node.lineno} imports {name}"
                     yield Import(place, normalized(distribution), optional)
         inner_optional = optional or is_guard(node) or isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from support.textured_square import quarters, textured_square, write_textured_obj
 from support.tiny_encoders import TINY_ULIP, clouds, tiny_encoder
@@ -24,8 +26,9 @@ from mrd_hf import (
 )
 
 
-# Its arguments: the folder, the Auto class, the output to write, and the model's inputs in their order.
+# Reads, of each folder, the Auto class, the output to write, and the model's inputs in their order.
 STRANGER = """
+import json
 import sys
 
 sys.modules["mrd_hf"] = None  # as if it were not installed: importing it raises ModuleNotFoundError
@@ -33,16 +36,16 @@ sys.modules["mrd_hf"] = None  # as if it were not installed: importing it raises
 import transformers
 from safetensors.torch import load_file, save_file
 
-folder, auto_class, output, *names = sys.argv[1:]
-inputs = load_file(f"{folder}/inputs.safetensors")
-extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
-model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
-shapes = [inputs["points"].numpy(), f"{folder}/shape/square.obj", f"{folder}/shape/square.glb"]
-values = extractor(shapes)["point_values"]
-result = model(*(inputs[name] for name in names))[output].detach()
-save_file({"values": values, "result": result}, f"{folder}/outputs.safetensors")
+for folder, (auto_class, output, names) in json.load(sys.stdin).items():
+    inputs = load_file(f"{folder}/inputs.safetensors")
+    extractor = transformers.AutoFeatureExtractor.from_pretrained(folder, trust_remote_code=True)
+    model = getattr(transformers, auto_class).from_pretrained(folder, trust_remote_code=True)
+    shapes = [inputs["points"].numpy(), f"{folder}/shape/square.obj", f"{folder}/shape/square.glb"]
+    values = extractor(shapes)["point_values"]
+    result = model(*(inputs[name] for name in names))[output].detach()
+    save_file({"values": values, "result": result}, f"{folder}/outputs.safetensors")
+    print(type(model).__module__, type(extractor).__module__)
 assert not any(name.startswith("mrd_hf.") for name in sys.modules)
-print(type(model).__module__, type(extractor).__module__)
 """
 
 
@@ -134,38 +137,50 @@ def tiny_segmenter():
     return PointBertForPartSegmentation(PointBertConfig(**TINY_ULIP, num_labels=3, object_parts={"lamp": [0, 2]}))
 
 
-@pytest.mark.parametrize(
-    ("make", "auto_class", "output", "names"),
-    [
-        (lambda: tiny_encoder("openshape"), "AutoModel", "point_embeds", ["point_values"]),
-        (tiny_segmenter, "AutoModelForSemanticSegmentation", "logits", ["point_values"]),
-        (lambda: tiny_encoder("uni3d"), "AutoModel", "point_embeds", ["point_values"]),
-        (tiny_mrd, "AutoModelForPreTraining", "loss", ["point_values", "image_embeds", "text_embeds"]),
-    ],
-)
-def test_loads_without_the_package(tmp_path, make, auto_class, output, names):
-    model, extractor = make().eval(), PointCloudFeatureExtractor(num_points=30)
-    folder = tmp_path / "folder"
-    model.save_pretrained(folder)
-    extractor.save_pretrained(folder)
+STRANGERS = {
+    "openshape": (lambda: tiny_encoder("openshape"), "AutoModel", "point_embeds", ["point_values"]),
+    "parts": (tiny_segmenter, "AutoModelForSemanticSegmentation", "logits", ["point_values"]),
+    "uni3d": (lambda: tiny_encoder("uni3d"), "AutoModel", "point_embeds", ["point_values"]),
+    "mrd": (tiny_mrd, "AutoModelForPreTraining", "loss", ["point_values", "image_embeds", "text_embeds"]),
+}
+
+
+@pytest.fixture(scope="module")
+def strangers(tmp_path_factory) -> Path:
+    """Folders of all kinds, with what one process has made of them."""
+    parent = tmp_path_factory.mktemp("strangers")
     image, text = teacher_embeds(6)
-    inputs = {"point_values": clouds(6), "image_embeds": image, "text_embeds": text}
     points = clouds(1, num_points=40)[0, :, :3].contiguous()
-    save_file({**inputs, "points": points}, folder / "inputs.safetensors")
-    (folder / "shape").mkdir()
-    files = [write_textured_obj(folder / "shape"), folder / "shape" / "square.glb"]
-    textured_square(quarters()).export(files[1])
+    inputs = {"point_values": clouds(6), "image_embeds": image, "text_embeds": text, "points": points}
+    for kind, (make, *_) in STRANGERS.items():
+        make().save_pretrained(parent / kind)
+        PointCloudFeatureExtractor(num_points=30).save_pretrained(parent / kind)
+        save_file(inputs, parent / kind / "inputs.safetensors")
+        (parent / kind / "shape").mkdir()
+        write_textured_obj(parent / kind / "shape")
+        textured_square(quarters()).export(parent / kind / "shape" / "square.glb")
     done = subprocess.run(
-        [sys.executable, "-I", "-c", STRANGER, folder, auto_class, output, *names],
+        [sys.executable, "-I", "-c", STRANGER],
+        input=json.dumps({str(parent / kind): how for kind, (_, *how) in STRANGERS.items()}),
         capture_output=True,
         text=True,
-        env={**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "HF_HUB_OFFLINE": "1"},
+        env={**os.environ, "HF_MODULES_CACHE": str(parent / "modules"), "HF_HUB_OFFLINE": "1"},
     )
     assert done.returncode == 0, done.stderr
-    assert all(module.startswith("transformers_modules.") for module in done.stdout.split())
-    outputs = load_file(folder / "outputs.safetensors")
+    assert done.stdout.count("transformers_modules.") == len(done.stdout.split()) == 2 * len(STRANGERS)
+    return parent
+
+
+@pytest.mark.parametrize("kind", STRANGERS)
+def test_loads_without_the_package(strangers, kind):
+    folder, (_, auto_class, output, names) = strangers / kind, STRANGERS[kind]
+    model = getattr(transformers, auto_class).from_pretrained(folder)
+    extractor = PointCloudFeatureExtractor(num_points=30)
+    assert type(model).__module__.startswith("mrd_hf.")
+    inputs, outputs = (load_file(folder / f"{name}.safetensors") for name in ("inputs", "outputs"))
     torch.testing.assert_close(outputs["result"], model(*(inputs[name] for name in names))[output])
-    assert torch.equal(outputs["values"], extractor([points.numpy(), *files])["point_values"])
+    shapes = [inputs["points"].numpy(), *(folder / "shape" / f"square.{suffix}" for suffix in ("obj", "glb"))]
+    assert torch.equal(outputs["values"], extractor(shapes)["point_values"])
     assert all(len(values[:, 3:].unique(dim=0)) == 4 for values in outputs["values"][1:])  # the texture's colours
 
 

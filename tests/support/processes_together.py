@@ -1,24 +1,20 @@
-"""Several processes that work together by torch.distributed, for tests of what they do.
+"""Several processes that work together by torch.distributed, for tests of what they do."""
 
-Importing torch and transformers takes a process seconds. So one new process imports them, and the ranks are forked
-from it, before it has threads of its own.
-"""
-
-import faulthandler
-import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import time
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
-from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
 import torch.distributed as dist
+
+from support.forked_processes import ForkedProcess, start
 
 
 class Job(NamedTuple):
@@ -31,81 +27,59 @@ class Job(NamedTuple):
 
 def run_together(*jobs: Job, timeout: float = 200) -> None:
     """Run jobs, one after another, and fail if a process of one does or if one is not done in `timeout` seconds."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    process = multiprocessing.get_context("spawn").Process(target=_run_all, args=(jobs, timeout, theirs))
-    process.start()
-    theirs.close()
-    try:
-        problem = ours.recv()
-    except EOFError:
-        process.join()
-        problem = f"the process that starts the others ended with exit code {process.exitcode}"
-    process.join()
-    if problem is not None:
-        pytest.fail(problem)
+    for job in jobs:
+        with tempfile.TemporaryDirectory() as folder:
+            said = Path(folder, "said")
+            environments = environments_of_ranks(job.num_processes)
+            ranks = [start(_be_rank, job, said, env={**os.environ, **env}) for env in environments]
+            problem = wait_for_all(ranks, timeout)
+            if problem is not None:
+                # What was said first is the cause: a process that waits for one that ended fails after it.
+                name = f"{job.work.__name__} on {job.num_processes} processes"
+                pytest.fail(f"{name}: {problem}\n{said.read_text() if said.exists() else ''}")
 
 
-def _run_all(jobs: tuple[Job, ...], timeout: float, answer: Connection) -> None:
-    """In the process that imports: the first problem, or None, is the answer."""
-    problems = (_run(job, timeout) for job in jobs)
-    answer.send(next((problem for problem in problems if problem is not None), None))
-
-
-def _run(job: Job, timeout: float) -> str | None:
+def environments_of_ranks(num_processes: int) -> list[dict[str, str]]:
+    """What a launcher sets for each process that it starts."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    context = multiprocessing.get_context("fork")
-    ours, theirs = context.Pipe(duplex=False)
-    ranks = [context.Process(target=_be_rank, args=(rank, job, port, theirs)) for rank in range(job.num_processes)]
-    for process in ranks:
-        process.start()
-    theirs.close()
+    shared = {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(num_processes),
+        "LOCAL_WORLD_SIZE": str(num_processes),
+        "ACCELERATE_USE_CPU": "true",
+    }
+    return [{**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(num_processes)]
+
+
+def wait_for_all(ranks: list[ForkedProcess], timeout: float) -> str | None:
+    """None, or which of them failed or did not finish; those that then wait for them are ended."""
     deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline and any(process.is_alive() for process in ranks):
-        if any(process.exitcode for process in ranks):
-            break  # the others wait for it
+    while None in (codes := [rank.poll() for rank in ranks]) and not any(codes) and time.monotonic() < deadline:
         time.sleep(0.02)
-    hung = [process for process in ranks if process.is_alive()]
-    failed = [f"rank {rank} {_ending(process)}" for rank, process in enumerate(ranks) if process.exitcode]
-    for process in hung:
-        process.kill()
-    for process in ranks:
-        process.join()
-    if not hung and not failed:
-        return None
-    try:
-        said = ours.recv()
-    except EOFError:  # none of them said anything
-        said = ""
-    name = f"{job.work.__name__} on {job.num_processes} processes"
-    # What was said first is the cause: a process that waits for one that ended fails after it.
-    return f"{name}: {', '.join(failed) or f'did not finish in {timeout:.0f} s'}\n{said}"
+    hung = None in codes
+    failed = [f"rank {rank} {_ending(code)}" for rank, code in enumerate(codes) if code]
+    for rank in ranks:
+        rank.kill()
+    return ", ".join(failed) or (f"did not finish in {timeout:.0f} s" if hung else None)
 
 
-def _ending(process: BaseProcess) -> str:
-    code = process.exitcode or 0
+def _ending(code: int) -> str:
     return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
 
 
-def _be_rank(rank: int, job: Job, port: int, answer: Connection) -> None:
-    faulthandler.enable()  # a process that is ended by a signal says where it was
-    os.environ.update(
-        MASTER_ADDR="127.0.0.1",
-        MASTER_PORT=str(port),
-        RANK=str(rank),
-        LOCAL_RANK=str(rank),
-        WORLD_SIZE=str(job.num_processes),
-        LOCAL_WORLD_SIZE=str(job.num_processes),
-        ACCELERATE_USE_CPU="true",
-    )
+def _be_rank(job: Job, said: Path) -> None:
+    rank, num_processes = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     torch.set_num_threads(1)
     try:
-        dist.init_process_group("gloo", rank=rank, world_size=job.num_processes)
+        dist.init_process_group("gloo", rank=rank, world_size=num_processes)
         job.work(*job.arguments)
         dist.barrier()
     except BaseException:
-        answer.send(f"rank {rank} said: {traceback.format_exc()}")
+        with said.open("a") as file:
+            file.write(f"rank {rank} said: {traceback.format_exc()}")
         os._exit(1)
     # No clean-up: destroyed right after a collective, gloo's threads and the interpreter can wait for each other.
     os._exit(0)

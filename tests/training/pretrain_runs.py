@@ -10,6 +10,7 @@ from unittest.mock import patch
 
 import torch
 from accelerate.state import AcceleratorState, PartialState
+from support.forked_processes import run_command
 from support.paths import ROOT
 
 from mrd_hf.commands.pretrain import main
@@ -40,9 +41,9 @@ point_config:
 """
 
 
-def command(recipe: Path, output_dir: Path, *arguments: str, launcher: tuple[str, ...] = ()) -> list[str]:
-    python = [sys.executable, *launcher]
-    return [*python, str(SCRIPT), "--config", str(recipe), "--output_dir", str(output_dir), *arguments]
+def command(recipe: Path, output_dir: Path, *arguments: str) -> list[str]:
+    """The script and its arguments, without the Python that runs it."""
+    return [str(SCRIPT), "--config", str(recipe), "--output_dir", str(output_dir), *arguments]
 
 
 def pretrain(
@@ -53,17 +54,15 @@ def pretrain(
     own_process: bool = False,
     code: int = 0,
 ) -> subprocess.CompletedProcess[str]:
-    """By a launcher or in a process of its own; or in this one, which need not import torch once more."""
-    if launcher or own_process:
-        finished = subprocess.run(
-            command(recipe, output_dir, *arguments, launcher=launcher),
-            env=ENVIRONMENT,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+    """By a launcher's arguments of Python or in a process of its own; or in this one, without waiting for another."""
+    words = command(recipe, output_dir, *arguments)
+    if launcher:
+        started = [sys.executable, *launcher, *words]
+        finished = subprocess.run(started, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
+    elif own_process:
+        finished = run_command(words, env=ENVIRONMENT)
     else:
-        finished = run_here(["--config", str(recipe), "--output_dir", str(output_dir), *arguments])
+        finished = run_here(words[1:])
     assert finished.returncode == code, finished.stdout + finished.stderr
     return finished
 
@@ -84,7 +83,7 @@ def run_here(words: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def assert_refused(recipe: Path, output_dir: Path, *arguments: str, message: str, code: int = 2) -> None:
-    finished = run_here(["--config", str(recipe), "--output_dir", str(output_dir), *arguments])
+    finished = run_here(command(recipe, output_dir, *arguments)[1:])
     assert finished.returncode == code, finished.stderr
     assert message in finished.stderr
     assert "Traceback" not in finished.stderr

@@ -3,6 +3,7 @@
 import json
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from accelerate.utils.launch import prepare_multi_gpu_env
 from pretrain_runs import ENVIRONMENT, RECIPE, command, pretrain
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.launched import run_as_launched
 from support.paths import ROOT
 from support.tiny_triplets import save_tiny_triplets
 from transformers import AutoFeatureExtractor, AutoModel
@@ -27,12 +29,6 @@ from mrd_hf.training.training_log import read_log
 FOLDER = ROOT / "scripts" / "recipes" / "accelerate"
 TWO_STEPS = ("--num_train_steps", "2", "--per_device_batch_size", "4")
 RECIPES = sorted(path.name for path in FOLDER.glob("*.yaml"))
-
-
-def accelerate_launch(recipe: str, num_processes: int) -> tuple[str, ...]:
-    """Arguments of Python, as in the recipe's comment; the environment has ACCELERATE_USE_CPU=true."""
-    config = ("--config_file", str(FOLDER / recipe), "--num_processes", str(num_processes))
-    return ("-m", "accelerate.commands.launch", *config, "--main_process_port", "0")
 
 
 def test_all_recipes_are_here():
@@ -85,10 +81,10 @@ def recipe(tmp_path_factory) -> Path:
 def fsdp2_run(recipe) -> Path:
     """Two processes, and then one that resumes."""
     output_dir = recipe.parent / "fsdp2"
-    pretrain(recipe, output_dir, *TWO_STEPS, launcher=accelerate_launch("fsdp2.yaml", 2))
+    run_as_launched("fsdp2.yaml --num_processes 2", command(recipe, output_dir, *TWO_STEPS), ENVIRONMENT)
     (output_dir / "encoder").rename(output_dir / "encoder-of-two")
     more = ("--num_train_steps", "4", "--resume_from_checkpoint", "latest")
-    pretrain(recipe, output_dir, *more, launcher=accelerate_launch("fsdp2.yaml", 1))
+    run_as_launched("fsdp2.yaml --num_processes 1", command(recipe, output_dir, *more), ENVIRONMENT)
     return output_dir
 
 
@@ -143,7 +139,7 @@ def losses(output_dir: Path) -> list[float]:
 
 def test_ddp_by_its_recipe_trains_as_fsdp2_does(fsdp2_run, recipe):
     output_dir = recipe.parent / "ddp"
-    pretrain(recipe, output_dir, *TWO_STEPS, launcher=accelerate_launch("ddp.yaml", 2))
+    run_as_launched("ddp.yaml --num_processes 2", command(recipe, output_dir, *TWO_STEPS), ENVIRONMENT)
     assert losses(output_dir) == pytest.approx(losses(fsdp2_run)[:2], abs=1e-5)
 
 
@@ -157,7 +153,7 @@ def test_two_nodes_train_as_one_does(fsdp2_run, recipe):
     first = ("--main_process_ip", "127.0.0.1", "--main_process_port", port)
     launch = ("-m", "accelerate.commands.launch", *config, *first, "--machine_rank")
     other = subprocess.Popen(
-        command(recipe, output_dir, *TWO_STEPS, launcher=(*launch, "1")),
+        [sys.executable, *launch, "1", *command(recipe, output_dir, *TWO_STEPS)],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

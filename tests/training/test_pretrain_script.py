@@ -14,6 +14,8 @@ import pytest
 import torch
 from pretrain_runs import ENVIRONMENT, RECIPE, assert_refused, command, pretrain
 from safetensors.torch import load_file
+from support.forked_processes import ForkedCommand
+from support.launched import run_ranks
 from support.tiny_teachers import save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -114,13 +116,7 @@ save_file({{"embeds": embeds}}, "{tmp_path / "embeds.safetensors"}")
 
 def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_run, tmp_path):
     output_dir = tmp_path / "killed"
-    process = subprocess.Popen(
-        command(recipe, output_dir),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    process = ForkedCommand(command(recipe, output_dir), env=ENVIRONMENT)
     log = output_dir / "training_log.jsonl"
     deadline = time.monotonic() + 200
     # Past the first checkpoint and the step after it, so that there is work to repeat.
@@ -128,8 +124,7 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    process.kill()
     assert not (output_dir / "encoder").exists()
 
     pretrain(recipe, output_dir, "--resume_from_checkpoint", "latest", own_process=True)
@@ -148,22 +143,16 @@ def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_
 def test_told_to_end_it_ends_after_its_step_with_a_checkpoint(recipe, tmp_path):
     """SIGTERM to every process, as a cluster sends it."""
     output_dir = tmp_path / "told"
-    process = subprocess.Popen(
-        command(recipe, output_dir, "--num_train_steps", "100000", "--save_steps", "100000"),
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    words = command(recipe, output_dir, "--num_train_steps", "100000", "--save_steps", "100000")
+    process = ForkedCommand(words, env=ENVIRONMENT)
     log = output_dir / "training_log.jsonl"
     deadline = time.monotonic() + 200
     while not (log.exists() and '"loss"' in log.read_text()):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     os.killpg(process.pid, signal.SIGTERM)
-    _, said = process.communicate(timeout=200)
-    assert process.returncode == 143
+    assert process.wait(timeout=200) == 143
+    said = process.stderr.read_text()
     step = read_log(log)[-1]["step"]
     assert [path.name for path in list_checkpoints(output_dir)] == [f"checkpoint-{step}"]
     assert f"note: ended by SIGTERM after {step} of 100000 steps, with a checkpoint; resume by" in said
@@ -184,10 +173,9 @@ def test_killed_before_the_export_it_only_evaluates_and_exports(recipe, finished
 def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_path):
     """The first step's batch is the same, so its alignment is close; batch norm and augmentation are per process."""
     output_dir = tmp_path / "two"
-    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", "0", "--standalone")
     tracked = ("--report_to", "tensorboard", "--project", "shapes", "--run_name", "two processes")
     short = ("--per_device_batch_size", "4", "--num_train_steps", "4", "--save_steps", "2", "--eval_steps", "2")
-    pretrain(recipe, output_dir, *short, *tracked, launcher=launcher)
+    run_ranks(2, command(recipe, output_dir, *short, *tracked), ENVIRONMENT)
     ours = read_log(output_dir / "training_log.jsonl")
     expected = read_log(finished_run / "training_log.jsonl")
     assert ours[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.2)

@@ -5,7 +5,6 @@ import json
 import os
 import runpy
 import signal
-import subprocess
 import sys
 import time
 
@@ -18,6 +17,7 @@ from datasets import Dataset, load_dataset
 from embedding_runs import NUM_FILES, ROWS_PER_FILE, image_row, png, start, write_files, write_numbered
 from PIL import Image
 from support.false_claims import huge_png
+from support.launched import run_as_launched
 from support.paths import SCRIPTS
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
@@ -325,14 +325,9 @@ def test_shards_make_files_of_their_own(furniture, teacher, tmp_path):
 
 def test_two_processes_share_the_files(furniture, teacher_folder, tmp_path):
     """As the README has it, on CPUs."""
-    recipe = SCRIPTS / "recipes" / "accelerate" / "ddp.yaml"
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", recipe, "--num_processes", 2]
     arguments = [furniture, "--teacher", teacher_folder, "--out", tmp_path / "out", "--dtype", "bfloat16"]
-    command = list(map(str, [*launch, SCRIPTS / "embed_teacher.py", *arguments]))
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true"}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    counts = sorted(line.split()[2] for line in done.stdout.splitlines() if "this run:" in line)
+    printed = run_as_launched("ddp.yaml --num_processes 2", [SCRIPTS / "embed_teacher.py", *arguments], env={})
+    counts = sorted(line.split()[2] for line in "".join(printed).splitlines() if "this run:" in line)
     assert counts == [str(ROWS_PER_FILE), str(2 * ROWS_PER_FILE)]
     assert json.loads((tmp_path / "out" / "report.json").read_text())["settings"]["dtype"] == "bfloat16"
     assert len(read(tmp_path / "out")) == NUM_FILES * ROWS_PER_FILE

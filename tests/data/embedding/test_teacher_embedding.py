@@ -1,8 +1,5 @@
 """Caching a teacher's embeddings: the right embedding in the right row, nothing lost, folders written whole."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -10,6 +7,7 @@ import pytest
 import yaml
 from datasets import Dataset, Features, Value, load_dataset
 from PIL import Image
+from support.forked_processes import run_command
 from support.paths import SCRIPTS
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
@@ -152,16 +150,7 @@ def test_dataset_without_texts_is_refused(teacher):
 
 def test_script_writes_a_folder_that_loads(teacher, teacher_folder, tmp_path):
     folder = write_folder(tmp_path / "furniture")
-    command = [
-        sys.executable,
-        str(SCRIPTS / "embed_teacher.py"),
-        str(folder),
-        "--teacher",
-        str(teacher_folder),
-        "--batch_size",
-        "2",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_command([SCRIPTS / "embed_teacher.py", folder, "--teacher", teacher_folder, "--batch_size", "2"])
     assert done.returncode == 0, done.stderr
     assert "test 2, train 5" in done.stdout
 

@@ -132,6 +132,18 @@ def test_a_fork_server_that_is_killed_is_replaced():
     assert killed and not set(killed) & set(_fork_servers()) and not _workers()
 
 
+def test_a_fork_server_that_takes_a_while_to_be_gone_is_waited_for(monkeypatch):
+    gone, worker = time.monotonic() + 0.4, worker_pool._Worker
+
+    def refused_at_first(*arguments):
+        if time.monotonic() < gone:
+            raise ConnectionRefusedError
+        return worker(*arguments)
+
+    monkeypatch.setattr(worker_pool, "_Worker", refused_at_first)
+    assert list(map_in_order(slow_square, range(6), 2)) == [job * job for job in range(6)]
+
+
 def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(monkeypatch):
     ready, deaths = worker_pool._Worker.wait_until_ready, []
 

@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -23,8 +24,9 @@ JOBS_AHEAD = 8
 # has ended this many in a row while nothing else ran.
 DEATHS_ALONE = 2
 # A worker may also be killed before it is ready, and the process that starts it with it. This many in a row are no
-# accident.
+# accident; but one that was killed takes a while to be gone, and is asked until then.
 STARTS = 4
+SECONDS_AFTER_A_FAILED_START = 0.1  # after the second one twice as many, and so on
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -119,7 +121,9 @@ class _Workers:
         return answer
 
     def _start(self) -> "_Worker":
-        for _ in range(STARTS):
+        for number in range(STARTS):
+            if number:
+                time.sleep(SECONDS_AFTER_A_FAILED_START * 2 ** (number - 1))
             try:
                 with self.starting:
                     if self.stopped:
