@@ -11,7 +11,10 @@ from support.paths import ROOT
 PAGE = ROOT / "docs" / "training.md"
 # What is added to each command, for a test's time.
 SMALLER = {
-    "pretrain": ["--num-points", "128", "--num-train-steps", "12", "--warmup-steps", "1", "--cpu-threads", "1"],
+    "pretrain": [
+        *("--num-points", "128", "--num-train-steps", "12", "--warmup-steps", "1"),
+        *("--num-workers", "0", "--cpu-threads", "1"),
+    ],
     "classify": [],
 }
 

@@ -171,6 +171,7 @@ def test_pretraining_pushes_what_it_made(hub, folders, tmp_path):
         "per_device_batch_size": 4,
         "warmup_steps": 1,
         "num_points": 48,
+        "num_workers": 0,
         "cpu_threads": 1,
         "point_config": json.dumps(small),
         "push_to_hub": True,

@@ -33,7 +33,7 @@ logging_steps: 1
 save_steps: 4
 save_total_limit: 5
 ema_decay: 0.5
-num_workers: 1
+num_workers: 0
 cpu_threads: 1
 point_config:
   {hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 2, num_patches: 8,

@@ -31,8 +31,7 @@ def dataset(tmp_path_factory) -> Path:
 @pytest.fixture
 def recipe(dataset, tmp_path) -> Path:
     path = tmp_path / "tiny.yaml"
-    # Without workers and the average, which have no part in this.
-    recipe = RECIPE.replace("num_workers: 1", "num_workers: 0").replace("ema_decay: 0.5", "ema_decay: 0")
+    recipe = RECIPE.replace("ema_decay: 0.5", "ema_decay: 0")  # which has no part in this
     path.write_text(f"dataset: {dataset}\nclass_texts: {dataset / 'class_texts.parquet'}\n{recipe}")
     return path
 
@@ -65,7 +64,7 @@ def pretrain(recipe, monkeypatch, capfd):
             ["--per_device_batch_size", 64],
             "has 40 samples, fewer than one global batch of 64 (per_device_batch_size 64",
         ),
-        (["--per_device_batch_size", 64, "--streaming"], "the share of each of 1 readers"),
+        (["--per_device_batch_size", 64, "--streaming", "--num_workers", 1], "the share of each of 1 readers"),
         (["--per_device_batch_size", 30, "--streaming", "--num_workers", 2], "the share of each of 2 readers"),
         (["--num_points", 97], "num_points is 97, and the shapes of"),
         (["--num_points", 7], "the encoder needs 8 points of a shape, and shapes have 7 here"),

@@ -116,7 +116,8 @@ save_file({{"embeds": embeds}}, "{tmp_path / "embeds.safetensors"}")
 
 def test_killed_and_resumed_it_ends_as_if_nothing_had_happened(recipe, finished_run, tmp_path):
     output_dir = tmp_path / "killed"
-    process = ForkedCommand(command(recipe, output_dir), env=ENVIRONMENT)
+    # With a process that reads data, which the other runs do without.
+    process = ForkedCommand(command(recipe, output_dir, "--num_workers", "1"), env=ENVIRONMENT)
     log = output_dir / "training_log.jsonl"
     deadline = time.monotonic() + 200
     # Past the first checkpoint and the step after it, so that there is work to repeat.
