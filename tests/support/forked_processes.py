@@ -83,7 +83,7 @@ def run_command(
 
 def _run_scripts(commands: list[list[str]], cwd: Path, stdout: Path, stderr: Path) -> None:
     os.chdir(cwd)
-    multiprocessing.process.ORIGINAL_DIR = str(cwd)  # from where a process that is spawned finds the script
+    multiprocessing.process.ORIGINAL_DIR = str(cwd)  # from where a process that is started finds the script
     for file, descriptor in ((stdout, 1), (stderr, 2)):
         os.dup2(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     for words in commands:
@@ -166,6 +166,7 @@ def _be_forked(call: bytes, env: dict[str, str], path: list[str]) -> None:
         os.environ.clear()
         os.environ.update(env)
         sys.path[:] = path
+        multiprocessing.set_start_method(None, force=True)  # the system's own, not that of the process that forks
         faulthandler.enable()  # a process that is ended by a signal says where it was
         work, arguments = pickle.loads(call)
         work(*arguments)
