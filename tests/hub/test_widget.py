@@ -10,7 +10,7 @@ from support.hub_server import in_the_hubs_place
 from mrd_hf.commands.push import main, parse_arguments
 from mrd_hf.errors import UserError
 from mrd_hf.hub.widget import writing
-from mrd_hf.hub.widget.writing import Collection, link_card, text_models, write_widget
+from mrd_hf.hub.widget.writing import Collection, link_card, write_widget
 from mrd_hf.search import ShapeIndex
 
 
@@ -69,7 +69,6 @@ def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tm
     }
     settings = json.loads((page / "widget.json").read_text())
     assert settings["encoder"] == "encoder/" and settings["collection"] == "collection.json"
-    assert settings["text_models"] == ["openai/clip-vit-base-patch32", "Xenova/clip-vit-base-patch32"]
     collection = json.loads((page / "collection.json").read_text())
     assert [item["name"] for item in collection["items"]] == ["chair", "b", "mug"] and collection["width"] == WIDTH
     embeds = np.fromfile(page / "collection.bin", dtype="<f4").reshape(-1, WIDTH)
@@ -141,12 +140,6 @@ def test_what_is_no_export_or_does_not_fit(bundle, export, tmp_path):
     (export / "encoder.json").write_text("[]")
     with pytest.raises(UserError, match="cannot be read"):
         main([str(export), "--widget", "-o", str(tmp_path / "page")])
-
-
-def test_text_models_are_of_the_hub():
-    assert text_models({"teacher_id": "a/b", "text_tower_id": None}) == ["a/b", "Xenova/b"]
-    assert text_models({"teacher_id": "a/b", "text_tower_id": "package:texts/model"}) == []
-    assert text_models({"teacher_id": None}) == []
 
 
 def test_a_card_without_sections_is_linked_at_its_end():

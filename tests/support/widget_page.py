@@ -1,5 +1,6 @@
 """The page that runs an encoder in the browser, opened in a window and watched."""
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ import numpy as np
 
 # The tests in Node need no browser.
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, FilePayload, Page
+    from playwright.sync_api import Browser, FilePayload, Page, Route
 
 
 # In milliseconds, on a busy machine.
@@ -46,13 +47,32 @@ class Shown:
 
 
 def open_page(
-    browser: "Browser", url: str, width: int, height: int, color_scheme: str = "light", script: str = ""
+    browser: "Browser",
+    url: str,
+    width: int,
+    height: int,
+    color_scheme: str = "light",
+    script: str = "",
+    routes: "Mapping[str, Callable[[Route], None]] | None" = None,
+    fails: bool = False,
 ) -> Shown:
-    """A new page at an address, once its encoder is loaded; `script` runs before the page's own."""
+    """A new page at an address, once its encoder is loaded, or could not be if it `fails`.
+
+    Args:
+        browser (`playwright.sync_api.Browser`)
+        url (`str`)
+        width (`int`), height (`int`): Of the window.
+        color_scheme (`str`, defaults to `"light"`)
+        script (`str`, *optional*): Runs before the page's own.
+        routes (`Mapping[str, Callable]`, *optional*): Who answers for the addresses of a pattern.
+        fails (`bool`, defaults to `False`): Whether a problem is expected.
+    """
     page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=color_scheme)
     page.set_default_timeout(PAGE_TIMEOUT)
     page.add_init_script(FEW_FRAMES)
     page.add_init_script(script)
+    for pattern, answer in (routes or {}).items():
+        page.context.route(pattern, answer)
     shown = Shown(page)
     page.on("console", lambda message: shown.errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: shown.errors.append(str(error)))
@@ -60,5 +80,5 @@ def open_page(
     page.on("request", lambda request: None if request.url.startswith(own) else shown.external.append(request.url))
     page.goto(url)
     page.wait_for_selector("body[data-ready], #problem:not([hidden])")
-    assert not shown.problem, shown.problem
+    assert bool(shown.problem) == fails, shown.problem
     return shown

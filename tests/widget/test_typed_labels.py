@@ -92,7 +92,39 @@ def test_a_hub_without_a_text_model_is_told(browser, server):
     shown.page.click("summary")
     shown.page.click("#texts-size")
     shown.page.wait_for_selector("#texts-problem:not([hidden])")
-    assert "no text model for this page (org/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
+    assert "no text model for this encoder (org/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
     shown.give(CHAIR)
     assert shown.labels
+    shown.page.close()
+
+
+def test_another_encoder_takes_the_text_model_of_its_own_teacher(browser, server, exported, settings):
+    """Of `?model=`: the page's own encoder knows org/texts, and this one other/texts, in the same width."""
+    asked = []
+
+    def answer(route: Route) -> None:
+        folder = "https://huggingface.co/other/model/resolve/main/onnx/"
+        asked.append(route.request.url)
+        if not route.request.url.startswith(folder):
+            return route.fulfill(status=404, headers=ALLOWED)
+        name = route.request.url.removeprefix(folder)
+        described = json.dumps({**settings, "text_tower_id": "other/texts"}).encode()
+        content = described if name == "encoder.json" else (exported / name).read_bytes()
+        return route.fulfill(headers=ALLOWED, body=content)
+
+    routes = {"https://huggingface.co/**": answer}
+    shown = open_page(browser, f"{server}?model=other/model", 900, 900, routes=routes)
+    shown.page.click("summary")
+    shown.page.click("#texts-size")
+    shown.page.wait_for_selector("#texts-problem:not([hidden])")
+    assert "(other/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
+    assert not any("org/texts" in url for url in asked)
+    shown.page.close()
+
+
+def test_labels_are_not_offered_where_the_teacher_has_no_repository(browser, server, settings):
+    described = json.dumps({**settings, "text_tower_id": "package:texts"})
+    routes = {"**/encoder/encoder.json": lambda route: route.fulfill(body=described)}
+    shown = open_page(browser, server, 900, 900, routes=routes)
+    assert not shown.page.is_visible("#texts")
     shown.page.close()

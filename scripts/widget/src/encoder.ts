@@ -4,11 +4,12 @@ import type { InferenceSession, Tensor } from "onnxruntime-web";
 import { download, downloadJson, unpacked } from "./downloads";
 import type { InputSettings } from "./preparation";
 import type { Table } from "./ranking";
+import type { Teacher } from "./texts";
 
 type Runtime = typeof import("onnxruntime-web");
 
 /** encoder.json, as far as it is read here. */
-export interface Description {
+export interface Description extends Teacher {
     name: string;
     format: string;
     format_version: number;

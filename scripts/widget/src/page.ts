@@ -65,6 +65,7 @@ function receive(message: FromWorker): void {
             element("runtime").textContent =
                 `Encoder ${message.name === "encoder" ? "" : message.name + ", "}of ${message.numPoints.toLocaleString("en")} points, by ${message.backend}` +
                 (message.threads > 1 ? ` with ${message.threads} threads` : "");
+            element("texts").hidden = !message.hasTextModels;
             element("collection-heading").textContent = `Nearest of ${message.collection.toLocaleString("en")} shapes`;
             if (waiting) read(waiting);
             return;
@@ -296,7 +297,6 @@ async function start(): Promise<void> {
         return;
     }
     element("title").textContent = document.title = settings.title;
-    element("texts").hidden = settings.text_models.length === 0;
     startWorker();
 }
 

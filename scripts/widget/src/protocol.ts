@@ -7,8 +7,6 @@ export interface WidgetSettings {
     encoder: string;
     /** A collection's facts, whose embeddings lie beside them. */
     collection: string | null;
-    /** Models on the Hub that may embed typed labels, the first that has the files counts. */
-    text_models: string[];
 }
 
 export interface Ranked {
@@ -47,7 +45,16 @@ export type ToWorker =
 
 export type FromWorker =
     | { type: "progress"; text: string; share: number | null }
-    | { type: "ready"; name: string; backend: string; threads: number; numPoints: number; numLabels: number; collection: number }
+    | {
+          type: "ready";
+          name: string;
+          backend: string;
+          threads: number;
+          numPoints: number;
+          numLabels: number;
+          collection: number;
+          hasTextModels: boolean;
+      }
     | { type: "shape"; name: string; view: ShapeView; facts: string; warnings: string[] }
     | { type: "result"; name: string; ranked: Ranked[]; hits: Hit[]; seconds: number; embedding: Float32Array }
     | { type: "textSize"; model: string; bytes: number }

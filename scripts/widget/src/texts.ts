@@ -15,11 +15,26 @@ const HUB = "https://huggingface.co";
 const FILES = ["onnx/text_model_quantized.onnx", "onnx/text_model.onnx"];
 const TEMPLATE = "a point cloud model of {}.";
 const DEFAULT_LENGTH = 77;
+// Beside a repository's own name: who keeps copies of text models in the form that browsers read.
+const OWNERS = ["Xenova"];
+
+/** What an encoder says of the model whose embeddings it learned: of all of it, and of what embeds texts if that is another. */
+export interface Teacher {
+    teacher_id?: string | null;
+    text_tower_id?: string | null;
+}
 
 export interface TextFile {
     model: string;
     url: string;
     bytes: number;
+}
+
+/** Repositories whose text model may embed what a visitor types; none where the teacher is not on the Hub. */
+export function textModels({ teacher_id, text_tower_id }: Teacher): string[] {
+    const name = text_tower_id || teacher_id;
+    if (!name || !/^[\w.-]+\/[\w.-]+$/.test(name)) return [];
+    return [name, ...OWNERS.map((owner) => `${owner}/${name.split("/")[1]}`)];
 }
 
 /** The first of the models that has a text tower, and its size; null where none has. */

@@ -8,7 +8,7 @@ import type { FromWorker, ToWorker, WidgetSettings } from "./protocol";
 import { nearest, rankLabels, type Table } from "./ranking";
 import { readShape, shapeAmong } from "./readers/index";
 import { ShapeError, type Shape } from "./shapes";
-import { findTextModel, TextModel, type TextFile } from "./texts";
+import { findTextModel, TextModel, textModels, type TextFile } from "./texts";
 import { buffersOf, shapeView } from "./viewing";
 
 interface Collection extends Table {
@@ -18,7 +18,6 @@ interface Collection extends Table {
 const HITS = 8;
 let encoder: Encoder | null = null;
 let collection: Collection | null = null;
-let settings: WidgetSettings;
 let textFile: TextFile | null = null;
 let textModel: TextModel | null = null;
 let typed: (Table & { labels: string[] }) | null = null;
@@ -28,8 +27,7 @@ function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
     (self as unknown as { postMessage(message: unknown, transfer: ArrayBuffer[]): void }).postMessage(message, transfer);
 }
 
-async function load(given: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
-    settings = given;
+async function load(settings: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
     const folder = new URL(settings.encoder, base).href;
     encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
     if (settings.collection) collection = await loadCollection(new URL(settings.collection, base).href);
@@ -42,6 +40,7 @@ async function load(given: WidgetSettings, base: string, mayThread: boolean): Pr
         numPoints: description.input.num_points,
         numLabels: classes?.labels.length ?? 0,
         collection: collection?.items.length ?? 0,
+        hasTextModels: textModels(description).length > 0,
     });
 }
 
@@ -99,8 +98,9 @@ async function answer(message: ToWorker): Promise<void> {
         typed = null;
         say({ type: "labels", ranked: ranked() });
     } else {
-        textFile = await findTextModel(settings.text_models);
-        if (!textFile) throw new Error(`the Hub has no text model for this page (${settings.text_models.join(", ")}), or cannot be reached`);
+        const models = textModels(encoder!.description);
+        textFile = await findTextModel(models);
+        if (!textFile) throw new Error(`the Hub has no text model for this encoder (${models.join(", ")}), or cannot be reached`);
         say({ type: "textSize", model: textFile.model, bytes: textFile.bytes });
     }
 }

@@ -25,8 +25,6 @@ ENCODER_FILES = ("encoder.json", "encoder.onnx", "sampling.onnx", "network.onnx"
 NEEDED = ENCODER_FILES[:4]
 # A visitor fetches the whole of it.
 MAX_COLLECTION_BYTES = 64 * 2**20
-# Beside a repository's own name: who keeps copies of text models in the form that browsers read.
-TEXT_MODEL_OWNERS = ("Xenova",)
 CARD_START, CARD_END = "<!-- the page in the browser -->", "<!-- end of the page in the browser -->"
 
 
@@ -69,7 +67,6 @@ def write_widget(export: Path, folder: Path, collection: Collection | None = Non
         "title": TITLE,
         "encoder": "encoder/",
         "collection": None if collection is None else COLLECTION_FILE,
-        "text_models": text_models(description),
     }
     _write_json(folder / SETTINGS_FILE, settings)
     if collection is not None:
@@ -99,14 +96,6 @@ def read_description(export: Path) -> dict[str, Any]:
         return {**description, "name": str(description["name"]), "width": int(description["output"]["embedding_dim"])}
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{export / DESCRIPTION_FILE}: cannot be read ({error}); export the encoder again.") from None
-
-
-def text_models(description: dict[str, Any]) -> list[str]:
-    """Repositories whose text model may embed what a visitor types, by what an encoder says of its teacher."""
-    name = description.get("text_tower_id") or description.get("teacher_id")
-    if name is None or not on_hub(name):
-        return []
-    return [name, *(f"{owner}/{name.partition('/')[2]}" for owner in TEXT_MODEL_OWNERS)]
 
 
 def link_card(text: str, page: str) -> str:

@@ -1,0 +1,19 @@
+// Which text model may embed what a visitor types.
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { bundled } from "./bundled.mjs";
+
+const { textModels } = await bundled("texts");
+
+test("the encoder says whose texts it knows", () => {
+    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: null }), ["a/b", "Xenova/b"]);
+    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: "c/d" }), ["c/d", "Xenova/d"]);
+    assert.deepEqual(textModels({ teacher_id: "a/b" }), ["a/b", "Xenova/b"]);
+});
+
+test("texts of no repository on the Hub cannot be embedded here", () => {
+    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: "package:texts/model" }), []);
+    assert.deepEqual(textModels({ teacher_id: null }), []);
+    assert.deepEqual(textModels({}), []);
+    assert.deepEqual(textModels({ teacher_id: "https://example.org/a/b" }), []);
+});
