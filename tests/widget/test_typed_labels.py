@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from playwright.sync_api import Route
 from support.paths import DEMO_DATA
-from support.widget_page import open_page
+from support.widget_page import impatient, open_page
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.pre_tokenizers import Whitespace
@@ -127,4 +127,28 @@ def test_labels_are_not_offered_where_the_teacher_has_no_repository(browser, ser
     routes = {"**/encoder/encoder.json": lambda route: route.fulfill(body=described)}
     shown = open_page(browser, server, 900, 900, routes=routes)
     assert not shown.page.is_visible("#texts")
+    shown.page.close()
+
+
+def test_a_shape_waits_for_the_download_of_a_text_model(browser, server, settings):
+    """However long that takes: half a second stands for the limit of a shape."""
+    files, *_ = hub_files(settings["output"]["embedding_dim"])
+    shown = open_page(browser, server, 900, 900, script=impatient())
+
+    def answer(route: Route) -> None:
+        name = route.request.url.partition("/resolve/main/")[2]
+        if route.request.method == "GET" and name.endswith(".onnx"):
+            shown.page.set_input_files("#file", CHAIR)
+            shown.page.wait_for_timeout(1500)
+        size = {"x-linked-size": str(len(files.get(name, b"")))}
+        route.fulfill(status=200 if name in files else 404, headers={**ALLOWED, **size}, body=files.get(name, b""))
+
+    shown.page.context.route("https://huggingface.co/**", answer)
+    shown.page.click("summary")
+    shown.page.click("#texts-size")
+    shown.page.fill("#texts-labels", "lamp, chair")
+    shown.page.keyboard.press("Enter")
+    shown.page.wait_for_selector("body[data-result='chair.glb']")
+    assert sorted(shown.labels) == ["chair", "lamp"] and not shown.problem
+    assert shown.page.is_enabled("#texts-go") and shown.page.inner_text("#texts-go") == "Classify"
     shown.page.close()

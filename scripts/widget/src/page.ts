@@ -1,61 +1,32 @@
 /** The page: takes files, shows what the worker says of them. */
 
-import type { FromWorker, Hit, Ranked, ToWorker, WidgetSettings } from "./protocol";
+import { Computing } from "./computing";
+import { element, item, problem, progress, row, sentence } from "./elements";
+import { LabelsForm } from "./labels_form";
+import type { FromWorker, Hit, Ranked, WidgetSettings } from "./protocol";
 import { View } from "./view";
 
 const SHOWN_LABELS = 8;
-// A file that takes longer to be read is given up, and the worker with it.
-const TIME_LIMIT = 90_000;
-// A worker that says nothing for so long while it loads is started again, without threads.
-const LOAD_LIMIT = 30_000;
-const MIB = 2 ** 20;
 
-const element = <Kind extends HTMLElement = HTMLElement>(id: string) => document.getElementById(id) as Kind;
-
-let settings: WidgetSettings;
 let view: View | null = null;
-let worker: Worker | null = null;
-let isReady = false;
-let waiting: Map<string, Uint8Array> | null = null;
-let timer = 0;
-let loadTimer = 0;
-let mayThread = true;
-let labelsWanted: string[] = [];
+// Of the files that are given; those of an earlier time may be read later than others.
+let drops = 0;
 
-function send(message: ToWorker): void {
-    worker!.postMessage(message);
+const computing = new Computing({ onStart, onRead, onMessage, onProblem: problem });
+const form = new LabelsForm((message) => computing.ask(message));
+
+function onStart(): void {
+    form.reset();
+    progress("Loading ...", null);
 }
 
-function startWorker(): void {
-    worker?.terminate();
-    isReady = false;
-    // The text model was the other worker's.
-    element("texts-form").hidden = true;
-    element("texts-size").hidden = element<HTMLButtonElement>("texts-size").disabled = false;
-    worker = new Worker("worker.js", { type: "module" });
-    worker.onmessage = ({ data }: MessageEvent<FromWorker>) => receive(data);
-    worker.onerror = (event) => {
-        event.preventDefault();
-        problem("The computation stopped, perhaps for want of memory. Try a smaller file.");
-        startWorker();
-    };
-    send({ type: "load", settings, base: document.baseURI, mayThread });
-    watchLoading();
+function onRead(): void {
+    progress("Reading ...", null);
+    showLabels([]);
+    showHits([]);
 }
 
-function watchLoading(): void {
-    clearTimeout(loadTimer);
-    if (isReady || !mayThread) return;
-    loadTimer = setTimeout(() => {
-        mayThread = false;
-        startWorker();
-    }, LOAD_LIMIT);
-}
-
-function receive(message: FromWorker): void {
-    if (message.type === "ready") isReady = true;
-    if (message.type === "failed" && message.what === "load") clearTimeout(loadTimer);
-    else watchLoading();
+function onMessage(message: FromWorker): void {
     switch (message.type) {
         case "progress":
             return progress(`Loading: ${message.text}`, message.share);
@@ -67,12 +38,11 @@ function receive(message: FromWorker): void {
                 (message.threads > 1 ? ` with ${message.threads} threads` : "");
             element("texts").hidden = !message.hasTextModels;
             element("collection-heading").textContent = `Nearest of ${message.collection.toLocaleString("en")} shapes`;
-            if (waiting) read(waiting);
             return;
         case "shape":
             return showShape(message);
         case "result":
-            finished();
+            problem("");
             progress(`Classified in ${message.seconds.toFixed(2)} s on this machine.`, undefined);
             showLabels(message.ranked);
             showHits(message.hits);
@@ -80,92 +50,44 @@ function receive(message: FromWorker): void {
             document.body.dataset.result = message.name;
             return;
         case "textSize":
-            element("texts-size").hidden = true;
-            element("texts-form").hidden = false;
-            element("texts-facts").textContent =
-                `The text model is ${message.model} on huggingface.co, ${(message.bytes / MIB).toFixed(0)} MiB. It is fetched once ` +
-                "you press the button. Your labels and shapes are not sent there.";
-            element("texts-go").textContent = `Download ${(message.bytes / MIB).toFixed(0)} MiB and classify`;
-            return;
+            return form.showSize(message);
         case "labels":
-            element("texts-go").textContent = "Classify";
-            element<HTMLButtonElement>("texts-go").disabled = false;
-            element("texts-back").hidden = labelsWanted.length === 0;
+            form.showDone();
             progress(message.ranked.length ? "Classified among these labels." : "The labels are ready. Give it a shape.", undefined);
             return showLabels(message.ranked);
         case "failed":
-            return failed(message.what, message.message);
+            return showFailed(message);
     }
 }
 
-function failed(what: "load" | "read" | "texts", message: string): void {
+function showFailed({ what, message }: Extract<FromWorker, { type: "failed" }>): void {
     if (what === "texts") {
-        element("texts-problem").textContent = sentence(message);
-        element("texts-problem").hidden = false;
-        element<HTMLButtonElement>("texts-go").disabled = false;
-        element<HTMLButtonElement>("texts-size").disabled = false;
+        form.showFailed(message);
         return progress("", undefined);
     }
-    finished();
     element("view").hidden = true;
-    progress(what === "load" ? "The encoder could not be loaded." : "Not classified.", undefined);
-    problem(what === "load" ? sentence(message) : `${currentName()} cannot be read: ${message}.`);
-}
-
-function sentence(message: string): string {
-    return message.charAt(0).toUpperCase() + message.slice(1).replace(/\.$/, "") + ".";
-}
-
-function currentName(): string {
-    return document.body.dataset.reading || "The file";
-}
-
-/** `share` is null while it is not known, and undefined for no bar. */
-function progress(text: string, share: number | null | undefined): void {
-    element("status").textContent = text;
-    const bar = element<HTMLProgressElement>("progress");
-    bar.hidden = share === undefined;
-    if (share === null || share === undefined) bar.removeAttribute("value");
-    else bar.value = share;
-}
-
-function problem(text: string): void {
-    element("problem").textContent = text;
-    element("problem").hidden = !text;
-}
-
-function read(files: Map<string, Uint8Array>): void {
-    problem("");
-    document.body.dataset.reading = [...files.keys()].join(", ").slice(0, 120);
-    delete document.body.dataset.result;
-    if (!isReady) {
-        waiting = files;
-        return;
+    if (what === "read") {
+        progress("Not classified.", undefined);
+        return problem(`${document.body.dataset.reading || "The file"} cannot be read: ${message}.`);
     }
-    waiting = null;
-    progress("Reading ...", null);
-    showLabels([]);
-    showHits([]);
-    clearTimeout(timer);
-    timer = setTimeout(() => {
-        problem(`${currentName()} took too long. Try a smaller file.`);
-        startWorker();
-    }, TIME_LIMIT);
-    send({ type: "read", name: "", files });
-}
-
-function finished(): void {
-    clearTimeout(timer);
+    element("texts").hidden = true;
+    progress("The encoder could not be loaded.", undefined);
+    problem(sentence(message));
 }
 
 async function takeFiles(list: FileList | null | undefined): Promise<void> {
     if (!list?.length) return;
+    const drop = ++drops;
     try {
         const files = new Map<string, Uint8Array>();
         for (const file of list) files.set(file.name, new Uint8Array(await file.arrayBuffer()));
-        read(files);
+        if (drop !== drops) return;
+        problem("");
+        delete document.body.dataset.result;
+        const name = (document.body.dataset.reading = [...files.keys()].join(", ").slice(0, 120));
+        computing.read(name, files);
     } catch {
-        problem("The file cannot be read. Is it a folder, or too large?");
+        if (drop === drops) problem("The file cannot be read. Is it a folder, or too large?");
     }
 }
 
@@ -184,21 +106,6 @@ function showShape({ name, view: shape, facts, warnings }: Extract<FromWorker, {
         element("canvas").hidden = true;
         element("warnings").append(item("This browser cannot draw it (no WebGL). The labels are not affected."));
     }
-}
-
-function item(text: string): HTMLLIElement {
-    const line = document.createElement("li");
-    line.textContent = text;
-    return line;
-}
-
-function row(left: Node | string, right: string): HTMLLIElement {
-    const line = document.createElement("li");
-    const [first, second] = [document.createElement("span"), document.createElement("span")];
-    first.append(left);
-    second.textContent = right;
-    line.append(first, second);
-    return line;
 }
 
 function showLabels(ranked: Ranked[]): void {
@@ -255,26 +162,6 @@ function listen(): void {
         event.preventDefault();
         toggle();
     });
-    element("texts-size").addEventListener("click", () => {
-        element<HTMLButtonElement>("texts-size").disabled = true;
-        element("texts-problem").hidden = true;
-        send({ type: "textSize" });
-    });
-    element("texts-form").addEventListener("submit", (event) => {
-        event.preventDefault();
-        const typed = element<HTMLInputElement>("texts-labels").value.split(",").map((label) => label.trim());
-        labelsWanted = [...new Set(typed.filter((label) => label))];
-        element("texts-problem").hidden = labelsWanted.length > 0;
-        element("texts-problem").textContent = "Type labels, such as: a chair, a lamp.";
-        if (!labelsWanted.length) return;
-        element<HTMLButtonElement>("texts-go").disabled = true;
-        progress("Embedding the labels ...", null);
-        send({ type: "texts", labels: labelsWanted });
-    });
-    element("texts-back").addEventListener("click", () => {
-        labelsWanted = [];
-        send({ type: "ownLabels" });
-    });
 }
 
 /** Of the page, or of a model on the Hub: `?model=owner/name`, whose files lie in its folder onnx. */
@@ -291,13 +178,12 @@ async function readSettings(): Promise<WidgetSettings> {
 async function start(): Promise<void> {
     listen();
     try {
-        settings = await readSettings();
+        const settings = await readSettings();
+        element("title").textContent = document.title = settings.title;
+        computing.start(settings, document.baseURI);
     } catch (error) {
-        problem(sentence(error instanceof Error ? error.message : String(error)));
-        return;
+        computing.fail(error instanceof Error ? error.message : String(error));
     }
-    element("title").textContent = document.title = settings.title;
-    startWorker();
 }
 
 void start();

@@ -36,9 +36,10 @@ export interface ViewPart {
     wrap: [string, string];
 }
 
+/** Each but the first is answered, one after the other; a shape under the number that it came with. */
 export type ToWorker =
     | { type: "load"; settings: WidgetSettings; base: string; mayThread: boolean }
-    | { type: "read"; name: string; files: Map<string, Uint8Array> }
+    | { type: "read"; number: number; files: Map<string, Uint8Array> }
     | { type: "textSize" }
     | { type: "texts"; labels: string[] }
     | { type: "ownLabels" };
@@ -55,8 +56,17 @@ export type FromWorker =
           collection: number;
           hasTextModels: boolean;
       }
-    | { type: "shape"; name: string; view: ShapeView; facts: string; warnings: string[] }
-    | { type: "result"; name: string; ranked: Ranked[]; hits: Hit[]; seconds: number; embedding: Float32Array }
+    | { type: "shape"; number: number; name: string; view: ShapeView; facts: string; warnings: string[] }
+    | {
+          type: "result";
+          number: number;
+          name: string;
+          ranked: Ranked[];
+          hits: Hit[];
+          seconds: number;
+          embedding: Float32Array;
+      }
     | { type: "textSize"; model: string; bytes: number }
     | { type: "labels"; ranked: Ranked[] }
-    | { type: "failed"; what: "load" | "read" | "texts"; message: string };
+    | { type: "failed"; what: "load" | "texts"; message: string }
+    | { type: "failed"; what: "read"; number: number; message: string };

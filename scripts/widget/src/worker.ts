@@ -22,6 +22,8 @@ let textFile: TextFile | null = null;
 let textModel: TextModel | null = null;
 let typed: (Table & { labels: string[] }) | null = null;
 let embedding: Float32Array | null = null;
+// Of the shape that was given last.
+let lastNumber = 0;
 
 function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
     (self as unknown as { postMessage(message: unknown, transfer: ArrayBuffer[]): void }).postMessage(message, transfer);
@@ -55,7 +57,8 @@ async function loadCollection(url: string): Promise<Collection> {
     return { embeds, width, items: facts.items };
 }
 
-async function read(names: Map<string, Uint8Array>): Promise<void> {
+async function read(number: number, names: Map<string, Uint8Array>): Promise<void> {
+    if (number !== lastNumber) throw new ShapeError("another shape was given in its place");
     const start = performance.now();
     const { input } = encoder!.description;
     const name = shapeAmong([...names.keys()]);
@@ -63,11 +66,12 @@ async function read(names: Map<string, Uint8Array>): Promise<void> {
     const points = coloredPoints(shape, input.num_points);
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);
-    say({ type: "shape", name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
+    say({ type: "shape", number, name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
     embedding = await encoder!.embed(values);
     if (!embedding.every(Number.isFinite)) throw new ShapeError("its embedding is not finite");
     const hits = collection ? nearest(embedding, collection.items, collection, HITS) : [];
-    say({ type: "result", name, ranked: ranked(), hits, seconds: (performance.now() - start) / 1000, embedding });
+    const seconds = (performance.now() - start) / 1000;
+    say({ type: "result", number, name, ranked: ranked(), hits, seconds, embedding });
 }
 
 function ranked() {
@@ -92,7 +96,7 @@ async function embedTexts(labels: string[]): Promise<void> {
 
 async function answer(message: ToWorker): Promise<void> {
     if (message.type === "load") await load(message.settings, message.base, message.mayThread);
-    else if (message.type === "read") await read(message.files);
+    else if (message.type === "read") await read(message.number, message.files);
     else if (message.type === "texts") await embedTexts(message.labels);
     else if (message.type === "ownLabels") {
         typed = null;
@@ -105,16 +109,17 @@ async function answer(message: ToWorker): Promise<void> {
     }
 }
 
-// One after the other: a shape that is dropped while another is embedded waits.
+// One after the other: a shape that is dropped while another is embedded waits, and only the last that waits is read.
 let last: Promise<void> = Promise.resolve();
 self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
-    const what = data.type === "load" || data.type === "read" ? data.type : "texts";
+    if (data.type === "read") lastNumber = data.number;
     last = last
         .then(() => answer(data))
         .catch((error: unknown) => {
             const known = error instanceof ShapeError || error instanceof DownloadError;
             const message = error instanceof Error ? error.message : String(error);
             if (!known) console.warn(error);
-            say({ type: "failed", what, message });
+            if (data.type === "read") say({ type: "failed", what: "read", number: data.number, message });
+            else say({ type: "failed", what: data.type === "load" ? "load" : "texts", message });
         });
 };

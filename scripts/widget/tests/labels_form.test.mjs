@@ -1,0 +1,67 @@
+// The form for labels of one's own, on stand-ins of the page's elements.
+import assert from "node:assert/strict";
+import { beforeEach, test } from "node:test";
+import { bundled } from "./bundled.mjs";
+
+const { LabelsForm } = await bundled("labels_form");
+const SIZE = { type: "textSize", model: "org/texts", bytes: 2 ** 21 };
+
+class StubElement extends EventTarget {
+    hidden = true;
+    disabled = false;
+    value = "";
+    textContent = "";
+    removeAttribute() {}
+}
+
+let elements, asked, form;
+
+const on = (id) => (elements[id] ??= new StubElement());
+
+function type(labels) {
+    on("texts-labels").value = labels;
+    on("texts-form").dispatchEvent(new Event("submit", { cancelable: true }));
+}
+
+beforeEach(() => {
+    [elements, asked] = [{}, []];
+    globalThis.document = { getElementById: on };
+    form = new LabelsForm((message) => asked.push(message));
+    form.reset();
+    on("texts-size").dispatchEvent(new Event("click"));
+    form.showSize(SIZE);
+});
+
+test("labels are taken once each, and asked for once", () => {
+    assert.equal(on("texts-go").textContent, "Download 2 MiB and classify");
+    type(" lamp, chair,, lamp ");
+    assert.deepEqual(asked, [{ type: "textSize" }, { type: "texts", labels: ["lamp", "chair"] }]);
+    assert.equal(on("texts-go").disabled, true);
+    form.showDone();
+    assert.deepEqual([on("texts-go").disabled, on("texts-back").hidden], [false, false]);
+});
+
+test("no labels are no question", () => {
+    type(" , ");
+    assert.deepEqual([asked.length, on("texts-problem").hidden, on("texts-go").disabled], [1, false, false]);
+});
+
+test("of a new worker everything is asked again", () => {
+    type("lamp");
+    form.showDone();
+    type("chair");
+    form.reset();
+    assert.deepEqual([on("texts-size").hidden, on("texts-size").disabled], [false, false]);
+    assert.deepEqual([on("texts-form").hidden, on("texts-back").hidden], [true, true]);
+    form.showSize(SIZE);
+    assert.equal(on("texts-go").disabled, false);
+    form.showDone();
+    assert.equal(on("texts-back").hidden, true);
+});
+
+test("what failed can be asked again", () => {
+    type("lamp");
+    form.showFailed("the Hub cannot be reached");
+    assert.equal(on("texts-problem").textContent, "The Hub cannot be reached.");
+    assert.deepEqual([on("texts-go").disabled, on("texts-size").disabled], [false, false]);
+});
