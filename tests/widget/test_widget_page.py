@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import trimesh
 from browser.looks import accessibility_tree, cut_off, faint, nameless
-from PIL import Image
+from PIL import ExifTags, Image
 from support.gltf_writer import Gltf
 from support.hostile_uploads import hostile_files
 from support.paths import DEMO_DATA
 from support.static_server import static_server
-from support.textured_square import quarters, textured_square
+from support.textured_square import quarters, textured_square, write_textured_obj
 from support.tiny_gltf import as_glb
 from support.widget_page import open_page
 
@@ -49,6 +49,34 @@ def test_a_texture_is_decoded_as_in_python(wide, onnx_encoder, tmp_path):
     expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(tmp_path / "square.glb"))[0]
     assert 1 - cosine(wide.embedding, expected) < 1e-3
     assert "2 triangles, textured" in wide.page.inner_text("figcaption")
+
+
+def test_colours_stay_where_a_texture_has_no_opacity(wide, onnx_encoder, tmp_path):
+    # Also of a picture that is made smaller.
+    for size in (64, 1500):
+        image = quarters().resize((size, size)).convert("RGBA")
+        image.paste((250, 120, 10, 0), (size // 2, size // 2, size, size))
+        image.paste((255, 0, 0, 3), (0, 0, size // 2, size // 2))
+        square = textured_square(image)
+        square.visual.material.alphaMode = "OPAQUE"
+        square.export(tmp_path / "square.glb")
+        wide.give(tmp_path / "square.glb")
+        expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(tmp_path / "square.glb"))[0]
+        assert 1 - cosine(wide.embedding, expected) < 1e-3, size
+
+
+@pytest.mark.parametrize("kind", ["jpg", "png", "webp"])
+def test_pictures_are_not_turned(wide, onnx_encoder, tmp_path, kind):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    file = write_textured_obj(tmp_path)
+    picture = tmp_path / f"paint.{kind}"
+    (tmp_path / "square.mtl").write_text(f"newmtl paint\nKd 0 0 0\nmap_Kd {picture.name}\n")
+    quarters().resize((64, 64), Image.Resampling.NEAREST).save(picture, exif=exif, quality=95)
+    assert Image.open(picture).getexif()[ExifTags.Base.Orientation] == 6
+    wide.give(file, tmp_path / "square.mtl", picture)
+    expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(file))[0]
+    assert 1 - cosine(wide.embedding, expected) < 3e-4
 
 
 def test_clouds_of_the_demo_get_pythons_labels(wide, onnx_encoder, collection, tmp_path):

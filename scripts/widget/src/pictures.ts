@@ -1,6 +1,8 @@
 /** Pictures decoded by the browser, made smaller as the Python package does. */
 
+import { unturned } from "./orientation";
 import { ShapeError, type Texture } from "./shapes";
+import { texelsOf } from "./texels";
 
 const MAX_SIZE = 1024;
 const MAX_PIXELS = 2 ** 26;
@@ -8,7 +10,7 @@ const MAX_PIXELS = 2 ** 26;
 export async function decodePicture(data: Uint8Array): Promise<Texture> {
     const [width, height] = sizeOf(data);
     if (width * height > MAX_PIXELS) throw new ShapeError("too many pixels");
-    const picture = await createImageBitmap(new Blob([data as BlobPart]), {
+    const picture = await createImageBitmap(new Blob([unturned(data) as BlobPart]), {
         premultiplyAlpha: "none",
         colorSpaceConversion: "none",
     });
@@ -17,8 +19,16 @@ export async function decodePicture(data: Uint8Array): Promise<Texture> {
     const context = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true })!;
     context.imageSmoothingQuality = "high";
     context.drawImage(picture, 0, 0, w, h);
+    const { data: drawn } = context.getImageData(0, 0, w, h);
+    // Most pictures are opaque, and then this is exact.
+    const texels = isOpaque(drawn) ? drawn : (texelsOf(picture, w, h) ?? drawn);
     picture.close();
-    return { width: w, height: h, data: context.getImageData(0, 0, w, h).data };
+    return { width: w, height: h, data: texels };
+}
+
+function isOpaque(rgba: Uint8ClampedArray): boolean {
+    for (let i = 3; i < rgba.length; i += 4) if (rgba[i] < 255) return false;
+    return true;
 }
 
 /** Of a PNG, which says it at its start; others are limited by the browser's own decoder. */
