@@ -135,6 +135,16 @@ def test_something_is_drawn_and_turned_by_keys(wide):
     assert len(set(pictures)) == 4
 
 
+def test_keys_with_modifiers_are_the_browsers(wide):
+    wide.give(CHAIR)
+    taken = """([key, held]) => !document.querySelector("#canvas").dispatchEvent(
+        new KeyboardEvent("keydown", {key, cancelable: true, ...held}))"""
+    for key in ("ArrowLeft", "+", "-", " "):
+        for held in ("ctrlKey", "metaKey", "altKey"):
+            assert not wide.page.evaluate(taken, [key, {held: True}]), (key, held)
+        assert wide.page.evaluate(taken, [key, {"shiftKey": key == "+"}]), key
+
+
 def test_every_control_is_reached_by_keyboard(wide):
     wide.give(CHAIR)
     wide.page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")

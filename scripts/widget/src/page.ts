@@ -4,7 +4,7 @@ import { Computing } from "./computing";
 import { element, item, problem, progress, row, sentence } from "./elements";
 import { LabelsForm } from "./labels_form";
 import type { FromWorker, Hit, Ranked, WidgetSettings } from "./protocol";
-import { View } from "./view";
+import { isOfBrowser, View } from "./view";
 
 const SHOWN_LABELS = 8;
 
@@ -158,7 +158,7 @@ function listen(): void {
     };
     element("turning").addEventListener("click", toggle);
     element("canvas").addEventListener("keydown", (event) => {
-        if (event.key !== " ") return;
+        if (event.key !== " " || isOfBrowser(event)) return;
         event.preventDefault();
         toggle();
     });

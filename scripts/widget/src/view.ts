@@ -87,6 +87,7 @@ export class View {
     }
 
     private onKey(event: KeyboardEvent): void {
+        if (isOfBrowser(event)) return;
         const place = new THREE.Spherical().setFromVector3(this.camera.position);
         const moves: Record<string, () => void> = {
             ArrowLeft: () => (place.theta -= STEP),
@@ -105,6 +106,11 @@ export class View {
         this.controls.update();
         this.draw();
     }
+}
+
+/** Such as those of its zoom and its history. */
+export function isOfBrowser({ ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
+    return ctrlKey || metaKey || altKey;
 }
 
 function meshOf(part: ViewPart): THREE.Mesh {
