@@ -23,13 +23,18 @@ export interface Classes extends Table {
     labels: string[];
 }
 
-export interface Encoder {
-    description: Description;
-    classes: Classes | null;
-    backend: "WebGPU" | "WebAssembly";
+/** What computes. */
+export interface Backend {
+    name: "WebGPU" | "WebAssembly";
     threads: number;
     runtime: Runtime;
     embed(pointValues: Float32Array): Promise<Float32Array>;
+}
+
+export interface Encoder {
+    description: Description;
+    classes: Classes | null;
+    backend: LastingBackend;
 }
 
 type Progress = (text: string, share: number | null) => void;
@@ -42,15 +47,36 @@ export async function loadEncoder(folder: string, base: string, mayThread: boole
         throw new Error(`${folder}encoder.json is not of an encoder that this page knows; export it again`);
     }
     const classes = await loadClasses(folder, description);
-    const isIsolated = mayThread && self.crossOriginIsolated;
+    const onCpu = () => loadOnCpu(folder, base, mayThread && self.crossOriginIsolated, onProgress);
+    let backend: Backend | null = null;
     if (await hasGpu()) {
         try {
-            return { ...(await loadOnGpu(folder, base, description, onProgress)), classes };
+            backend = await loadOnGpu(folder, base, description.input.num_points, onProgress);
         } catch (error) {
             console.warn("WebGPU failed, WebAssembly is used:", error);
         }
     }
-    return { ...(await loadOnCpu(folder, base, description, isIsolated, onProgress)), classes };
+    return { description, classes, backend: new LastingBackend(backend ?? (await onCpu()), onCpu) };
+}
+
+/** In whose place WebAssembly computes once it fails, as a graphics card that is lost does for ever. */
+export class LastingBackend {
+    constructor(
+        /** The one that computes now. */
+        public used: Backend,
+        private readonly onCpu: () => Promise<Backend>,
+    ) {}
+
+    async embed(pointValues: Float32Array): Promise<Float32Array> {
+        try {
+            return await this.used.embed(pointValues);
+        } catch (error) {
+            if (this.used.name !== "WebGPU") throw error;
+            console.warn("WebGPU failed, WebAssembly is used:", error);
+        }
+        this.used = await this.onCpu();
+        return this.used.embed(pointValues);
+    }
 }
 
 async function loadClasses(folder: string, { classes, output }: Description): Promise<Classes | null> {
@@ -73,24 +99,15 @@ async function hasGpu(): Promise<boolean> {
     }
 }
 
-type WithoutClasses = Omit<Encoder, "classes">;
-
-async function loadOnCpu(
-    folder: string,
-    base: string,
-    description: Description,
-    mayThread: boolean,
-    onProgress: Progress,
-): Promise<WithoutClasses> {
+async function loadOnCpu(folder: string, base: string, mayThread: boolean, onProgress: Progress): Promise<Backend> {
     // Threads share memory, which browsers allow on isolated pages only.
     const threads = mayThread ? Math.min(navigator.hardwareConcurrency || 1, 4) : 1;
     const runtime = await loadRuntime("cpu", base, threads, onProgress);
     const session = await open(runtime, `${folder}encoder.onnx`, ["wasm"], onProgress);
     return {
-        description,
-        runtime,
-        backend: "WebAssembly",
+        name: "WebAssembly",
         threads,
+        runtime,
         embed: async (values) => {
             const found = await session.run({ point_values: points(runtime, values) });
             return taken(found.point_embeds);
@@ -99,7 +116,7 @@ async function loadOnCpu(
 }
 
 /** The loop of sampling is faster near the processor, the network on the graphics card. */
-async function loadOnGpu(folder: string, base: string, description: Description, onProgress: Progress): Promise<WithoutClasses> {
+async function loadOnGpu(folder: string, base: string, numPoints: number, onProgress: Progress): Promise<Backend> {
     const runtime = await loadRuntime("gpu", base, 1, onProgress);
     const sampling = await open(runtime, `${folder}sampling.onnx`, ["wasm"], onProgress);
     const network = await open(runtime, `${folder}network.onnx`, ["webgpu"], onProgress);
@@ -107,8 +124,8 @@ async function loadOnGpu(folder: string, base: string, description: Description,
         const { centers, groups } = await sampling.run({ point_values: points(runtime, values) });
         return taken((await network.run({ centers, groups })).point_embeds);
     };
-    await embed(new Float32Array(6 * description.input.num_points).map((_, i) => Math.sin(i)));
-    return { description, runtime, backend: "WebGPU", threads: 1, embed };
+    await embed(new Float32Array(6 * numPoints).map((_, i) => Math.sin(i)));
+    return { name: "WebGPU", threads: 1, runtime, embed };
 }
 
 async function loadRuntime(kind: "cpu" | "gpu", base: string, threads: number, onProgress: Progress): Promise<Runtime> {

@@ -33,9 +33,9 @@ function onMessage(message: FromWorker): void {
         case "ready":
             document.body.dataset.ready = "true";
             progress(message.numLabels ? "Ready. Give it a shape." : "Ready. This page has no labels of its own.", undefined);
-            element("runtime").textContent =
-                `Encoder ${message.name === "encoder" ? "" : message.name + ", "}of ${message.numPoints.toLocaleString("en")} points, by ${message.backend}` +
-                (message.threads > 1 ? ` with ${message.threads} threads` : "");
+            element("encoder").textContent =
+                `Encoder ${message.name === "encoder" ? "" : message.name + ", "}of ${message.numPoints.toLocaleString("en")} points`;
+            element("by").textContent = `, by ${message.by}`;
             element("texts").hidden = !message.hasTextModels;
             element("collection-heading").textContent = `Nearest of ${message.collection.toLocaleString("en")} shapes`;
             return;
@@ -46,6 +46,7 @@ function onMessage(message: FromWorker): void {
             progress(`Classified in ${message.seconds.toFixed(2)} s on this machine.`, undefined);
             showLabels(message.ranked);
             showHits(message.hits);
+            element("by").textContent = `, by ${message.by}`;
             Object.assign(window, { lastEmbedding: message.embedding });
             document.body.dataset.result = message.name;
             return;

@@ -49,8 +49,8 @@ export type FromWorker =
     | {
           type: "ready";
           name: string;
-          backend: string;
-          threads: number;
+          /** What computes. */
+          by: string;
           numPoints: number;
           numLabels: number;
           collection: number;
@@ -65,6 +65,7 @@ export type FromWorker =
           hits: Hit[];
           seconds: number;
           embedding: Float32Array;
+          by: string;
       }
     | { type: "textSize"; model: string; bytes: number }
     | { type: "labels"; ranked: Ranked[] }

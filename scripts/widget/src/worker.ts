@@ -33,12 +33,11 @@ async function load(settings: WidgetSettings, base: string, mayThread: boolean):
     const folder = new URL(settings.encoder, base).href;
     encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
     if (settings.collection) collection = await loadCollection(new URL(settings.collection, base).href);
-    const { description, backend, threads, classes } = encoder;
+    const { description, classes } = encoder;
     say({
         type: "ready",
         name: description.name,
-        backend,
-        threads,
+        by: computedBy(),
         numPoints: description.input.num_points,
         numLabels: classes?.labels.length ?? 0,
         collection: collection?.items.length ?? 0,
@@ -67,11 +66,17 @@ async function read(number: number, names: Map<string, Uint8Array>): Promise<voi
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);
     say({ type: "shape", number, name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
-    embedding = await encoder!.embed(values);
+    embedding = await encoder!.backend.embed(values);
     if (!embedding.every(Number.isFinite)) throw new ShapeError("its embedding is not finite");
     const hits = collection ? nearest(embedding, collection.items, collection, HITS) : [];
     const seconds = (performance.now() - start) / 1000;
-    say({ type: "result", number, name, ranked: ranked(), hits, seconds, embedding });
+    say({ type: "result", number, name, ranked: ranked(), hits, seconds, embedding, by: computedBy() });
+}
+
+/** Which may change as a graphics card is lost. */
+function computedBy(): string {
+    const { name, threads } = encoder!.backend.used;
+    return threads > 1 ? `${name} with ${threads} threads` : name;
 }
 
 function ranked() {
@@ -89,7 +94,7 @@ function factsOf(shape: Shape): string {
 async function embedTexts(labels: string[]): Promise<void> {
     if (!textFile) throw new Error("no text model was found");
     const share = (value: number | null) => say({ type: "progress", text: "Text model", share: value });
-    textModel ??= await TextModel.load(textFile, encoder!.runtime, share);
+    textModel ??= await TextModel.load(textFile, encoder!.backend.used.runtime, share);
     typed = { labels, ...(await textModel.embed(labels, encoder!.description.output.embedding_dim)) };
     say({ type: "labels", ranked: ranked() });
 }
