@@ -145,6 +145,35 @@ def test_keys_with_modifiers_are_the_browsers(wide):
         assert wide.page.evaluate(taken, [key, {"shiftKey": key == "+"}]), key
 
 
+def test_a_texture_of_many_parts_is_on_the_graphics_card_once(browser, server, tmp_path):
+    scene = trimesh.Scene()
+    square = textured_square(quarters().resize((100, 60)))
+    scene.add_geometry(square, geom_name="square")
+    for number in range(1, 12):
+        place = trimesh.transformations.translation_matrix([0, 0, number])
+        scene.graph.update(frame_to=f"copy{number}", matrix=place, geometry="square")
+    scene.export(tmp_path / "copies.glb")
+    counting = """
+        window.textures = 0;
+        const gl = WebGL2RenderingContext.prototype, store = gl.texStorage2D;
+        gl.texStorage2D = function (...all) {
+            if (all[3] === 100 && all[4] === 60) window.textures++;
+            return store.apply(this, all);
+        };
+    """
+    shown = open_page(browser, server, 800, 600, script=counting)
+    shown.give(tmp_path / "copies.glb")
+    assert "24 triangles, textured" in shown.page.inner_text("figcaption")
+    shown.page.wait_for_function("window.textures > 0")
+    shown.page.wait_for_timeout(500)
+    assert shown.page.evaluate("window.textures") == 1
+    # The textures of the shape before are gone, and the same shape has new ones.
+    shown.give(tmp_path / "copies.glb")
+    shown.page.wait_for_function("window.textures > 1")
+    assert shown.page.evaluate("window.textures") == 2 and shown.errors == []
+    shown.page.close()
+
+
 def test_every_control_is_reached_by_keyboard(wide):
     wide.give(CHAIR)
     wide.page.evaluate("document.activeElement.blur(); window.scrollTo(0, 0)")

@@ -26,13 +26,23 @@ export interface ShapeView {
     points: Float32Array;
     /** Empty where it is a cloud, or too large to be drawn. */
     parts: ViewPart[];
+    /** Each once, however many parts have it. */
+    textures: ViewTexture[];
+}
+
+/** sRGB and opacity, top row first. */
+export interface ViewTexture {
+    width: number;
+    height: number;
+    data: Uint8Array;
 }
 
 export interface ViewPart {
     positions: Float32Array;
     colors: Uint8Array;
     uv: Float32Array | null;
-    texture: { width: number; height: number; data: Uint8Array } | null;
+    /** Its place among the textures. */
+    texture: number | null;
     wrap: [string, string];
 }
 

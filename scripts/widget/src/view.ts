@@ -2,7 +2,7 @@
 
 import * as THREE from "three";
 import { OrbitControls } from "three/examples/jsm/controls/OrbitControls.js";
-import type { ShapeView, ViewPart } from "./protocol";
+import type { ShapeView, ViewPart, ViewTexture } from "./protocol";
 
 const WRAPS: Record<string, THREE.Wrapping> = {
     repeat: THREE.RepeatWrapping,
@@ -59,7 +59,8 @@ export class View {
     show(view: ShapeView): void {
         for (const scene of [this.shape, this.points]) clear(scene);
         this.hasShape = view.parts.length > 0;
-        for (const part of view.parts) this.shape.add(meshOf(part));
+        const textures = new Textures(view.textures);
+        for (const part of view.parts) this.shape.add(meshOf(part, textures));
         this.points.add(pointsOf(view.points));
         this.camera.position.set(0.45, 0.35, 0.82).normalize().multiplyScalar(DISTANCE);
         this.controls.target.set(0, 0, 0);
@@ -113,22 +114,14 @@ export function isOfBrowser({ ctrlKey, metaKey, altKey }: KeyboardEvent): boolea
     return ctrlKey || metaKey || altKey;
 }
 
-function meshOf(part: ViewPart): THREE.Mesh {
+function meshOf(part: ViewPart, textures: Textures): THREE.Mesh {
     const geometry = new THREE.BufferGeometry();
     geometry.setAttribute("position", new THREE.BufferAttribute(part.positions, 3));
     geometry.computeVertexNormals();
     const material = new THREE.MeshLambertMaterial({ side: THREE.DoubleSide });
-    if (part.texture && part.uv) {
-        const { width, height, data } = part.texture;
-        const texture = new THREE.DataTexture(flipped(data, width, height), width, height);
-        texture.colorSpace = THREE.SRGBColorSpace;
-        texture.magFilter = THREE.LinearFilter;
-        texture.minFilter = THREE.LinearMipmapLinearFilter;
-        texture.generateMipmaps = true;
-        [texture.wrapS, texture.wrapT] = [WRAPS[part.wrap[0]], WRAPS[part.wrap[1]]];
-        texture.needsUpdate = true;
+    if (part.texture !== null && part.uv) {
         geometry.setAttribute("uv", new THREE.BufferAttribute(part.uv, 2));
-        material.map = texture;
+        material.map = textures.of(part.texture, part.wrap);
         material.alphaTest = 0.5;
     } else {
         geometry.setAttribute("color", new THREE.BufferAttribute(linear(part.colors), 3));
@@ -157,22 +150,52 @@ function linear(colors: ArrayLike<number>): Float32Array {
     return found;
 }
 
-/** The lowest row first, as textures are placed. */
-function flipped(data: Uint8Array, width: number, height: number): Uint8Array {
-    const found = new Uint8Array(data.length);
-    for (let row = 0; row < height; row++) {
-        found.set(data.subarray(4 * width * row, 4 * width * (row + 1)), 4 * width * (height - 1 - row));
+/** One for each picture and way of repeating it, which parts share. */
+class Textures {
+    private readonly made = new Map<string, THREE.DataTexture>();
+
+    constructor(private readonly pictures: ViewTexture[]) {
+        pictures.forEach(turnOver);
     }
-    return found;
+
+    of(number: number, wrap: [string, string]): THREE.DataTexture {
+        const key = [number, ...wrap].join();
+        const found = this.made.get(key) ?? textureOf(this.pictures[number], wrap);
+        this.made.set(key, found);
+        return found;
+    }
+}
+
+function textureOf({ width, height, data }: ViewTexture, wrap: [string, string]): THREE.DataTexture {
+    const texture = new THREE.DataTexture(data, width, height);
+    texture.colorSpace = THREE.SRGBColorSpace;
+    texture.magFilter = THREE.LinearFilter;
+    texture.minFilter = THREE.LinearMipmapLinearFilter;
+    texture.generateMipmaps = true;
+    [texture.wrapS, texture.wrapT] = [WRAPS[wrap[0]], WRAPS[wrap[1]]];
+    texture.needsUpdate = true;
+    return texture;
+}
+
+/** In its place: the lowest row first, as textures are placed. */
+function turnOver({ width, height, data }: ViewTexture): void {
+    for (let row = 0; row < height >> 1; row++) {
+        const [top, low] = [4 * width * row, 4 * width * (height - 1 - row)];
+        const kept = data.slice(top, top + 4 * width);
+        data.copyWithin(top, low, low + 4 * width);
+        data.set(kept, low);
+    }
 }
 
 function clear(scene: THREE.Scene): void {
+    const textures = new Set<THREE.Texture>();
     for (const child of [...scene.children]) {
         if (!(child instanceof THREE.Mesh || child instanceof THREE.Points)) continue;
         scene.remove(child);
         child.geometry.dispose();
         const material = child.material as THREE.MeshLambertMaterial;
-        material.map?.dispose();
+        if (material.map) textures.add(material.map);
         material.dispose();
     }
+    for (const texture of textures) texture.dispose();
 }

@@ -1,7 +1,7 @@
 /** A shape as it is drawn: with y up, about the middle of its points, and not larger than a page can turn. */
 
-import type { ShapeView, ViewPart } from "./protocol";
-import type { ColoredPoints, Part, Shape, UpAxis } from "./shapes";
+import type { ShapeView, ViewPart, ViewTexture } from "./protocol";
+import type { ColoredPoints, Part, Shape, Texture, UpAxis } from "./shapes";
 
 const MAX_DRAWN_FACES = 300_000;
 
@@ -9,9 +9,9 @@ const MAX_DRAWN_FACES = 300_000;
 export function shapeView(shape: Shape, points: ColoredPoints, values: Float32Array, up: UpAxis, encoderUp: UpAxis): ShapeView {
     const seen = values.slice();
     if (encoderUp === "z") turn(seen, 6);
-    if (shape.kind === "cloud") return { points: seen, parts: [] };
+    if (shape.kind === "cloud") return { points: seen, parts: [], textures: [] };
     const faces = shape.parts.reduce((sum, part) => sum + part.triangles.length / 9, 0);
-    if (faces > MAX_DRAWN_FACES) return { points: seen, parts: [] };
+    if (faces > MAX_DRAWN_FACES) return { points: seen, parts: [], textures: [] };
     const count = points.xyz.length / 3;
     const middle = [0, 0, 0];
     for (let i = 0; i < points.xyz.length; i++) middle[i % 3] += points.xyz[i] / count;
@@ -19,10 +19,19 @@ export function shapeView(shape: Shape, points: ColoredPoints, values: Float32Ar
     for (let i = 0; i < points.xyz.length; i += 3) {
         radius = Math.max(radius, Math.hypot(...[0, 1, 2].map((axis) => points.xyz[i + axis] - middle[axis])));
     }
-    return { points: seen, parts: shape.parts.map((part) => viewPart(part, middle, radius || 1, up)) };
+    const textures = [...new Set(shape.parts.map((part) => part.texture))].filter((texture) => texture !== null);
+    return {
+        points: seen,
+        parts: shape.parts.map((part) => viewPart(part, textures, middle, radius || 1, up)),
+        textures: textures.map(viewTexture),
+    };
 }
 
-function viewPart(part: Part, middle: number[], radius: number, up: UpAxis): ViewPart {
+function viewTexture({ width, height, data }: Texture): ViewTexture {
+    return { width, height, data: Uint8Array.from(data) };
+}
+
+function viewPart(part: Part, textures: Texture[], middle: number[], radius: number, up: UpAxis): ViewPart {
     const positions = Float32Array.from(part.triangles, (value, i) => (value - middle[i % 3]) / radius);
     if (up === "z") turn(positions, 3);
     const { colors, texture } = part;
@@ -30,7 +39,7 @@ function viewPart(part: Part, middle: number[], radius: number, up: UpAxis): Vie
         positions,
         colors: colors instanceof Uint8Array ? colors.slice() : Uint8Array.from(positions, (_, i) => colors[i % 3]),
         uv: texture && part.uv ? Float32Array.from(part.uv) : null,
-        texture: texture && { width: texture.width, height: texture.height, data: Uint8Array.from(texture.data) },
+        texture: texture && textures.indexOf(texture),
         wrap: part.wrap,
     };
 }
@@ -41,6 +50,7 @@ function turn(values: Float32Array, step: number): void {
 }
 
 export function buffersOf(view: ShapeView): ArrayBuffer[] {
-    const arrays = [view.points, ...view.parts.flatMap((part) => [part.positions, part.colors, part.uv, part.texture?.data])];
+    const parts = view.parts.flatMap((part) => [part.positions, part.colors, part.uv]);
+    const arrays = [view.points, ...parts, ...view.textures.map((texture) => texture.data)];
     return [...new Set(arrays.filter((array) => array).map((array) => array!.buffer as ArrayBuffer))];
 }
