@@ -18,7 +18,7 @@ export interface Listener {
     onRead(): void;
     /** What the worker says; of shapes, only of the last one that was given. */
     onMessage(message: FromWorker): void;
-    /** Something was given up, and the next worker is loading. */
+    /** A shape, or a worker with what it was asked, was given up. */
     onProblem(text: string): void;
 }
 
@@ -77,9 +77,15 @@ export class Computing {
     }
 
     private send({ number, name, files }: Given): void {
+        try {
+            // A copy of the files: there may be too little memory for it.
+            this.worker!.postMessage({ type: "read", number, files } satisfies ToWorker);
+        } catch {
+            this.given = null;
+            return this.listener.onProblem(`${name} is too large for the memory of this browser. Try a smaller file.`);
+        }
         this.listener.onRead();
         this.questions.push({ number, name });
-        this.worker!.postMessage({ type: "read", number, files } satisfies ToWorker);
         if (this.questions.length === 1) this.watchReading();
     }
 

@@ -191,3 +191,18 @@ test("what a worker says that was given up is not heard", () => {
     workers[0].stop();
     assert.deepEqual([workers.length, page.said], [2, []]);
 });
+
+test("a shape that cannot be sent is told of, and the next one has its limit", () => {
+    newest().say({ type: "ready" });
+    const post = newest().postMessage;
+    newest().postMessage = () => {
+        throw new Error("out of memory");
+    };
+    computing.read("a.glb", FILES);
+    assert.deepEqual([page.problems, page.reads], [["a.glb is too large for the memory of this browser. Try a smaller file."], 0]);
+    newest().postMessage = post;
+    computing.read("b.glb", FILES);
+    newest().say(result(2));
+    mock.timers.tick(10 * TIME_LIMIT);
+    assert.deepEqual([page.problems.length, workers.length], [1, 1]);
+});
