@@ -8,6 +8,7 @@ from support.fitted_encoder import save_fitted_encoder
 from support.paths import DEMO_DATA, ROOT
 from support.static_server import static_server
 from support.widget_page import Shown, open_page
+from support.widget_tool import WidgetTool, build_tool
 
 from mrd_hf.commands.push import main as push
 from mrd_hf.data.loading import load_all_splits
@@ -18,6 +19,18 @@ from mrd_hf.search import ShapeIndex
 
 
 SCREENSHOTS = ROOT / "outputs/app_screenshots"
+
+
+@pytest.fixture(scope="session")
+def tool():
+    return build_tool()
+
+
+@pytest.fixture
+def widget(tool, tmp_path):
+    """The page's readers in Node; `tmp_path` has no other file."""
+    (tmp_path / "node").mkdir()
+    return WidgetTool(tool, tmp_path / "node")
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,11 @@ export class Companions {
     /** Content of a file, whatever folder it was in when the shape was written. */
     find(name: string): Uint8Array | null {
         const bare = (path: string) => path.replaceAll("\\", "/").split("/").pop()!.toLowerCase();
-        for (const [known, data] of this.files) if (bare(known) === bare(name)) return data;
+        // A number sign may be part of a name, or begin a comment; some names are in quotation marks.
+        const plain = name.replace(/\s#.*/, "").trim().replace(/^["']+|["']+$/g, "");
+        for (const wanted of [name, plain]) {
+            for (const [known, data] of this.files) if (bare(known) === bare(wanted)) return data;
+        }
         return null;
     }
 

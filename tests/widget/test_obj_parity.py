@@ -1,0 +1,134 @@
+"""OBJ files that are written in unusual ways, or damaged: the page reads what the Python package reads."""
+
+from pathlib import Path
+
+from PIL import Image
+from support.gltf_writer import four_quarters, png
+from support.widget_parity import assert_same_answers, assert_same_points
+
+
+VERTICES = "v 0 0 0\nv 2 0 0\nv 0 1 0\nv 0 0 1\n"
+FACES = "f 1 2 3\nf 1 3 4\n"
+PLAIN = VERTICES + FACES
+UVS = "vt 0 0\nvt 1 0\nvt 0 1\nvt 1 1\n"
+TEXTURED = "mtllib picture.mtl\nusemtl skin\n"
+
+
+def write(folder: Path, texts: dict[str, str | bytes]) -> list[Path]:
+    files = [folder / f"{name}.obj" for name in texts]
+    for file, text in zip(files, texts.values(), strict=True):
+        file.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return files
+
+
+def test_lines_that_end_or_go_on_otherwise(widget, tmp_path):
+    texts = {
+        "returns": PLAIN.replace("\n", "\r"),
+        "comment_of_a_path": PLAIN.replace("v 2 0 0", "# C:\\shapes\\\nv 2 0 0"),
+        "comment_after_a_face": PLAIN.replace("f 1 2 3", "f 1 2 3 # the first"),
+        "goes_on": PLAIN.replace("f 1 2 3", "f 1 2 \\\r\n 3"),
+        "zeros_after_the_end": PLAIN + "\0\0\x1a",
+        "utf_16": PLAIN.encode("utf-16"),
+        "old_faces": PLAIN.replace("f ", "fo "),
+        "tabs": PLAIN.replace(" ", "\t"),
+    }
+    assert_same_points(widget, write(tmp_path, texts))
+
+
+def test_faces_in_any_order(widget, tmp_path):
+    (tmp_path / "picture.png").write_bytes(png(four_quarters()))
+    (tmp_path / "picture.mtl").write_text("newmtl skin\nmap_Kd picture.png\n")
+    faces = "f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
+    texts = {
+        "before_their_vertices": FACES + VERTICES,
+        "before_their_texture_coordinates": TEXTURED + VERTICES + faces + UVS,
+        "before_all": TEXTURED + faces + VERTICES + UVS,
+        "negative": TEXTURED + VERTICES + UVS + "f -4/-4 -3/-3 -2/-2\nv 5 5 5\nf -5/-4 -3/-2 -2/-1\n",
+        "of_lost_texture_coordinates": TEXTURED + VERTICES + UVS + "f 1/1 2/2 3/9\nf 1/-9 3/3 4/4\nf 2/2 3/3 4/4\n",
+        "of_zero_texture_coordinates": TEXTURED + VERTICES + UVS + "f 1/0 2/2 3/3\nf 1/1 3/3 4/4\n",
+        "without_some": TEXTURED + VERTICES + UVS + "f 1 2//1 3/3\nf 1/1/1 3/3/1 4/4/1\n",
+    }
+    assert_same_points(widget, write(tmp_path, texts))
+
+
+def test_colors_of_vertices(widget, tmp_path):
+    def colored(*more: str) -> str:
+        lines = zip(VERTICES.splitlines(), more, strict=True)
+        return "".join(f"{line} {color}\n" for line, color in lines) + FACES
+
+    painted = "#MRGB ffc86432ff0a6432\n#MRGB FF0AFF32ffc86432\n"
+    texts = {
+        "floats": colored("1 0 0", "0 1 0", "0 0 1", "1 1 1"),
+        "bytes": colored("255 0 0", "0 255 0", "0 0 255", "9 9 9"),
+        "on_some": colored("1 0 0", "", "0 0 1", "0.5"),
+        "opacity": colored("1 0 0 1", "0 1 0 1", "0 0 1 1", "1 1 1 1"),
+        "opacity_of_less": colored("1 0 0 0.5", "1 1 0 0.5", "1 0 1 0.2", "1 1 1 0.5"),
+        "after_a_weight": colored("1 0 0 0.5", "1 1 0 0", "1 0 1 0", "1 1 0 0.25"),
+        "after_a_weight_with_opacity": colored("1 0 0 0.5 1", "1 1 0 0 1", "1 0 1 0 1", "1 1 0 0.25 1"),
+        "ragged": colored("1 0 0 0.5 1", "0 1 0", "1 0 1 0 1", "1 1 0 0.25 1"),
+        "zbrush": VERTICES + painted + FACES,
+        "zbrush_of_some": VERTICES + painted.splitlines()[0] + "\n" + FACES,
+        "zbrush_indented": VERTICES + "\t" + painted.splitlines()[0] + "\n" + FACES,
+        "zbrush_cloud": VERTICES + painted,
+        "zbrush_of_none": VERTICES.replace("\n", " 1 0 0\n") + "#MRGB\n" + FACES,
+    }
+    assert_same_points(widget, write(tmp_path, texts))
+
+
+def test_materials(widget, tmp_path):
+    (tmp_path / "my picture.png").write_bytes(png(four_quarters()))
+    Image.new("RGB", (4, 4), (10, 200, 30)).save(tmp_path / "green.png")
+    libraries = {
+        "named_again": "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\nnewmtl a\nKd 0 1 0\n",
+        "comments": "newmtl a # the first\nKd 1 0 0 # red\nnewmtl b\nKd 0 0 1\n",
+        "nonsense": "newmtl a\nKd spectral a.rfl\nnewmtl b\nKd 0 0,5 1\n",
+        "options": "newmtl a\nmap_Kd -s 2 3 -o 0.25 0.1 my picture.png\nnewmtl b\nmap_Kd -clamp on -bm 1 my picture.png\n",
+        "utf_16": "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n",
+        "quoted": 'newmtl a\nmap_Kd "my picture.png"\nnewmtl b\nmap_Kd green.png # green\n',
+        "cyan": "newmtl a\nKd 0 1 1\n",
+    }
+    for name, text in libraries.items():
+        (tmp_path / f"{name}.mtl").write_text(text, encoding="utf-16" if name == "utf_16" else "utf-8")
+    body = VERTICES + UVS.replace("vt 1 0", "vt 1.3 0") + "usemtl a\nf 1/1 2/2 3/3\nusemtl b\nf 1/1 3/3 4/4\n"
+    texts = {name: f"mtllib {name}.mtl\n{body}" for name in libraries}
+    texts["comment_after_a_library"] = "mtllib cyan.mtl # of this\n" + body
+    texts["comment_after_a_name"] = "mtllib cyan.mtl\n" + body.replace("usemtl a", "usemtl a # first")
+    texts["no_name"] = "mtllib cyan.mtl\n" + body.replace("usemtl a", "usemtl")
+    texts["two"] = "mtllib cyan.mtl\nmtllib named_again.mtl\n" + body
+    texts["two_in_a_line"] = "mtllib cyan.mtl named_again.mtl\n" + body
+    assert_same_points(widget, write(tmp_path, texts))
+
+
+def test_what_is_refused(widget, tmp_path):
+    texts = {
+        "vertex_zero": PLAIN + "f 0 1 2\n",
+        "vertex_beyond": PLAIN + "f 1 2 9\n",
+        "vertex_before": "f -1 -2 -3\n" + PLAIN,
+        "two_numbers": PLAIN.replace("v 2 0 0", "v 2 0"),
+        "commas": PLAIN.replace("v 2 0 0", "v 2 0,5 0"),
+        "hexadecimal": PLAIN.replace("v 2 0 0", "v 0x2 0 0"),
+        "letters": PLAIN.replace("v 2 0 0", "v two 0 0"),
+        "texture_coordinates": PLAIN + "vt a 0\n",
+        "corners": PLAIN + "f 1 2 x\n",
+        "half_a_corner": PLAIN + "f 1 2 2.5\n",
+        "curves": VERTICES + "cstype bezier\ncurv 0 1 1 2 3 4\n",
+        "colors": PLAIN.replace("v 2 0 0", "v 2 0 0 -3 0 0.5"),
+        "not_finite_cloud": VERTICES + "v 1.#QNAN 0 0\n",
+    }
+    refused = assert_same_answers(widget, write(tmp_path, texts))
+    assert refused.keys() == texts.keys()
+    assert "counted from 1" in refused["vertex_zero"] and "there are 4" in refused["vertex_beyond"]
+    assert "decimals have a point" in refused["commas"] and "'0x2' is no number" in refused["hexadecimal"]
+    assert "curved surfaces" in refused["curves"]
+
+
+def test_spellings_of_numbers(widget, tmp_path):
+    far = "f 1 2 5\n"
+    texts = {
+        "nan_of_compilers": PLAIN + "v 1.#QNAN 0 0\n" + far,
+        "nan_in_brackets": PLAIN + "v -nan(ind) 0 0\n" + far,
+        "infinite": PLAIN + "v -1.#INF00 inf 0\n" + far,
+        "nan_of_texture_coordinates": PLAIN + "vt nan 1.#INF\n",
+        "exponents": PLAIN.replace("v 2 0 0", "v +20.e-1 -.0 0E5"),
+    }
+    assert_same_points(widget, write(tmp_path, texts))
