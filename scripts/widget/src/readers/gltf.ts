@@ -47,6 +47,9 @@ class Reader {
             this.warnings.push("lines are left out");
             return;
         }
+        if (primitive.extensions?.KHR_gaussian_splatting) {
+            throw new ShapeError("it has Gaussian splats in glTF, which this page does not read; the Python package does");
+        }
         if (primitive.targets) this.warnings.push("morph targets are left out");
         const positions = this.document.accessor(names.POSITION);
         if (positions.width !== 3) throw new ShapeError("its positions are damaged");

@@ -1,6 +1,7 @@
 /** The container side of a GLB: its JSON and the arrays in its buffers; the twin of `mrd_hf.models.gltf_document`. */
 
 import { ShapeError } from "../shapes";
+import { half } from "./npy";
 
 export type Json = Record<string, any>;
 export interface Accessor {
@@ -10,14 +11,19 @@ export interface Accessor {
 }
 
 type Getter = (view: DataView, at: number) => number;
+// Those of int, double and half are not glTF's, but OpenGL's, which some exporters write.
 const TYPES: Record<number, { size: number; read: Getter; most: number }> = {
     5120: { size: 1, read: (view, at) => view.getInt8(at), most: 127 },
     5121: { size: 1, read: (view, at) => view.getUint8(at), most: 255 },
     5122: { size: 2, read: (view, at) => view.getInt16(at, true), most: 32767 },
     5123: { size: 2, read: (view, at) => view.getUint16(at, true), most: 65535 },
+    5124: { size: 4, read: (view, at) => view.getInt32(at, true), most: 2 ** 31 - 1 },
     5125: { size: 4, read: (view, at) => view.getUint32(at, true), most: 2 ** 32 - 1 },
     5126: { size: 4, read: (view, at) => view.getFloat32(at, true), most: 1 },
+    5130: { size: 8, read: (view, at) => view.getFloat64(at, true), most: 1 },
+    5131: { size: 2, read: (view, at) => half(view.getUint16(at, true)), most: 1 },
 };
+const FLOATS = [5126, 5130, 5131];
 const WIDTHS: Record<string, number> = { SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4, MAT4: 16 };
 // As many as three corners of each triangle that is read; before memory is taken for them.
 const MAX_ELEMENTS = 6_000_000;
@@ -45,11 +51,14 @@ export class GltfDocument {
                 this.binary = data.subarray(place, place + length);
             }
             place += length;
+            // Padding that the writer did not count.
+            const isBinary = place + 8 <= data.length && view.getUint32(place + 4, true) === 0x004e4942;
+            if (length % 4 && !isBinary) place += 4 - (length % 4);
         }
         if (!text) throw new ShapeError("it has no JSON");
         try {
             // What some exporters write as null is left out, as in Python.
-            this.json = JSON.parse(new TextDecoder().decode(text), (_, value) => value ?? undefined);
+            this.json = JSON.parse(new TextDecoder().decode(text).replace(/[\0\s]+$/, ""), (_, value) => value ?? undefined);
         } catch {
             throw new ShapeError("its JSON cannot be read");
         }
@@ -79,8 +88,11 @@ export class GltfDocument {
 
     private buffer(index: unknown): Uint8Array {
         const buffer = this.item("buffers", index);
-        if (buffer.uri === undefined) return this.binary;
-        if (!String(buffer.uri).startsWith("data:")) throw new ShapeError("it names files beside itself; save it as one");
+        if (buffer.uri === undefined) {
+            if (index === 0) return this.binary;
+            throw new ShapeError(`its buffers ${String(index)} has no data`);
+        }
+        if (!isDataUri(buffer.uri)) throw new ShapeError("it names files beside itself; save it as one");
         return dataUri(buffer.uri);
     }
 
@@ -100,7 +112,7 @@ export class GltfDocument {
         const values = new Float64Array(count * width);
         this.fill(values, accessor, count, width);
         if (accessor.sparse) this.replace(values, accessor, width);
-        if ((accessor.normalized || normalizes) && accessor.componentType !== 5126) {
+        if ((accessor.normalized || normalizes) && !FLOATS.includes(accessor.componentType)) {
             for (let i = 0; i < values.length; i++) values[i] = Math.max(Math.fround(values[i] / type.most), -1);
         }
         return { count, width, values };
@@ -133,7 +145,37 @@ export class GltfDocument {
     }
 }
 
+export function isDataUri(uri: unknown): boolean {
+    return typeof uri === "string" && uri.slice(0, 5).toLowerCase() === "data:";
+}
+
 export function dataUri(uri: string): Uint8Array {
-    const text = decodeURIComponent(uri.slice(uri.indexOf(",") + 1)).replace(/\s/g, "").replaceAll("-", "+").replaceAll("_", "/");
-    return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    const comma = uri.indexOf(",");
+    const payload = unquoted(uri.slice(comma + 1));
+    if (!uri.slice(0, comma).toLowerCase().endsWith(";base64")) return payload;
+    // Letters for URLs are understood, and the padding may be missing.
+    const text = new TextDecoder().decode(payload).replace(/\s/g, "").replace(/=+$/, "").replaceAll("-", "+").replaceAll("_", "/");
+    try {
+        return Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    } catch {
+        throw new ShapeError(`a data URI, ${uri.slice(0, 30)}..., is no base64`);
+    }
+}
+
+/** Names that a URI may mean: percent-encoded, as it stands, since not all exporters encode it, and without a query. */
+export function fileNames(uri: string): string[] {
+    return [uri, uri.replace(/[#?].*/s, "")].flatMap((name) => [new TextDecoder().decode(unquoted(name)), name]);
+}
+
+/** Bytes of a text with percent-encoding; a percent sign before what is no number stands for itself. */
+function unquoted(text: string): Uint8Array {
+    const bytes = new TextEncoder().encode(text);
+    let length = 0;
+    for (let i = 0; i < bytes.length; i++) {
+        const digits = bytes[i] === 0x25 ? String.fromCharCode(bytes[i + 1], bytes[i + 2]) : "";
+        const isNumber = /^[0-9a-f]{2}$/i.test(digits);
+        bytes[length++] = isNumber ? parseInt(digits, 16) : bytes[i];
+        if (isNumber) i += 2;
+    }
+    return bytes.subarray(0, length);
 }

@@ -3,7 +3,7 @@
 import { clip, linearToSrgb, round, srgbToLinear } from "../colors";
 import { ShapeError, type Texture, type Wrap } from "../shapes";
 import type { Companions } from "./companions";
-import { dataUri, type GltfDocument, type Json } from "./gltf_document";
+import { dataUri, fileNames, isDataUri, type GltfDocument, type Json } from "./gltf_document";
 
 export interface Surface {
     /** Linear RGB, and opacity. */
@@ -23,6 +23,11 @@ export interface Surface {
 const WRAPS: Record<number, Wrap> = { 33071: "clamp", 33648: "mirror", 10497: "repeat", 10496: "clamp", 33069: "clamp" };
 // Of linear light; what is no brighter is black.
 const BLACK = 0.01;
+// What is no metal reflects less than this of the light that falls on it straight.
+const METAL = 0.1;
+// Other encodings of a texture's image, best first; those that the browser does not decode are passed over.
+const IMAGE_EXTENSIONS = ["EXT_texture_webp", "EXT_texture_avif", "EXT_texture_qoi", "MSFT_texture_dds"];
+const SPECULAR_GLOSSINESS = "KHR_materials_pbrSpecularGlossiness";
 // The opacity from which a point is no hole, as a share of 255.
 const OPAQUE_FROM = 128 / 255;
 
@@ -55,62 +60,117 @@ export class GltfMaterials {
         return found;
     }
 
+    /** Of what is black, and would be so in any light, what viewers show counts: a metal's colour, or what it emits. */
     private async read(material: Json): Promise<Surface> {
-        const gloss: Json | undefined = material.extensions?.KHR_materials_pbrSpecularGlossiness;
-        const base: Json = gloss ?? material.pbrMetallicRoughness ?? {};
-        const factor: number[] | undefined = gloss ? base.diffuseFactor : base.baseColorFactor;
-        const reference: Json | undefined = gloss ? base.diffuseTexture : base.baseColorTexture;
-        const surface = await this.make(material, factor ?? [1, 1, 1, 1], reference);
-        surface.isColored = factor !== undefined || reference !== undefined;
-        const light: number[] = material.emissiveFactor ?? [0, 0, 0];
-        // Many exporters write materials without light as black ones that emit.
-        if (isBlack(surface) && Math.max(...light) > BLACK && !material.extensions?.KHR_materials_unlit) {
-            const opacity = surface.alpha === "opaque" ? 1 : surface.factor[3];
-            const emitting = await this.make(material, [...light.slice(0, 3), opacity], material.emissiveTexture);
-            return { ...emitting, isColored: true, takesVertexColors: false };
-        }
-        return surface;
+        const extensions: Json = material.extensions ?? {};
+        const gloss: Json | undefined = extensions[SPECULAR_GLOSSINESS];
+        const metallic: Json = material.pbrMetallicRoughness ?? {};
+        const factor: number[] | undefined = gloss ? gloss.diffuseFactor : metallic.baseColorFactor;
+        const reference: Json | undefined = gloss ? gloss.diffuseTexture : metallic.baseColorTexture;
+        const base = await this.make(material, numbers(factor?.length === 3 ? [...factor, 1] : factor, [1, 1, 1, 1]), reference);
+        base.isColored = factor !== undefined || reference !== undefined;
+        let [other, its]: [number[] | null, Json | undefined] = [colorOfMetal(gloss), gloss?.specularGlossinessTexture];
+        if (!other && !("KHR_materials_unlit" in extensions)) [other, its] = [colorOfLight(material), material.emissiveTexture];
+        if (!other || !isBlack(base)) return base;
+        // The opacity is the base colour's; another texture's fourth channel means something else, or nothing.
+        const opacity = !base.texture || base.alpha === "opaque" ? base.factor[3] : 1;
+        const hasOpacity = its?.index !== undefined && its.index === reference?.index;
+        const surface = await this.make(material, [...other, opacity], its, hasOpacity);
+        return { ...surface, takesVertexColors: false };
     }
 
-    private async make(material: Json, color: number[], reference: Json | undefined): Promise<Surface> {
-        const factor = color.length === 3 ? [...color, 1] : color;
-        if (factor.length !== 4 || !factor.every(Number.isFinite)) throw new ShapeError("a material's colour is damaged");
+    private async make(material: Json, factor: number[], reference: Json | undefined, hasOpacity = true): Promise<Surface> {
         const surface: Surface = { ...WHITE, factor, isColored: true, cutoff: material.alphaCutoff ?? 0.5 };
         if (material.alphaMode === "BLEND") surface.alpha = "blend";
         if (material.alphaMode === "MASK" && surface.cutoff > 0) surface.alpha = "cut";
         if (!reference) return surface;
-        const texture: Json = this.document.item("textures", reference.index);
-        const source = texture.extensions?.EXT_texture_webp?.source ?? texture.extensions?.EXT_texture_avif?.source ?? texture.source;
-        if (source === undefined) {
-            this.warnings.push("a texture is of a kind that this page does not read (KTX2, or none)");
-            return surface;
+        let found: { texels: Texture; wrap: [Wrap, Wrap] } | null = null;
+        try {
+            found = await this.texture(reference.index);
+        } catch (error) {
+            // It names what does not exist: the shape is read without it.
+            if (!(error instanceof ShapeError)) throw error;
+            this.warnings.push(`a texture cannot be read: ${error.message}`);
         }
-        const texels = await this.image(source);
-        if (!texels) return surface;
-        const sampler: Json = texture.sampler === undefined ? {} : this.document.item("samplers", texture.sampler);
+        if (!found) return surface;
         const transform: Json = reference.extensions?.KHR_texture_transform ?? {};
         return {
             ...surface,
-            texture: shaded(texels, surface),
+            texture: shaded(hasOpacity ? found.texels : opaque(found.texels), surface),
             uvSet: transform.texCoord ?? reference.texCoord ?? 0,
             place: placeOf(transform),
-            wrap: [WRAPS[sampler.wrapS] ?? "repeat", WRAPS[sampler.wrapT] ?? "repeat"],
+            wrap: found.wrap,
         };
     }
 
+    private async texture(index: unknown): Promise<{ texels: Texture; wrap: [Wrap, Wrap] } | null> {
+        const texture = this.document.item("textures", index);
+        const sampler: Json = texture.sampler === undefined ? {} : this.document.item("samplers", texture.sampler);
+        const wrap: [Wrap, Wrap] = [WRAPS[sampler.wrapS] ?? "repeat", WRAPS[sampler.wrapT] ?? "repeat"];
+        const sources: number[] = [...IMAGE_EXTENSIONS.map((name) => texture.extensions?.[name]?.source), texture.source];
+        for (const source of sources) {
+            const texels = source === undefined ? null : await this.image(source);
+            if (texels) return { texels, wrap };
+        }
+        if (sources.every((source) => source === undefined)) {
+            this.warnings.push("a texture is of a kind that this page does not read (KTX2, or none)");
+        }
+        return null;
+    }
+
+    /** Texels, or null and a warning. */
     private async image(index: number): Promise<Texture | null> {
         if (!this.images.has(index)) {
+            this.images.set(index, null);
             const image = this.document.item("images", index);
             const name = image.name ?? `image ${index}`;
-            let data: Uint8Array | null = null;
-            if (image.uri === undefined) data = this.document.view(image.bufferView);
-            else if (image.uri.startsWith("data:")) data = dataUri(image.uri);
-            else data = this.files.find(decodeURIComponent(image.uri));
-            if (!data) this.warnings.push(`a texture is in ${image.uri}, which was not dropped with it`);
-            this.images.set(index, data && (await this.files.tryDecode(data, name, this.warnings)));
+            try {
+                const data = this.content(image);
+                if (data) this.images.set(index, await this.files.tryDecode(data, name, this.warnings));
+                else this.warnings.push(`a texture is in ${image.uri}, which was not dropped with it`);
+            } catch (error) {
+                if (!(error instanceof ShapeError)) throw error;
+                this.warnings.push(`a texture cannot be read: ${name} (${error.message})`);
+            }
         }
         return this.images.get(index)!;
     }
+
+    /** What an image's file holds; null where it is no file that was dropped. */
+    private content(image: Json): Uint8Array | null {
+        if (image.uri === undefined) return this.document.view(image.bufferView);
+        if (isDataUri(image.uri)) return dataUri(image.uri);
+        for (const name of fileNames(image.uri)) {
+            const data = this.files.find(name);
+            if (data) return data;
+        }
+        return null;
+    }
+}
+
+/** What a metal reflects, in specular-glossiness, or null for another surface. */
+function colorOfMetal(gloss: Json | undefined): number[] | null {
+    if (!gloss || !("specularFactor" in gloss || "specularGlossinessTexture" in gloss)) return null;
+    const color = numbers(gloss.specularFactor, [1, 1, 1]);
+    return Math.max(...color) > METAL ? color : null;
+}
+
+/** What a material emits, or null for nothing. */
+function colorOfLight(material: Json): number[] | null {
+    const color = numbers(material.emissiveFactor, [0, 0, 0]);
+    const strength = Math.min(material.extensions?.KHR_materials_emissive_strength?.emissiveStrength ?? 1, 1);
+    return Math.max(...color) > BLACK ? color.map((value) => value * strength) : null;
+}
+
+/** Numbers of a material, as many as the default has. */
+function numbers(values: unknown, otherwise: number[]): number[] {
+    if (values === undefined) return otherwise;
+    if (Array.isArray(values) && values.length === otherwise.length && values.every(Number.isFinite)) return values;
+    throw new ShapeError("a material's colour is damaged");
+}
+
+function opaque(texels: Texture): Texture {
+    return { ...texels, data: Uint8Array.from(texels.data, (value, i) => (i % 4 === 3 ? 255 : value)) };
 }
 
 function isBlack(surface: Surface): boolean {

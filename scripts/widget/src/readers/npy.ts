@@ -69,7 +69,8 @@ function colors(stored: Float64Array, isInteger: boolean): Uint8Array | Float32A
     return areBytes ? Uint8Array.from(stored) : Float32Array.from(stored);
 }
 
-function half(bits: number): number {
+/** The number of two bytes. */
+export function half(bits: number): number {
     const [exponent, fraction] = [(bits >> 10) & 31, bits & 1023];
     const sign = bits >> 15 ? -1 : 1;
     if (exponent === 31) return fraction ? NaN : sign * Infinity;
