@@ -5,9 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image
-from support.gltf_writer import SQUARE_UV, USHORT, Gltf, four_quarters, png
+from support.gltf_writer import SQUARE, SQUARE_UV, USHORT, Gltf, four_quarters, png
+from support.paths import ROOT
 from support.tiny_gltf import as_glb, data_uri
 from support.widget_parity import assert_same_answers, assert_same_points
+
+from mrd_hf.models.gltf_extensions import HARMLESS, READ
 
 
 GLOSS = "KHR_materials_pbrSpecularGlossiness"
@@ -16,11 +19,13 @@ METAL = Image.new("RGBA", (4, 4), (240, 200, 20, 100))
 
 
 class Painted:
-    """A square with a material, whose pictures are counted as they are added."""
+    """A square with a material, to which pictures are added first; red to its vertices if it is `red`."""
 
-    def __init__(self, **attributes: Any) -> None:
+    def __init__(self, red: bool = False) -> None:
         self.gltf = Gltf()
-        self.attributes = {"TEXCOORD_0": self.gltf.accessor(SQUARE_UV), **attributes}
+        self.attributes = {"TEXCOORD_0": self.gltf.accessor(SQUARE_UV)}
+        if red:
+            self.attributes["COLOR_0"] = self.gltf.accessor([(1, 0, 0)] * 4)
 
     def texture(self, image: Image.Image) -> dict[str, int]:
         return {"index": self.gltf.texture(png(image))}
@@ -52,17 +57,18 @@ def test_metals_of_specular_glossiness(widget, tmp_path):
         return Painted().glb(extensions={GLOSS: gloss}, **material)
 
     gold, black = [0.9, 0.7, 0.3], [0, 0, 0, 1]
-    textured, both, masked, hidden = Painted(), Painted(), Painted(), Painted()
+    metal = {"diffuseFactor": black, "specularFactor": gold}
+    textured, both, masked, red = Painted(), Painted(), Painted(), Painted(red=True)
     same = both.texture(BLACK)
     texts = {
-        "metal": glb({"diffuseFactor": black, "specularFactor": gold}),
+        "metal": glb(metal),
         "white_by_default": glb({"diffuseFactor": black, "specularGlossinessTexture": {"index": 9}}),
         "no_metal": glb({"diffuseFactor": black, "specularFactor": [0.04, 0.04, 0.04]}),
         "of_a_color": glb({"diffuseFactor": [0.5, 0, 0, 1], "specularFactor": gold}),
         "nothing": glb({"diffuseFactor": black}),
-        "unlit": Painted().glb(extensions={GLOSS: {"diffuseFactor": black, "specularFactor": gold}, "KHR_materials_unlit": {}}),
+        "unlit": Painted().glb(extensions={GLOSS: metal, "KHR_materials_unlit": {}}),
         "shining": glb({"diffuseFactor": black, "specularFactor": [0.05] * 3}, emissiveFactor=[0, 0.5, 0]),
-        "see_through": glb({"diffuseFactor": [0, 0, 0, 0.3], "specularFactor": gold}, alphaMode="MASK", alphaCutoff=0.2),
+        "see_through": glb({**metal, "diffuseFactor": [0, 0, 0, 0.3]}, alphaMode="MASK", alphaCutoff=0.2),
         "textured": textured.glb(
             **textured.gloss(diffuseTexture=textured.texture(BLACK), specularGlossinessTexture=textured.texture(METAL))
         ),
@@ -74,7 +80,8 @@ def test_metals_of_specular_glossiness(widget, tmp_path):
             alphaMode="BLEND", **both.gloss(diffuseTexture=same, specularGlossinessTexture=same, specularFactor=gold)
         ),
         "damaged_factor": glb({"diffuseFactor": black, "specularFactor": [1, 2]}),
-        "colored_by_vertices": hidden.glb(**hidden.gloss(diffuseFactor=[0.2, 0.4, 0.6])),
+        "red_vertices": red.glb(**red.gloss(diffuseFactor=[0.2, 0.4, 0.6])),
+        "red_vertices_of_a_metal": Painted(red=True).glb(**red.gloss(diffuseFactor=black, specularFactor=gold)),
     }
     refused = assert_same_answers(widget, write(tmp_path, texts))
     assert refused.keys() == {"damaged_factor"}
@@ -147,7 +154,20 @@ def test_containers(widget, tmp_path):
     odd = len(head)
     second = {**plain.json, "buffers": [{"byteLength": len(body)}] * 2}
     second["bufferViews"] = [{**view, "buffer": 1} for view in plain.json["bufferViews"]]
+
+    def changed(gltf: Gltf, **items: Any) -> bytes:
+        gltf.json.update(items)
+        return gltf.glb()
+
+    (tmp_path / "my body.bin").write_bytes(body)
     texts = {
+        "data_beside": as_glb(json.dumps({**plain.json, "buffers": [{"uri": "my%20body.bin"}]}).encode()),
+        "data_missing": as_glb(json.dumps({**plain.json, "buffers": [{"uri": "none.bin"}]}).encode()),
+        "version": changed(triangle(USHORT), asset={"version": "3.0"}),
+        "least_version": changed(triangle(USHORT), asset={"version": "2.1", "minVersion": "2.1"}),
+        "unknown": changed(triangle(USHORT), extensionsRequired=["SOME_new_thing"]),
+        "harmless": changed(triangle(USHORT), extensionsRequired=["KHR_lights_punctual", "KHR_texture_transform"]),
+        "no_numbers": changed(triangle(USHORT), extras={"NaN": [float("nan"), -float("inf")], "a": '\\"NaN'}),
         "integers": triangle(5124).glb(),
         "doubles": triangle(5130).glb(),
         "halves": triangle(5131).glb(),
@@ -156,4 +176,45 @@ def test_containers(widget, tmp_path):
         "a_second_buffer": as_glb(json.dumps(second).encode(), body),
     }
     refused = assert_same_answers(widget, write(tmp_path, texts))
-    assert refused.keys() == {"a_second_buffer"}
+    assert refused.keys() == {"a_second_buffer", "data_missing", "version", "least_version", "unknown"}
+    assert "SOME_new_thing" in refused["unknown"] and "not dropped with it" in refused["data_missing"]
+
+
+def test_the_page_knows_the_extensions_that_python_knows():
+    text = (ROOT / "scripts/widget/src/readers/gltf_extensions.ts").read_text(encoding="utf-8")
+    assert [name for name in (*READ, *HARMLESS) if f'"{name}"' not in text and name != GLOSS] == []
+
+
+def test_nodes_and_instances(widget, tmp_path):
+    lesser = Gltf()
+    mesh = lesser.mesh(lesser.square())
+    for node in ({"extensions": {"MSFT_lod": {"ids": [1]}}}, {"translation": [5, 0, 0]}):
+        lesser.add("nodes", mesh=mesh, **node)
+    placed = Gltf()
+    places = {"TRANSLATION": placed.accessor([(0, 0, 0), (3, 0, 0)]), "SCALE": placed.accessor([(1, 1, 1)])}
+    many = {"EXT_mesh_gpu_instancing": {"attributes": places}}
+    placed.show({"mesh": placed.mesh(placed.square()), "extensions": many})
+    texts = {"less_detail": lesser.glb(), "of_two_counts": placed.glb()}
+    refused = assert_same_answers(widget, write(tmp_path, texts))
+    assert refused.keys() == {"of_two_counts"}
+
+
+def test_points_take_the_texture_and_are_cut_by_it(widget, tmp_path):
+    holed = four_quarters().convert("RGBA")
+    holed.paste((9, 9, 9, 0), (0, 0, 4, 4))
+    rows = [(0.2, 0.2), (0.8, 0.2), (0.2, 0.8), (0.8, 0.8)]
+    texts = {}
+    for mode in ("OPAQUE", "MASK", "BLEND"):
+        for name, image in (("textured", holed), ("tinted", None)):
+            points = Gltf()
+            base = {"baseColorFactor": [0.5, 0.9, 1, 1]}
+            if image:
+                base["baseColorTexture"] = {"index": points.texture(png(image))}
+            colors = [(1, 0, 0, 0.2), (0, 1, 0, 1), (0, 0, 1, 0.6), (1, 1, 0, 0)]
+            attributes = {"POSITION": points.accessor(SQUARE), "TEXCOORD_0": points.accessor(rows)}
+            if name == "tinted":
+                attributes["COLOR_0"] = points.accessor(colors)
+            material = points.material(base, alphaMode=mode)
+            points.show_mesh({"attributes": attributes, "mode": 0, "material": material})
+            texts[f"{name}_{mode}"] = points.glb()
+    assert_same_points(widget, write(tmp_path, texts))

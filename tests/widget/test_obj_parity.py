@@ -82,11 +82,16 @@ def test_materials(widget, tmp_path):
         "named_again": "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\nnewmtl a\nKd 0 1 0\n",
         "comments": "newmtl a # the first\nKd 1 0 0 # red\nnewmtl b\nKd 0 0 1\n",
         "nonsense": "newmtl a\nKd spectral a.rfl\nnewmtl b\nKd 0 0,5 1\n",
-        "options": "newmtl a\nmap_Kd -s 2 3 -o 0.25 0.1 my picture.png\nnewmtl b\nmap_Kd -clamp on -bm 1 my picture.png\n",
+        "options": "newmtl a\nmap_Kd -s 2 3 -o 0.25 0.1 my picture.png\n"
+        "newmtl b\nmap_Kd -clamp on -bm 1 my picture.png\n",
         "utf_16": "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n",
         "quoted": 'newmtl a\nmap_Kd "my picture.png"\nnewmtl b\nmap_Kd green.png # green\n',
         "cyan": "newmtl a\nKd 0 1 1\n",
     }
+    for name in ("Two.png", "TWO.png", "Wood.PNG", "ho\u0308lzern.png"):  # an accent as macOS has it
+        (tmp_path / name).write_bytes(png(four_quarters()))
+    libraries["other_letters"] = "newmtl a\nmap_Kd tex\\wood.png\nnewmtl b\nmap_Kd h\u00f6lzern.png\n"
+    libraries["unclear_letters"] = "newmtl a\nmap_Kd two.png\nnewmtl b\nmap_Kd TWO.png\n"
     for name, text in libraries.items():
         (tmp_path / f"{name}.mtl").write_text(text, encoding="utf-16" if name == "utf_16" else "utf-8")
     body = VERTICES + UVS.replace("vt 1 0", "vt 1.3 0") + "usemtl a\nf 1/1 2/2 3/3\nusemtl b\nf 1/1 3/3 4/4\n"

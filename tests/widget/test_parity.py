@@ -1,7 +1,6 @@
 """The page's readers, sampling and encoder, run by Node, against the Python package's: the same to rounding."""
 
 import numpy as np
-import pytest
 import trimesh
 from exporting.exported import save_encoder
 from support.paths import DEMO_DATA, ROOT

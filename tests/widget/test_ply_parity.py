@@ -47,7 +47,7 @@ def test_headers_and_rows(widget, tmp_path):
     plain = text_mesh()
     top, rows = plain.split("end_header\n")
     texts = {
-        "capitals": plain.replace("float x", "FLOAT X").replace("element face", "element FACE").replace("ascii", "ASCII"),
+        "capitals": plain.replace("float x", "FLOAT X").replace("face", "FACE").replace("ascii", "ASCII"),
         "names_with_spaces": text_mesh((*XYZ, "float scalar field"), [(0.5,)] * 4),
         "long_integers": text_mesh(corners="list uchar int64 vertex_indices").replace("float x", "longlong x"),
         "returns": plain.replace("\n", "\r"),

@@ -49,7 +49,8 @@ def test_texts(widget, tmp_path):
         "a_mark": b"\xef\xbb\xbf" + plain.encode(),
         "capitals": plain.upper(),
         "one_line": plain.replace("\n", " "),
-        "nan_of_compilers": plain.replace("0 0 1", "-nan(ind) 1.#QNAN 0").replace("vertex 2 0 0", "vertex 1.#QNAN 0 0"),
+        "nan_of_normals": plain.replace("normal 0 0 1", "normal -nan(ind) 1.#QNAN 0"),
+        "nan_of_vertices": solid(LOW, HIGH, LOW).replace("vertex 0 1 0", "vertex 1.#QNAN 0 0"),
         "zeros_after_the_end": plain + "\0\0\x1a",
     }
     assert_same_points(widget, write(tmp_path, texts))

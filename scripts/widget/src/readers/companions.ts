@@ -13,13 +13,17 @@ export class Companions {
         readonly decode: Decode,
     ) {}
 
-    /** Content of a file, whatever folder it was in when the shape was written. */
+    /** Content of a file, whatever folder it was in when the shape was written, in small letters or not. */
     find(name: string): Uint8Array | null {
-        const bare = (path: string) => path.replaceAll("\\", "/").split("/").pop()!.toLowerCase();
+        // An accent may be a character of its own.
+        const bare = (path: string) => path.replaceAll("\\", "/").split("/").pop()!.normalize("NFC");
         // A number sign may be part of a name, or begin a comment; some names are in quotation marks.
         const plain = name.replace(/\s#.*/, "").trim().replace(/^["']+|["']+$/g, "");
-        for (const wanted of [name, plain]) {
-            for (const [known, data] of this.files) if (bare(known) === bare(wanted)) return data;
+        for (const wanted of [bare(name), bare(plain)]) {
+            const known = [...this.files.keys()];
+            const alike = known.filter((other) => bare(other).toLowerCase() === wanted.toLowerCase());
+            const found = alike.find((other) => bare(other) === wanted) ?? (alike.length === 1 ? alike[0] : undefined);
+            if (found !== undefined) return this.files.get(found)!;
         }
         return null;
     }

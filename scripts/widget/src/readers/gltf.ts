@@ -1,6 +1,6 @@
 /** GLB into coloured triangles or, of a file without any, points; the twin of `mrd_hf.models.gltf_reading`. */
 
-import { linearToSrgb } from "../colors";
+import { clip, linearToSrgb, round, srgbToLinear, texelAt } from "../colors";
 import { checkCount, ShapeError, type Cloud, type Part, type Shape } from "../shapes";
 import type { Companions } from "./companions";
 import { GltfDocument, type Accessor, type Json } from "./gltf_document";
@@ -12,13 +12,15 @@ const POINTS = 0;
 const TRIANGLES = 4;
 const STRIP = 5;
 const FAN = 6;
+// As of points that are drawn from a surface.
+const MIN_OPACITY = 128;
 const MAX_DEPTH = 1000;
 const MAX_NODES = 50_000;
 
 export async function readGlb(data: Uint8Array, files: Companions): Promise<Shape> {
-    const document = new GltfDocument(data);
+    const document = new GltfDocument(data, files);
     const warnings: string[] = [];
-    const reader = new Reader(document, new GltfMaterials(document, files, warnings), warnings);
+    const reader = new Reader(document, new GltfMaterials(document, warnings), warnings);
     for (const { mesh, world, node } of placed(document)) {
         if (node.skin !== undefined) warnings.push("skins are left out: the shape is in the pose that it was modelled in");
         for (const primitive of document.item("meshes", mesh).primitives ?? []) {
@@ -67,7 +69,7 @@ class Reader {
             surface = { ...surface, texture: null };
         }
         const uv = surface.texture ? texturePlaces(of(uvName, false), surface) : null;
-        if (mode === POINTS) this.addPoints(xyz, indices, surface, colors);
+        if (mode === POINTS) this.addPoints(xyz, indices, surface, colors, uv);
         else this.addFaces(xyz, faceCorners(mode, indices), surface, colors, uv);
     }
 
@@ -99,15 +101,30 @@ class Reader {
         });
     }
 
-    private addPoints(xyz: Float64Array, indices: ArrayLike<number>, surface: Surface, colors: Accessor | null): void {
-        checkCount(indices.length, "points");
-        const tint = tints({ ...surface, texture: null }, colors && take(colors.values, indices, colors.width), colors?.width ?? 4)!;
+    private addPoints(xyz: Float64Array, indices: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {
+        const count = indices.length;
+        checkCount(count, "points");
+        const stored = colors && take(colors.values, indices, colors.width).map((value) => (Number.isNaN(value) ? 1 : value));
+        const tint = tints(surface, stored, colors?.width ?? 4) ?? [1, 1, 1, 1];
+        const { texture, wrap } = surface;
+        const places = texture && uv && take(uv, indices, 2);
+        const rgb = new Uint8Array(3 * count);
+        const shown: number[] = [];
+        for (let i = 0; i < count; i++) {
+            const texel = texture && places ? texelAt(places[2 * i], places[2 * i + 1], texture.width, texture.height, wrap) : 0;
+            const light = (channel: number) => tint[(tint.length > 4 ? 4 * i : 0) + channel];
+            const share = (channel: number) => (texture ? texture.data[texel + channel] / 255 : 1);
+            for (let c = 0; c < 3; c++) rgb[3 * i + c] = linearToSrgb(light(c) * (texture ? srgbToLinear(share(c)) : 1));
+            if (round(clip(light(3) * share(3), 0, 1) * 255) >= MIN_OPACITY) shown.push(i);
+        }
+        const kept = shown.length ? shown : range(count);
         // Exporters give clouds without colours a white material.
-        const isColored = colors !== null || (surface.isColored && surface.factor.slice(0, 3).some((value) => value !== 1));
-        const rgb = Uint8Array.from({ length: 3 * indices.length }, (_, i) =>
-            linearToSrgb(tint[(tint.length > 4 ? 4 * Math.floor(i / 3) : 0) + (i % 3)]),
-        );
-        this.clouds.push({ kind: "cloud", xyz: take(xyz, indices, 3), rgb: isColored ? rgb : null, warnings: [], upAxis: "y" });
+        const isMaterial = surface.isColored && surface.factor.slice(0, 3).some((value) => value !== 1);
+        const isColored = texture !== null || colors !== null || isMaterial;
+        const points = take(take(xyz, indices, 3), kept, 3);
+        this.clouds.push({
+            kind: "cloud", xyz: points, rgb: isColored ? Uint8Array.from(take(rgb, kept, 3)) : null, warnings: [], upAxis: "y",
+        });
     }
 
     result(): Shape {
@@ -133,7 +150,8 @@ function* placed(document: GltfDocument): Generator<{ mesh: number; world: Matri
         return;
     }
     const scenes: Json[] = document.json.scenes ?? [];
-    const below = new Set(nodes.flatMap((node) => node.children ?? []));
+    // The same once more, in less detail, is no root either.
+    const below = new Set(nodes.flatMap((node) => [...(node.children ?? []), ...(node.extensions?.MSFT_lod?.ids ?? [])]));
     const roots: number[] = scenes.length
         ? (document.item("scenes", document.json.scene ?? 0).nodes ?? [])
         : nodes.map((_, i) => i).filter((i) => !below.has(i));
@@ -156,6 +174,9 @@ function instances(document: GltfDocument, node: Json): Matrix[] {
     const [translation, rotation, scale] = [read("TRANSLATION"), read("ROTATION"), read("SCALE")];
     const some = translation ?? rotation ?? scale;
     if (!some) return [IDENTITY];
+    if ([translation, rotation, scale].some((other) => other && other.count !== some.count)) {
+        throw new ShapeError("the places, turns and sizes of a mesh that is placed many times differ in number");
+    }
     if (some.count > MAX_NODES) throw new ShapeError(`it places a mesh ${some.count.toLocaleString("en")} times`);
     const row = (from: Accessor | null, i: number, otherwise: number[]) =>
         from ? otherwise.map((_, k) => from.values[i * from.width + k]) : otherwise;

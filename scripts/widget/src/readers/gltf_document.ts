@@ -1,6 +1,8 @@
 /** The container side of a GLB: its JSON and the arrays in its buffers; the twin of `mrd_hf.models.gltf_document`. */
 
 import { ShapeError } from "../shapes";
+import type { Companions } from "./companions";
+import { checkExtensions } from "./gltf_extensions";
 import { half } from "./npy";
 
 export type Json = Record<string, any>;
@@ -27,13 +29,16 @@ const FLOATS = [5126, 5130, 5131];
 const WIDTHS: Record<string, number> = { SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4, MAT4: 16 };
 // As many as three corners of each triangle that is read; before memory is taken for them.
 const MAX_ELEMENTS = 6_000_000;
-const UNREAD = ["KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"];
 
 export class GltfDocument {
     readonly json: Json;
     private binary: Uint8Array = new Uint8Array();
+    private readonly decoded = new Map<unknown, Uint8Array>();
 
-    constructor(data: Uint8Array) {
+    constructor(
+        data: Uint8Array,
+        readonly files: Companions,
+    ) {
         const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
         if (data.length < 20 || view.getUint32(0, true) !== 0x46546c67) throw new ShapeError("it is no GLB file");
         if (view.getUint32(4, true) !== 2) throw new ShapeError("it is glTF of another version than 2.0; convert it");
@@ -56,17 +61,13 @@ export class GltfDocument {
             if (length % 4 && !isBinary) place += 4 - (length % 4);
         }
         if (!text) throw new ShapeError("it has no JSON");
-        try {
-            // What some exporters write as null is left out, as in Python.
-            this.json = JSON.parse(new TextDecoder().decode(text).replace(/[\0\s]+$/, ""), (_, value) => value ?? undefined);
-        } catch {
-            throw new ShapeError("its JSON cannot be read");
+        this.json = parsed(new TextDecoder().decode(text).replace(/[\0\s]+$/, ""));
+        const { version = "2.0", minVersion = "2.0" }: Json = this.json.asset ?? {};
+        const isOther = String(version).split(".")[0] !== "2" || !["2", "2.0"].includes(String(minVersion));
+        if (isOther || (this.json.meshes && !Array.isArray(this.json.meshes))) {
+            throw new ShapeError("it is glTF of another version than 2.0; convert it");
         }
-        const needed: string[] = this.json.extensionsRequired ?? [];
-        const missing = needed.filter((name) => UNREAD.includes(name));
-        if (missing.length) {
-            throw new ShapeError(`it is compressed by ${missing.join(", ")}, which this page does not read; save it without`);
-        }
+        checkExtensions(this.json.extensionsRequired ?? []);
     }
 
     item(list: string, index: unknown): Json {
@@ -92,8 +93,22 @@ export class GltfDocument {
             if (index === 0) return this.binary;
             throw new ShapeError(`its buffers ${String(index)} has no data`);
         }
-        if (!isDataUri(buffer.uri)) throw new ShapeError("it names files beside itself; save it as one");
-        return dataUri(buffer.uri);
+        if (!this.decoded.has(index)) this.decoded.set(index, this.content(buffer.uri) ?? this.missing(buffer.uri));
+        return this.decoded.get(index)!;
+    }
+
+    /** What a data URI holds, or a file that was dropped; null where it was not. */
+    content(uri: string): Uint8Array | null {
+        if (uri.slice(0, 5).toLowerCase() === "data:") return dataUri(uri);
+        for (const name of fileNames(uri)) {
+            const data = this.files.find(name);
+            if (data) return data;
+        }
+        return null;
+    }
+
+    private missing(uri: string): never {
+        throw new ShapeError(`its data are in ${uri}, which was not dropped with it`);
     }
 
     /** An accessor's elements; normalised integers as float32 in 0..1 or -1..1. */
@@ -145,11 +160,22 @@ export class GltfDocument {
     }
 }
 
-export function isDataUri(uri: unknown): boolean {
-    return typeof uri === "string" && uri.slice(0, 5).toLowerCase() === "data:";
+/** A file's JSON; what some exporters write as null is left out, and so is what is no number, as in Python. */
+function parsed(text: string): Json {
+    const read = (given: string) => JSON.parse(given, (_, value) => value ?? undefined);
+    try {
+        return read(text);
+    } catch {
+        try {
+            // Not within strings.
+            return read(text.replace(/"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g, (found) => (found[0] === '"' ? found : "null")));
+        } catch {
+            throw new ShapeError("its JSON cannot be read");
+        }
+    }
 }
 
-export function dataUri(uri: string): Uint8Array {
+function dataUri(uri: string): Uint8Array {
     const comma = uri.indexOf(",");
     const payload = unquoted(uri.slice(comma + 1));
     if (!uri.slice(0, comma).toLowerCase().endsWith(";base64")) return payload;
@@ -163,7 +189,7 @@ export function dataUri(uri: string): Uint8Array {
 }
 
 /** Names that a URI may mean: percent-encoded, as it stands, since not all exporters encode it, and without a query. */
-export function fileNames(uri: string): string[] {
+function fileNames(uri: string): string[] {
     return [uri, uri.replace(/[#?].*/s, "")].flatMap((name) => [new TextDecoder().decode(unquoted(name)), name]);
 }
 

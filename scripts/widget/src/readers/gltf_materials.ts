@@ -2,8 +2,7 @@
 
 import { clip, linearToSrgb, round, srgbToLinear } from "../colors";
 import { ShapeError, type Texture, type Wrap } from "../shapes";
-import type { Companions } from "./companions";
-import { dataUri, fileNames, isDataUri, type GltfDocument, type Json } from "./gltf_document";
+import type { GltfDocument, Json } from "./gltf_document";
 
 export interface Surface {
     /** Linear RGB, and opacity. */
@@ -49,7 +48,6 @@ export class GltfMaterials {
 
     constructor(
         private readonly document: GltfDocument,
-        private readonly files: Companions,
         private readonly warnings: string[],
     ) {}
 
@@ -125,8 +123,9 @@ export class GltfMaterials {
             const image = this.document.item("images", index);
             const name = image.name ?? `image ${index}`;
             try {
-                const data = this.content(image);
-                if (data) this.images.set(index, await this.files.tryDecode(data, name, this.warnings));
+                const isInside = image.uri === undefined;
+                const data = isInside ? this.document.view(image.bufferView) : this.document.content(image.uri);
+                if (data) this.images.set(index, await this.document.files.tryDecode(data, name, this.warnings));
                 else this.warnings.push(`a texture is in ${image.uri}, which was not dropped with it`);
             } catch (error) {
                 if (!(error instanceof ShapeError)) throw error;
@@ -134,17 +133,6 @@ export class GltfMaterials {
             }
         }
         return this.images.get(index)!;
-    }
-
-    /** What an image's file holds; null where it is no file that was dropped. */
-    private content(image: Json): Uint8Array | null {
-        if (image.uri === undefined) return this.document.view(image.bufferView);
-        if (isDataUri(image.uri)) return dataUri(image.uri);
-        for (const name of fileNames(image.uri)) {
-            const data = this.files.find(name);
-            if (data) return data;
-        }
-        return null;
     }
 }
 
