@@ -1,5 +1,6 @@
 """The page and the Python package on the same files: the same points, or refused by both."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,14 @@ def input_settings(**changes: Any) -> dict[str, Any]:
     """What an encoder says of its input."""
     facts = {"num_points": 500, "normalize": True, "up_axis": "y", "encoder_up_axis": "y", "default_color": 0.4}
     return {**facts, **changes}
+
+
+def write_files(folder: Path, suffix: str, contents: Mapping[str, str | bytes]) -> list[Path]:
+    """A file of each content, by the files' stems."""
+    files = [folder / f"{name}.{suffix}" for name in contents]
+    for file, content in zip(files, contents.values(), strict=True):
+        file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return files
 
 
 def assert_same_points(widget: WidgetTool, files: list[Path], **changes: Any) -> None:

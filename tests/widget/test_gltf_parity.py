@@ -1,14 +1,13 @@
 """GLB files whose materials or containers are unusual, or damaged: the page reads what the Python package reads."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 from support.gltf_writer import SQUARE, SQUARE_UV, USHORT, Gltf, four_quarters, png
 from support.paths import ROOT
 from support.tiny_gltf import as_glb, data_uri
-from support.widget_parity import assert_same_answers, assert_same_points
+from support.widget_parity import assert_same_answers, assert_same_points, write_files
 
 from mrd_hf.models.gltf_extensions import HARMLESS, READ
 
@@ -38,18 +37,11 @@ class Painted:
         return {"extensions": {GLOSS: values}}
 
 
-def write(folder: Path, texts: dict[str, bytes]) -> list[Path]:
-    files = [folder / f"{name}.glb" for name in texts]
-    for file, text in zip(files, texts.values(), strict=True):
-        file.write_bytes(text)
-    return files
-
-
 def test_nulls_count_as_left_out(widget, tmp_path):
     gltf = Gltf()
     positions = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])
     gltf.show_mesh({"attributes": {"POSITION": positions, "COLOR_0": None}, "indices": None, "material": None})
-    assert_same_points(widget, write(tmp_path, {"nulls": gltf.glb()}))
+    assert_same_points(widget, write_files(tmp_path, "glb", {"nulls": gltf.glb()}))
 
 
 def test_metals_of_specular_glossiness(widget, tmp_path):
@@ -83,7 +75,7 @@ def test_metals_of_specular_glossiness(widget, tmp_path):
         "red_vertices": red.glb(**red.gloss(diffuseFactor=[0.2, 0.4, 0.6])),
         "red_vertices_of_a_metal": Painted(red=True).glb(**red.gloss(diffuseFactor=black, specularFactor=gold)),
     }
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "glb", texts))
     assert refused.keys() == {"damaged_factor"}
 
 
@@ -103,7 +95,7 @@ def test_what_black_materials_emit(widget, tmp_path):
             base, alphaMode="MASK", emissiveFactor=[1, 1, 1], emissiveTexture=cut.texture(METAL)
         ),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "glb", texts))
 
 
 def test_pictures_that_cannot_be_read(widget, tmp_path):
@@ -138,7 +130,7 @@ def test_pictures_that_cannot_be_read(widget, tmp_path):
         "no_picture": broken.glb({"baseColorTexture": {"index": 0}}),
         "another_encoding_is_broken": webp.glb({"baseColorTexture": {"index": source}}),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "glb", texts))
 
 
 def test_containers(widget, tmp_path):
@@ -175,7 +167,7 @@ def test_containers(widget, tmp_path):
         "zeros_after_the_json": as_glb(head + b"\0", body),
         "a_second_buffer": as_glb(json.dumps(second).encode(), body),
     }
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "glb", texts))
     assert refused.keys() == {"a_second_buffer", "data_missing", "version", "least_version", "unknown"}
     assert "SOME_new_thing" in refused["unknown"] and "not dropped with it" in refused["data_missing"]
 
@@ -195,7 +187,7 @@ def test_nodes_and_instances(widget, tmp_path):
     many = {"EXT_mesh_gpu_instancing": {"attributes": places}}
     placed.show({"mesh": placed.mesh(placed.square()), "extensions": many})
     texts = {"less_detail": lesser.glb(), "of_two_counts": placed.glb()}
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "glb", texts))
     assert refused.keys() == {"of_two_counts"}
 
 
@@ -217,4 +209,4 @@ def test_points_take_the_texture_and_are_cut_by_it(widget, tmp_path):
             material = points.material(base, alphaMode=mode)
             points.show_mesh({"attributes": attributes, "mode": 0, "material": material})
             texts[f"{name}_{mode}"] = points.glb()
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "glb", texts))

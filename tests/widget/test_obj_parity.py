@@ -1,10 +1,8 @@
 """OBJ files that are written in unusual ways, or damaged: the page reads what the Python package reads."""
 
-from pathlib import Path
-
 from PIL import Image
 from support.gltf_writer import four_quarters, png
-from support.widget_parity import assert_same_answers, assert_same_points
+from support.widget_parity import assert_same_answers, assert_same_points, write_files
 
 
 VERTICES = "v 0 0 0\nv 2 0 0\nv 0 1 0\nv 0 0 1\n"
@@ -12,13 +10,6 @@ FACES = "f 1 2 3\nf 1 3 4\n"
 PLAIN = VERTICES + FACES
 UVS = "vt 0 0\nvt 1 0\nvt 0 1\nvt 1 1\n"
 TEXTURED = "mtllib picture.mtl\nusemtl skin\n"
-
-
-def write(folder: Path, texts: dict[str, str | bytes]) -> list[Path]:
-    files = [folder / f"{name}.obj" for name in texts]
-    for file, text in zip(files, texts.values(), strict=True):
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return files
 
 
 def test_lines_that_end_or_go_on_otherwise(widget, tmp_path):
@@ -32,7 +23,7 @@ def test_lines_that_end_or_go_on_otherwise(widget, tmp_path):
         "old_faces": PLAIN.replace("f ", "fo "),
         "tabs": PLAIN.replace(" ", "\t"),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
 def test_faces_in_any_order(widget, tmp_path):
@@ -48,7 +39,7 @@ def test_faces_in_any_order(widget, tmp_path):
         "of_zero_texture_coordinates": TEXTURED + VERTICES + UVS + "f 1/0 2/2 3/3\nf 1/1 3/3 4/4\n",
         "without_some": TEXTURED + VERTICES + UVS + "f 1 2//1 3/3\nf 1/1/1 3/3/1 4/4/1\n",
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
 def test_colors_of_vertices(widget, tmp_path):
@@ -72,7 +63,7 @@ def test_colors_of_vertices(widget, tmp_path):
         "zbrush_cloud": VERTICES + painted,
         "zbrush_of_none": VERTICES.replace("\n", " 1 0 0\n") + "#MRGB\n" + FACES,
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
 def test_materials(widget, tmp_path):
@@ -101,7 +92,7 @@ def test_materials(widget, tmp_path):
     texts["no_name"] = "mtllib cyan.mtl\n" + body.replace("usemtl a", "usemtl")
     texts["two"] = "mtllib cyan.mtl\nmtllib named_again.mtl\n" + body
     texts["two_in_a_line"] = "mtllib cyan.mtl named_again.mtl\n" + body
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
 def test_what_is_refused(widget, tmp_path):
@@ -120,7 +111,7 @@ def test_what_is_refused(widget, tmp_path):
         "colors": PLAIN.replace("v 2 0 0", "v 2 0 0 -3 0 0.5"),
         "not_finite_cloud": VERTICES + "v 1.#QNAN 0 0\n",
     }
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "obj", texts))
     assert refused.keys() == texts.keys()
     assert "counted from 1" in refused["vertex_zero"] and "there are 4" in refused["vertex_beyond"]
     assert "decimals have a point" in refused["commas"] and "'0x2' is no number" in refused["hexadecimal"]
@@ -136,4 +127,4 @@ def test_spellings_of_numbers(widget, tmp_path):
         "nan_of_texture_coordinates": PLAIN + "vt nan 1.#INF\n",
         "exponents": PLAIN.replace("v 2 0 0", "v +20.e-1 -.0 0E5"),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))

@@ -1,10 +1,9 @@
 """PLY files of all kinds of headers and rows: the page reads what the Python package reads, or both refuse."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
-from support.widget_parity import assert_same_answers, assert_same_points
+from support.widget_parity import assert_same_answers, assert_same_points, write_files
 
 
 CODES = {"char": "b", "uchar": "B", "short": "h", "ushort": "H", "int": "i", "uint": "I", "int64": "q", "float": "f"}
@@ -36,13 +35,6 @@ def binary_cloud(kind: str, name: str, values: list, form: str = "little") -> by
     return header((*XYZ, f"{kind} {name}"), form=f"binary_{form}_endian").encode() + rows
 
 
-def write(folder: Path, texts: dict[str, str | bytes]) -> list[Path]:
-    files = [folder / f"{name}.ply" for name in texts]
-    for file, text in zip(files, texts.values(), strict=True):
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return files
-
-
 def test_headers_and_rows(widget, tmp_path):
     plain = text_mesh()
     top, rows = plain.split("end_header\n")
@@ -61,7 +53,7 @@ def test_headers_and_rows(widget, tmp_path):
         "nan": plain.replace("2 0 0", "-nan(ind) 0 0"),
         "indices_as_floats": text_mesh(corners="list float float vertex_indices"),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "ply", texts))
 
 
 def test_colors_of_every_type(widget, tmp_path):
@@ -89,7 +81,7 @@ def test_colors_of_every_type(widget, tmp_path):
     # Of the highest bits all set, the float is nan.
     as_floats = binary_cloud("uint", "rgb", [value | 255 << 24 for value in bits])
     texts["packed_float"] = as_floats.replace(b"uint rgb", b"float rgb")
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "ply", texts))
 
 
 def test_splats_that_are_packed(widget, tmp_path):
@@ -108,9 +100,9 @@ def test_splats_that_are_packed(widget, tmp_path):
         return top.encode() + table.astype("<f4").tobytes() + values.astype("<u4").tobytes()
 
     files = {"without_ranges": splats(axes), "with_ranges": splats([*axes, *colors])}
-    assert_same_points(widget, write(tmp_path, files))
+    assert_same_points(widget, write_files(tmp_path, "ply", files))
     damaged = {"few_chunks": splats(axes, 1), "other": splats(axes, name="packed_other")}
-    refused = assert_same_answers(widget, write(tmp_path, damaged))
+    refused = assert_same_answers(widget, write_files(tmp_path, "ply", damaged))
     assert "more chunks" in refused["few_chunks"] and "compressed in a way" in refused["other"]
 
 
@@ -134,7 +126,7 @@ def test_what_is_refused(widget, tmp_path):
         "dark_shorts": text_mesh((*XYZ, "short red", "short green", "short blue"), [(300, 2, 3)] * 4),
         "no_end": plain.replace("end_header", "end"),
     }
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "ply", texts))
     assert refused.keys() == texts.keys()
     assert "its rows have 24 values, where its header announces 12" in refused["longer_rows"]
     assert "none of the lists" in refused["another_name"] and "'two' is no number" in refused["letters"]

@@ -1,10 +1,9 @@
 """STL files as all kinds of tools write them: the page reads what the Python package reads, or both refuse."""
 
 import struct
-from pathlib import Path
 
 import numpy as np
-from support.widget_parity import assert_same_answers, assert_same_points
+from support.widget_parity import assert_same_answers, assert_same_points, write_files
 
 
 LOW, HIGH = ((0, 0, 0), (2, 0, 0), (2, 1, 0)), ((0, 0, 0), (2, 1, 0), (0, 1, 0))
@@ -28,13 +27,6 @@ def binary(count: int, start: bytes = b"", spare: tuple[int, int] = (0, 0)) -> b
     return content
 
 
-def write(folder: Path, texts: dict[str, str | bytes]) -> list[Path]:
-    files = [folder / f"{name}.stl" for name in texts]
-    for file, text in zip(files, texts.values(), strict=True):
-        file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return files
-
-
 def test_texts(widget, tmp_path):
     plain = solid(LOW, HIGH)
     texts = {
@@ -53,7 +45,7 @@ def test_texts(widget, tmp_path):
         "nan_of_vertices": solid(LOW, HIGH, LOW).replace("vertex 0 1 0", "vertex 1.#QNAN 0 0"),
         "zeros_after_the_end": plain + "\0\0\x1a",
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "stl", texts))
 
 
 def test_counts_that_were_never_filled_in(widget, tmp_path):
@@ -64,7 +56,7 @@ def test_counts_that_were_never_filled_in(widget, tmp_path):
         "colored": binary(0, b"COLOR=abcd", (31, 31 << 5)),
         "fewer": binary(1),
     }
-    assert_same_points(widget, write(tmp_path, texts))
+    assert_same_points(widget, write_files(tmp_path, "stl", texts))
 
 
 def test_what_is_refused(widget, tmp_path):
@@ -78,6 +70,6 @@ def test_what_is_refused(widget, tmp_path):
         "ends_within_a_facet": binary(0)[:-7],
         "empty": "solid a\nendsolid a\n",
     }
-    refused = assert_same_answers(widget, write(tmp_path, texts))
+    refused = assert_same_answers(widget, write_files(tmp_path, "stl", texts))
     assert refused.keys() == texts.keys()
     assert "expected three a facet" in refused["two_corners"] and "decimals have a point" in refused["commas"]
