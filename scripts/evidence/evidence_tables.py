@@ -32,7 +32,7 @@ Scores = list[dict[str, Any]]
 
 
 def fill(text: str, folder: Path) -> str:
-    """The page with each block made anew, from tables that are looked for in a folder."""
+    """The page with each block rebuilt, from tables that are looked for in a folder."""
 
     def block(match: re.Match[str]) -> str:
         begin, kind, file, names, end = match.groups()

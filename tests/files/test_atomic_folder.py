@@ -156,6 +156,28 @@ def test_many_writers_at_once_leave_one_whole_folder(tmp_path):
 
 
 @posix
+def test_a_folder_that_is_gone_at_a_second_look_is_made(tmp_path, monkeypatch):
+    """`mkdir` finds the one of another run there, and then that it is no folder."""
+    make, refusals = Path.mkdir, [FileExistsError(), FileExistsError()]
+
+    def refuse_at_first(self, *arguments, **settings):
+        if self.name == "incomplete-index" and refusals:
+            raise refusals.pop()
+        make(self, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "mkdir", refuse_at_first)
+    fill(tmp_path / "index", "new")
+    assert set(contents(tmp_path / "index").values()) == {"new"} and not refusals
+
+
+@posix
+def test_a_file_in_the_place_of_the_folder_to_fill_is_not_waited_for(tmp_path):
+    (tmp_path / "incomplete-index").write_text("")
+    with pytest.raises(FileExistsError):
+        fill(tmp_path / "index", "new")
+
+
+@posix
 def test_without_locks_a_folder_is_written_all_the_same(tmp_path, monkeypatch):
     def refuse(*_):
         raise OSError("no locks")

@@ -107,7 +107,7 @@ class _Server:
     def __init__(self) -> None:
         self._ours, theirs = multiprocessing.Pipe()
         self._one_at_a_time = threading.Lock()
-        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,), daemon=False)
+        process = multiprocessing.get_context("spawn").Process(target=_serve, args=(theirs,))
         process.start()
         theirs.close()
         atexit.register(self._ours.close)  # at which it ends, and all that it has started

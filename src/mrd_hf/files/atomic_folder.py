@@ -89,7 +89,12 @@ def _claim(temporary: Path, folder: Path) -> int | None:
     The lock is on the folder itself, so it needs no file of its own, and ends with the process however that ends.
     """
     while True:
-        temporary.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.mkdir(parents=True, exist_ok=True)
+        except FileExistsError:
+            if temporary.exists():
+                raise  # a file has its name
+            continue  # it was there when it was to be made, and gone when it was looked at
         if sys.platform == "win32":
             return None
         try:

@@ -3,7 +3,7 @@
 Two arms that do not differ: each shape's outcome differs between them by chance, for a share of the shapes; besides
 that, all outcomes of a split, of a seed or of a shape may lean one way. Takes about two minutes.
 
-    python scripts/interval_coverage.py
+    python scripts/evidence/interval_coverage.py
 """
 
 import argparse
