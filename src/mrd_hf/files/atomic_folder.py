@@ -92,8 +92,9 @@ def _claim(temporary: Path, folder: Path) -> int | None:
         try:
             temporary.mkdir(parents=True, exist_ok=True)
         except FileExistsError:
-            if temporary.exists():
-                raise  # a file has its name
+            # One look each, as other runs make and remove the folder meanwhile.
+            if temporary.is_file() or temporary.is_symlink():
+                raise
             continue  # it was there when it was to be made, and gone when it was looked at
         if sys.platform == "win32":
             return None
