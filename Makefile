@@ -94,7 +94,7 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 	$(BIN)/python tests/transformers_suite/fetch.py
 	touch $@
 
-# A process a core, with one thread each; the tests of a file stay together, since they share what they set up.
+# Processes of one thread each; the tests of a file stay together, since they share what they set up.
 # Bytecode is kept whatever the environment says, since the tests start many processes.
 test: lint $(VENV)/.transformers-tests
 	$(BIN)/python tests/installation/environments.py

@@ -34,6 +34,11 @@ THREADS = torch.get_num_threads()
 SLOW_FIRST = ("installation", "training", "commands", "docs", "hub", "models", "app")
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Of `-n auto`: half as many again as there are cores, as many tests wait for processes, limits and servers."""
+    return 3 * (os.cpu_count() or 1) // 2
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def place(item: pytest.Item) -> int:
         folder = item.path.relative_to(Path(__file__).parent).parts[0]
