@@ -18,7 +18,7 @@ RELEASED := model_cards/mrd-pointbert-demo
 WIDGET := scripts/widget
 BUNDLE := src/mrd_hf/hub/widget/bundle
 
-.PHONY: help demo app bench torture docs dist test test-browser test-lowest test-widget widget lint format clean
+.PHONY: help demo app bench torture docs dist test test-browser test-lowest test-widget widget lint environments format clean
 help:
 	@sed -n '1,11s/^# //p' Makefile
 
@@ -94,10 +94,14 @@ $(VENV)/.transformers-tests: $(VENV)/.installed tests/transformers_suite/fetch.p
 	$(BIN)/python tests/transformers_suite/fetch.py
 	touch $@
 
-# Processes of one thread each; the tests of a file stay together, since they share what they set up.
-# Bytecode is kept whatever the environment says, since the tests start many processes.
-test: lint $(VENV)/.transformers-tests
+environments: $(VENV)/.installed
 	$(BIN)/python tests/installation/environments.py
+
+# What comes before the tests takes a core and a connection, so it runs side by side. The tests have processes of one
+# thread each; those of a file stay together, since they share what they set up. Bytecode is kept whatever the
+# environment says, since the tests start many processes.
+test: $(VENV)/.installed
+	$(MAKE) --jobs=2 lint environments $(VENV)/.transformers-tests
 	env -u PYTHONDONTWRITEBYTECODE OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 docs: $(VENV)/.installed

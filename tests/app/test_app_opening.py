@@ -9,7 +9,6 @@ from support.tiny_triplets import tiny_rows
 from mrd_hf.app.collection import Collection
 from mrd_hf.app.labels import parse_labels
 from mrd_hf.app.opening import LABELS, TRIED, opening_labels, opening_shape
-from mrd_hf.app.page import Page
 from mrd_hf.app.shape_reading import ShapeReader
 from mrd_hf.data.schema import triplet_features
 
@@ -79,6 +78,8 @@ def test_a_collection_without_labels_opens_with_the_usual_ones_and_offers_shapes
 
 def test_the_shape_that_opens_is_offered_first_and_once(tmp_path):
     collection = a_collection(tmp_path / "c", train=["bed"] * 3, test=["bed", "chair", "chair", "lamp"])
+    from mrd_hf.app.page import Page  # here, since it takes seconds to import
+
     page = Page(GivenEngine(collection, {5: "chair"}), ShapeReader(64), None)
     assert page.examples == [5, 3, 4, 6, 0, 1, 2]  # then bed, chair and lamp, held-out ones before others
     assert parse_labels(", ".join(page.labels)) == page.labels

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import trimesh
 from huggingface_hub import ModelCard, constants
+from support.forked_processes import run_command
 from support.hub_server import environment, in_the_hubs_place
 from support.pages import blocks, command_lines
 from support.paths import ROOT, SCRIPTS
@@ -83,12 +84,7 @@ def test_a_job_goes_from_meshes_to_the_hub_and_resumes(tmp_path):
 
 
 def test_a_repository_without_an_owner_is_refused_before_anything_is_made(tmp_path):
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--dataset", "x", "--repo-id", "job"],
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-    )
+    done = run_command([SCRIPT, "--dataset", "x", "--repo-id", "job"], cwd=tmp_path)
     assert done.returncode == 2 and "names no owner; give OWNER/NAME" in done.stderr
     assert not any(tmp_path.iterdir())
 
