@@ -65,7 +65,13 @@ class _Reader:
     def add(self, placed: PlacedMesh) -> None:
         mesh = self.document.item("meshes", placed.mesh)
         weights = placed.weights if placed.weights is not None else mesh.get("weights")
-        for number, primitive in enumerate(mesh.get("primitives") or []):
+        primitives = mesh.get("primitives") or []
+        try:
+            # Counted before any is read, which takes a moment each.
+            self.document.budget.take("parts", sum(each.get("mode", TRIANGLES) not in LINES for each in primitives))
+        except ValueError as error:
+            raise ValueError(f"meshes {placed.mesh}: {error}") from None
+        for number, primitive in enumerate(primitives):
             mode = primitive.get("mode", TRIANGLES)
             if mode in LINES:
                 self.num_lines += 1
@@ -73,7 +79,6 @@ class _Reader:
             try:
                 if mode not in (POINTS, TRIANGLES, STRIP, FAN):
                     raise ValueError(f"mode {mode!r}")
-                self.document.budget.take("parts", 1)
                 place = (placed.mesh, number)
                 if place not in self._primitives:
                     self._primitives[place] = GltfPrimitive(self.document, primitive)
