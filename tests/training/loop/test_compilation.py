@@ -46,7 +46,8 @@ def test_it_trains_as_it_does_without(data, tmp_path, graphs, settings):
     run = tiny_run(data, tmp_path / "compiled", num_train_steps=2, compile=True, **settings)
     assert len(graphs) == 1  # of the trial whether it works here
     loss = run.run().metrics["train_loss"]
-    assert len(graphs) > 1 and loss == pytest.approx(expected, rel=1e-3)
+    # Bfloat16 rounds elsewhere when compiled; on processors without it, itself changes this loss by 2.5e-3.
+    assert len(graphs) > 1 and loss == pytest.approx(expected, rel=3e-3 if "mixed_precision" in settings else 1e-3)
     # A batch's last part has another size, and parts are encoded twice.
     assert len(graphs) <= (5 if "encoder_batch_size" in settings else 2)
     for file in ("model.safetensors", "ema.safetensors"):
