@@ -2,22 +2,54 @@
 
 import json
 import re
-import runpy
 from fnmatch import fnmatch
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from support.paths import ROOT, SCRIPTS
 
+from mrd_hf.evaluation.ablation.arm_scores import arm_scores, read_outcomes
+from mrd_hf.evaluation.report import EvaluationReport
+from mrd_hf.evaluation.scoring import retrieval_scores, zero_shot_scores
 from mrd_hf.training.ablation.recipe import read_ablation
+from mrd_hf.training.ablation.status import Status
 
 
 PAGE = ROOT / "model_cards" / "EVIDENCE.md"
 NAMES = {"zero_shot_top1": "zero-shot top-1 (9 classes)", "shape_to_shape_map": "mAP"}
 
 
-@pytest.fixture(scope="module")
-def fill():
-    return runpy.run_path(str(SCRIPTS / "evidence" / "evidence_tables.py"))["fill"]
+@pytest.fixture
+def fill(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS / "evidence")
+    from evidence_tables import fill
+
+    return fill
+
+
+@pytest.fixture
+def kept(monkeypatch):
+    monkeypatch.syspath_prepend(SCRIPTS / "evidence")
+    import kept_outcomes
+
+    return kept_outcomes
+
+
+def finished_run(out, arm, split, seed, **seconds):
+    """The folder of a run, with a report as `mrd-hf evaluate` writes it."""
+    rng = np.random.default_rng([len(arm), split, seed])
+    shapes, images = rng.standard_normal((2, 20, 8))
+    classes, ids = rng.standard_normal((4, 8)), [f"shape {split}-{number}" for number in range(20)]
+    labels = np.random.default_rng(split).integers(-1, 4, 20)
+    scores = zero_shot_scores(shapes, classes, labels)
+    scores += retrieval_scores("shape_to_image", "shape to image", shapes, images, ids, ids)
+    folder = out / "runs" / arm / f"split-{split}" / f"seed-{seed}"
+    (folder / "validation").mkdir(parents=True)
+    report = EvaluationReport("m", "0", "b", "validation", ids, labels, 4, "t", None, 0, scores)
+    report.save(folder / "validation")
+    Status("of these settings", seconds, code="abc").save(folder)
+    return folder
 
 
 def score(arm, key, mean, against=None, gain=None, num_runs=6):
@@ -73,8 +105,46 @@ def test_what_is_not_there_stays_as_it_was(fill, tmp_path):
     assert fill(text, tmp_path) == text
 
 
+def test_a_table_that_tells_of_more_runs_stays_as_it_was(fill, tmp_path):
+    write_table(tmp_path)
+    text = "<!-- arms: arms.json mrd terms_a -->\n| mrd | 6 | |\n| terms_a | 4 of 6 | |\n<!-- end -->"
+    assert fill(text, tmp_path) == text
+    assert "| terms_a | 3 of 6 |" in fill(text.replace("4 of 6", "3 of 6"), tmp_path)
+
+
+def test_outcomes_that_are_kept_give_the_scores_of_the_reports(kept, tmp_path):
+    places = [(arm, split, seed) for arm in ("contrastive", "mrd") for split in (0, 1) for seed in (0, 1)]
+    folders = {place: finished_run(tmp_path, *place, pretrain=30.0, validation=2.0) for place in places}
+    finished_run(tmp_path, "mrd", 2, 0, pretrain=30.0)  # which is still to be scored
+    assert kept.keep(tmp_path, tmp_path / "kept" / "arms.parquet") == len(places)
+    found, expected = kept.read_kept(tmp_path / "kept" / "arms.parquet"), {}
+    for (arm, split, seed), folder in folders.items():
+        expected.setdefault(arm, {})[split, seed] = of_report = read_outcomes(folder / "validation")
+        assert found[arm][split, seed].ids == of_report.ids and found[arm][split, seed].titles == of_report.titles
+    baselines = {"contrastive": None, "mrd": "contrastive"}
+    for ours, theirs in zip(arm_scores(found, baselines, 4), arm_scores(expected, baselines, 4), strict=True):
+        assert (ours.arm, ours.key, ours.num_runs, ours.num_pairs) == (theirs.arm, theirs.key, 4, theirs.num_pairs)
+        assert ours.mean == pytest.approx(theirs.mean, abs=1e-7)
+        if theirs.difference is not None:
+            bounds = [(each.difference.low, each.difference.high) for each in (ours, theirs)]
+            assert bounds[0] == pytest.approx(bounds[1], abs=1e-6)
+
+
+def test_runs_of_another_folder_stay_and_those_of_this_one_are_renewed(kept, tmp_path):
+    file = tmp_path / "arms.parquet"
+    for day, seconds in (("monday", 10.0), ("tuesday", 20.0)):
+        finished_run(tmp_path / day, "mrd", 0, 0, validation=seconds)
+        finished_run(tmp_path / day, day, 0, 1, validation=seconds)
+        count = kept.keep(tmp_path / day, file)
+    assert count == 3 and list(kept.read_kept(file)) == ["monday", "mrd", "tuesday"]
+    rows = pq.read_table(file, columns=["arm", "seconds"]).to_pylist()
+    assert {(row["arm"], row["seconds"]) for row in rows} == {("monday", 10), ("mrd", 20), ("tuesday", 20)}
+    before = file.read_bytes()
+    assert kept.keep(tmp_path / "tuesday", file) == 3 and file.read_bytes() == before
+
+
 def test_no_arm_is_left_out_of_the_page():
-    blocks = re.findall(r"<!-- arms: outputs/arms/table\.json (.*?) -->", PAGE.read_text())
+    blocks = re.findall(r"<!-- arms: model_cards/evidence/arms\.parquet (.*?) -->", PAGE.read_text())
     patterns = " ".join(blocks).split()
     arms = {name for name, arm in read_ablation("arms").arms.items() if arm.baseline is not None}
     assert {name for name in arms if not any(fnmatch(name, pattern) for pattern in patterns)} == set()

@@ -1,11 +1,12 @@
-"""Put the tables of ablations into model_cards/EVIDENCE.md, where its comments say which.
+"""Put the tables and curves of ablations into model_cards/EVIDENCE.md, where its comments say which.
 
-    mrd-hf ablate --config arms -o outputs/arms --table-only
     python scripts/evidence/evidence_tables.py
 
 Between `<!-- main: outputs/main/test-table.json -->` and `<!-- end -->` comes what one arm gains over its baseline, a
-score a row. Between `<!-- arms: outputs/arms/table.json mrd terms_* -->` and `<!-- end -->` come the arms of these
-names, an arm a row, in bold where the interval excludes 0. A table that is not there leaves the page as it is.
+score a row. Between `<!-- arms: model_cards/evidence/arms.parquet mrd terms_* -->` and `<!-- end -->` come the arms of
+these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. A table stays
+as it is where its file is not there, or has fewer runs of an arm than the table tells of. The curves are
+model_cards/images/evidence_*.png, one for each axis that arms of two places have runs on.
 """
 
 import argparse
@@ -15,9 +16,19 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from kept_outcomes import read_kept
+
+from mrd_hf.evaluation.ablation.arm_scores import ArmScore, arm_scores
+from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves
+from mrd_hf.training.ablation.recipe import AblationRecipe, read_ablation
+
 
 PAGE = Path("model_cards/EVIDENCE.md")
-BLOCK = re.compile(r"(<!-- (main|arms): (\S+)(.*?) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+ARMS = Path("model_cards/evidence/arms.parquet")
+IMAGES = Path("model_cards/images")
+BLOCK = re.compile(r"(<!-- (main|arms): (\S+)(.*?) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
+# An arm's row, and how many runs it tells of.
+TOLD = re.compile(r"^\| (\w[\w.]*) \| (\d+)", flags=re.MULTILINE)
 # The scores of a table of arms, and their heads.
 SHOWN = {
     "zero_shot_top1": "zero-shot top-1",
@@ -32,17 +43,52 @@ Scores = list[dict[str, Any]]
 
 
 def fill(text: str, folder: Path) -> str:
-    """The page with each block rebuilt, from tables that are looked for in a folder."""
+    """The page with each block rebuilt, from files that are looked for in a folder."""
+    scores_of: dict[str, Scores] = {}
 
     def block(match: re.Match[str]) -> str:
-        begin, kind, file, names, end = match.groups()
+        begin, kind, file, names, body, end = match.groups()
         if not (folder / file).is_file():
             return match[0]
-        table = json.loads((folder / file).read_text(encoding="utf-8"))
-        rows = main_rows(table["scores"]) if kind == "main" else arm_rows(table["scores"], names.split())
-        return f"{begin}{markdown(rows)}\n{end}"
+        if file not in scores_of:
+            scores_of[file] = read_scores(folder / file)
+        scores = scores_of[file]
+        if kind == "main":
+            return f"{begin}{markdown(main_rows(scores))}\n{end}"
+        found = {score["arm"]: score["num_runs"] for score in scores}
+        if any(found.get(arm, 0) < int(told) for arm, told in TOLD.findall(body)):
+            return match[0]
+        return f"{begin}{markdown(arm_rows(scores, names.split()))}\n{end}"
 
     return BLOCK.sub(block, text)
+
+
+def read_scores(file: Path) -> Scores:
+    """Of the table that `mrd-hf ablate` has written, or of the outcomes of the recipe `arms`."""
+    if file.suffix == ".json":
+        return json.loads(file.read_text(encoding="utf-8"))["scores"]
+    return [score.as_dict() for score in kept_scores(file, read_ablation("arms"))]
+
+
+def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
+    baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
+    return arm_scores(read_kept(file), baselines, len(recipe.splits) * len(recipe.seeds))
+
+
+def draw_curves(file: Path, recipe: AblationRecipe, folder: Path) -> list[Path]:
+    """Each axis on which arms of two places have runs; returns what was written."""
+    scores = kept_scores(file, recipe)
+    with_runs = {score.arm for score in scores if score.num_runs}
+    axes: dict[str, list[CurvePoint]] = {}
+    for arm in recipe.arms.values():
+        for curve in arm.curves if arm.name in with_runs else ():
+            axes.setdefault(curve.axis, []).append(CurvePoint(arm.name, curve.at, curve.line))
+    drawn = []
+    for axis, points in axes.items():
+        if len({point.at for point in points}) > 1:
+            drawn.append(folder / f"evidence_{axis.replace(' ', '_')}.png")
+            write_curves(drawn[-1], scores, axis, points)
+    return drawn
 
 
 def main_rows(scores: Scores) -> list[list[str]]:
@@ -98,6 +144,8 @@ def main() -> None:
     parser.add_argument("--page", type=Path, default=PAGE, help=f"default: {PAGE}")
     page = parser.parse_args().page
     page.write_text(fill(page.read_text(encoding="utf-8"), Path.cwd()), encoding="utf-8")
+    if ARMS.is_file():
+        print("written:", page, *draw_curves(ARMS, read_ablation("arms"), IMAGES))
 
 
 if __name__ == "__main__":

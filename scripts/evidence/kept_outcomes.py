@@ -1,0 +1,118 @@
+"""Keep what an ablation's finished runs found, shape by shape, in one small file.
+
+    mrd-hf ablate --config arms -o outputs/arms
+    python scripts/evidence/kept_outcomes.py outputs/arms model_cards/evidence/arms.parquet
+
+The folder of an ablation is hours of work and takes gigabytes; from this file its tables can be computed again, and
+other figures than ours. It has a row for each shape of each run: `arm`, `split` and `seed` name the run, `code` is a
+digest of the package's files that made it, `seconds` what it took, `id` names the shape, and each score of the report
+that is a mean over shapes is a column, empty where the shape does not count. Runs that the file has and the folder has
+not are kept, so that an ablation may be done in parts.
+"""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mrd_hf.evaluation.ablation.arm_scores import Place, RunOutcomes, read_outcomes
+from mrd_hf.files.atomic_file import atomic_file
+from mrd_hf.training.ablation.planning import VALIDATION
+from mrd_hf.training.ablation.status import STATUS_FILE, read_status
+
+
+RUN = ("arm", "split", "seed")
+ABOUT = (*RUN, "code", "seconds", "id")
+Results = dict[str, dict[Place, RunOutcomes]]
+
+
+def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
+    """Write the outcomes of a folder's finished runs into a file, beside those that it has of others.
+
+    Args:
+        folder (`Path`): Of an ablation.
+        file (`Path`): Parquet.
+        scored (`str`, defaults to `validation`): Of which names the outcomes are.
+
+    Returns:
+        `int`: How many runs the file has.
+    """
+    tables = [_run_table(run, scored) for run in _finished(folder, scored)]
+    new = {_run_of(table) for table in tables}
+    if file.is_file():
+        tables += [table for table in _by_run(pq.read_table(file)) if _run_of(table) not in new]
+    tables.sort(key=_run_of)
+    if tables:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with atomic_file(file) as sink:
+            pq.write_table(pa.concat_tables(tables, promote_options="default"), sink, compression="zstd")
+    return len(tables)
+
+
+def read_kept(file: Path) -> Results:
+    """Of each arm, by split and seed, what its runs found; for [`arm_scores`]."""
+    results: Results = {}
+    for table in _by_run(pq.read_table(file)):
+        arm, split, seed = _run_of(table)
+        fields = [field for field in table.schema if field.name not in ABOUT]
+        columns = {f.name: table[f.name].to_numpy().astype(np.float64) for f in fields if not _is_empty(table, f.name)}
+        titles = {field.name: field.metadata[b"title"].decode() for field in fields if field.name in columns}
+        values = {key: float(np.nanmean(of_shapes)) for key, of_shapes in columns.items()}
+        found = RunOutcomes(tuple(table["id"].to_pylist()), values, columns, titles)
+        results.setdefault(arm, {})[split, seed] = found
+    return results
+
+
+def _is_empty(table: pa.Table, key: str) -> bool:
+    """Of a score that this run's report does not have."""
+    return table[key].null_count == len(table)
+
+
+def _finished(folder: Path, scored: str) -> Iterator[Path]:
+    for status in sorted((folder / "runs").glob(f"*/split-*/seed-*/{STATUS_FILE}")):
+        if scored in json.loads(status.read_text())["seconds"]:
+            yield status.parent
+
+
+def _run_table(folder: Path, scored: str) -> pa.Table:
+    status, outcomes = read_status(folder), read_outcomes(folder / scored)
+    assert status is not None
+    arm, split, seed = folder.parts[-3], *(int(part.rpartition("-")[2]) for part in folder.parts[-2:])
+    seconds = sum(value or 0.0 for value in status.seconds.values())
+    same = {"arm": arm, "split": split, "seed": seed, "code": status.code, "seconds": seconds}
+    types = {"arm": pa.string(), "split": pa.int32(), "seed": pa.int32(), "code": pa.string(), "seconds": pa.float32()}
+    count = len(outcomes.ids)
+    columns = [pa.array([value] * count, types[name]) for name, value in same.items()] + [pa.array(outcomes.ids)]
+    fields = [pa.field(name, of.type) for name, of in zip(ABOUT, columns, strict=True)]
+    for key, of_shapes in outcomes.outcomes.items():
+        columns.append(pa.array(of_shapes.astype(np.float32), from_pandas=True))
+        fields.append(pa.field(key, pa.float32(), metadata={"title": outcomes.titles[key]}))
+    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+
+
+def _by_run(table: pa.Table) -> Iterator[pa.Table]:
+    """The rows of a run are one after another."""
+    runs = [tuple(row.values()) for row in table.select(RUN).to_pylist()]
+    begins = [row for row in range(len(runs)) if row == 0 or runs[row] != runs[row - 1]]
+    for begin, end in zip(begins, [*begins[1:], len(runs)], strict=True):
+        yield table.slice(begin, end - begin)
+
+
+def _run_of(table: pa.Table) -> tuple[str, int, int]:
+    return tuple(table[name][0].as_py() for name in RUN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="of the ablation")
+    parser.add_argument("file", type=Path, help="the file, which may have runs already")
+    arguments = parser.parse_args()
+    print(f"{arguments.file}: {keep(arguments.folder, arguments.file)} runs")
+
+
+if __name__ == "__main__":
+    main()
