@@ -23,7 +23,7 @@ GLOBAL_BATCH = 8
 POINT_CONFIG = {
     "hidden_size": 33,
     "intermediate_size": 65,
-    "num_hidden_layers": 3,
+    "num_hidden_layers": 2,
     "num_attention_heads": 3,
     "num_patches": 8,
     "patch_radius": 0.4,
