@@ -77,9 +77,8 @@ class _Panel:
 
 def plot_log(log: list[dict[str, float]], path: Path) -> None:
     """Write a log's curves, see [`draw_log`], as a PNG."""
-    figure = draw_log(log)
-    FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=120)
+    # Not savefig, which draws all of it twice.
+    FigureCanvasAgg(draw_log(log)).print_png(path)
 
 
 def draw_log(log: list[dict[str, float]]) -> Figure:
@@ -106,7 +105,7 @@ def draw_log(log: list[dict[str, float]]) -> Figure:
     panels = [panel for panel in panels if not logged.isdisjoint(panel.lines)]
     num_rows = -(-len(panels) // NUM_COLUMNS)
     num_columns = -(-len(panels) // num_rows)
-    figure = Figure(figsize=(5.4 * num_columns, 5.2 * num_rows), layout="constrained")
+    figure = Figure(figsize=(5.4 * num_columns, 5.2 * num_rows), dpi=120, layout="constrained")
     places = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes, panel in zip(places, panels, strict=False):
         _draw(axes, panel, log)

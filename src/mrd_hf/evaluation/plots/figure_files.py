@@ -45,8 +45,12 @@ def save_figure(figure: Figure, path: str | Path, crop: bool = False) -> None:
     """
     with atomic_file(Path(path)) as file:
         # A version number would make equal figures differ.
-        box = "tight" if crop else None
-        figure.savefig(file, format="png", metadata={"Software": None}, bbox_inches=box, pad_inches=0.12)
+        about = {"Software": None}
+        if crop:
+            figure.savefig(file, format="png", metadata=about, bbox_inches="tight", pad_inches=0.12)
+        else:
+            # As savefig does, which draws all of it twice where room is shared out, though the first time shares it.
+            FigureCanvasAgg(figure).print_png(file, metadata=about)
 
 
 def shortened(text: str, length: int) -> str:
