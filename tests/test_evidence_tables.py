@@ -7,8 +7,10 @@ from fnmatch import fnmatch
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 from support.paths import ROOT, SCRIPTS
 
+from mrd_hf.errors import UserError
 from mrd_hf.evaluation.ablation.arm_scores import arm_scores, read_outcomes
 from mrd_hf.evaluation.report import EvaluationReport
 from mrd_hf.evaluation.scoring import retrieval_scores, zero_shot_scores
@@ -21,22 +23,28 @@ NAMES = {"zero_shot_top1": "zero-shot top-1 (9 classes)", "shape_to_shape_map": 
 
 
 @pytest.fixture
-def fill(monkeypatch):
+def tables(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS / "evidence")
-    from evidence_tables import fill
+    import evidence_tables
 
-    return fill
+    return evidence_tables
+
+
+@pytest.fixture
+def fill(tables):
+    return lambda text, folder: tables.fill(text, folder)[0]
 
 
 @pytest.fixture
 def kept(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS / "evidence")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
     import kept_outcomes
 
     return kept_outcomes
 
 
-def finished_run(out, arm, split, seed, **seconds):
+def finished_run(out, arm, split, seed, settings="these", **seconds):
     """The folder of a run, with a report as `mrd-hf evaluate` writes it."""
     rng = np.random.default_rng([len(arm), split, seed])
     shapes, images = rng.standard_normal((2, 20, 8))
@@ -48,7 +56,7 @@ def finished_run(out, arm, split, seed, **seconds):
     (folder / "validation").mkdir(parents=True)
     report = EvaluationReport("m", "0", "b", "validation", ids, labels, 4, "t", None, 0, scores)
     report.save(folder / "validation")
-    Status("of these settings", seconds, code="abc").save(folder)
+    Status(settings, seconds, code="abc").save(folder)
     return folder
 
 
@@ -56,7 +64,12 @@ def score(arm, key, mean, against=None, gain=None, num_runs=6):
     difference = gain and dict(zip(("difference", "low", "high"), gain, strict=True))
     row = {"arm": arm, "key": key, "title": NAMES[key], "mean": mean, "baseline": against, "difference": difference}
     excludes = bool(gain) and gain[1] * gain[2] > 0
-    return row | {"num_runs": num_runs, "num_planned": 6, "num_pairs": num_runs, "excludes_zero": excludes}
+    return row | {
+        "num_runs": num_runs,
+        "num_planned": 6,
+        "num_pairs": num_runs if gain else 0,
+        "excludes_zero": excludes,
+    }
 
 
 def write_table(folder):
@@ -78,10 +91,11 @@ def test_an_arm_a_row_in_the_order_that_the_comment_has(fill, tmp_path):
     write_table(tmp_path)
     text = "Before\n<!-- arms: arms.json terms_* mrd -->\nold\n<!-- end -->\nafter"
     filled = fill(text, tmp_path)
-    assert filled.startswith("Before\n<!-- arms: arms.json terms_* mrd -->\n| arm | runs | zero-shot top-1 |")
+    assert filled.startswith("Before\n<!-- arms: arms.json terms_* mrd -->\n| arm | pairs | zero-shot top-1 |")
     assert filled.endswith("|\n<!-- end -->\nafter") and "old" not in filled
     rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in filled.splitlines() if line.startswith("| ")]
     assert [row[:3] for row in rows[2:]] == [
+        ["*contrastive*", "", "25.0"],
         ["terms_b", "0 of 6", "-"],
         ["terms_a", "3 of 6", "**-5.0 (-10.0 to -1.0)**"],
         ["mrd", "6", "+5.0 (-1.0 to +11.1)"],
@@ -100,13 +114,16 @@ def test_a_score_a_row_for_one_arm(fill, tmp_path):
     ]
 
 
-def test_what_is_not_there_stays_as_it_was(fill, tmp_path):
+def test_what_is_not_there_stays_as_it_was(tables, tmp_path):
     text = "<!-- main: gone.json -->\n| a table |\n<!-- end -->"
-    assert fill(text, tmp_path) == text
+    assert tables.fill(text, tmp_path) == (text, ["gone.json: there is no such file"])
 
 
-def test_a_table_that_tells_of_more_runs_stays_as_it_was(fill, tmp_path):
+def test_a_table_that_tells_of_more_pairs_stays_as_it_was(fill, tables, tmp_path):
     write_table(tmp_path)
+    filled = fill("<!-- main: one.json -->\n<!-- end -->", tmp_path)
+    text = filled.replace("+11.1 | 6 | no |", "+11.1 | 7 | no |")
+    assert tables.fill(text, tmp_path) == (text, ["one.json: has fewer pairs of mrd"]) and text != filled
     text = "<!-- arms: arms.json mrd terms_a -->\n| mrd | 6 | |\n| terms_a | 4 of 6 | |\n<!-- end -->"
     assert fill(text, tmp_path) == text
     assert "| terms_a | 3 of 6 |" in fill(text.replace("4 of 6", "3 of 6"), tmp_path)
@@ -117,7 +134,7 @@ def test_outcomes_that_are_kept_give_the_scores_of_the_reports(kept, tmp_path):
     folders = {place: finished_run(tmp_path, *place, pretrain=30.0, validation=2.0) for place in places}
     finished_run(tmp_path, "mrd", 2, 0, pretrain=30.0)  # which is still to be scored
     assert kept.keep(tmp_path, tmp_path / "kept" / "arms.parquet") == len(places)
-    found, expected = kept.read_kept(tmp_path / "kept" / "arms.parquet"), {}
+    found, expected = kept.read_kept(tmp_path / "kept" / "arms.parquet")["AVX2"], {}
     for (arm, split, seed), folder in folders.items():
         expected.setdefault(arm, {})[split, seed] = of_report = read_outcomes(folder / "validation")
         assert found[arm][split, seed].ids == of_report.ids and found[arm][split, seed].titles == of_report.titles
@@ -136,11 +153,39 @@ def test_runs_of_another_folder_stay_and_those_of_this_one_are_renewed(kept, tmp
         finished_run(tmp_path / day, "mrd", 0, 0, validation=seconds)
         finished_run(tmp_path / day, day, 0, 1, validation=seconds)
         count = kept.keep(tmp_path / day, file)
-    assert count == 3 and list(kept.read_kept(file)) == ["monday", "mrd", "tuesday"]
+    assert count == 3 and list(kept.read_kept(file)["AVX2"]) == ["monday", "mrd", "tuesday"]
     rows = pq.read_table(file, columns=["arm", "seconds"]).to_pylist()
     assert {(row["arm"], row["seconds"]) for row in rows} == {("monday", 10), ("mrd", 20), ("tuesday", 20)}
     before = file.read_bytes()
     assert kept.keep(tmp_path / "tuesday", file) == 3 and file.read_bytes() == before
+
+
+def test_a_run_of_other_settings_does_not_take_the_place_of_one(kept, tmp_path):
+    finished_run(tmp_path / "arms", "mrd", 0, 0, validation=1.0)
+    finished_run(tmp_path / "main", "mrd", 0, 0, settings="others", validation=1.0)
+    kept.keep(tmp_path / "arms", tmp_path / "arms.parquet")
+    with pytest.raises(UserError, match="arms.parquet: has mrd, split 0, seed 0 of other settings"):
+        kept.keep(tmp_path / "main", tmp_path / "arms.parquet")
+
+
+def test_pairs_are_of_one_kind_of_processor_each(kept, tables, monkeypatch, tmp_path):
+    """Those of the kind on which an arm has most."""
+    file, recipe = tmp_path / "arms.parquet", read_ablation("arms")
+    runs = {"AVX2": (("contrastive", 2), ("mrd", 2), ("weights_fixed", 1)), "AVX512": (("contrastive", 1), ("mrd", 4))}
+    runs["AVX512"] += (("weights_target", 1),)
+    for processor, arms in runs.items():
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda processor=processor: processor)
+        for arm, count in arms:
+            for number in range(count):
+                finished_run(tmp_path / processor, arm, number // 2, number % 2, validation=1.0)
+        kept.keep(tmp_path / processor, file)
+    pairs = {score.arm: score.num_pairs for score in tables.kept_scores(file, recipe) if score.num_runs}
+    assert pairs == {"contrastive": 0, "mrd": 2, "weights_fixed": 1, "weights_target": 1}
+    assert [drawn.name for drawn in tables.draw_curves(file, recipe, tmp_path)] == []
+    finished_run(tmp_path / "AVX512", "weight_1", 0, 0, validation=1.0)
+    kept.keep(tmp_path / "AVX512", file)
+    (drawn,) = tables.draw_curves(file, recipe, tmp_path)
+    assert drawn == tmp_path / "evidence_relation_weight.png" and drawn.is_file()
 
 
 def test_no_arm_is_left_out_of_the_page():

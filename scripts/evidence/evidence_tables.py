@@ -4,9 +4,10 @@
 
 Between `<!-- main: outputs/main/test-table.json -->` and `<!-- end -->` comes what one arm gains over its baseline, a
 score a row. Between `<!-- arms: model_cards/evidence/arms.parquet mrd terms_* -->` and `<!-- end -->` come the arms of
-these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. A table stays
-as it is where its file is not there, or has fewer runs of an arm than the table tells of. The curves are
-model_cards/images/evidence_*.png, one for each axis that arms of two places have runs on.
+these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. Of runs on
+several kinds of processor, an arm's are those on which it has most pairs. A table stays as it is where its file is not
+there, or has fewer pairs of an arm than the table tells of. The curves are model_cards/images/evidence_*.png, one for
+each axis that arms of two places have pairs on.
 """
 
 import argparse
@@ -20,15 +21,16 @@ from kept_outcomes import read_kept
 
 from mrd_hf.evaluation.ablation.arm_scores import ArmScore, arm_scores
 from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves
-from mrd_hf.training.ablation.recipe import AblationRecipe, read_ablation
+from mrd_hf.training.ablation.recipe import AblationRecipe, Arm, read_ablation
 
 
 PAGE = Path("model_cards/EVIDENCE.md")
 ARMS = Path("model_cards/evidence/arms.parquet")
 IMAGES = Path("model_cards/images")
 BLOCK = re.compile(r"(<!-- (main|arms): (\S+)(.*?) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
-# An arm's row, and how many runs it tells of.
-TOLD = re.compile(r"^\| (\w[\w.]*) \| (\d+)", flags=re.MULTILINE)
+# An arm's row, and how many pairs it tells of; a score's row of a table of one arm, and its pairs.
+TOLD = re.compile(r"^\| (\w[\w.]*) \| (\d+) ", flags=re.MULTILINE)
+TOLD_OF_ONE = re.compile(r"\| (\d+) \| (?:\*\*yes\*\*|no) \|$", flags=re.MULTILINE)
 # The scores of a table of arms, and their heads.
 SHOWN = {
     "zero_shot_top1": "zero-shot top-1",
@@ -42,25 +44,31 @@ OF_ONE = ("shape_to_image_recall_at_1", "shape_to_text_recall_at_10", "same_cate
 Scores = list[dict[str, Any]]
 
 
-def fill(text: str, folder: Path) -> str:
-    """The page with each block rebuilt, from files that are looked for in a folder."""
+def fill(text: str, folder: Path) -> tuple[str, list[str]]:
+    """The page with its tables rebuilt, from files that are looked for in a folder; and which stay as they were."""
     scores_of: dict[str, Scores] = {}
+    stay: list[str] = []
 
     def block(match: re.Match[str]) -> str:
         begin, kind, file, names, body, end = match.groups()
         if not (folder / file).is_file():
+            stay.append(f"{file}{names}: there is no such file")
             return match[0]
         if file not in scores_of:
             scores_of[file] = read_scores(folder / file)
         scores = scores_of[file]
+        pairs = {score["arm"]: score["num_pairs"] for score in scores}
+        told = TOLD.findall(body)
         if kind == "main":
-            return f"{begin}{markdown(main_rows(scores))}\n{end}"
-        found = {score["arm"]: score["num_runs"] for score in scores}
-        if any(found.get(arm, 0) < int(told) for arm, told in TOLD.findall(body)):
+            told = [(arm, count) for arm in pairs if pairs[arm] for count in TOLD_OF_ONE.findall(body)]
+        fewer = [arm for arm, count in told if pairs.get(arm, 0) < int(count)]
+        if fewer or not any(pairs.values()):
+            stay.append(f"{file}{names}: has fewer pairs of {', '.join(dict.fromkeys(fewer)) or 'every arm'}")
             return match[0]
-        return f"{begin}{markdown(arm_rows(scores, names.split()))}\n{end}"
+        rows = main_rows(scores) if kind == "main" else arm_rows(scores, names.split())
+        return f"{begin}{markdown(rows)}\n{end}"
 
-    return BLOCK.sub(block, text)
+    return BLOCK.sub(block, text), stay
 
 
 def read_scores(file: Path) -> Scores:
@@ -71,17 +79,31 @@ def read_scores(file: Path) -> Scores:
 
 
 def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
-    baselines = {name: arm.baseline for name, arm in recipe.arms.items()}
-    return arm_scores(read_kept(file), baselines, len(recipe.splits) * len(recipe.seeds))
+    """Of every arm, on the kind of processor on which it has most pairs; where it is compared with none, most runs."""
+    by_processor, num_planned = read_kept(file), len(recipe.splits) * len(recipe.seeds)
+    scores = []
+    for arm in recipe.arms.values():
+        of_arm = {arm.name: arm.baseline} | ({} if arm.baseline is None else {arm.baseline: None})
+
+        def num_pairs(processor: str, arm: Arm = arm) -> int:
+            found = by_processor[processor]
+            runs = found.get(arm.name, {}).keys()
+            return len(runs if arm.baseline is None else runs & found.get(arm.baseline, {}).keys())
+
+        found = by_processor[max(sorted(by_processor), key=num_pairs)]
+        results = {name: found[name] for name in of_arm if name in found}
+        scores += [score for score in arm_scores(results, of_arm, num_planned) if score.arm == arm.name]
+    return scores
 
 
 def draw_curves(file: Path, recipe: AblationRecipe, folder: Path) -> list[Path]:
-    """Each axis on which arms of two places have runs; returns what was written."""
+    """Each axis on which arms of two places have pairs; returns what was written."""
     scores = kept_scores(file, recipe)
-    with_runs = {score.arm for score in scores if score.num_runs}
+    with_pairs = {score.arm for score in scores if score.num_pairs}
+    with_pairs |= {arm.baseline for arm in recipe.arms.values() if arm.name in with_pairs and arm.baseline}
     axes: dict[str, list[CurvePoint]] = {}
     for arm in recipe.arms.values():
-        for curve in arm.curves if arm.name in with_runs else ():
+        for curve in arm.curves if arm.name in with_pairs else ():
             axes.setdefault(curve.axis, []).append(CurvePoint(arm.name, curve.at, curve.line))
     drawn = []
     for axis, points in axes.items():
@@ -106,15 +128,20 @@ def main_rows(scores: Scores) -> list[list[str]]:
 
 
 def arm_rows(scores: Scores, patterns: list[str]) -> list[list[str]]:
-    """In the order of the patterns; baselines, which gain nothing, are left out."""
+    """In the order of the patterns; before them, with its means, an arm with which several of them are compared."""
     found = {(score["arm"], score["key"]): score for score in scores}
-    compared = dict.fromkeys(score["arm"] for score in scores if score["baseline"])
-    rows = [["arm", "runs", *SHOWN.values()]]
-    for arm in dict.fromkeys(arm for pattern in patterns for arm in compared if fnmatch(arm, pattern)):
+    baselines = {score["arm"]: score["baseline"] for score in scores if score["baseline"]}
+    arms = dict.fromkeys(arm for pattern in patterns for arm in baselines if fnmatch(arm, pattern))
+    against = [baselines[arm] for arm in arms]
+    rows = [["arm", "pairs", *SHOWN.values()]]
+    for baseline in dict.fromkeys(name for name in against if against.count(name) > 1):
+        means = [found[baseline, key]["mean"] for key in SHOWN if (baseline, key) in found]
+        rows.append([f"*{baseline}*", "", *("-" if mean is None else percent(mean) for mean in means)])
+    for arm in arms:
         first = found[arm, "zero_shot_top1"]
-        planned = first["num_planned"]
-        runs = str(planned) if first["num_runs"] == planned else f"{first['num_runs']} of {planned}"
-        rows.append([arm, runs, *(gain(found.get((arm, key))) for key in SHOWN)])
+        planned, pairs = first["num_planned"], first["num_pairs"]
+        shown = str(planned) if pairs == planned else f"{pairs} of {planned}"
+        rows.append([arm, shown, *(gain(found.get((arm, key))) for key in SHOWN)])
     return rows
 
 
@@ -143,9 +170,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--page", type=Path, default=PAGE, help=f"default: {PAGE}")
     page = parser.parse_args().page
-    page.write_text(fill(page.read_text(encoding="utf-8"), Path.cwd()), encoding="utf-8")
-    if ARMS.is_file():
-        print("written:", page, *draw_curves(ARMS, read_ablation("arms"), IMAGES))
+    text, stay = fill(page.read_text(encoding="utf-8"), Path.cwd())
+    page.write_text(text, encoding="utf-8")
+    drawn = draw_curves(ARMS, read_ablation("arms"), IMAGES) if ARMS.is_file() else []
+    print("written:", page, *drawn)
+    for table in stay:
+        print("stays as it was:", table)
 
 
 if __name__ == "__main__":

@@ -4,10 +4,11 @@
     python scripts/evidence/kept_outcomes.py outputs/arms model_cards/evidence/arms.parquet
 
 The folder of an ablation is hours of work and takes gigabytes; from this file its tables can be computed again, and
-other figures than ours. It has a row for each shape of each run: `arm`, `split` and `seed` name the run, `code` is a
-digest of the package's files that made it, `seconds` what it took, `id` names the shape, and each score of the report
-that is a mean over shapes is a column, empty where the shape does not count. Runs that the file has and the folder has
-not are kept, so that an ablation may be done in parts.
+other figures than ours. It has a row for each shape of each run. `arm`, `split`, `seed` and `processor` (the vector
+instructions that torch uses on the machine where this is called, since rounding differs) name the run; `fingerprint`
+is of its settings and data, `code` of the package's files at its last stage; `seconds` is what its stages took that
+were not interrupted; `id` names the shape; and each score of the report that is a mean over shapes is a column, empty
+where the shape does not count. Runs that the file has and the folder has not stay, so an ablation can be in parts.
 """
 
 import argparse
@@ -18,16 +19,21 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 
+from mrd_hf.errors import UserError
 from mrd_hf.evaluation.ablation.arm_scores import Place, RunOutcomes, read_outcomes
 from mrd_hf.files.atomic_file import atomic_file
-from mrd_hf.training.ablation.planning import VALIDATION
+from mrd_hf.training.ablation.planning import TEST, VALIDATION
 from mrd_hf.training.ablation.status import STATUS_FILE, read_status
+from mrd_hf_cli.running import run_script
 
 
-RUN = ("arm", "split", "seed")
-ABOUT = (*RUN, "code", "seconds", "id")
-Results = dict[str, dict[Place, RunOutcomes]]
+RUN = ("arm", "split", "seed", "processor")
+ABOUT = (*RUN, "fingerprint", "code", "seconds", "id")
+Run = tuple[str, int, int, str]
+# By processor and arm.
+Results = dict[str, dict[str, dict[Place, RunOutcomes]]]
 
 
 def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
@@ -40,12 +46,21 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
 
     Returns:
         `int`: How many runs the file has.
+
+    Raises:
+        UserError: It has one of the runs with other settings.
     """
-    tables = [_run_table(run, scored) for run in _finished(folder, scored)]
-    new = {_run_of(table) for table in tables}
-    if file.is_file():
-        tables += [table for table in _by_run(pq.read_table(file)) if _run_of(table) not in new]
-    tables.sort(key=_run_of)
+    processor = torch.backends.cpu.get_cpu_capability()
+    new = {
+        _run_of(table): table for table in (_run_table(run, scored, processor) for run in _finished(folder, scored))
+    }
+    kept = {_run_of(table): table for table in _by_run(pq.read_table(file))} if file.is_file() else {}
+    for run in new.keys() & kept.keys():
+        if _fingerprint(new[run]) != _fingerprint(kept[run]):
+            raise UserError(
+                f"{file}: has {run[0]}, split {run[1]}, seed {run[2]} of other settings; name another file."
+            )
+    tables = [table for _, table in sorted((kept | new).items())]
     if tables:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as sink:
@@ -54,16 +69,16 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
 
 
 def read_kept(file: Path) -> Results:
-    """Of each arm, by split and seed, what its runs found; for [`arm_scores`]."""
+    """Of each processor and arm, by split and seed, what its runs found; for [`arm_scores`]."""
     results: Results = {}
     for table in _by_run(pq.read_table(file)):
-        arm, split, seed = _run_of(table)
+        arm, split, seed, processor = _run_of(table)
         fields = [field for field in table.schema if field.name not in ABOUT]
         columns = {f.name: table[f.name].to_numpy().astype(np.float64) for f in fields if not _is_empty(table, f.name)}
         titles = {field.name: field.metadata[b"title"].decode() for field in fields if field.name in columns}
         values = {key: float(np.nanmean(of_shapes)) for key, of_shapes in columns.items()}
         found = RunOutcomes(tuple(table["id"].to_pylist()), values, columns, titles)
-        results.setdefault(arm, {})[split, seed] = found
+        results.setdefault(processor, {}).setdefault(arm, {})[split, seed] = found
     return results
 
 
@@ -78,15 +93,17 @@ def _finished(folder: Path, scored: str) -> Iterator[Path]:
             yield status.parent
 
 
-def _run_table(folder: Path, scored: str) -> pa.Table:
+def _run_table(folder: Path, scored: str, processor: str) -> pa.Table:
     status, outcomes = read_status(folder), read_outcomes(folder / scored)
     assert status is not None
     arm, split, seed = folder.parts[-3], *(int(part.rpartition("-")[2]) for part in folder.parts[-2:])
     seconds = sum(value or 0.0 for value in status.seconds.values())
-    same = {"arm": arm, "split": split, "seed": seed, "code": status.code, "seconds": seconds}
-    types = {"arm": pa.string(), "split": pa.int32(), "seed": pa.int32(), "code": pa.string(), "seconds": pa.float32()}
+    same = {"arm": arm, "split": split, "seed": seed, "processor": processor, "fingerprint": status.fingerprint}
+    same |= {"code": status.code, "seconds": seconds}
+    types = {"split": pa.int32(), "seed": pa.int32(), "seconds": pa.float32()}
     count = len(outcomes.ids)
-    columns = [pa.array([value] * count, types[name]) for name, value in same.items()] + [pa.array(outcomes.ids)]
+    columns = [pa.array([value] * count, types.get(name, pa.string())) for name, value in same.items()]
+    columns.append(pa.array(outcomes.ids))
     fields = [pa.field(name, of.type) for name, of in zip(ABOUT, columns, strict=True)]
     for key, of_shapes in outcomes.outcomes.items():
         columns.append(pa.array(of_shapes.astype(np.float32), from_pandas=True))
@@ -102,17 +119,23 @@ def _by_run(table: pa.Table) -> Iterator[pa.Table]:
         yield table.slice(begin, end - begin)
 
 
-def _run_of(table: pa.Table) -> tuple[str, int, int]:
+def _run_of(table: pa.Table) -> Run:
     return tuple(table[name][0].as_py() for name in RUN)
+
+
+def _fingerprint(table: pa.Table) -> str:
+    return table["fingerprint"][0].as_py()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="of the ablation")
     parser.add_argument("file", type=Path, help="the file, which may have runs already")
+    parser.add_argument("--test", action="store_true", help="outcomes of the test names, not of the validation names")
     arguments = parser.parse_args()
-    print(f"{arguments.file}: {keep(arguments.folder, arguments.file)} runs")
+    count = keep(arguments.folder, arguments.file, TEST if arguments.test else VALIDATION)
+    print(f"{arguments.file}: {count} runs")
 
 
 if __name__ == "__main__":
-    main()
+    run_script(main)
