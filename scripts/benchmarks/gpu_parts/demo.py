@@ -25,14 +25,24 @@ def main(argv: list[str] | None = None) -> None:
         evaluation = ["mrd_hf.commands.evaluate", "--model", str(run / "encoder"), *dataset, "-o", str(run / "scores")]
         for name, command in (("pretraining", training), ("evaluation", evaluation)):
             started = time.monotonic()
-            done = subprocess.run(
-                [sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True
-            )
+            try:
+                done = subprocess.run(
+                    [sys.executable, "-m", *command],
+                    env=environment,
+                    cwd=ROOT,
+                    capture_output=True,
+                    timeout=max(1, part.seconds_left()),
+                )
+            except subprocess.TimeoutExpired as error:
+                text = (error.stderr or b"").decode(errors="replace")
+                part.note(f"{name} not done after {error.timeout:.0f} s: {text[-1500:]}")
+                raise SystemExit(f"{name} not done") from None
             part.fact(f"{name}, seconds", round(time.monotonic() - started, 1))
             if done.returncode:
-                part.note(f"{name} failed: {done.stderr[-1500:]}")
+                text = done.stderr.decode(errors="replace")
+                part.note(f"{name} failed: {text[-1500:]}")
                 part.finish()
-                raise SystemExit(f"{name} failed: {done.stderr[-1500:]}")
+                raise SystemExit(f"{name} failed: {text[-1500:]}")
         for score in json.loads((run / "scores" / "report.json").read_text())["metrics"]:
             part.row("Scores of the demo", **{name: score[name] for name in ("title", "value", "low", "high")})
     part.finish()

@@ -1,6 +1,7 @@
 """A few training steps by each path that only a GPU has: fp16 with its scaler, pinned memory, SyncBatchNorm."""
 
 import os
+import sys
 import tempfile
 from datetime import timedelta
 from pathlib import Path
@@ -75,6 +76,8 @@ def sync_batch_norm(part: Part) -> None:
     clouds = shape_clouds(8, 256)
     with tempfile.TemporaryDirectory() as folder:
         file = str(Path(folder) / "meeting")
+        if sys.platform == "linux":
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # a machine without a network has no other
         torch.multiprocessing.spawn(half_a_batch, (str(part.device), file, model, clouds), nprocs=2)
         joined = torch.load(f"{file}.gradients", weights_only=True)
     model.to(part.device).get_point_features(clouds.to(part.device)).square().mean().backward()

@@ -32,7 +32,8 @@ def encoder(name: str, device: torch.device | str = "cpu", **fields: Any) -> Any
 
     torch.manual_seed(0)
     config = PointBertConfig(**TINY, **fields) if name == "tiny" else PointBertConfig.from_preset(name, **fields)
-    return PointBertModel(config).to(device).eval()
+    with torch.device(device):  # where its weights are drawn
+        return PointBertModel(config).eval()
 
 
 def in_half(model: Any) -> Any:

@@ -59,7 +59,7 @@ def _scatter(
     point = row // patch_size // num_patches * num_points + tl.load(members + row, mask=real, other=0)
     column = tl.where(channel < 3, channel, channel - REPEATED)
     gradient = tl.load(gradients + element, mask=real, other=0.0)
-    tl.atomic_add(sums + point * num_values + column, gradient, mask=real)
+    tl.atomic_add(sums + point * num_values + column, gradient, mask=real, sem="relaxed")
 
 
 class _Gather(torch.autograd.Function):
