@@ -4,11 +4,12 @@
     python scripts/evidence/kept_outcomes.py outputs/arms model_cards/evidence/arms.parquet
 
 The folder of an ablation is hours of work and takes gigabytes; from this file its tables can be computed again, and
-other figures than ours. It has a row for each shape of each run. `arm`, `split`, `seed` and `processor` (the vector
-instructions that torch uses on the machine where this is called, since rounding differs) name the run; `fingerprint`
-is of its settings and data, `code` of the package's files at its last stage; `seconds` is what its stages took that
-were not interrupted; `id` names the shape; and each score of the report that is a mean over shapes is a column, empty
-where the shape does not count. Runs that the file has and the folder has not stay, so an ablation can be in parts.
+other figures than ours. It has a row for each shape of each run. `arm`, `split`, `seed` and `processor` name the run;
+the latter is the GPU of the machine where this is called, or its CPU's vector instructions, since rounding differs.
+`fingerprint` is of its settings and data, `code` of the package's files at its last stage; `seconds` is what its
+stages took that were not interrupted; `id` names the shape; and each score of the report that is a mean over shapes is
+a column, empty where the shape does not count. Runs that the file has and the folder has not stay, so an ablation can
+be in parts.
 """
 
 import argparse
@@ -50,7 +51,9 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
     Raises:
         UserError: It has one of the runs with other settings.
     """
-    processor = torch.backends.cpu.get_cpu_capability()
+    # Where there is a GPU, `mrd-hf ablate` trains on it.
+    gpu = torch.cuda.is_available()
+    processor = torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability()
     new = {
         _run_of(table): table for table in (_run_table(run, scored, processor) for run in _finished(folder, scored))
     }
