@@ -181,6 +181,7 @@ def test_pairs_are_of_one_kind_of_processor_each(kept, tables, monkeypatch, tmp_
         kept.keep(tmp_path / processor, file)
     pairs = {score.arm: score.num_pairs for score in tables.kept_scores(file, recipe) if score.num_runs}
     assert pairs == {"contrastive": 0, "mrd": 2, "weights_fixed": 1, "weights_target": 1}
+    assert {score.arm for score in tables.kept_scores(file, recipe)} == recipe.arms.keys()
     assert [drawn.name for drawn in tables.draw_curves(file, recipe, tmp_path)] == []
     finished_run(tmp_path / "AVX512", "weight_1", 0, 0, validation=1.0)
     kept.keep(tmp_path / "AVX512", file)

@@ -91,8 +91,7 @@ def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
             return len(runs if arm.baseline is None else runs & found.get(arm.baseline, {}).keys())
 
         found = by_processor[max(sorted(by_processor), key=num_pairs)]
-        results = {name: found[name] for name in of_arm if name in found}
-        scores += [score for score in arm_scores(results, of_arm, num_planned) if score.arm == arm.name]
+        scores += [score for score in arm_scores(found, of_arm, num_planned) if score.arm == arm.name]
     return scores
 
 
@@ -135,8 +134,9 @@ def arm_rows(scores: Scores, patterns: list[str]) -> list[list[str]]:
     against = [baselines[arm] for arm in arms]
     rows = [["arm", "pairs", *SHOWN.values()]]
     for baseline in dict.fromkeys(name for name in against if against.count(name) > 1):
-        means = [found[baseline, key]["mean"] for key in SHOWN if (baseline, key) in found]
-        rows.append([f"*{baseline}*", "", *("-" if mean is None else percent(mean) for mean in means)])
+        if found[baseline, "zero_shot_top1"]["mean"] is not None:
+            means = [found.get((baseline, key), {}).get("mean") for key in SHOWN]
+            rows.append([f"*{baseline}*", "", *("-" if mean is None else percent(mean) for mean in means)])
     for arm in arms:
         first = found[arm, "zero_shot_top1"]
         planned, pairs = first["num_planned"], first["num_pairs"]
