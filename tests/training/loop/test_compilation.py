@@ -27,6 +27,7 @@ def graphs(monkeypatch, request):
     made = []
 
     def backend(graph, inputs):
+        graph.in_half = torch.is_autocast_enabled("cpu")
         made.append(graph)
         # Autocast, and random numbers of what is computed twice, are right only if gradients are compiled as well.
         return aot_eager(graph, inputs) if "trains" in request.node.name else graph.forward
@@ -48,6 +49,7 @@ def test_it_trains_as_it_does_without(data, tmp_path, graphs, settings):
     loss = run.run().metrics["train_loss"]
     # Bfloat16 rounds elsewhere when compiled; on processors without it, itself changes this loss by 2.5e-3.
     assert len(graphs) > 1 and loss == pytest.approx(expected, rel=3e-3 if "mixed_precision" in settings else 1e-3)
+    assert {graph.in_half for graph in graphs[1:]} == {"mixed_precision" in settings}
     # A batch's last part has another size, and parts are encoded twice.
     assert len(graphs) <= (5 if "encoder_batch_size" in settings else 2)
     for file in ("model.safetensors", "ema.safetensors"):
