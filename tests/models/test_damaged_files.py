@@ -17,7 +17,7 @@ from PIL import Image
 from support.paths import SCRIPTS
 from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 
-from mrd_hf.models import shape_limits, textures
+from mrd_hf.models import gltf_reading, shape_limits, textures
 from mrd_hf.models.draco_header import check_draco_counts
 from mrd_hf.models.gltf_compression import decode_draco
 from mrd_hf.models.shape_files import read_shape
@@ -266,6 +266,15 @@ def test_hostile_files_take_little_and_say_why(harness, tmp_path):
         cause = files[name][1]
         assert outcome.kind == ("refused" if cause else "read"), outcome
         assert re.search(cause, outcome.message), outcome
+
+
+def test_parts_of_a_glb_are_counted_before_any_is_read(tmp_path, monkeypatch):
+    read = []
+    monkeypatch.setattr(gltf_reading, "GltfPrimitive", lambda *_: read.append(1))
+    (tmp_path / "parts.glb").write_bytes(glb(**primitives(20_000)))
+    with pytest.raises(ValueError, match="meshes 0: 20,000 parts; at most"):
+        read_shape(tmp_path / "parts.glb")
+    assert not read
 
 
 def test_a_picture_of_too_many_pixels_for_its_bytes_is_left_out(tmp_path):
