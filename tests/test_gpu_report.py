@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import sys
+import time
 from types import ModuleType
 
 import pytest
@@ -24,7 +25,9 @@ def gpu_report() -> ModuleType:
 WRITES = """
 import json, sys, time
 output = sys.argv[sys.argv.index("--output") + 1]
-json.dump({"facts": {"found": 7}, "tables": {"A table": [{"a_b": 1, "c|d": None}]}, "notes": []}, open(output, "w"))
+left = float(__import__("os").environ["REPORT_END"]) - time.monotonic()
+facts, table = {"found": 7, "early": left < -5}, [{"a_b": 1, "c|d": None}]
+json.dump({"facts": facts, "tables": {"A table": table}, "notes": []}, open(output, "w"))
 """
 
 
@@ -45,15 +48,26 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_next(gpu_report, tmp_path,
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     found = {name: (part["status"].split()[0], part["facts"]) for name, part in report["parts"].items()}
     assert found == {
-        "fails": ("failed", {"found": 7}),
-        "hangs": ("stopped", {"found": 7}),
-        "works": ("finished", {"found": 7}),
+        "fails": ("failed", {"found": 7, "early": True}),  # its time is less than what is kept for ending it
+        "hangs": ("stopped", {"found": 7, "early": True}),
+        "works": ("finished", {"found": 7, "early": True}),
     }
     assert "no such device" in report["parts"]["fails"]["notes"][0]
     text = (tmp_path / "out" / "report.md").read_text()
     assert text in screen
     assert "| a b | c\\|d |\n| --- | --- |\n| 1 |  |" in text
     assert "no such device" in (tmp_path / "out" / "log.txt").read_text()
+
+
+def test_a_parts_time_ends_with_the_reports(monkeypatch):
+    """However long it took to import torch before it reads its arguments."""
+    monkeypatch.syspath_prepend(ROOT / "scripts" / "benchmarks")
+    part = importlib.import_module("gpu_parts.part").Part
+    monkeypatch.setenv("REPORT_END", str(time.monotonic() + 10))
+    assert 5 < part(None, ["--seconds", "60"]).seconds_left() <= 10
+    assert 1 < part(None, ["--seconds", "3"]).seconds_left() <= 3
+    monkeypatch.delenv("REPORT_END")
+    assert 50 < part(None, ["--seconds", "60"]).seconds_left() <= 60
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="the whole of it runs here")
