@@ -182,9 +182,18 @@ def test_pairs_are_of_one_kind_of_processor_each(kept, tables, monkeypatch, tmp_
     pairs = {score.arm: score.num_pairs for score in tables.kept_scores(file, recipe) if score.num_runs}
     assert pairs == {"contrastive": 0, "mrd": 2, "weights_fixed": 1, "weights_target": 1}
     assert {score.arm for score in tables.kept_scores(file, recipe)} == recipe.arms.keys()
-    assert [drawn.name for drawn in tables.draw_curves(file, recipe, tmp_path)] == []
-    finished_run(tmp_path / "AVX512", "weight_1", 0, 0, validation=1.0)
-    kept.keep(tmp_path / "AVX512", file)
+
+
+def test_a_curve_is_drawn_of_arms_that_have_all_of_their_pairs(kept, tables, tmp_path):
+    file, recipe = tmp_path / "arms.parquet", read_ablation("arms")
+    places = [(split, seed) for split in recipe.splits for seed in recipe.seeds]
+    for arm in ("contrastive", "mrd", "weight_1"):
+        for split, seed in places if arm != "weight_1" else places[:-1]:
+            finished_run(tmp_path, arm, split, seed, validation=1.0)
+    kept.keep(tmp_path, file)
+    assert tables.draw_curves(file, recipe, tmp_path) == []
+    finished_run(tmp_path, "weight_1", *places[-1], validation=1.0)
+    kept.keep(tmp_path, file)
     (drawn,) = tables.draw_curves(file, recipe, tmp_path)
     assert drawn == tmp_path / "evidence_relation_weight.png" and drawn.is_file()
 

@@ -7,7 +7,7 @@ score a row. Between `<!-- arms: model_cards/evidence/arms.parquet mrd terms_* -
 these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. Of runs on
 several kinds of processor, an arm's are those on which it has most pairs. A table stays as it is where its file is not
 there, or has fewer pairs of an arm than the table tells of. The curves are model_cards/images/evidence_*.png, one for
-each axis that arms of two places have pairs on.
+each axis on which arms of two places have all of their pairs.
 """
 
 import argparse
@@ -96,13 +96,13 @@ def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
 
 
 def draw_curves(file: Path, recipe: AblationRecipe, folder: Path) -> list[Path]:
-    """Each axis on which arms of two places have pairs; returns what was written."""
+    """Each axis on which arms of two places have all of their pairs; returns what was written."""
     scores = kept_scores(file, recipe)
-    with_pairs = {score.arm for score in scores if score.num_pairs}
-    with_pairs |= {arm.baseline for arm in recipe.arms.values() if arm.name in with_pairs and arm.baseline}
+    whole = {score.arm for score in scores if score.num_pairs == score.num_planned}
+    whole |= {arm.baseline for arm in recipe.arms.values() if arm.name in whole and arm.baseline}
     axes: dict[str, list[CurvePoint]] = {}
     for arm in recipe.arms.values():
-        for curve in arm.curves if arm.name in with_pairs else ():
+        for curve in arm.curves if arm.name in whole else ():
             axes.setdefault(curve.axis, []).append(CurvePoint(arm.name, curve.at, curve.line))
     drawn = []
     for axis, points in axes.items():

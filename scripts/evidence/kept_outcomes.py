@@ -13,7 +13,6 @@ be in parts.
 """
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -91,9 +90,10 @@ def _is_empty(table: pa.Table, key: str) -> bool:
 
 
 def _finished(folder: Path, scored: str) -> Iterator[Path]:
-    for status in sorted((folder / "runs").glob(f"*/split-*/seed-*/{STATUS_FILE}")):
-        if scored in json.loads(status.read_text())["seconds"]:
-            yield status.parent
+    for file in sorted((folder / "runs").glob(f"*/split-*/seed-*/{STATUS_FILE}")):
+        status = read_status(file.parent)
+        if status is not None and scored in status.seconds:
+            yield file.parent
 
 
 def _run_table(folder: Path, scored: str, processor: str) -> pa.Table:
