@@ -8,7 +8,7 @@ from torch import nn
 from transformers import BatchFeature
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.encoding import encode_dataset, encode_shapes
+from mrd_hf.evaluation.encoding import encode_dataset, encode_shapes, read_ahead
 
 
 class StubModel(nn.Module):
@@ -100,3 +100,33 @@ def test_a_probe_can_be_trained_on_the_embeddings(model, dataset):
 def test_dataset_without_points_is_refused(model, dataset):
     with pytest.raises(UserError, match="no column 'points'"):
         encode_dataset(model, stub_extractor, dataset.remove_columns("points"))
+
+
+def test_what_is_read_ahead_comes_in_order_one_before_it_is_asked_for():
+    made = []
+    items = read_ahead(made.append(number) or number for number in range(50))
+    assert not made
+    for number, item in enumerate(items):
+        assert item == number and len(made) <= number + 2
+    assert made == list(range(50))
+    assert list(read_ahead([])) == []
+
+
+def test_an_error_in_what_is_read_ahead_comes_in_its_place():
+    items = read_ahead(1 / number for number in (2, 1, 0, 4))
+    assert [next(items), next(items)] == [0.5, 1.0]
+    with pytest.raises(ZeroDivisionError):
+        next(items)
+
+
+def test_products_are_exact_whatever_training_has_set(model, dataset):
+    matmul, seen = torch.backends.cuda.matmul, []
+    # Where torch has the newer name, the older one cannot be read meanwhile.
+    model.linear.register_forward_hook(lambda *_: seen.append(getattr(matmul, "fp32_precision", "ieee")))
+    before, matmul.allow_tf32 = matmul.allow_tf32, True
+    try:
+        encode_dataset(model, stub_extractor, dataset)
+        assert matmul.allow_tf32
+    finally:
+        matmul.allow_tf32 = before
+    assert seen == ["ieee"]

@@ -7,7 +7,11 @@ from support.sampling_loops import loop_ball, loop_farthest, loop_nearest
 from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from support.tiny_mrd import teacher_embeds, tiny_mrd
 
+from mrd_hf import MRDConfig
+from mrd_hf.models import mrd_objective
+from mrd_hf.models.mrd_objective import MRDObjective
 from mrd_hf.models.point_sampling import ball_query, farthest_point_sampling, knn_query
+from mrd_hf.models.relation_distillation import duplicate_pairs
 
 
 pytestmark = pytest.mark.device
@@ -56,6 +60,38 @@ def test_the_objective_is_that_of_double_precision(device):
     (loss, gradient), (found_loss, found_gradient) = results
     assert found_loss == pytest.approx(loss, rel=1e-4)
     assert (found_gradient - gradient).norm() < 1e-3 * gradient.norm()
+
+
+@pytest.fixture
+def tf32():
+    """As training has it by `--tf32`. (What it was cannot be put back by monkeypatch: torch hides the attribute.)"""
+    before = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = True
+    yield
+    torch.backends.cuda.matmul.allow_tf32 = before
+
+
+@pytest.mark.usefixtures("tf32")
+def test_equal_texts_are_found_where_other_products_are_rounded(device, monkeypatch):
+    """By cosines of TF32, with 10 bits, a third of equal embeddings would differ, or with other rounding all."""
+    found = []
+    for place, dtype in ((torch.device("cpu"), torch.float64), (device, torch.float32)):
+        objective = MRDObjective(MRDConfig()).to(place, dtype)
+        rows = torch.randn(3, 64, 384, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        rows[2, 32:] = rows[2, :32]
+        counts = []
+
+        def counted(*arguments, counts=counts):
+            pairs = duplicate_pairs(*arguments)
+            counts.append(int(pairs.sum()))
+            return pairs
+
+        monkeypatch.setattr(mrd_objective, "duplicate_pairs", counted)
+        loss = objective(*rows.to(place, dtype)).loss
+        assert counts == [0, 64]
+        found.append(loss.item())
+    assert found[1] == pytest.approx(found[0], rel=1e-5)
+    assert torch.backends.cuda.matmul.allow_tf32
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16], ids=["float32", "bfloat16"])

@@ -1,8 +1,9 @@
 """Encode a benchmark's or a dataset's shapes the same way every time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar, cast
 
 import numpy as np
 import torch
@@ -14,9 +15,11 @@ from tqdm import tqdm
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
 from ..data.schema import SHAPE_COLUMNS, check_columns
+from ..models.float32_products import exact_float32_products
 from ..models.shapes import ColoredPoints
 
 
+Item = TypeVar("Item")
 # Reads the clouds of some rows, in their order; `Benchmark.shapes` is one, [`dataset_clouds`] makes one.
 CloudReader = Callable[[Sequence[int]], Sequence[ColoredPoints]]
 
@@ -116,9 +119,26 @@ def encode_shapes(model: PreTrainedModel, point_values_batches: Iterable[torch.T
         `torch.Tensor` of shape `(num_shapes, embedding_dim)`: float32 on the CPU, un-normalised.
     """
     device = next(model.parameters()).device
-    with _eval_mode(model), torch.inference_mode(), torch.autocast(device.type, enabled=False):
+    if device.type == "cuda":
+        point_values_batches = read_ahead(point_values_batches)
+    with (
+        _eval_mode(model),
+        torch.inference_mode(),
+        torch.autocast(device.type, enabled=False),
+        exact_float32_products(),
+    ):
         embeds = [model.get_point_features(batch.to(device)).float().cpu() for batch in point_values_batches]
     return torch.cat(embeds)  # outside inference mode, so that a probe can be trained on it
+
+
+def read_ahead(items: Iterable[Item]) -> Iterator[Item]:
+    """The same items, each made by a thread while the one before it is in use."""
+    source, end = iter(items), object()
+    with ThreadPoolExecutor(max_workers=1) as thread:
+        coming = thread.submit(next, source, end)
+        while (item := coming.result()) is not end:
+            coming = thread.submit(next, source, end)
+            yield cast(Item, item)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from transformers import initialization as init
 from transformers.utils import ModelOutput
 
 from .configuration_mrd import MRDConfig
+from .float32_products import exact_float32_products
 from .relation_distillation import (
     MIN_STUDENT_TEMPERATURE,
     RELATION_TERMS,
@@ -96,8 +97,9 @@ class MRDObjective(nn.Module):
     The loss and its learnable parameters: the alignment's scale, the weights of the relations and, if it is to be
     learned, the student's temperature.
 
-    It is evaluated in float32 at least, whatever the autocast, and in parts of rows, so that of a large batch no more
-    than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed again in the backward pass.
+    It is evaluated in float32 at least, whatever the autocast, without TF32, and in parts of rows, so that of a large
+    batch no more than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed again in the
+    backward pass.
 
     Args:
         config ([`MRDConfig`])
@@ -205,6 +207,7 @@ class MRDObjective(nn.Module):
             return math.ceil(PAIRS_AT_ONCE / max(1, len(comparison_strides(num_columns))))
         return PAIRS_AT_ONCE
 
+    @exact_float32_products()  # or equal embeddings would not be found; here, so when the backward pass repeats it
     def row_sums(
         self,
         rows: list[torch.Tensor],
