@@ -243,9 +243,12 @@ class PointBertModel(PointBertPreTrainedModel):
             if self.config.pooling == "cls_max":
                 pooled = torch.cat([pooled, hidden_states[:, 1:].amax(dim=1)], dim=-1)
             embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
+        dtype = (
+            self.embeddings.cls_token.dtype
+        )  # self.dtype asks for parameters, and DataParallel's replicas have none
         return PointBertOutput(
-            last_hidden_state=hidden_states.to(self.dtype),
-            pooler_output=pooled.to(self.dtype),
+            last_hidden_state=hidden_states.to(dtype),
+            pooler_output=pooled.to(dtype),
             point_embeds=embeds,
             patch_centers=patches[0] if output_patches else None,
             patch_members=patches[1] if output_patches else None,

@@ -211,9 +211,12 @@ class Uni3DModel(Uni3DPreTrainedModel):
         with maybe_autocast(point_values.device.type, enabled=False):
             pooled = self.layer_norm(in_dtype_of(self.layer_norm, hidden_states[:, 0]))
             embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
+        dtype = (
+            self.embeddings.cls_token.dtype
+        )  # self.dtype asks for parameters, and DataParallel's replicas have none
         return Uni3DOutput(
-            last_hidden_state=hidden_states.to(self.dtype),
-            pooler_output=pooled.to(self.dtype),
+            last_hidden_state=hidden_states.to(dtype),
+            pooler_output=pooled.to(dtype),
             point_embeds=embeds,
             patch_centers=patches[0] if output_patches else None,
             patch_members=patches[1] if output_patches else None,
