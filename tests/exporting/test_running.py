@@ -131,3 +131,13 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(UserError, match=r"pip install 'mrd-hf\[onnx\]'"):
         sessions.open_session(folder / "onnx" / "encoder.onnx")
+
+
+def test_a_device_whose_libraries_are_missing_is_not_exchanged_for_another(folder, monkeypatch):
+    """onnxruntime itself goes on, on the CPU."""
+    monkeypatch.setattr(
+        "onnxruntime.get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    )
+    file = next((folder / "onnx").glob("*.onnx"))
+    with pytest.raises(UserError, match="has CUDAExecutionProvider but cannot load its libraries here"):
+        sessions.open_session(file, "cuda")

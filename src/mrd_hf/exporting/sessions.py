@@ -40,6 +40,13 @@ def open_session(path: str | os.PathLike, device: str = "cpu") -> "InferenceSess
     options = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ALONE
     try:
-        return onnxruntime.InferenceSession(path, options, providers=[provider])
+        session = onnxruntime.InferenceSession(path, options, providers=[provider])
     except Exception as error:  # of classes of its own, one for each code
         raise UserError(f"{path}: onnxruntime cannot load it ({error}).") from None
+    # A provider that was built in and whose libraries are missing is left out, with a warning alone.
+    if provider not in session.get_providers():
+        raise UserError(
+            f"onnxruntime has {provider} but cannot load its libraries here, such as those of CUDA and cuDNN; install "
+            "the versions that it needs, or compute on the device cpu."
+        )
+    return session
