@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate import PartialState
 
 from ..data.resplitting.resplitting import REPORT_FILE, resplit_dataset
 from ..errors import UserError
@@ -153,10 +154,11 @@ def make_jobs(
     runs: Sequence[Run], recipe: AblationRecipe, out: Path, threads: int, split: str, divisions: dict[Division, str]
 ) -> list[Job]:
     """What is to be done of each run: its training, unless it is done, and its evaluation on a split."""
-    jobs = []
+    jobs, device = [], PartialState().device.type  # the runs', which choose theirs in the same way
     for run in runs:
         folder = run.folder(out)
-        status = checked_status(folder, fingerprint(run, recipe, divisions[run.division], threads), threads)
+        of_run = fingerprint(run, recipe, divisions[run.division], threads, device)
+        status = checked_status(folder, of_run, threads)
         status.failed.clear()  # it is tried again
         told = folder / "recipe.yaml"
         train = ["pretrain", "--config", str(told), "--resume-from-checkpoint", "latest"]

@@ -51,6 +51,8 @@ class SplitEncoder:
             "data": f"{shapes.fingerprint}, {shapes.name}, {shapes.split}, {len(ids)} shapes, {shapes.up_axis} up",
             "corruption": corruption,
         }
+        if self.model.device.type != "cpu":  # whose last digits are others
+            facts["device"] = self.model.device.type
 
         def compute() -> torch.Tensor:
             started = time.perf_counter()

@@ -136,6 +136,7 @@ def test_a_fingerprint_is_of_all_that_changes_the_result(recipe, tmp_path):
     known = fingerprint(run, recipe, "ids", 1)
     assert known == fingerprint(plan_runs(recipe)[1], recipe, "ids", 1)
     others = [fingerprint(run, recipe, "other ids", 1), fingerprint(run, recipe, "ids", 2)]
+    others.append(fingerprint(run, recipe, "ids", 1, "cuda"))
     others += [fingerprint(other, recipe, "ids", 1) for other in (plan_runs(recipe)[3], plan_runs(recipe)[5])]
     changed = read_ablation(written(tmp_path, RECIPE.replace("0.3}\narms", "0.4}\narms")))
     others.append(fingerprint(plan_runs(changed)[1], changed, "ids", 1))

@@ -122,8 +122,9 @@ def evaluate_argv(run: Run, recipe: AblationRecipe, out: Path, threads: int, spl
     return [*argv, "--cpu-threads", str(threads), "--overwrite", "--output", str(folder / split)]
 
 
-def fingerprint(run: Run, recipe: AblationRecipe, ids_sha256: str, threads: int) -> str:
-    """What a run's result depends on: its recipe, its data and the threads, which change the last digits."""
+def fingerprint(run: Run, recipe: AblationRecipe, ids_sha256: str, threads: int, device: str = "cpu") -> str:
+    """What a run's result depends on: its recipe, its data, the threads, which change the last digits, and the kind of
+    device, which draws other random numbers."""
     told = {
         "pretrain": {key: value for key, value in run.arm.pretrain.items() if value is not None},
         "changes": asdict(run.arm.changes),
@@ -133,4 +134,6 @@ def fingerprint(run: Run, recipe: AblationRecipe, ids_sha256: str, threads: int)
         "linear_probe": recipe.linear_probe,
         "threads": threads,
     }
+    if device != "cpu":
+        told["device"] = device
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()

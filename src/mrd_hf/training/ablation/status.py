@@ -71,12 +71,12 @@ def check_fingerprint(folder: Path, status: Status, fingerprint: str) -> None:
     """Refuse a run that was not told what it would be told now.
 
     Raises:
-        UserError: It has other settings, data or threads.
+        UserError: It has other settings, data or threads, or is of another kind of device.
     """
     if status.fingerprint != fingerprint:
         raise UserError(
-            f"{folder}: has a run of other settings, data or --threads; name another --output, or delete it to run it "
-            "again."
+            f"{folder}: has a run of other settings, data, --threads or kind of device; name another --output, or "
+            "delete it to run it again."
         )
 
 
