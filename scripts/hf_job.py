@@ -16,6 +16,7 @@ What follows -- goes to `mrd-hf pretrain`, such as --config FILE. Started again 
 """
 
 import argparse
+import gc
 import shlex
 import sys
 from collections.abc import Sequence
@@ -102,6 +103,9 @@ def pretrain(words: Sequence[str | Path]) -> None:
         return
     from accelerate.commands.launch import launch_command, launch_command_parser
 
+    # What the teacher took of the first GPU in this process, those of the launcher could not have.
+    gc.collect()
+    torch.cuda.empty_cache()
     launcher = ["--multi_gpu", "--num_processes", str(torch.cuda.device_count()), "-m", "mrd_hf.commands.pretrain"]
     launch_command(launch_command_parser().parse_args([*launcher, *(str(word) for word in words)]))
 

@@ -20,7 +20,7 @@ from mrd_hf.errors import UserError
 from mrd_hf.models.shapes import ColoredPoints
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.finetuning.arguments import FinetuningArguments
-from mrd_hf.training.finetuning.finetuning import Finetuning
+from mrd_hf.training.finetuning.finetuning import Finetuning, to_device
 from mrd_hf.training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
 
 
@@ -149,3 +149,20 @@ def test_what_cannot_be_trained_is_said(tmp_path):
 def test_options_out_of_range_are_refused(changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         tiny_run(tmp_path, **changes)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.device
+def test_inputs_reach_a_gpu_without_waiting_for_it():
+    values = np.arange(6.0, dtype=np.float32)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        there = to_device(values, torch.device("cuda"))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert there.is_cuda and np.array_equal(there.cpu().numpy(), values)
+
+
+def test_inputs_that_stay_are_not_copied():
+    values = np.arange(6.0)
+    assert to_device(values, torch.device("cpu")).data_ptr() == values.ctypes.data

@@ -51,6 +51,12 @@ class FinetuningResult:
     ending: Ending
 
 
+def to_device(values: np.ndarray, device: torch.device) -> torch.Tensor:
+    """A copy there; a GPU makes it while the processor goes on."""
+    tensor = torch.from_numpy(values)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
 class Finetuning:
     """One run: network, shapes and optimizer, from a step to the last.
 
@@ -134,18 +140,18 @@ class Finetuning:
         self.generator.manual_seed(augmentation_seed)
         torch.manual_seed(global_seed)  # for dropout and stochastic depth
         values, parts = self.clouds.batch(rows, self.num_points, np.random.default_rng(points_seed))
-        batch = torch.from_numpy(values).to(device)
+        batch = to_device(values, device)
         order = draw_points(len(rows), self.num_points, self.num_points, self.augmentation, self.generator)
         batch = batch.gather(1, order[..., None].expand(-1, -1, 6))
         point_values = change_points(
             batch[..., :3], batch[..., 3:], self.augmentation, self.generator, self.clouds.up_axis
         )
-        labels = torch.from_numpy(self.clouds.labels[rows]).to(device)
+        labels = to_device(self.clouds.labels[rows], device)
         if parts is None:
             return {"point_values": point_values}, labels
         unknown = torch.rand(len(rows), device=device, generator=self.generator) < UNKNOWN_CLASSES
         labels = labels.masked_fill(unknown, -1)
-        targets = torch.from_numpy(parts).to(device).gather(1, order)
+        targets = to_device(parts, device).gather(1, order)
         return {"point_values": point_values, "object_classes": labels}, targets
 
     def train_step(self, rows: list[int]) -> None:
