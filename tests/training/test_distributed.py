@@ -14,7 +14,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mrd_hf import MRDForPretraining
 from mrd_hf.models import mrd_objective
-from mrd_hf.training.distributed import DistributedGather
+from mrd_hf.training.distributed import PATIENCE, DistributedGather, start_accelerator
 
 
 BATCH = 32
@@ -116,3 +116,14 @@ def test_one_process_gathers_nothing():
     joined, first_row = DistributedGather()(*tensors)
     assert first_row == 0
     assert all(a is b for a, b in zip(joined, tensors, strict=True))
+
+
+def with_patience(folder: Path) -> None:
+    dist.destroy_process_group()
+    start_accelerator("no", folder)
+    group = dist.distributed_c10d._get_default_group()
+    assert group._get_backend(torch.device("cpu")).options._timeout == PATIENCE
+
+
+def test_processes_wait_long_for_one_that_evaluates(tmp_path):
+    run_together(Job(2, with_patience, (tmp_path,)))

@@ -15,7 +15,6 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
@@ -39,7 +38,7 @@ from ..models.modeling_point_bert_parts import PointBertForPartSegmentation
 from ..models.shapes import ColoredPoints
 from ..training.arguments import as_recipe
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir
-from ..training.distributed import set_cpu_threads
+from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.finetuning.arguments import (
     AUGMENTATION,
     FinetuningArguments,
@@ -201,7 +200,7 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     if is_first_process():
         check_not_running(output_dir)
         check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
-    accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
+    accelerator = start_accelerator(training.mixed_precision, output_dir)
     if accelerator.device.type == "cpu":
         set_cpu_threads(training.cpu_threads)
         keep_freed_memory()

@@ -43,7 +43,7 @@ from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
 from ..training.arguments import DataArguments, as_recipe, parse_arguments
 from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
-from ..training.distributed import set_cpu_threads
+from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.loop.freed_memory import keep_freed_memory
 from ..training.loop.run_arguments import RunArguments
@@ -119,7 +119,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     if is_first_process():
         check_not_running(output_dir)
         check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
-    accelerator = Accelerator(mixed_precision=training.mixed_precision, project_dir=output_dir)
+    accelerator = start_accelerator(training.mixed_precision, output_dir)
 
     if accelerator.device.type == "cpu":
         set_cpu_threads(training.cpu_threads)

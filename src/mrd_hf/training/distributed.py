@@ -1,10 +1,24 @@
-"""Joining tensors over processes without losing their gradients."""
+"""Processes that train together: how they start, and join tensors without losing their gradients."""
 
 import os
+from datetime import timedelta
+from pathlib import Path
 
 import torch
 import torch.distributed as dist
+from accelerate import Accelerator
+from accelerate.utils import InitProcessGroupKwargs
 from torch.autograd.function import FunctionCtx
+
+
+# How long processes wait for one that evaluates or reads alone. By default GPUs' would end the run after 10 minutes.
+PATIENCE = timedelta(hours=3)
+
+
+def start_accelerator(mixed_precision: str | None, output_dir: Path) -> Accelerator:
+    """The run's accelerator, whose processes have patience with each other."""
+    waiting = InitProcessGroupKwargs(timeout=PATIENCE)
+    return Accelerator(mixed_precision=mixed_precision, project_dir=output_dir, kwargs_handlers=[waiting])
 
 
 def set_cpu_threads(num_threads: int | None) -> None:

@@ -300,8 +300,9 @@ class Pretraining:
         arguments, accelerator = self.arguments, self.accelerator
         started = time.monotonic()
         log = TrainingLog(self.output_dir / LOG_FILE, self.step) if accelerator.is_main_process else None
-        # Resumed from the last step's checkpoint, there is nothing left but to evaluate, which has been logged.
-        scores = self.run_evaluation(None) if self.step == arguments.num_train_steps else {}
+        # A run may have ended between a checkpoint and the evaluation that follows it. That of the last step is made
+        # again for its report.
+        scores = self.run_evaluation(log) if self.step > 0 and self.evaluation_is_due() else {}
         ending = Ending.LAST_STEP
         progress = tqdm(
             total=arguments.num_train_steps,
@@ -322,7 +323,7 @@ class Pretraining:
                 stopped = self.stop.agreed()
                 last = stopped is not None or self.step == arguments.num_train_steps
                 logged = last or self.step % arguments.logging_steps == 0
-                evaluated = last or bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
+                evaluated = last or self.evaluation_is_due()
                 saved = last or self.step % arguments.save_steps == 0
                 if logged or evaluated or saved:
                     self.read_loss()
@@ -335,11 +336,11 @@ class Pretraining:
                     progress.set_postfix_str(_postfix(metrics))
                 profiler.step()
                 with throughput.pause():
+                    if saved:  # first, for an evaluation can fail
+                        self.save()
                     # Whoever sends SIGTERM does not wait for scores.
                     if evaluated and stopped is not Ending.SIGTERM:
                         scores = self.run_evaluation(log)
-                    if saved:
-                        self.save()
                 if stopped is not None:
                     ending = stopped
                     break
@@ -351,14 +352,26 @@ class Pretraining:
         state, limit = TrainerState(self.step, self.read_loss()), self.arguments.save_total_limit
         save_checkpoint(self.accelerator, self.output_dir, state, self.average, limit, self.sharded)
 
+    def evaluation_is_due(self) -> bool:
+        """Whether the plan has one after this step."""
+        arguments = self.arguments
+        if self.step == arguments.num_train_steps:
+            return True
+        return bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
+
     def run_evaluation(self, log: TrainingLog | None) -> dict[str, float]:
-        """Evaluate on the main process, while the others wait."""
+        """Evaluate on the main process, which has the log, while the others wait.
+
+        Where the log has scores of this step, they are not logged again, nor made again before the last step.
+        """
         scores: dict[str, float] = {}
         model = self.plain_model() if self.evaluate is not None else None
-        if self.evaluate is not None and model is not None and self.accelerator.is_main_process:
+        logged = log is not None and self.step in log.scored
+        wanted = not logged or self.step == self.arguments.num_train_steps
+        if self.evaluate is not None and model is not None and log is not None and wanted:
             with not_compiled():
                 scores = {f"eval/{name}": value for name, value in self.evaluate(model).items()}
-            if log is not None:
+            if not logged:
                 log.write(self.step, scores)
                 self.accelerator.log(scores, step=self.step)
             tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))

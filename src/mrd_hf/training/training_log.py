@@ -41,18 +41,29 @@ class TrainingLog:
         path (`Path`): The log file.
         start (`int`): Step that training starts or resumes at; lines of later steps, which are about to be repeated,
             are removed.
+
+    Attributes:
+        scored (`set[int]`): Steps of which it has scores of an evaluation.
     """
 
     def __init__(self, path: Path, start: int) -> None:
         self.path = path
+        self.scored: set[int] = set()
         kept = [line for line in read_log(path) if line["step"] <= start] if start > 0 and path.exists() else []
         temporary = path.with_name(path.name + ".tmp")
         temporary.write_text("".join(json.dumps(line) + "\n" for line in kept))
         temporary.replace(path)
+        for line in kept:
+            self._note(int(line["step"]), line)
 
     def write(self, step: int, metrics: dict[str, float]) -> None:
         with self.path.open("a") as file:
             file.write(json.dumps({"step": step, **metrics}) + "\n")
+        self._note(step, metrics)
+
+    def _note(self, step: int, metrics: dict[str, float]) -> None:
+        if any(key.startswith("eval/") for key in metrics):
+            self.scored.add(step)
 
 
 def read_log(path: Path) -> list[dict[str, float]]:

@@ -13,6 +13,8 @@ from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.loop.stopping import Ending, StopRequest
+from mrd_hf.training.pretraining import LOG_FILE
+from mrd_hf.training.training_log import read_log
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,33 @@ def test_it_ends_with_a_checkpoint_and_resumes_to_the_bit(data, whole, tmp_path,
     resumed.resume(checkpoint)
     assert resumed.run().steps == 6
     assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(resumed).items())
+
+
+def test_an_evaluation_that_fails_leaves_the_checkpoint_and_is_made_again(data, whole, tmp_path):
+    """As a kill between them would, or GPUs' process group that has lost patience."""
+
+    def fail(model):
+        raise RuntimeError("out of memory")
+
+    steps = {"eval_steps": 2, "save_steps": 2}
+    run = tiny_run(data, tmp_path, evaluate=fail, **steps)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        run.run()
+    [checkpoint] = list_checkpoints(tmp_path)
+    assert checkpoint.name == "checkpoint-2"
+
+    def resumed_from(step):
+        evaluated = []
+        run = tiny_run(data, tmp_path, evaluate=lambda _: evaluated.append(run.step) or {"score": 1.0}, **steps)
+        run.resume(tmp_path / f"checkpoint-{step}")
+        assert run.run().metrics["eval/score"] == 1.0
+        assert [line["step"] for line in read_log(tmp_path / LOG_FILE) if "eval/score" in line] == [2, 4, 6]
+        assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(run).items())
+        return evaluated
+
+    assert resumed_from(2) == [2, 4, 6]
+    assert resumed_from(4) == [6]  # what is logged of a step on the way stays
+    assert resumed_from(6) == [6]  # for the report
 
 
 def test_time_counts_from_the_first_step_on():
