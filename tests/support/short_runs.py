@@ -54,7 +54,7 @@ def tiny_run(
     output_dir.mkdir(parents=True, exist_ok=True)
     settings: dict[str, Any] = {
         "num_train_steps": 6,
-        "save_total_limit": None,
+        "save_total_limit": 0,
         "per_device_batch_size": 8,
         "warmup_steps": 1,
         "logging_steps": 1,

@@ -105,7 +105,7 @@ def start_run(
     settings: dict = {
         "num_train_steps": 4,
         "save_steps": 2,
-        "save_total_limit": None,
+        "save_total_limit": 0,
         "per_device_batch_size": GLOBAL_BATCH // world_size,
         "warmup_steps": 1,
         "logging_steps": 1,

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 
 from mrd_hf.errors import UserError
 from mrd_hf.files.run_lock import LOCK_FILE, only_run
+from mrd_hf.training import checkpoints
 from mrd_hf.training.checkpoints import (
     ARGUMENTS_FILE,
     RESULTS,
@@ -214,3 +215,60 @@ def test_old_checkpoints_go_only_after_the_new_one_is_there(tmp_path):
         save_checkpoint(accelerator, tmp_path, TrainerState(step, 0.5), average=None, total_limit=2)
     assert [p.name for p in list_checkpoints(tmp_path)] == ["checkpoint-2", "checkpoint-3"]
     assert not list(tmp_path.glob("incomplete-*"))
+
+
+class Killed(BaseException):
+    """Which nothing catches."""
+
+
+@pytest.mark.parametrize("exchanges", [True, False], ids=["exchanged", "renamed"])
+@pytest.mark.parametrize("files_removed", [0, 1, 2])
+def test_a_kill_while_one_is_replaced_or_removed_leaves_whole_ones(tmp_path, monkeypatch, exchanges, files_removed):
+    """Whether it was of the same step, or the oldest."""
+    accelerator, left = Accelerator(cpu=True), []
+    accelerator.prepare(torch.nn.Linear(2, 2))
+    for step in (1, 2, 3):
+        save_checkpoint(accelerator, tmp_path, TrainerState(step, 0.5), average=None, total_limit=3)
+    whole = {path.name for path in (tmp_path / "checkpoint-3").iterdir()}
+    unlink = os.unlink
+
+    def killed(*arguments, **options):
+        left.append(arguments)
+        if len(left) > files_removed:
+            raise Killed
+        unlink(*arguments, **options)
+
+    if not exchanges:
+        monkeypatch.setattr(checkpoints, "exchange", lambda *_: False)
+    for step, limit in ((3, 3), (4, 3)):
+        left.clear()
+        with monkeypatch.context() as patch, pytest.raises(Killed):
+            patch.setattr(os, "unlink", killed)
+            save_checkpoint(accelerator, tmp_path, TrainerState(step, 0.25), average=None, total_limit=limit)
+        for checkpoint in list_checkpoints(tmp_path):
+            assert {path.name for path in checkpoint.iterdir()} == whole, checkpoint
+        latest = prepare_output_dir(tmp_path, "latest", overwrite=False)
+        assert {path.name for path in latest.iterdir()} == whole
+        assert not list(tmp_path.glob("incomplete-*"))
+    accelerator.free_memory()
+
+
+def test_those_after_the_one_that_a_run_resumes_from_are_set_aside(tmp_path, capsys):
+    """Or the new course would resume from them, or lose what it has just written in favor of them."""
+    for step in (100, 200, 300):
+        fake_checkpoint(tmp_path, step)
+    assert prepare_output_dir(tmp_path, str(tmp_path / "checkpoint-100"), overwrite=False).name == "checkpoint-100"
+    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-100"]
+    assert (tmp_path / "abandoned-checkpoint-300" / STATE_FILE).is_file()
+    assert "note: checkpoint-200 is of the course that is given up" in capsys.readouterr().err
+    accelerator = Accelerator(cpu=True)
+    saved = save_checkpoint(accelerator, tmp_path, TrainerState(150, 0.5), average=None, total_limit=2)
+    assert saved.is_dir() and find_checkpoint(tmp_path, "latest") == saved
+    prepare_output_dir(tmp_path, str(tmp_path / "checkpoint-100"), overwrite=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "abandoned-checkpoint-150",
+        "abandoned-checkpoint-200",
+        "abandoned-checkpoint-300",
+        "checkpoint-100",
+    ]
+    assert prepare_output_dir(tmp_path, "latest", overwrite=False).name == "checkpoint-100"

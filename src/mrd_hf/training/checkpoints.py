@@ -7,7 +7,8 @@
         ema.safetensors            the moving average, if there is one
         shards/                    with FSDP2, in place of all but trainer_state.json: see `sharded_state`
 
-A checkpoint is written under a name that no reader accepts and renamed when it is complete.
+A checkpoint is written under a name that no reader accepts and renamed when it is complete. Where a run resumes from
+an earlier one than the last, those after it become `abandoned-checkpoint-200` and so on.
 """
 
 import errno
@@ -15,10 +16,12 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TypeGuard
 
 from accelerate import Accelerator
 from accelerate.utils import DistributedType
@@ -29,6 +32,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from ..errors import UserError
 from ..files.atomic_folder import check_writable, flush_to_disk
+from ..files.exchange import exchange
 from ..files.run_lock import LOCK_FILE
 from .recipe_files import ACCELERATE_RECIPES
 from .sharded_state import ShardedState
@@ -104,11 +108,11 @@ def save_checkpoint(
     output_dir: Path,
     state: TrainerState,
     average: AveragedModel | None,
-    total_limit: int | None,
+    total_limit: int,
     sharded: ShardedState | None = None,
 ) -> Path:
-    """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`. Called by all
-    processes; `sharded` is given where the run is.
+    """Save the whole state of training, then delete the oldest checkpoints beyond `total_limit`, if that is not
+    0. Called by all processes; `sharded` is given where the run is.
 
     Raises:
         UserError: It cannot be written, as on a full disk; those before it are as they were.
@@ -131,13 +135,26 @@ def save_checkpoint(
                 save_file({k: v.contiguous() for k, v in average.state_dict().items()}, temporary / EMA_FILE)
             (temporary / STATE_FILE).write_text(json.dumps(asdict(state)))
             flush_to_disk(temporary)
-            shutil.rmtree(final, ignore_errors=True)
-            temporary.rename(final)
-        if total_limit is not None:
+            if not final.exists():
+                temporary.rename(final)
+            elif exchange(temporary, final):
+                shutil.rmtree(temporary)
+            else:
+                replaced = _set_aside(final)
+                temporary.rename(final)
+                shutil.rmtree(replaced)
+        if total_limit:
             for old in list_checkpoints(output_dir)[:-total_limit]:
-                shutil.rmtree(old)
+                shutil.rmtree(_set_aside(old))
     accelerator.wait_for_everyone()
     return final
+
+
+def _set_aside(checkpoint: Path) -> Path:
+    """Give a checkpoint that is to be deleted a name that no reader accepts, for a kill may leave half of it."""
+    doomed = checkpoint.with_name(f"incomplete-{checkpoint.name}-old")
+    shutil.rmtree(doomed, ignore_errors=True)
+    return checkpoint.rename(doomed)
 
 
 @contextmanager
@@ -174,6 +191,16 @@ def _reason(error: BaseException) -> str:
     return str(error).partition("\n")[0][:200]
 
 
+def check_step(checkpoint: Path, num_train_steps: int) -> None:
+    """Raise a [`UserError`] if a checkpoint is of a later step than the last one that a run is to have."""
+    step = json.loads((checkpoint / STATE_FILE).read_text())["step"]
+    if step > num_train_steps:
+        raise UserError(
+            f"{checkpoint} is of step {step}, and num_train_steps is {num_train_steps}; raise it, or resume from an "
+            "earlier checkpoint."
+        )
+
+
 def load_checkpoint(
     accelerator: Accelerator, checkpoint: Path, average: AveragedModel | None, sharded: ShardedState | None = None
 ) -> TrainerState:
@@ -181,7 +208,8 @@ def load_checkpoint(
 
     Raises:
         UserError: when the run has a moving average and the checkpoint has none, or when it was saved by FSDP2 or
-            DeepSpeed and is loaded without, or the other way round, or by DeepSpeed on another number of processes.
+            DeepSpeed and is loaded without, or the other way round, or by DeepSpeed on another number of processes, or
+            is of another network.
     """
     shards, zero_shards = checkpoint / SHARDS_FOLDER, list(checkpoint.glob(ZERO_SHARDS))
     saved = "fsdp2" if shards.is_dir() else "deepspeed_zero2" if zero_shards else "ddp"
@@ -201,7 +229,16 @@ def load_checkpoint(
     else:
         if average is not None and not (checkpoint / EMA_FILE).is_file():
             raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema-decay 0.")
-        accelerator.load_state(str(checkpoint))
+        try:
+            accelerator.load_state(str(checkpoint))
+        except RuntimeError as error:
+            if "Error(s) in loading state_dict" not in str(error):
+                raise
+            first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
+            raise UserError(
+                f"{checkpoint} is of another network ({first}); resume with the encoder and the objective that the "
+                f"run began with, as {checkpoint.parent / ARGUMENTS_FILE} has them."
+            ) from None
         if average is not None:
             average.load_state_dict(load_file(checkpoint / EMA_FILE))
     return TrainerState(**json.loads((checkpoint / STATE_FILE).read_text()))
@@ -259,6 +296,7 @@ def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) ->
     if _is_of_the_run(checkpoint, output_dir):
         for leftover in output_dir.glob("incomplete-checkpoint-*"):
             shutil.rmtree(leftover)
+        _abandon_later(checkpoint)
         return checkpoint
     output_dir.mkdir(parents=True, exist_ok=True)
     leftovers = _content(output_dir) if overwrite else [p for pattern in LEFTOVERS for p in output_dir.glob(pattern)]
@@ -270,10 +308,21 @@ def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) ->
     return checkpoint
 
 
+def _abandon_later(checkpoint: Path) -> None:
+    """Rename the checkpoints after the one that a run resumes from: of the new course none of them is the latest, nor
+    should any stay in the place of a new one."""
+    known = list_checkpoints(checkpoint.parent)
+    for later in known[[path.name for path in known].index(checkpoint.name) + 1 :]:
+        aside = later.with_name(f"abandoned-{later.name}")
+        shutil.rmtree(aside, ignore_errors=True)
+        later.rename(aside)
+        print(f"note: {later.name} is of the course that is given up; it is now {aside}.", file=sys.stderr)
+
+
 def _content(output_dir: Path) -> list[Path]:
     """What is in a run's folder, but for the lock of the run that has it."""
     return [path for path in output_dir.iterdir() if path.name != LOCK_FILE]
 
 
-def _is_of_the_run(checkpoint: Path | None, output_dir: Path) -> bool:
+def _is_of_the_run(checkpoint: Path | None, output_dir: Path) -> TypeGuard[Path]:
     return checkpoint is not None and checkpoint.resolve().parent == output_dir.resolve()

@@ -41,7 +41,7 @@ class RunArguments:
     logging_steps: int = field(default=10, metadata={"help": "Log every n steps."})
     eval_steps: int | None = field(default=None, metadata={"help": "Evaluate every n steps; always at the end."})
     save_steps: int = field(default=1000, metadata={"help": "Save a checkpoint every n steps, and at the end."})
-    save_total_limit: int | None = field(default=2, metadata={"help": "How many checkpoints to keep; none: all."})
+    save_total_limit: int = field(default=2, metadata={"help": "How many checkpoints to keep; 0: all."})
     resume_from_checkpoint: str | None = field(
         default=None,
         metadata={
@@ -59,7 +59,7 @@ class RunArguments:
 
     def __post_init__(self) -> None:
         check_least(self, num_train_steps=1, per_device_batch_size=1, cpu_threads=1, max_train_minutes=0)
-        check_least(self, logging_steps=1, eval_steps=1, save_steps=1, save_total_limit=1)
+        check_least(self, logging_steps=1, eval_steps=1, save_steps=1, save_total_limit=0)
         check_least(self, weight_decay=0, warmup_steps=0, seed=0)
         if not self.max_grad_norm > 0:
             raise UserError(f"max_grad_norm must be above 0, got {self.max_grad_norm}; a large one clips nothing.")
