@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from support.dead_hubs import SOON, move_the_hub, silent_server
 from support.tiny_encoders import clouds, tiny_encoder
+from support.tiny_mrd import tiny_mrd
 from support.tiny_teachers import save_tiny_clip
 
 from mrd_hf import (
@@ -67,6 +68,18 @@ def test_weights_that_are_not_there_are_not_drawn_at_random(tmp_path):
     save_file(kept, tmp_path / "holes" / "model.safetensors", metadata={"format": "pt"})
     for load in (load_encoder, to_train):
         with pytest.raises(UserError, match=r"holes': its weights lack layers\.0\.mlp\.fc1\.bias and \d+ more"):
+            load(folder)
+
+
+def test_nor_are_those_of_an_encoder_in_a_model_in_pretraining(tmp_path):
+    model = tiny_mrd()
+    folder = save(tmp_path / "whole", model)
+    assert torch.equal(load_encoder(folder).model.layers[1].mlp.fc1.bias, model.encoder.layers[1].mlp.fc1.bias)
+    weights = load_file(tmp_path / "whole" / "model.safetensors")
+    del weights["point_bert.layers.1.mlp.fc1.bias"]
+    save_file(weights, tmp_path / "whole" / "model.safetensors", metadata={"format": "pt"})
+    for load in (load_encoder, to_train):
+        with pytest.raises(UserError, match=r"whole': its weights lack layers\.1\.mlp\.fc1\.bias;"):
             load(folder)
 
 

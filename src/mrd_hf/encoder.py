@@ -213,7 +213,7 @@ def _check_no_weights_missing(
 ) -> None:
     """Refuse an encoder some of whose weights transformers had to draw at random, which it only warns of."""
     if in_pretraining:  # where only the encoder is of use
-        names = [name.removeprefix("encoder.") for name in names if name.startswith("encoder.")]
+        names = [name.removeprefix("point_bert.") for name in names if name.startswith("point_bert.")]
     missing = sorted(names)
     if all(name.startswith("projection.") for name in missing):
         if missing and not new_projection:
