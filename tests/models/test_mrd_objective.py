@@ -1,6 +1,7 @@
 """The whole objective: every form, divergence and weighting against numpy; in parts; with duplicates; its limits."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -264,6 +265,27 @@ def test_autocast_does_not_reach_the_loss():
     assert torch.equal(autocast, full)
 
 
+@pytest.mark.parametrize("begins", ["beyond its limit", "at its limit"])
+def test_what_is_learned_comes_back_from_its_limit(begins):
+    """A gradient ends at a clamp, so what has gone beyond it once would stay there."""
+    margin = 0.2 if begins == "beyond its limit" else 0.0
+    module = MRDObjective(MRDConfig(learn_student_temperature=True)).train()
+    with torch.no_grad():
+        module.log_logit_scale.fill_(math.log(100) + margin)
+        module.log_student_temperature.fill_(math.log(0.01) - margin)
+    # Of a teacher whose relations are weaker than these, and with wrong partners.
+    point, image, text = (torch.randn(16, 8, generator=torch.Generator().manual_seed(seed)) for seed in range(3))
+    optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
+    for _ in range(3):
+        output = module(point, image, text)
+        assert output.logit_scale <= 100 and output.student_temperature >= 0.01
+        optimizer.zero_grad()
+        output.loss.backward()
+        assert module.log_logit_scale.grad > 0 > module.log_student_temperature.grad
+        optimizer.step()
+    assert module.log_logit_scale < math.log(99.9) and module.log_student_temperature > math.log(0.0101)
+
+
 # What the configuration refuses.
 
 
@@ -283,6 +305,11 @@ def test_autocast_does_not_reach_the_loss():
         ({"student_temperature": 0.001, "learn_student_temperature": True}, "at least 0.01 where it is learned"),
         ({"teacher_logit_scale": 0}, "teacher_logit_scale must be positive"),
         ({"relation_weight": 0.0}, "set loss='contrastive'"),
+        ({"relation_weight": math.nan}, "relation_weight must be positive"),
+        ({"student_temperature": math.inf}, "student_temperature must be positive"),
+        ({"relation_weighting": "fixed", "fixed_relation_weights": [1, 1, 1, -1]}, "at least 0 and not all of them 0"),
+        ({"relation_weighting": "fixed", "fixed_relation_weights": [0, 0, 0, 0]}, "at least 0 and not all of them 0"),
+        ({"relation_weighting": "fixed", "fixed_relation_weights": [1, 1, 1, math.nan]}, "not all of them 0"),
         ({"weight_entropy": 0.0}, "weight_entropy must be positive"),
         ({"relation_form": "cosine"}, "relation_form"),
         ({"loss": "clip"}, "loss"),

@@ -1,5 +1,6 @@
 """MRD pretraining configuration."""
 
+import math
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -114,7 +115,7 @@ class MRDConfig(PreTrainedConfig):
         """Part of `@strict` validation: fields that must fit together."""
         for name in ("teacher_temperature", "teacher_logit_scale", "student_temperature", "weight_entropy"):
             value = getattr(self, name)
-            if value is not None and value <= 0:
+            if value is not None and not 0 < value < math.inf:  # nor is nan
                 raise ValueError(f"{name} must be positive, got {value}.")
         if self.teacher_temperature is None and self.teacher_logit_scale is None:
             raise ValueError(
@@ -126,7 +127,7 @@ class MRDConfig(PreTrainedConfig):
                 f"student_temperature must be at least {MIN_STUDENT_TEMPERATURE} where it is learned, got "
                 f"{self.student_temperature}."
             )
-        if self.relation_weight <= 0:
+        if not 0 < self.relation_weight < math.inf:
             raise ValueError(
                 f"relation_weight must be positive, got {self.relation_weight}; for none, set loss='contrastive'."
             )
@@ -145,6 +146,8 @@ class MRDConfig(PreTrainedConfig):
                 f"fixed_relation_weights has {len(weights)} weights; they need relation_weighting='fixed' and one for "
                 f"each of the {len(terms)} relation_terms."
             )
+        if weights is not None and not (all(0 <= weight < math.inf for weight in weights) and any(weights)):
+            raise ValueError(f"fixed_relation_weights must be at least 0 and not all of them 0, got {weights}.")
         if self.relation_weighting == "intra_cross" and len({is_intra(term) for term in terms}) == 1:
             raise ValueError(
                 "relation_weighting='intra_cross' weighs relations within a modality against those across two, so "

@@ -33,6 +33,9 @@ ALIGNMENT_TERMS: tuple[tuple[Modality, Modality], ...] = (
     ("text", "point"),
 )
 MAX_LOGIT_SCALE = 100.0  # as in CLIP
+# Where the learned logarithms are held; nearer by a rounding than the limits, beyond which there is no gradient.
+MAX_LOG_LOGIT_SCALE = math.log(MAX_LOGIT_SCALE) - 1e-6
+MIN_LOG_STUDENT_TEMPERATURE = math.log(MIN_STUDENT_TEMPERATURE) + 1e-6
 # Pairs of samples that are worked on at a time: 32 MiB a matrix in float32, of which a part needs a few dozen. Smaller
 # ones glibc before 2.38 takes from a heap that it does not fill again, so memory would grow with the number of parts.
 PAIRS_AT_ONCE = 2**23
@@ -159,6 +162,8 @@ class MRDObjective(nn.Module):
             return self.compute([e if e.dtype == torch.float64 else e.float() for e in embeds], gather)
 
     def compute(self, embeds: list[torch.Tensor], gather: Gather | None) -> MRDForPretrainingOutput:
+        if self.training:
+            self.hold_in_range()
         rows = [nn.functional.normalize(e, dim=-1) for e in embeds]
         rows[1:] = [e.detach() for e in rows[1:]]  # nothing flows to the teacher
         columns, first_row = (rows, 0) if gather is None else gather(*rows)
@@ -195,6 +200,13 @@ class MRDObjective(nn.Module):
             output.teacher_temperature = scale.new_full((), self.config.effective_teacher_temperature)
             output.student_temperature = temperature.detach()
         return output
+
+    @torch.no_grad()
+    def hold_in_range(self) -> None:
+        """Bring back what the optimizer has moved out of its range, from where no gradient would."""
+        self.log_logit_scale.clamp_(max=MAX_LOG_LOGIT_SCALE)
+        if self.log_student_temperature is not None:
+            self.log_student_temperature.clamp_(min=MIN_LOG_STUDENT_TEMPERATURE)
 
     def student_temperature(self) -> torch.Tensor:
         if self.log_student_temperature is None:
