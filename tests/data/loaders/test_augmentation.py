@@ -122,7 +122,18 @@ def test_only_the_generator_decides():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"shift": -1.0}, {"color_dropout": 1.5}, {"scale_min": 2.0}, {"jitter_std": "much"}]
+    "changes",
+    [
+        {"shift": -1.0},
+        {"color_dropout": 1.5},
+        {"scale_min": 2.0},
+        {"jitter_std": "much"},
+        {"rotate": "false"},
+        {"rotate": 1},
+        {"point_dropout": True},
+        {"scale_max": float("inf")},
+        {"default_color": 40},
+    ],
 )
 def test_settings_that_make_no_sense_are_refused(changes):
     with pytest.raises(UserError, match=f"augmentation.{next(iter(changes))}"):

@@ -46,7 +46,7 @@ def tiny_run(folder, parts=False, evaluate=lambda model: {"top1": 0.5}, clouds=N
         config = PointBertConfig(**SMALL, num_labels=4, object_parts=names, part_hidden_size=16)
         model = PointBertForPartSegmentation(config)
     fields = {"num_train_steps": 6, "per_device_batch_size": 8, "warmup_steps": 1, "logging_steps": 1}
-    fields |= {"save_total_limit": None, "ema_decay": 0.5, "learning_rate": 1e-3, **changes}
+    fields |= {"save_total_limit": 0, "ema_decay": 0.5, "learning_rate": 1e-3, **changes}
     arguments = FinetuningArguments(output_dir=str(folder), **fields)
     folder.mkdir(parents=True, exist_ok=True)
     augmentation = AugmentationConfig(point_dropout=0.3)
@@ -91,7 +91,9 @@ def test_the_loss_is_the_smoothed_cross_entropy_of_what_the_network_says(parts, 
 
 def test_parts_go_with_the_points_that_augmentation_keeps(tmp_path):
     run = tiny_run(tmp_path, parts=True)
-    run.augmentation = AugmentationConfig(point_dropout=0.5, scale_min=1, scale_max=1, shift=0, jitter_std=0, rotate=0)
+    run.augmentation = AugmentationConfig(
+        point_dropout=0.5, scale_min=1, scale_max=1, shift=0, jitter_std=0, rotate=False
+    )
     inputs, targets = run.inputs(list(range(8)))
     x, labels = inputs["point_values"][..., 0], run.clouds.labels[:8]
     expected = (x > 0).long() + 2 * torch.tensor(labels > 0)[:, None]

@@ -40,11 +40,14 @@ class AugmentationConfig:
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            if field.type is not bool and not (isinstance(value, (int, float)) and value >= 0):
+            if field.type is bool:
+                if not isinstance(value, bool):
+                    raise UserError(f"augmentation.{field.name} must be true or false, got {value!r}.")
+            elif isinstance(value, bool) or not (isinstance(value, (int, float)) and 0 <= value < math.inf):
                 raise UserError(f"augmentation.{field.name} must be a number of at least 0, got {value!r}.")
-        for name in ("point_dropout", "color_dropout"):
+        for name in ("point_dropout", "color_dropout", "default_color"):
             if getattr(self, name) > 1:
-                raise UserError(f"augmentation.{name} is a share, at most 1, got {getattr(self, name)}.")
+                raise UserError(f"augmentation.{name} is at most 1, got {getattr(self, name)}.")
         if self.scale_min > self.scale_max:
             raise UserError(f"augmentation.scale_min ({self.scale_min}) exceeds scale_max ({self.scale_max}).")
 
