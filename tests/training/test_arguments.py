@@ -73,6 +73,13 @@ def test_a_recipe_may_change_another(tmp_path):
         parse_arguments(["--config", str(tmp_path / "itself.yaml")])
 
 
+def test_null_is_for_the_default_over_what_the_other_has(tmp_path):
+    path = recipe(tmp_path, "config: demo\neval_steps: null\nnum_points: null\nreport_to: []\n")
+    assert parse_arguments(["--config", "demo"])[2].eval_steps == 100
+    data, _, training = parse_arguments(path)
+    assert (data.num_points, training.eval_steps, training.report_to) == (None, None, [])
+
+
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
@@ -120,7 +127,7 @@ def test_an_unknown_argument_is_named_with_the_closest_known_one(argv, message):
         ("profile", "0", "profile must be at least 1"),
         ("num_workers", "-1", r"num_workers must be at least 0, got -1\.$"),
         ("cpu_threads", "-1", "cpu_threads must be at least 1"),
-        ("save_total_limit", "0", "save_total_limit must be at least 1"),
+        ("save_total_limit", "-1", "save_total_limit must be at least 0"),
         ("learning_rate", "-1", "learning_rate must be at least 0"),
         ("weight_decay", "nan", "weight_decay must be at least 0, got nan"),
         ("warmup_steps", "-1", "warmup_steps must be at least 0"),

@@ -220,7 +220,7 @@ def recipe_to_argv(
 ) -> list[str]:
     """A YAML recipe as command-line arguments, so that both are checked by the same parser.
 
-    Its key `config` names another recipe, of which it changes what it has itself.
+    Its key `config` names another recipe, of which it changes what it has itself; null is for the default.
 
     Args:
         name (`str` or `Path`): Its file, or the name of one that the package has.
@@ -232,6 +232,10 @@ def recipe_to_argv(
         UserError: when the file is missing, not a YAML mapping, names itself or has an unknown key; the message names
             the file.
     """
+    return mapping_to_argv(_read_recipe(name, of, classes, folder), str(name), classes)
+
+
+def _read_recipe(name: str | Path, of: tuple[Path, ...], classes: Sequence[type], folder: Path) -> dict[str, Any]:
     path = find_recipe(name, folder)
     if path in of:
         raise UserError(f"{path}: its key 'config' leads back to itself; leave it out.")
@@ -245,12 +249,15 @@ def recipe_to_argv(
     if not isinstance(recipe, dict):
         raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
     base = recipe.pop("config", None)
-    inherited = [] if base is None else recipe_to_argv(base, (*of, path), classes, folder)
-    return inherited + mapping_to_argv(recipe, str(path), classes)
+    mapping_to_argv(recipe, str(path), classes)  # whose mistakes are this file's
+    return recipe if base is None else {**_read_recipe(base, (*of, path), classes, folder), **recipe}
 
 
 def mapping_to_argv(recipe: dict[str, Any], where: str, classes: Sequence[type] = ARGUMENT_CLASSES) -> list[str]:
-    """Names of arguments and their values as command-line arguments; a [`UserError`] if there is no such argument."""
+    """Names of arguments and their values as command-line arguments; a [`UserError`] if there is no such argument.
+
+    Null and an empty list are for the default.
+    """
     known = [f.name for arguments in classes for f in fields(arguments)]
     argv: list[str] = []
     for key, value in recipe.items():
