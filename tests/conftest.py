@@ -58,6 +58,7 @@ def threads_of_torch_stay_as_they_are():
     """A command that is called in this process may set them, and they change the last digit of a sum."""
     torch.set_num_threads(THREADS)
     yield
+    torch.set_num_threads(THREADS)  # for the next module's fixtures, which come before this one
 
 
 @pytest.fixture(autouse=True)

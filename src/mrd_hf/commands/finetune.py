@@ -228,9 +228,11 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
         labels.check_resumed(checkpoint)
         run.resume(checkpoint)
     if accelerator.is_main_process:
-        labels.save(output_dir)
         told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
-        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
+        (output_dir / ARGUMENTS_FILE).write_text(
+            json.dumps(told, indent=2) + "\n"
+        )  # first: it makes the folder a run's
+        labels.save(output_dir)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to.
     del run

@@ -24,7 +24,8 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 
 from .. import PointCloudFeatureExtractor
-from ..data.embedding.cached_teacher import check_same_teacher
+from ..data.embedding.cached_teacher import are_one, check_same_teacher
+from ..data.embedding.embedded_files import read_record
 from ..data.embedding.teacher_embedding import embed_dataset
 from ..data.loaders.augmentation import AugmentationConfig
 from ..data.loaders.choices import ChoiceConfig
@@ -51,6 +52,7 @@ from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
 from ..training.recipe_files import parse_config, parse_mapping
+from ..training.resumed_arguments import check_resumed
 from ..training.tracking import start_trackers
 from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log
@@ -90,6 +92,17 @@ def open_held_out(
         return embed_dataset(dataset, teacher, batch_size, data.dataset)
     check_same_teacher(dataset, teacher_id, f"{data.dataset} ({split})")
     return dataset
+
+
+def check_class_texts_are_of(class_texts: str, teacher_id: str) -> None:
+    """Raise a [`UserError`] if the file says that its embeddings are another teacher's; not all files say whose."""
+    record = read_record(Path(class_texts))
+    found = None if record is None else record["settings"].get("teacher")
+    if found is not None and not are_one(found, teacher_id):
+        raise UserError(
+            f"class_texts: the embeddings in {class_texts} are those of the teacher {found}, and the dataset's are "
+            f"those of {teacher_id}; give the file that mrd-hf embed-teacher --class-texts made with the dataset."
+        )
 
 
 def check_trackers(trackers: Sequence[str]) -> None:
@@ -146,10 +159,14 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     set_seed(training.seed)
     model = build_model(model_arguments, embedding_dim, teacher_id, logit_scale)
     check_points(data, triplets, model.encoder.config.min_points)
-    extractor = PointCloudFeatureExtractor(num_points=data.num_points or triplets.num_points)
+    extractor = PointCloudFeatureExtractor(
+        num_points=data.num_points or triplets.num_points, default_color=augmentation.default_color
+    )
     evaluation = None
     if data.eval_split is not None:
         dataset = open_held_out(data, splits, teacher, teacher_id, training.per_device_batch_size)
+        if data.class_texts is not None:
+            check_class_texts_are_of(data.class_texts, teacher_id)
         held_out = HeldOutSet.from_dataset(dataset, data.class_texts, name=data.dataset)
         evaluation = HeldOutEvaluation(dataset, held_out, extractor, training.seed)
     run = Pretraining(
@@ -167,6 +184,8 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
     if checkpoint is not None:
+        if accelerator.is_main_process:
+            check_resumed(checkpoint, told)
         run.resume(checkpoint)
     if accelerator.is_main_process:
         (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
@@ -203,7 +222,8 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         report, picture = evaluated.as_dict(), output_dir / "evaluation" / "scores.png"
         write_interval_bars(picture, [report])
     log = read_log(output_dir / LOG_FILE)
-    plot_log(log, output_dir / "training_curves.png")
+    if log:  # as it is not where another run's last checkpoint is only exported
+        plot_log(log, output_dir / "training_curves.png")
     export_encoder(
         result.model,
         extractor,

@@ -135,7 +135,10 @@ def _make_encoder(config: PreTrainedConfig) -> PreTrainedModel:
     # By the kind's name, not its class: code loaded from the Hub has a configuration's class once for the file that
     # it is in and once more for this one.
     own = {"point_bert": PointBertModel, "uni3d": Uni3DModel}
-    return own[config.model_type](config) if config.model_type in own else AutoModel.from_config(config)
+    if config.model_type in own:
+        return own[config.model_type](config)
+    # Not in the type in which it was saved: whoever trains wants what torch makes by default.
+    return AutoModel.from_config(config, dtype=torch.get_default_dtype())
 
 
 def encode_in_parts(encoder: PreTrainedModel, point_values: torch.Tensor, part_size: int) -> torch.Tensor:

@@ -10,15 +10,28 @@ from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs
 from torch.autograd.function import FunctionCtx
 
+from ..errors import UserError
+
 
 # How long processes wait for one that evaluates or reads alone. By default GPUs' would end the run after 10 minutes.
 PATIENCE = timedelta(hours=3)
 
 
 def start_accelerator(mixed_precision: str | None, output_dir: Path) -> Accelerator:
-    """The run's accelerator, whose processes have patience with each other."""
+    """The run's accelerator, whose processes have patience with each other.
+
+    Raises:
+        UserError: accelerate's environment asks it to accumulate gradients over batches, which no loop here does.
+    """
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
-    return Accelerator(mixed_precision=mixed_precision, project_dir=output_dir, kwargs_handlers=[waiting])
+    accelerator = Accelerator(mixed_precision=mixed_precision, project_dir=output_dir, kwargs_handlers=[waiting])
+    if accelerator.gradient_accumulation_steps != 1:
+        raise UserError(
+            f"accelerate is to accumulate gradients over {accelerator.gradient_accumulation_steps} batches (by "
+            "ACCELERATE_GRADIENT_ACCUMULATION_STEPS or its configuration); set it to 1. Relations and negatives are "
+            "of one batch; for a large one in little memory give --encoder-batch-size."
+        )
+    return accelerator
 
 
 def set_cpu_threads(num_threads: int | None) -> None:

@@ -45,7 +45,7 @@ def build_model(
             "give the dataset that mrd-hf embed-teacher made with it."
         )
     text_tower = _text_tower(arguments.text_towers, teacher_id)
-    mrd_changes = parse_config(arguments.mrd_config, "mrd_config", MRDConfig)
+    mrd_changes = parse_mrd_config(arguments.mrd_config)
     if teacher_logit_scale is not None:
         mrd_changes.setdefault("teacher_logit_scale", teacher_logit_scale)
     encoder, own_teacher = None, None
@@ -83,6 +83,18 @@ def build_model(
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
     return model
+
+
+def parse_mrd_config(text: str) -> dict[str, Any]:
+    """The JSON mapping given as the argument `mrd_config`.
+
+    Raises:
+        UserError: when it is no mapping, or has a key that is no field, or is the encoder's, an argument of its own.
+    """
+    changes = parse_config(text, "mrd_config", MRDConfig)
+    if "point_config" in changes:
+        raise UserError("mrd_config: point_config is an argument of its own, beside mrd_config; move it there.")
+    return changes
 
 
 def new_encoder_config(text: str, **defaults: Any) -> PointEncoderConfig:

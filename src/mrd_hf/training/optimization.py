@@ -1,6 +1,7 @@
 """Optimizer, learning rate schedule and the weights' moving average."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch.distributed.tensor import DTensor
@@ -55,6 +56,12 @@ def keep_fused(optimizer: torch.optim.Optimizer) -> None:
             state = optimizer.state[parameter]
             if "step" in state:
                 state["step"] = state["step"].to(parameter.device, torch.float32)
+
+
+def keep_weight_decay(optimizer: torch.optim.Optimizer, of_groups: Sequence[float]) -> None:
+    """Give an optimizer that has loaded another one's state its own weight decay again, one for each group."""
+    for group, weight_decay in zip(optimizer.param_groups, of_groups, strict=True):
+        group["weight_decay"] = weight_decay
 
 
 class MovingAverage(AveragedModel):

@@ -26,14 +26,14 @@ from ..models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from ..models.mrd_objective import ALIGNMENT_TERMS
 from ..teacher import Teacher
 from .arguments import PretrainingArguments
-from .checkpoints import TrainerState, load_checkpoint, save_checkpoint
+from .checkpoints import TrainerState, check_step, load_checkpoint, save_checkpoint
 from .distributed import DistributedGather
 from .loop.compilation import compile_encoder, not_compiled
 from .loop.finite_steps import LOSS, NORM, FiniteSteps
 from .loop.profiling import StepProfiler
 from .loop.stopping import Ending, StopRequest, outlive_sigterm
 from .loop.throughput import Throughput
-from .optimization import MovingAverage, adamw, keep_fused, warmup_cosine
+from .optimization import MovingAverage, adamw, keep_fused, keep_weight_decay, warmup_cosine
 from .sharded_state import ShardedState
 from .sharding import average_gradients, broadcast_from_first, requested_sharding, shard, whole_model
 from .training_log import TrainingLog
@@ -127,7 +127,10 @@ class Pretraining:
         if arguments.gradient_checkpointing:
             with warnings.catch_warnings():  # of its new name, which early versions of transformers 5 do not know
                 warnings.simplefilter("ignore", FutureWarning)
-                model.gradient_checkpointing_enable({"use_reentrant": False})
+                try:
+                    model.gradient_checkpointing_enable({"use_reentrant": False})
+                except ValueError as error:  # of an encoder of one's own
+                    raise UserError(f"gradient_checkpointing: {error} Leave it out.") from None
         if arguments.compile:
             compile_encoder(model.encoder, accelerator.device)
         # Of the sharded parameters, where they are.
@@ -137,6 +140,7 @@ class Pretraining:
         self.fused = not deepspeed
         optimizer = adamw(model, *rates, arguments.weight_decay, self.fused)
         self.peak_rates = [group["lr"] for group in optimizer.param_groups]
+        self.weight_decays = [group["weight_decay"] for group in optimizer.param_groups]
         self.sharded: ShardedState | None = None
         if sharding is None:
             self.model, self.optimizer = accelerator.prepare(model, optimizer)
@@ -163,8 +167,14 @@ class Pretraining:
         return model if self.sharded is None else whole_model(model)
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint, with the same number of processes exactly as the run that saved it would have."""
+        """Go on from a checkpoint, with the same number of processes exactly as the run that saved it would have.
+
+        Raises:
+            UserError: It is of a later step than the last one, or does not fit; see [`load_checkpoint`].
+        """
+        check_step(checkpoint, self.arguments.num_train_steps)
         state = load_checkpoint(self.accelerator, checkpoint, self.average, self.sharded)
+        keep_weight_decay(self.optimizer, self.weight_decays)
         self.step, self.finite.last_loss = state.step, state.loss
         if self.fused:
             keep_fused(self.torch_optimizer)

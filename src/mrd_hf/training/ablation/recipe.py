@@ -16,8 +16,8 @@ from ..arguments import (
     mapping_to_argv,
     parse_arguments,
 )
-from ..model_building import new_encoder_config
-from ..recipe_files import RECIPES, find_recipe, parse_config, unknown_key_hint
+from ..model_building import new_encoder_config, parse_mrd_config
+from ..recipe_files import RECIPES, find_recipe, unknown_key_hint
 
 
 ABLATIONS = RECIPES / "ablation"
@@ -182,7 +182,7 @@ def check_pretraining(recipe: dict[str, Any]) -> PretrainingArguments:
     _, model, training = parse_arguments([*mapping_to_argv(recipe, "pretrain"), "--dataset=-", "--output-dir=-"])
     try:
         point_config = new_encoder_config(model.point_config)
-        MRDConfig(point_config=point_config, **parse_config(model.mrd_config, "mrd_config", MRDConfig))
+        MRDConfig(point_config=point_config, **parse_mrd_config(model.mrd_config))
     except StrictDataclassError as error:
         raise UserError(str(error)) from None
     return training

@@ -15,11 +15,11 @@ from ...data.loaders.augmentation import AugmentationConfig, change_points, draw
 from ...data.loaders.batch_sampler import ShuffledBatchSampler
 from ...errors import UserError
 from ...models.modeling_point_bert_parts import PointBertForPartSegmentation
-from ..checkpoints import TrainerState, load_checkpoint, save_checkpoint
+from ..checkpoints import TrainerState, check_step, load_checkpoint, save_checkpoint
 from ..loop.finite_steps import LOSS, NORM, FiniteSteps
 from ..loop.stopping import Ending, StopRequest
 from ..loop.throughput import Throughput
-from ..optimization import MovingAverage, keep_fused, warmup_cosine
+from ..optimization import MovingAverage, keep_fused, keep_weight_decay, warmup_cosine
 from ..sharding import requested_sharding
 from ..training_log import TrainingLog
 from .arguments import FinetuningArguments
@@ -102,6 +102,7 @@ class Finetuning:
             arguments.layer_decay,
         )
         self.peak_rates = [group["lr"] for group in groups]
+        self.weight_decays = [group["weight_decay"] for group in groups]
         self.torch_optimizer = torch.optim.AdamW(groups, fused=True)
         self.model, self.optimizer = accelerator.prepare(model, self.torch_optimizer)
         self.finite = FiniteSteps(self.output_dir, accelerator.device.type == "cpu", accelerator.device)
@@ -116,8 +117,14 @@ class Finetuning:
         return cast(Network, trained)
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint exactly as the run that saved it would have."""
+        """Go on from a checkpoint exactly as the run that saved it would have.
+
+        Raises:
+            UserError: It is of a later step than the last one, or does not fit; see [`load_checkpoint`].
+        """
+        check_step(checkpoint, self.arguments.num_train_steps)
         state = load_checkpoint(self.accelerator, checkpoint, self.average)
+        keep_weight_decay(self.optimizer, self.weight_decays)
         self.step, self.finite.last_loss = state.step, state.loss
         keep_fused(self.torch_optimizer)
 

@@ -1,0 +1,62 @@
+"""What a run is told when it resumes, beside what it was told when it began."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from ..models.configuration_mrd import MRDConfig
+from .checkpoints import ARGUMENTS_FILE
+from .recipe_files import parse_mapping
+
+
+# What changes nothing in the course of training: where it runs, what it writes, and for how long.
+FREE = {
+    "output_dir",
+    "resume_from_checkpoint",
+    "overwrite_output_dir",
+    "num_train_steps",
+    "max_train_minutes",
+    "logging_steps",
+    "eval_steps",
+    "save_steps",
+    "save_total_limit",
+    "num_workers",
+    "prefetch_factor",
+    "profile",
+    "compile",
+    "gradient_checkpointing",
+    "report_to",
+    "project",
+    "run_name",
+    "push_to_hub",
+}
+
+
+def check_resumed(checkpoint: Path, told: dict[str, Any]) -> None:
+    """Say what a run is told otherwise than when it began, so far as that is known.
+
+    Args:
+        checkpoint (`Path`): That it resumes from; beside it may be the arguments of the run that saved it.
+        told (`dict`): Its arguments.
+
+    Raises:
+        UserError: It has other relations, to which the learned weights would not belong.
+    """
+    file = checkpoint.parent / ARGUMENTS_FILE
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    earlier, now = (MRDConfig(**parse_mapping(of.get("mrd_config", "{}"), "mrd_config")) for of in (before, told))
+    if earlier.relation_terms != now.relation_terms:
+        raise UserError(
+            f"{checkpoint} has weights of the relations {', '.join(earlier.relation_terms)}, and mrd_config asks for "
+            f"{', '.join(now.relation_terms)}; resume with the same, or begin a new run from its encoder (--encoder)."
+        )
+    changed = {name for name in told.keys() & before.keys() - FREE if told[name] != before[name]}
+    changed = {name for name in changed if not name.startswith("hub_")}
+    if changed:
+        changes = ", ".join(f"{name} {before[name]} -> {told[name]}" for name in sorted(changed))
+        print(f"note: the run began with other settings than it is resumed with: {changes}.", file=sys.stderr)
