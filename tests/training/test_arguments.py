@@ -1,5 +1,7 @@
 """Recipes and the command line: what wins, and what a mistake is told."""
 
+import json
+
 import pytest
 from support.paths import SCRIPTS
 
@@ -71,6 +73,26 @@ def test_a_recipe_may_change_another(tmp_path):
     (tmp_path / "itself.yaml").write_text(f"config: {tmp_path / 'itself.yaml'}\n")
     with pytest.raises(UserError, match=r"itself.yaml: its key 'config' leads back to itself"):
         parse_arguments(["--config", str(tmp_path / "itself.yaml")])
+
+
+def point_config(argv):
+    return json.loads(parse_arguments(argv)[1].point_config)
+
+
+def test_changes_are_to_the_recipes(tmp_path):
+    demo = point_config(["--config", "demo"])
+    assert demo["hidden_size"] == 192 and demo["drop_path_rate"] == 0.1
+    own = recipe(tmp_path, "config: demo\npoint_config: {drop_path_rate: 0.2}\ntext_towers: {my: tower}\n")
+    assert point_config(own) == {**demo, "drop_path_rate": 0.2}
+    assert json.loads(parse_arguments(own)[1].text_towers) == {"my": "tower"}  # which are no changes
+    for words in (["--point-config", '{"patch_size": 8}'], ['--point_config={"patch_size": 8}']):
+        assert point_config([*own, *words]) == {**demo, "drop_path_rate": 0.2, "patch_size": 8}
+    # What begins anew.
+    assert point_config([*own, "--point-config", "{}"]) == {}
+    uni3d = '{"model_type": "uni3d", "hidden_size": 384}'
+    assert point_config([*own, "--point-config", uni3d]) == json.loads(uni3d)
+    more = [*own, "--point-config", uni3d, "--point-config", '{"num_patches": 16}']
+    assert point_config(more) == {**json.loads(uni3d), "num_patches": 16}
 
 
 def test_null_is_for_the_default_over_what_the_other_has(tmp_path):

@@ -5,6 +5,7 @@ import json
 from argparse import ArgumentParser
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, field, fields
+from functools import partial, reduce
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,7 +15,16 @@ from transformers import HfArgumentParser
 from ..errors import UserError
 from ..hub.pushing import check_target
 from .loop.run_arguments import RunArguments, check_least
-from .recipe_files import ACCELERATE_RECIPES, RECIPES, find_recipe, recipe_names, unknown_key_hint
+from .recipe_files import (
+    ACCELERATE_RECIPES,
+    CHANGES,
+    RECIPES,
+    changed_mapping,
+    find_recipe,
+    parse_mapping,
+    recipe_names,
+    unknown_key_hint,
+)
 from .tracking import check_name
 
 
@@ -36,7 +46,8 @@ class DataArguments:
     augmentation: str = field(
         default="{}",
         metadata={
-            "help": "Changes to mrd_hf.data.loaders.augmentation.AugmentationConfig, as JSON (in a recipe: a mapping)."
+            "help": "Changes to the recipe's, or to mrd_hf.data.loaders.augmentation.AugmentationConfig, as JSON (in "
+            "a recipe: a mapping)."
         },
     )
     text_weights: str = field(
@@ -82,11 +93,14 @@ class ModelArguments:
     point_config: str = field(
         default="{}",
         metadata={
-            "help": "Changes to the encoder's configuration, PointBertConfig, as JSON (in a recipe: a mapping); with "
-            'another model_type, to that of this encoder: {"model_type": "uni3d"}.'
+            "help": "Changes to the recipe's, or to the encoder's configuration, PointBertConfig, as JSON (in a "
+            'recipe: a mapping); with another model_type, to that of this encoder: {"model_type": "uni3d"}; {}: none.'
         },
     )
-    mrd_config: str = field(default="{}", metadata={"help": "Changes to MRDConfig, as JSON (in a recipe: a mapping)."})
+    mrd_config: str = field(
+        default="{}",
+        metadata={"help": "Changes to the recipe's, or to MRDConfig, as JSON (in a recipe: a mapping)."},
+    )
     teacher: str | None = field(
         default=None,
         metadata={
@@ -220,7 +234,8 @@ def recipe_to_argv(
 ) -> list[str]:
     """A YAML recipe as command-line arguments, so that both are checked by the same parser.
 
-    Its key `config` names another recipe, of which it changes what it has itself; null is for the default.
+    Its key `config` names another recipe, of which it changes what it has itself, see [`changed_mapping`]; null is for
+    the default.
 
     Args:
         name (`str` or `Path`): Its file, or the name of one that the package has.
@@ -250,7 +265,11 @@ def _read_recipe(name: str | Path, of: tuple[Path, ...], classes: Sequence[type]
         raise UserError(f"{path} must be a YAML mapping of argument names to values, got {type(recipe).__name__}.")
     base = recipe.pop("config", None)
     mapping_to_argv(recipe, str(path), classes)  # whose mistakes are this file's
-    return recipe if base is None else {**_read_recipe(base, (*of, path), classes, folder), **recipe}
+    if base is None:
+        return recipe
+    below = _read_recipe(base, (*of, path), classes, folder)
+    mappings = [key for key in recipe if isinstance(recipe[key], dict) and isinstance(below.get(key), dict)]
+    return {**below, **recipe, **{key: changed_mapping(key, below[key], recipe[key]) for key in mappings}}
 
 
 def mapping_to_argv(recipe: dict[str, Any], where: str, classes: Sequence[type] = ARGUMENT_CLASSES) -> list[str]:
@@ -312,7 +331,7 @@ def parse_recipe_and_options(argv: list[str], classes: Sequence[type], folder: P
     config_parser.add_argument("--config")
     config, rest = config_parser.parse_known_args(argv)
     if config.config is not None:
-        argv = [*recipe_to_argv(config.config, (), classes, folder), *rest]
+        argv = _with_changes([*recipe_to_argv(config.config, (), classes, folder), *rest], classes)
     for action in parser._actions:  # which also takes them with underscores, as the keys of recipes have
         action.option_strings = [name for name in action.option_strings if "_" not in name]
     pieces = (word.partition("=") for word in argv)
@@ -329,6 +348,20 @@ def parse_recipe_and_options(argv: list[str], classes: Sequence[type], folder: P
         )
         raise UserError(f"unrecognized argument: {name}; {hint}")
     return tuple(parsed[: len(classes)])
+
+
+def _with_changes(argv: list[str], classes: Sequence[type]) -> list[str]:
+    """A command line that has each of [`CHANGES`] once, where it has one several times."""
+    names = [f.name for arguments in classes for f in fields(arguments) if f.name in CHANGES]
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    for name in names:
+        parser.add_argument(f"--{name}", f"--{name.replace('_', '-')}", action="append", default=[])
+    given, rest = parser.parse_known_args(argv)
+    for name in names:
+        mappings = [parse_mapping(text, name) for text in getattr(given, name)]
+        if mappings:
+            rest.append(f"--{name}={json.dumps(reduce(partial(changed_mapping, name), mappings))}")
+    return rest
 
 
 def as_recipe(arguments: Sequence[Any], only_changed: bool = False) -> str:

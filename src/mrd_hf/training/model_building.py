@@ -79,7 +79,8 @@ def build_model(
             )
         model = MRDForPretraining(MRDConfig(point_config=point_config, **mrd_changes))
     except StrictDataclassError as error:
-        raise UserError(f"cannot make the model: {error}") from None
+        said = " ".join(str(error.__cause__ or error).split())
+        raise UserError(f"cannot make the model of point_config and mrd_config: {said}") from None
     if encoder is not None:
         model.encoder.load_state_dict(encoder.state_dict())
     return model

@@ -30,6 +30,10 @@ def recipe_names(folder: Path = RECIPES) -> list[str]:
 SHOWN = 200
 
 
+# Arguments that are changes to what has a value for every key.
+CHANGES = ("augmentation", "mrd_config", "point_config")
+
+
 def unknown_key_hint(key: str, known: list[str]) -> str:
     """What to say of a key that does not exist: the closest one that does, or all of them."""
     close = difflib.get_close_matches(key, known, n=1)
@@ -69,3 +73,13 @@ def check_fields(mapping: dict[str, Any], name: str, config_class: type) -> None
     for key in mapping:
         if key not in known:
             raise UserError(f"{name}: unknown key '{key}'; {unknown_key_hint(key, known)}")
+
+
+def changed_mapping(name: str, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The mapping given for argument `name`, over one that was given before it, in the recipe that it changes.
+
+    Of [`CHANGES`] it changes the keys that it has; but an empty one, or one for another kind of encoder, begins anew,
+    as all other mappings do.
+    """
+    kinds = [mapping.get("model_type", "point_bert") for mapping in (base, {**base, **changes})]
+    return {**base, **changes} if name in CHANGES and changes and kinds[0] == kinds[1] else changes
