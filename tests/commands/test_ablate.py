@@ -1,8 +1,11 @@
 """`mrd-hf ablate`: one real ablation of two arms, of tiny encoders and a few steps; the rest without training."""
 
 import json
+import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from support.tiny_triplets import save_tiny_triplets
 
@@ -156,6 +159,37 @@ def test_a_recipe_that_changed_does_not_mix_with_runs_that_are_there(out, recipe
         ablate.main(["--config", str(other), "--output", str(out)])
 
 
+def test_data_that_were_divided_before_a_change_are_not_gone_on_with(recipe, tmp_path):
+    data = shutil.copytree(recipe.parent / "tiny", tmp_path / "tiny")
+    labels = tmp_path / "labels.csv"
+    rows = pq.read_table(data / "data" / "train-00000-of-00001.parquet").select(["id", "category"]).to_pylist()
+    labels.write_text("id,label\n" + "".join(f"{row['id']},{row['category']}\n" for row in rows))
+    own = tmp_path / "own.yaml"
+    own.write_text(f"labels: {labels}\n" + RECIPE.format(data=data))
+    read, out = ablate.read_ablation(own), tmp_path / "out"
+    division = ablate.plan_runs(read)[0].division
+    before = ablate.prepare_division(division, read, out)
+    assert ablate.prepare_division(division, read, out) == before
+
+    def changed_since(file):
+        with pytest.raises(UserError, match=f"split-0: was made before {file} was changed, and so were the runs"):
+            ablate.prepare_division(division, read, out)
+
+    text = labels.read_text()
+    labels.write_text(text.replace(f"{rows[0]['id']},{rows[0]['category']}", f"{rows[0]['id']},"))
+    changed_since(labels)
+    shutil.rmtree(out / "data")  # as one may: but then the runs that are there are of other data
+    assert ablate.prepare_division(division, read, out) != before
+    labels.write_text(text)
+    shutil.rmtree(out / "data")
+    assert ablate.prepare_division(division, read, out) == before
+    file = data / "data" / "train-00000-of-00001.parquet"
+    table = pq.read_table(file)
+    others = pa.array(["another-teacher"] * len(table))
+    pq.write_table(table.set_column(table.column_names.index("teacher"), "teacher", others), file)
+    changed_since(data)
+
+
 def test_a_table_mixes_no_runs_of_other_settings_data_or_threads(out, recipe, tmp_path):
     table = ["--output", str(out), "--table-only"]
     other = tmp_path / "other.yaml"
@@ -165,17 +199,22 @@ def test_a_table_mixes_no_runs_of_other_settings_data_or_threads(out, recipe, tm
     read = ablate.read_ablation(recipe)
     (run, _) = ablate.plan_runs(read)
     status = read_status(run.folder(out))
-    ids = ablate.prepare_division(run.division, read, out)
+    data = ablate.prepare_division(run.division, read, out)
     try:
-        Status(ablate.fingerprint(run, read, ids, 2), status.seconds, threads=2).save(run.folder(out))
+        Status(ablate.fingerprint(run, read, data, 2), status.seconds, threads=2).save(run.folder(out))
         with pytest.raises(UserError, match=r"other numbers of --threads .*seed 4 with (1|2), .* with (1|2)\.$"):
+            ablate.main(["--config", str(recipe), *table])
+        Status(ablate.fingerprint(run, read, data, 1, "cuda"), status.seconds, device="cuda").save(run.folder(out))
+        with pytest.raises(
+            UserError, match=r"on other kinds of devices .*seed 4 with (cpu|cuda), .* with (cpu|cuda)\.$"
+        ):
             ablate.main(["--config", str(recipe), *table])
     finally:
         status.save(run.folder(out))
     report = out / "data" / run.division.name / "report.json"
     content = report.read_text()
     try:
-        report.write_text(content.replace(ids, "0" * 64))
+        report.write_text(content.replace(data, "0" * 64))
         with pytest.raises(UserError, match="has a run of other settings, data"):
             ablate.main(["--config", str(recipe), *table])
         report.unlink()

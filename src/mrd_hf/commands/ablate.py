@@ -11,13 +11,14 @@ import os
 import shutil
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
 import yaml
 from accelerate import PartialState
 
-from ..data.resplitting.resplitting import REPORT_FILE, resplit_dataset
+from ..data.resplitting.resplitting import REPORT_FILE, digests_of_sources, resplit_dataset
 from ..errors import UserError
 from ..files.atomic_folder import check_writable
 from ..training.ablation.planning import (
@@ -120,10 +121,10 @@ def _free_memory() -> int:
 
 
 def prepare_division(division: Division, recipe: AblationRecipe, out: Path) -> str:
-    """Make a divided dataset where it is not there yet; returns which shape is where, as a digest.
+    """Make a divided dataset where it is not there yet; returns a digest of it.
 
     Raises:
-        UserError: The one that is there was made with other settings.
+        UserError: The one that is there was made with other settings, or of what has been changed since.
     """
     folder = out / "data" / division.name
     with one_at_a_time(out / "data" / "lock"):
@@ -140,14 +141,25 @@ def prepare_division(division: Division, recipe: AblationRecipe, out: Path) -> s
                 overwrite=True,
             )
             print(f"{folder}: {report['splits']} shapes, {report['labeled']} with a label", file=sys.stderr)
-        settings = json.loads((folder / REPORT_FILE).read_text())["settings"]
-    for key in ("dataset", "test_share", "validation_share", "labels", "class_texts"):
-        if settings[key] != getattr(recipe, key):
+        made = json.loads((folder / REPORT_FILE).read_text())
+    wanted = {
+        key: getattr(recipe, key) for key in ("dataset", "test_share", "validation_share", "labels", "class_texts")
+    }
+    wanted |= {"seed": division.split, "changes": asdict(division.changes)}
+    for key, value in wanted.items():
+        if made["settings"][key] != value:
             raise UserError(
-                f"{folder}: was made with {key} {settings[key]}, and the recipe has {getattr(recipe, key)}; name "
-                "another --output."
+                f"{folder}: was made with {key} {made['settings'][key]}, and the recipe has {value}; name another "
+                "--output."
             )
-    return str(json.loads((folder / REPORT_FILE).read_text())["ids_sha256"])
+    sources = digests_of_sources(recipe.dataset, recipe.labels, recipe.class_texts)
+    for key, digest in made.get("sources", {}).items():  # earlier versions did not note them
+        if digest != sources[key]:
+            raise UserError(
+                f"{folder}: was made before {getattr(recipe, key)} was changed, and so were the runs; name another "
+                "--output."
+            )
+    return str(made.get("contents_sha256", made["ids_sha256"]))
 
 
 def make_jobs(
@@ -158,7 +170,7 @@ def make_jobs(
     for run in runs:
         folder = run.folder(out)
         of_run = fingerprint(run, recipe, divisions[run.division], threads, device)
-        status = checked_status(folder, of_run, threads)
+        status = checked_status(folder, of_run, threads, device)
         status.failed.clear()  # it is tried again
         told = folder / "recipe.yaml"
         train = ["pretrain", "--config", str(told), "--resume-from-checkpoint", "latest"]

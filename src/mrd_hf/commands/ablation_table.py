@@ -133,30 +133,35 @@ def write_tables(
 
 
 def _checked_statuses(recipe: AblationRecipe, runs: list[Run], out: Path) -> list[tuple[Run, Status]]:
-    """The runs that have begun, all of them of this recipe and with as many threads."""
+    """The runs that have begun, all of them of this recipe, with as many threads and on one kind of device."""
     found: list[tuple[Run, Status]] = []
-    ids: dict[Division, str] = {}
+    data: dict[Division, str] = {}
     for run in runs:
         folder = run.folder(out)
         status = read_status(folder)
         if status is None:
             continue
-        if run.division not in ids:
-            ids[run.division] = _ids_of(out / "data" / run.division.name)
-        check_fingerprint(folder, status, fingerprint(run, recipe, ids[run.division], status.threads))
+        if run.division not in data:
+            data[run.division] = _digest_of(out / "data" / run.division.name)
+        of_run = fingerprint(run, recipe, data[run.division], status.threads, status.device)
+        check_fingerprint(folder, status, of_run)
         found.append((run, status))
-    threads = {status.threads: run.name for run, status in found}
-    if len(threads) > 1:
-        told = ", ".join(f"{name} with {count}" for count, name in threads.items())
-        raise UserError(f"{out}: runs with other numbers of --threads cannot be compared: {told}.")
+    for what, kinds in (
+        ("with other numbers of --threads", {status.threads: run.name for run, status in found}),
+        ("on other kinds of devices", {status.device: run.name for run, status in found}),
+    ):
+        if len(kinds) > 1:
+            told = ", ".join(f"{name} with {kind}" for kind, name in kinds.items())
+            raise UserError(f"{out}: runs {what} cannot be compared: {told}.")
     return found
 
 
-def _ids_of(folder: Path) -> str:
-    """Which shape is where in a divided dataset, by the digest that was written when it was made."""
+def _digest_of(folder: Path) -> str:
+    """Of a divided dataset, as it was written when that was made; by earlier versions of which shape is where."""
     file = folder / REPORT_FILE
     try:
-        return str(json.loads(file.read_text(encoding="utf-8"))["ids_sha256"])
+        made = json.loads(file.read_text(encoding="utf-8"))
+        return str(made.get("contents_sha256", made["ids_sha256"]))
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"{file}: does not say which shapes the runs were trained on ({error}).") from None
 

@@ -15,7 +15,9 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 from ...errors import UserError
 from ...files.atomic_file import atomic_file, check_vacant
 from ...files.atomic_folder import atomic_folder
+from ...files.digests import files_sha256
 from ..class_texts import CLASS_TEXTS_FILE, read_class_texts
+from ..embedding.embedded_files import footer_digest
 from ..loading import load_all_splits
 from ..preparation.parquet_writing import dataset_writer
 from ..schema import check_columns, embedding_dim, triplet_features
@@ -56,7 +58,8 @@ def resplit_dataset(
 
     Returns:
         `dict`: The report, which is `report.json` in the folder: `settings`, `prepared`, `splits`, `names` (how many
-        of each split), and `ids_sha256`, the digest of which shape is where.
+        of each split), and digests: `ids_sha256` of which shape is where, `sources` of what it was made of, see
+        [`digests_of_sources`], and `contents_sha256` of the files that were made.
 
     Raises:
         UserError: The dataset cannot be read, lacks names or embeddings, or a shape has no row in `labels` or a label
@@ -105,6 +108,7 @@ def resplit_dataset(
         "names": {s: len({n for n, of in zip(names, splits, strict=True) if of == s}) for s in SPLITS},
         "labeled": {s: _count_labels(table, splits, s) for s in SPLITS},
         "ids_sha256": hashlib.sha256(json.dumps(sorted(zip(rows["id"][:], splits, strict=True))).encode()).hexdigest(),
+        "sources": digests_of_sources(dataset, labels, class_texts),
         "skipped": [],
         "warnings": [],
         "missing": [],
@@ -119,8 +123,23 @@ def resplit_dataset(
                 writer.close()
         if classes is not None:
             _write_classes(partial / CLASS_TEXTS_FILE, classes[0], classes[1] if other is None else other(classes[1]))
+        report["contents_sha256"] = files_sha256(sorted(partial.rglob("*.parquet")))
         (partial / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def digests_of_sources(
+    dataset: str, labels: str | Path | None, class_texts: str | Path | None
+) -> dict[str, str | None]:
+    """What a division is made of, so that a change is noticed: digests of the footers of a local dataset's files and
+    of the two other files; None for what there is not, and for a dataset on the Hub."""
+    parquet = sorted((Path(dataset) / "data").glob("*.parquet"))
+    footers = hashlib.sha256("".join(footer_digest(file) for file in parquet).encode()).hexdigest()
+    return {
+        "dataset": footers if parquet else None,
+        "labels": None if labels is None else files_sha256([Path(labels)]),
+        "class_texts": None if class_texts is None else files_sha256([Path(class_texts)]),
+    }
 
 
 def _all_rows(splits: DatasetDict, name: str) -> Dataset:

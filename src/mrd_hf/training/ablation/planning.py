@@ -31,7 +31,7 @@ class Division:
     @property
     def name(self) -> str:
         """Of its folder, such as `split-0` or `split-0-wrong_images-0.3`."""
-        changed = [f"-{k}-{v:g}" for k, v in asdict(self.changes).items() if v]
+        changed = [f"-{k}-{v!r}" for k, v in asdict(self.changes).items() if v]
         return f"split-{self.split}" + "".join(changed)
 
 
@@ -122,14 +122,14 @@ def evaluate_argv(run: Run, recipe: AblationRecipe, out: Path, threads: int, spl
     return [*argv, "--cpu-threads", str(threads), "--overwrite", "--output", str(folder / split)]
 
 
-def fingerprint(run: Run, recipe: AblationRecipe, ids_sha256: str, threads: int, device: str = "cpu") -> str:
+def fingerprint(run: Run, recipe: AblationRecipe, data_sha256: str, threads: int, device: str = "cpu") -> str:
     """What a run's result depends on: its recipe, its data, the threads, which change the last digits, and the kind of
     device, which draws other random numbers."""
     told = {
         "pretrain": {key: value for key, value in run.arm.pretrain.items() if value is not None},
         "changes": asdict(run.arm.changes),
         "seed": run.seed,
-        "ids_sha256": ids_sha256,
+        "ids_sha256": data_sha256,
         "labels": recipe.labels,
         "linear_probe": recipe.linear_probe,
         "threads": threads,

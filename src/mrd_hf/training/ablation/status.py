@@ -25,6 +25,7 @@ class Status:
         version (`str`): Of this package, as it was at the last stage.
         code (`str`): Digest of this package's files, as they were at the last stage; empty of earlier versions.
         threads (`int`): Of its processes.
+        device (`str`): The kind that it runs on, such as `cuda`.
     """
 
     fingerprint: str
@@ -33,6 +34,7 @@ class Status:
     version: str = ""
     code: str = ""
     threads: int = 1
+    device: str = "cpu"
 
     def save(self, folder: Path) -> None:
         with atomic_file(folder / STATUS_FILE) as sink:
@@ -54,7 +56,7 @@ def read_status(folder: Path) -> Status | None:
         raise UserError(f"{file}: no status of a run ({error}); delete {folder} to run it again.") from None
 
 
-def checked_status(folder: Path, fingerprint: str, threads: int) -> Status:
+def checked_status(folder: Path, fingerprint: str, threads: int, device: str = "cpu") -> Status:
     """A run's status, or that of one that has not begun.
 
     Raises:
@@ -62,7 +64,7 @@ def checked_status(folder: Path, fingerprint: str, threads: int) -> Status:
     """
     status = read_status(folder)
     if status is None:
-        return Status(fingerprint, threads=threads)
+        return Status(fingerprint, threads=threads, device=device)
     check_fingerprint(folder, status, fingerprint)
     return status
 
