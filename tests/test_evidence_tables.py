@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from fnmatch import fnmatch
 
 import numpy as np
@@ -166,6 +167,23 @@ def test_a_run_of_other_settings_does_not_take_the_place_of_one(kept, tmp_path):
     kept.keep(tmp_path / "arms", tmp_path / "arms.parquet")
     with pytest.raises(UserError, match="arms.parquet: has mrd, split 0, seed 0 of other settings"):
         kept.keep(tmp_path / "main", tmp_path / "arms.parquet")
+
+
+def test_outcomes_of_other_names_do_not_take_the_place_of_these(kept, tmp_path):
+    """Their runs have the same settings."""
+    folder = finished_run(tmp_path, "mrd", 0, 0, validation=1.0, test=1.0)
+    shutil.copytree(folder / "validation", folder / "test")
+    file = tmp_path / "arms.parquet"
+    assert kept.keep(tmp_path, file) == kept.keep(tmp_path, file) == 1
+    before = file.read_bytes()
+    with pytest.raises(
+        UserError, match=r"arms.parquet: has outcomes of validation names, and these are of test names"
+    ):
+        kept.keep(tmp_path, file, "test")
+    assert file.read_bytes() == before
+    assert kept.keep(tmp_path, tmp_path / "test.parquet", "test") == 1
+    with pytest.raises(UserError, match="of test names, and these are of validation names"):
+        kept.keep(tmp_path, tmp_path / "test.parquet")
 
 
 def test_pairs_are_of_one_kind_of_processor_each(kept, tables, monkeypatch, tmp_path):

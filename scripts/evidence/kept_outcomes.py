@@ -4,7 +4,8 @@
     python scripts/evidence/kept_outcomes.py outputs/arms model_cards/evidence/arms.parquet
 
 The folder of an ablation is hours of work and takes gigabytes; from this file its tables can be computed again, and
-other figures than ours. It has a row for each shape of each run. `arm`, `split`, `seed` and `processor` name the run;
+other figures than ours. It has a row for each shape of each run, of validation names or, with --test, of test
+names, which go into a file of their own. `arm`, `split`, `seed` and `processor` name the run;
 the latter is the GPU of the machine where this is called, or its CPU's vector instructions, since rounding differs.
 `fingerprint` is of its settings and data, `code` of the package's files at its last stage; `seconds` is what its
 stages took that were not interrupted; `id` names the shape; and each score of the report that is a mean over shapes is
@@ -48,7 +49,7 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
         `int`: How many runs the file has.
 
     Raises:
-        UserError: It has one of the runs with other settings.
+        UserError: It has one of the runs with other settings, or outcomes of other names.
     """
     # Where there is a GPU, `mrd-hf ablate` trains on it.
     gpu = torch.cuda.is_available()
@@ -56,7 +57,13 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
     new = {
         _run_of(table): table for table in (_run_table(run, scored, processor) for run in _finished(folder, scored))
     }
-    kept = {_run_of(table): table for table in _by_run(pq.read_table(file))} if file.is_file() else {}
+    before = pq.read_table(file) if file.is_file() else None
+    names = (
+        VALIDATION if before is None else (before.schema.metadata or {}).get(b"scored", VALIDATION.encode()).decode()
+    )
+    if before is not None and names != scored:
+        raise UserError(f"{file}: has outcomes of {names} names, and these are of {scored} names; name another file.")
+    kept = {} if before is None else {_run_of(table): table for table in _by_run(before)}
     for run in new.keys() & kept.keys():
         if _fingerprint(new[run]) != _fingerprint(kept[run]):
             raise UserError(
@@ -66,7 +73,8 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
     if tables:
         file.parent.mkdir(parents=True, exist_ok=True)
         with atomic_file(file) as sink:
-            pq.write_table(pa.concat_tables(tables, promote_options="default"), sink, compression="zstd")
+            joined = pa.concat_tables(tables, promote_options="default").replace_schema_metadata({"scored": scored})
+            pq.write_table(joined, sink, compression="zstd")
     return len(tables)
 
 
