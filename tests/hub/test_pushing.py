@@ -11,7 +11,7 @@ import torch
 from card_facts import FACTS
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
-from support.hub_server import READER, WRITER, Repository, in_the_hubs_place
+from support.hub_server import READER, WRITER, Blob, Repository, in_the_hubs_place
 from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 
@@ -327,6 +327,48 @@ def test_a_dataset_goes_with_its_documents(hub, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no parquet files"):
         select_files(tmp_path / "empty", "dataset")
+
+
+def test_shards_of_an_earlier_upload_are_deleted_and_nothing_else_is(hub, tmp_path):
+    folder = tmp_path / "furniture"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/train-00000-of-00002.parquet").write_text("rows")
+    (folder / "data/train-00001-of-00002.parquet").write_text("rows")
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Furniture\n")
+    push_folder(folder, "org/furniture", repo_type="dataset")
+    repository = hub.repository("org/furniture", "datasets")
+    others = {"class_texts.parquet", "data/notes.txt", "data/more/x.parquet", "data.parquet", "LICENSE"}
+    files = repository.commits[repository.refs["refs/heads/main"]]
+    files |= dict.fromkeys(others, files["README.md"])
+    for file in (folder / "data").iterdir():
+        file.unlink()
+    (folder / "data/train-00000-of-00001.parquet").write_text("rows")
+    proposed = push_folder(folder, "org/furniture", repo_type="dataset", create_pr=True)
+    assert len(proposed.deleted) == 2 and "data/train-00001-of-00002.parquet" in repository.files()
+    push = push_folder(folder, "org/furniture", repo_type="dataset")
+    now = {"README.md", "data/train-00000-of-00001.parquet", ".gitattributes", *others}
+    assert set(repository.files()) == set(repository.files("refs/pr/1")) == now
+    assert "deleted there: data/train-00001-of-00002.parquet (not in the folder any more)" in push.summary()
+    assert push_folder(folder, "org/furniture", repo_type="dataset").deleted == []
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_weights_of_an_earlier_upload_are_deleted(hub, checkpoint, whole_first):
+    whole = {"model.safetensors": (checkpoint / "model.safetensors").read_bytes()}
+    save_file({"w": torch.zeros(1)}, checkpoint / "model-00001-of-00001.safetensors")
+    shards = {"model-00001-of-00001.safetensors": (checkpoint / "model-00001-of-00001.safetensors").read_bytes()}
+    shards["model.safetensors.index.json"] = json.dumps({"weight_map": {"w": next(iter(shards))}}).encode()
+    for weights in (whole, shards) if whole_first else (shards, whole):
+        for name in (*whole, *shards):
+            (checkpoint / name).unlink(missing_ok=True)
+        for name, content in weights.items():
+            (checkpoint / name).write_bytes(content)
+        push_folder(checkpoint, "org/model")
+        repository = hub.repository("org/model")
+        files = repository.files()
+        repository.commits[repository.refs["refs/heads/main"]]["model.fp16.safetensors"] = Blob(b"mine", True)
+        assert {n: c for n, c in files.items() if re.match(r"model[-.](\d|safe)", n)} == weights
+    assert {path.name for path in checkpoint.iterdir()} <= set(files) and files["model.fp16.safetensors"] == b"mine"
 
 
 def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, capsys):

@@ -6,7 +6,8 @@
     mrd-hf push outputs/demo/onnx --widget --output outputs/demo/page
 
 Only what a checkpoint (or a dataset) consists of is uploaded; the rest is listed. After an upload that broke off, give
-the same command again: what has arrived is not uploaded once more.
+the same command again: what has arrived is not uploaded once more. Weights, or shards in data/, of an earlier upload
+that the folder has no more are deleted.
 """
 
 import tempfile

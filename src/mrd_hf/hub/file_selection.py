@@ -7,7 +7,7 @@ What is let through is looked into for access tokens first.
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -42,6 +42,8 @@ PICTURES = re.compile(r"(images/)?[\w.-]+\.(png|jpg|jpeg|webp)")
 # Scores by benchmark, which the Hub shows beside a model and on the benchmark's leaderboard.
 EVAL_RESULTS = re.compile(r"\.eval_results/[\w.-]+\.yaml")
 PARQUET = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.parquet")
+# Where mrd-hf prepare and embed-teacher write them; `datasets` loads whatever lies there.
+DATA_FILES = re.compile(r"data/[^/]+\.parquet")
 # What an Inference Endpoint starts; see `mrd_hf.hub.endpoint`.
 ENDPOINT_FILES = {"handler.py", "isolation.py", "shape_reading.py", "requirements.txt"}
 
@@ -96,6 +98,22 @@ def select_files(folder: Path, repo_type: RepoType = "model") -> Selection:
     for path in selection.files:
         check_for_secrets(folder / path)
     return selection
+
+
+def superseded_files(there: Iterable[str], files: Iterable[str], repo_type: RepoType) -> list[str]:
+    """Which files of a repository would be loaded together with those that are uploaded, or in their place.
+
+    A dataset's `data/*.parquet`, as of another number of shards, and a model's weights and their index.
+
+    Args:
+        there (iterable of `str`): Files of the repository.
+        files (iterable of `str`): What is uploaded.
+        repo_type (`str`)
+    """
+    others = set(there) - set(files)
+    if repo_type == "dataset":
+        return sorted(path for path in others if DATA_FILES.fullmatch(path))
+    return sorted(path for path in others if WEIGHTS.fullmatch(path) or path == WEIGHTS_INDEX)
 
 
 def check_for_secrets(file: Path) -> None:
