@@ -504,19 +504,21 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
     monkeypatch.setattr(shape_reading, "CheckedConnection", FakeConnection)
     monkeypatch.setattr(FakeConnection, "asked", [])
     pages = {
-        "https://a.example/x.glb?v=1": (302, {"Location": "https://b.example/y.ply"}, b""),
-        "https://b.example/y.ply": (200, {}, b"content"),
+        # As the Hub does: to its storage, where a file has no name.
+        "https://a.example/x.glb?v=1": (302, {"Location": "https://b.example/xet/0a1b2c?sig=x.ply"}, b""),
+        "https://b.example/xet/0a1b2c?sig=x.ply": (200, {}, b"content"),
         "https://a.example/out.glb": (302, {"Location": "https://evil.example/y.ply"}, b""),
         "https://a.example/plain.glb": (302, {"Location": "http://a.example/y.ply"}, b""),
         "https://a.example/file.glb": (307, {"Location": "file:///etc/passwd"}, b""),
         "https://a.example/loop.glb": (301, {"Location": "/loop.glb"}, b""),
         "https://a.example/big.glb": (200, {}, bytes(100)),
         "https://a.example/gone.glb": (404, {}, b""),
+        "https://a.example/nameless": (302, {"Location": "https://b.example/y.ply"}, b""),
     }
     monkeypatch.setattr(FakeConnection, "pages", pages)
     hosts = ["a.example", "b.example"]
-    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path, ["glb", "ply"]) == "ply"
-    assert (tmp_path / "shape.ply").read_bytes() == b"content"
+    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path, ["glb", "ply"]) == "glb"
+    assert (tmp_path / "shape.glb").read_bytes() == b"content"
     for name, message in {
         "out.glb": "nothing is fetched from evil.example",
         "plain.glb": "only https",
@@ -525,6 +527,7 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
         "big.glb": "more than 99 bytes",
         "gone.glb": "answers 404",
         "page.html": "must end in the file's name",
+        "nameless": "must end in the file's name",
     }.items():
         with pytest.raises(Refused, match=message):
             shape_reading.fetch(f"https://a.example/{name}", hosts, 99, tmp_path, ["glb", "ply"])
