@@ -63,7 +63,7 @@ class Conversion:
             patches += f"the first within {config.patch_radius} of each center"
         return {
             "peer": f"{self.encoder.peer} (arXiv {self.encoder.paper})",
-            "source": self.source.name,
+            "source": self.source.name + (f", commit {self.source.commit}" if self.source.commit else ""),
             "network": f"{type(self.model).__name__}, {config.num_hidden_layers} layers of width {config.hidden_size}",
             "parameters": f"{parameters / 1e6:.1f}M, {str(self.model.dtype).removeprefix('torch.')}",
             "embedding": f"width {config.embedding_dim}",
@@ -91,7 +91,8 @@ def convert_checkpoint(
     """Write a peer's encoder as a folder for `AutoModel.from_pretrained`, with its feature extractor and a model card.
 
     Args:
-        source (`str`): A checkpoint: a file, a folder with one in it, or a repository's id on the Hub.
+        source (`str`): A checkpoint: a file, a folder with one in it, or a repository's id on the Hub, also as
+            `id@revision`.
         folder (`Path`): To write to; complete or not there.
         filename (`str`, *optional*): Which file of the folder or repository.
         preset (`str`, *optional*): Whose patches a PointBERT of OpenShape's kind has, if its sizes do not tell.
