@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import runpy
 import struct
 import sys
@@ -19,6 +20,7 @@ from support.model_files import object_3mf, threemf
 from support.paths import SCRIPTS
 from support.tiny_meshes import glb
 
+from mrd_hf.commands.prepare import print_summary
 from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sources.meshes import mesh_folder
@@ -124,6 +126,39 @@ def test_a_folder_of_every_kind_of_mesh(tmp_path):
     assert data["license"][0] == "NOASSERTION" and data["creator"][0] is None and data["images"][0] == []
     colors = [np.unique(np.array(row["colors"]), axis=0).tolist() for row in data]
     assert colors[1:] == [[[102] * 3]] * 2 + [[[0, 0, 255]], [[255, 0, 0]], [[102] * 3]]
+
+
+def make_of(form, tmp_path, files):
+    """The collection as a folder or as a zip file, and the file that its only mesh is in."""
+    if form == "folder":
+        return write(tmp_path / "shapes", files), tmp_path / "shapes" / next(iter(files))
+    with zipfile.ZipFile(tmp_path / "shapes.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return tmp_path / "shapes.zip", tmp_path / "shapes.zip"
+
+
+@pytest.mark.parametrize("form", ["folder"])
+def test_a_mesh_that_was_repaired_is_told_of_and_read_with_overwrite(tmp_path, capsys, form):
+    """In one process, which must not remember what a zip file held."""
+    folder, file = make_of(form, tmp_path, {"chairs/chair.off": "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"})
+    report, first = prepare(folder, tmp_path)
+    part = tmp_path / "out" / "data" / "train-00000-of-00001.parquet"
+    assert "outdated" not in report and "outdated" not in prepare(folder, tmp_path)[0]
+    made = part.stat().st_mtime
+    make_of(form, tmp_path, {"chairs/chair.off": "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n"})
+    os.utime(file, (made + 5, made + 5))
+    report, kept = prepare(folder, tmp_path)
+    assert report["outdated"] == {str(part): str(file)} and kept[0]["points"] == first[0]["points"]
+    print_summary(report, "out")
+    assert f"kept: {part}, though {file} was changed since; delete the file and run again" in capsys.readouterr().out
+    part.unlink()
+    _, again = prepare(folder, tmp_path)
+    report, anew = prepare(folder, tmp_path, overwrite=True)
+    for data in (again, anew):  # the triangle stands now
+        assert np.ptp(np.array(data[0]["points"]), axis=0)[1] == 0 != np.ptp(np.array(first[0]["points"]), axis=0)[1]
+    os.utime(part, (made + 9, made + 9))
+    assert "outdated" not in prepare(folder, tmp_path)[0]
 
 
 def test_z_up_is_turned_and_points_fill_the_unit_sphere(tmp_path):

@@ -311,6 +311,7 @@ def prepare_sweethome3d(
             "seed": seed,
         },
         **run,
+        input_file=lambda job: Path(job[0]),
     )
 
 
