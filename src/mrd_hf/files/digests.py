@@ -1,6 +1,7 @@
 """Digests of files: of all that is in them, of a part of it, or of what the file system says of them."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -35,6 +36,15 @@ def fingerprint(path: Path) -> str:
             file.seek(start)
             digest.update(file.read(BLOCK_SIZE))
     return digest.hexdigest()
+
+
+def change_stamp(path: str | Path) -> tuple[int, int] | None:
+    """A file's size and time of change, for caches of what is in it; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def state_of_files(path: Path) -> str:

@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trimesh
 from datasets import Dataset, Features, Value, load_dataset
@@ -28,6 +30,7 @@ from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
 from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, mesh_jobs, prepare_mesh_folder
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
 from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
+from mrd_hf.data.sources.meshes.mesh_parquet import row_content
 from mrd_hf.errors import UserError
 
 
@@ -138,7 +141,7 @@ def make_of(form, tmp_path, files):
     return tmp_path / "shapes.zip", tmp_path / "shapes.zip"
 
 
-@pytest.mark.parametrize("form", ["folder"])
+@pytest.mark.parametrize("form", ["folder", "zip"])
 def test_a_mesh_that_was_repaired_is_told_of_and_read_with_overwrite(tmp_path, capsys, form):
     """In one process, which must not remember what a zip file held."""
     folder, file = make_of(form, tmp_path, {"chairs/chair.off": "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"})
@@ -385,6 +388,16 @@ def test_parquet_files_with_meshes(tmp_path):
         "id": "elsewhere",
         "why": "elsewhere.glb: row 4 of train.parquet has no mesh inside; embed the files before writing it.",
     }
+
+
+def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path):
+    contents = [[b"one", None], [b"other", b"last"]]
+    for content in contents:
+        column = pa.array([{"bytes": data, "path": "a.glb"} for data in content])
+        info = {"info": {"features": {"mesh": {"_type": "Mesh"}}}}
+        table = pa.table({"mesh": column}).replace_schema_metadata({"huggingface": json.dumps(info)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        assert [row_content(str(tmp_path / "a.parquet"), row) for row in range(2)] == content
 
 
 def test_files_are_kept_for_the_viewer_where_it_knows_them(tmp_path):

@@ -14,6 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....errors import UserError
+from ....files.digests import change_stamp
 from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
 from ....models.shape_limits import check_size
@@ -103,9 +104,13 @@ class MeshFiles:
         return read_mesh(io.BytesIO(data), posixpath.splitext(name)[1][1:], resolver, name, choice)
 
 
-@lru_cache(maxsize=1)
 def open_mesh_files(source: str) -> MeshFiles:
-    """[`MeshFiles`], opened once a process."""
+    """[`MeshFiles`], opened once a process for as long as the file is the same."""
+    return _open_mesh_files(source, change_stamp(source))
+
+
+@lru_cache(maxsize=1)
+def _open_mesh_files(source: str, stamp: tuple[int, int] | None) -> MeshFiles:
     return MeshFiles(source)
 
 
