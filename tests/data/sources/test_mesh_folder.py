@@ -36,6 +36,8 @@ from mrd_hf.errors import UserError
 
 OBJ = "mtllib skin.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl skin\nf 1/1 2/2 3/3\n"
 
+MTL = "newmtl skin\nKd 0 0 1\n"
+
 
 def write(folder, files):
     for name, content in files.items():
@@ -308,7 +310,7 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
         file.writestr("chairs/cut.obj", OBJ.replace("skin.mtl", "../../skin.mtl"))
         file.writestr("chairs/ok.obj", OBJ.replace("skin.mtl", "../materials/skin.mtl"))
         file.writestr("materials/Skin.MTL", "newmtl skin\nKd 0 0 1\n")  # in other letter case, as on Windows
-        for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\secret.glb"):
+        for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\other.glb"):
             file.writestr(name, glb())
         file.writestr("__MACOSX/._red.glb", b"")
     before = sorted(tmp_path.rglob("*"))
@@ -320,6 +322,19 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
     assert all(item["why"].endswith("leads out of in.zip, so it is not read.") for item in report["skipped"])
     (warning,) = report["warnings"]
     assert warning["why"] == "file may not be read: ../../skin.mtl; only what lies in in.zip is"
+
+
+def test_a_zip_file_with_backslashes_is_one_with_slashes(tmp_path):
+    files = {"chairs/red.glb": glb(), "chairs/ok.obj": OBJ.replace("skin.mtl", "../m/skin.mtl"), "m/skin.mtl": MTL}
+    found = []
+    for name, separator in (("a.zip", "/"), ("b.zip", "\\")):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for path, content in files.items():
+                file.writestr(path.replace("/", separator), content)
+        _, data = prepare(tmp_path / name, tmp_path, overwrite=True)
+        found.append(data.remove_columns(["points"]).to_list())
+    assert found[0] == found[1] and found[0][0]["model"] == "chairs/ok.obj"
+    assert {tuple(color) for color in found[0][0]["colors"]} == {(0, 0, 255)}
 
 
 def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):

@@ -16,10 +16,10 @@ from pathlib import Path
 from ....errors import UserError
 from ....files.digests import change_stamp
 from ....models.left_out_parts import SEEN, PartChoice
-from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
+from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
-from ....models.zip_members import leads_out
+from ....models.zip_members import leads_out, without_case
 
 
 class MeshFiles:
@@ -41,7 +41,7 @@ class MeshFiles:
             try:
                 self._zip = zipfile.ZipFile(self.source)
                 for info in self._zip.infolist():
-                    self._without_case.setdefault(without_case(info.filename), []).append(info)
+                    self._without_case.setdefault(without_case(_path_of(info)), []).append(info)
             except zipfile.BadZipFile as error:
                 raise UserError(f"{source}: not a zip file ({error}).") from error
         elif not self.source.is_dir():
@@ -50,7 +50,7 @@ class MeshFiles:
     def names(self) -> list[str]:
         """The paths of all files, with /, in order. Hidden ones (.DS_Store, ._chair.glb) and __MACOSX are left out."""
         if self._zip is not None:
-            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+            names = [path for info in self._zip.infolist() if not (path := _path_of(info)).endswith("/")]
         else:
             names = []
             for folder, _, files in os.walk(self.source):
@@ -112,6 +112,11 @@ def open_mesh_files(source: str) -> MeshFiles:
 @lru_cache(maxsize=1)
 def _open_mesh_files(source: str, stamp: tuple[int, int] | None) -> MeshFiles:
     return MeshFiles(source)
+
+
+def _path_of(info: zipfile.ZipInfo) -> str:
+    """A file's path with /; some Windows programs write backslashes."""
+    return info.filename.replace("\\", "/")
 
 
 def _check_size(size: int, unpacked: int = 0) -> None:
