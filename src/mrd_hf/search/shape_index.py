@@ -198,6 +198,9 @@ class ShapeIndex:
     def search(self, queries: np.ndarray, k: int) -> list[list[Hit]]:
         """The `k` shapes with the largest cosine to each query, best first; all of them where there are fewer.
 
+        Of shapes with the same cosine the first of the index comes first, also where only some of them are among the
+        `k`; of an approximate index, among those that were found.
+
         Args:
             queries (`np.ndarray` of shape `(num_queries, embedding_dim)`): Floats; normalised here.
             k (`int`)
@@ -285,6 +288,13 @@ def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np
         cosines = queries[part] @ embeds.T
         rows[part] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         scores[part] = np.take_along_axis(cosines, rows[part], axis=1)
+        # Of several with the k-th largest cosine, argpartition takes any; here the first.
+        lowest = scores[part].min(axis=1)
+        for place in np.flatnonzero(np.count_nonzero(cosines >= lowest[:, None], axis=1) > k):
+            above = np.flatnonzero(cosines[place] > lowest[place])
+            equal = np.flatnonzero(cosines[place] == lowest[place])
+            chosen = np.concatenate([above, equal[: k - len(above)]])
+            rows[start + place], scores[start + place] = chosen, cosines[place, chosen]
     return scores, rows
 
 
