@@ -5,6 +5,8 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from .walking import files_below
+
 
 NUM_BLOCKS = 64
 BLOCK_SIZE = 2**16
@@ -53,7 +55,7 @@ def state_of_files(path: Path) -> str:
     What it does not tell is where they are: a folder that was moved keeps its state. Nothing is read.
     """
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in [path / name for name in files_below(path)] if path.is_dir() else [path]:
         if file.is_file():
             status = file.stat()
             digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())

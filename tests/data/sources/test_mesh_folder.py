@@ -301,6 +301,14 @@ def test_what_is_damaged_or_hostile_is_named_and_nothing_else_is_lost(tmp_path):
     assert colors["bomb"] == colors["missing/texture"] == [0, 0, 255]
 
 
+def test_a_folder_behind_a_link_belongs_to_the_collection(tmp_path):
+    write(tmp_path / "elsewhere", {"chair.glb": glb(), "._chair.glb": b""})
+    write(tmp_path / "shapes", {"lamps/lamp.glb": glb()})
+    (tmp_path / "shapes" / "chairs").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    report, data = prepare(tmp_path / "shapes", tmp_path)
+    assert data["category"][:] == ["chairs", "lamps"] and not report["skipped"]
+
+
 def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
     (tmp_path / "secret.glb").write_bytes(glb())
     (tmp_path / "skin.mtl").write_text("newmtl skin\nKd 1 0 0\n")

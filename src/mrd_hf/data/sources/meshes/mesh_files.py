@@ -5,7 +5,6 @@ libraries, buffers) is looked up in the same collection and nowhere else.
 """
 
 import io
-import os
 import posixpath
 import re
 import zipfile
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from ....errors import UserError
 from ....files.digests import change_stamp
+from ....files.walking import files_below, is_hidden
 from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk
 from ....models.shape_limits import check_size
@@ -52,11 +52,8 @@ class MeshFiles:
         if self._zip is not None:
             names = [path for info in self._zip.infolist() if not (path := _path_of(info)).endswith("/")]
         else:
-            names = []
-            for folder, _, files in os.walk(self.source):
-                relative = Path(folder).relative_to(self.source)
-                names += [(relative / file).as_posix() for file in files]
-        return sorted({name for name in names if not any(map(_is_hidden, re.split(r"[/\\]", name)))})
+            names = [path.as_posix() for path in files_below(self.source, hidden=False)]
+        return sorted({name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))})
 
     def read(self, name: str) -> bytes | None:
         """Content of a file by its path, None where there is none.
@@ -124,7 +121,3 @@ def _check_size(size: int, unpacked: int = 0) -> None:
         check_size(size, unpacked)
     except ValueError as error:
         raise OSError(str(error)) from error
-
-
-def _is_hidden(part: str) -> bool:
-    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"
