@@ -231,6 +231,18 @@ def test_metadata_says_what_belongs_and_what_it_is(tmp_path, kind):
     ]
 
 
+def test_texts_in_jsonl_may_have_any_character(tmp_path):
+    text = "a chair " + " ".join(map(chr, (0x2028, 0x2029, 0x85, 0x0B, 0x1C))) + " of wood"
+    rows = [{"file_name": "a.glb", "caption": text}, {"file_name": "b.glb", "caption": "a lamp"}]
+    for ends in ("\n", "\r\n"):
+        # Control characters are escaped in JSON, and U+2028 and U+0085 need not be.
+        data = ends.join(["", *(json.dumps(row, ensure_ascii=False) for row in rows), ""]).encode("utf-8-sig")
+        described = read_metadata(data, "metadata.jsonl")
+        assert [described[row["file_name"]].texts for row in rows] == [((row["caption"], "caption"),) for row in rows]
+    with pytest.raises(UserError, match=r"metadata\.jsonl: line 3 is no JSON object"):
+        read_metadata(b'{"file_name": "a.glb"}\n\n3\n', "metadata.jsonl")
+
+
 def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
     folder = write(tmp_path / "in", {"x/a.glb": glb(), "y/a.glb": glb(), "x/metadata.csv": "file_name,text\na.glb,ax"})
     (tmp_path / "captions.csv").write_text("file_name,text\nx/a.glb,from outside\n")
