@@ -208,7 +208,7 @@ def test_queries_that_cannot_be_compared_are_refused(tmp_path, queries, k, messa
         index.search(queries, k)
 
 
-def test_an_index_is_replaced_and_anything_else_is_not(tmp_path):
+def test_an_index_is_replaced_and_anything_else_is_not(tmp_path, monkeypatch):
     ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="old")
     assert ShapeIndex.build(tmp_path / "i", clustered(2), items(2), model="new").model == "new"
     (tmp_path / "thesis").mkdir()
@@ -219,6 +219,9 @@ def test_an_index_is_replaced_and_anything_else_is_not(tmp_path):
             ShapeIndex.build(path, clustered(2), items(2), model="m")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert len(ShapeIndex.build(tmp_path / "new" / "deep", clustered(2), items(2), model="m")) == 2
+    monkeypatch.chdir(tmp_path / "i")
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        ShapeIndex.build(".", clustered(2), items(2), model="m")
 
 
 @pytest.mark.parametrize("limit", [100, 10_000])

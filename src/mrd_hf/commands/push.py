@@ -17,7 +17,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
 from ..hub.pushing import check_target, push_folder, push_page
@@ -115,6 +115,7 @@ def push_widget(arguments: Namespace) -> None:
     """Write the page into a folder, or upload it."""
     collection = None if arguments.collection is None else read_collection(arguments.collection, arguments.folder)
     if arguments.output is not None:
+        check_not_current(arguments.output)
         check_vacant(arguments.output, arguments.overwrite)
         with atomic_folder(arguments.output) as folder:
             files = write_widget(arguments.folder, folder, collection)

@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..hub.model_card import CONVERTED_TEMPLATE, card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
@@ -170,6 +170,7 @@ def facts_table(facts: dict[str, str]) -> str:
 
 
 def _check_vacant(folder: Path, overwrite: bool) -> None:
+    check_not_current(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..files.digests import fingerprint
 from . import approximate
 from .index_facts import APPROXIMATE, EXACT, FACTS, ITEMS, VERSION, read_facts
@@ -234,7 +234,8 @@ class ShapeIndex:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise a [`UserError`] if something else than an index would be lost."""
+    """Raise a [`UserError`] if something else than an index would be lost, or it is the current folder."""
+    check_not_current(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file()):
         raise UserError(f"{folder} exists and is no index; it is left as it is. Give another folder.")
 
