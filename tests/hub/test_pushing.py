@@ -255,6 +255,13 @@ def test_a_token_anywhere_in_a_file_is_found_and_words_like_one_are_not(tmp_path
             ),
             "names model-00001-of-00001.safetensors, which is not there",
         ),
+        *(
+            (
+                lambda folder, text=text: (folder / "model.safetensors.index.json").write_bytes(text),
+                r"model\.safetensors\.index\.json: is damaged .*'weight_map'",
+            )
+            for text in (b"{", b"{}", b"[]", b"\xff", b'{"weight_map": ["a"]}', b'{"weight_map": {"w": ["a"]}}')
+        ),
         (lambda folder: (folder / "point_sampling.py").unlink(), "point_sampling.py.* is not there"),
         (lambda folder: (folder / "modeling_point_bert.py").unlink(), "modeling_point_bert.py"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not valid JSON"),

@@ -200,8 +200,7 @@ def _check_model(folder: Path, selection: Selection) -> None:
         raise UserError(f"{folder}: holds no model (config.json); {hint}")
     weights = [path for path in selection.files if WEIGHTS.fullmatch(path)]
     if WEIGHTS_INDEX in selection.files:
-        shards = set(json.loads((folder / WEIGHTS_INDEX).read_text())["weight_map"].values())
-        missing = sorted(shards - set(weights))
+        missing = sorted(_shards(folder / WEIGHTS_INDEX) - set(weights))
         if missing:
             raise UserError(f"{folder}: {WEIGHTS_INDEX} names {missing[0]}, which is not there.")
     if not weights:
@@ -217,6 +216,20 @@ def _check_model(folder: Path, selection: Selection) -> None:
             f"{folder}: has no model card (README.md), which says what the model is, its licence and its limits; "
             "pretraining and converting write one."
         )
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index of weights names."""
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if not all(isinstance(shard, str) for shard in shards):
+            raise TypeError("a weight's file is no text")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{index}: is damaged ({type(error).__name__}: {error}); expected a 'weight_map' with the file of each "
+            "weight. Save the model again with save_pretrained."
+        ) from None
+    return set(shards)
 
 
 def _check_dataset(folder: Path, selection: Selection) -> None:
