@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -357,6 +358,10 @@ def test_shards_of_an_earlier_upload_are_deleted_and_nothing_else_is(hub, tmp_pa
     assert set(repository.files()) == set(repository.files("refs/pr/1")) == now
     assert "deleted there: data/train-00001-of-00002.parquet (not in the folder any more)" in push.summary()
     assert push_folder(folder, "org/furniture", repo_type="dataset").deleted == []
+    shutil.rmtree(folder / "data")  # documents, and texts of classes, may be pushed alone
+    (folder / "class_texts.parquet").write_text("other texts")
+    assert push_folder(folder, "org/furniture", repo_type="dataset").deleted == []
+    assert "data/train-00000-of-00001.parquet" in repository.files()
 
 
 @pytest.mark.parametrize("whole_first", [True, False])
@@ -399,7 +404,7 @@ def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, 
     runpy.run_path(str(SCRIPT), run_name="__main__")
     said = capsys.readouterr().out
     assert said.startswith("would upload to the dataset repository org/data, branch v2, private:\n")
-    assert "   1.5 kB  train.parquet\n" in said
+    assert "   1.5 kB  train.parquet\n" in said and "deleted there: shards in data/ of an earlier upload" in said
     (checkpoint / "train.parquet").unlink()
     options = ["--private", "--message", "First", "--handler"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", *options])

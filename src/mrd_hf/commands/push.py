@@ -94,6 +94,8 @@ def print_plan(arguments: Namespace) -> None:
     print_sizes({path: file.stat().st_size for path, file in sorted(files.items())})
     for path, reason in selection.left_out.items():
         print(f"  left out: {path} ({reason})")
+    superseded = "weights" if arguments.type == "model" else "shards in data/"
+    print(f"  deleted there: {superseded} of an earlier upload that the folder has no more, if there are any")
 
 
 def print_sizes(sizes: dict[str, int]) -> None:

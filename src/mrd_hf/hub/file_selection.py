@@ -103,16 +103,19 @@ def select_files(folder: Path, repo_type: RepoType = "model") -> Selection:
 def superseded_files(there: Iterable[str], files: Iterable[str], repo_type: RepoType) -> list[str]:
     """Which files of a repository would be loaded together with those that are uploaded, or in their place.
 
-    A dataset's `data/*.parquet`, as of another number of shards, and a model's weights and their index.
+    A dataset's `data/*.parquet`, as of another number of shards, if any such are uploaded; and a model's weights and
+    their index.
 
     Args:
         there (iterable of `str`): Files of the repository.
         files (iterable of `str`): What is uploaded.
         repo_type (`str`)
     """
-    others = set(there) - set(files)
+    files = set(files)
+    others = set(there) - files
     if repo_type == "dataset":
-        return sorted(path for path in others if DATA_FILES.fullmatch(path))
+        has_data = any(DATA_FILES.fullmatch(path) for path in files)
+        return sorted(path for path in others if has_data and DATA_FILES.fullmatch(path))
     return sorted(path for path in others if WEIGHTS.fullmatch(path) or path == WEIGHTS_INDEX)
 
 
