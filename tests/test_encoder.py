@@ -5,8 +5,9 @@ import time
 
 import pytest
 import torch
+from huggingface_hub import constants
 from safetensors.torch import load_file, save_file
-from support.dead_hubs import SOON, move_the_hub, silent_server
+from support.dead_hubs import SOON, closed_port, move_the_hub, silent_server
 from support.tiny_encoders import clouds, tiny_encoder
 from support.tiny_mrd import tiny_mrd
 from support.tiny_teachers import save_tiny_clip
@@ -101,6 +102,20 @@ def test_a_silent_hub_is_not_waited_for(tmp_path, monkeypatch):
             with pytest.raises(UserError, match="cannot load the encoder 'some/where': no such folder, not .* not"):
                 load("some/where")
             assert time.perf_counter() - started < SOON
+
+
+def test_an_encoder_of_the_hub_has_a_name_that_loads_it_again(tmp_path, monkeypatch):
+    """From the Hub's cache, which has a branch and its commit."""
+    commit = "0123456789abcdef" * 2 + "01234567"
+    save(tmp_path / "models--org--m" / "snapshots" / commit, tiny_encoder("openshape"))
+    for reference in ("main", "v1"):
+        (tmp_path / "models--org--m" / "refs").mkdir(exist_ok=True)
+        (tmp_path / "models--org--m" / "refs" / reference).write_text(commit)
+    with closed_port() as address:
+        move_the_hub(monkeypatch, tmp_path, address)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+        for name, revision in (("org/m", None), ("org/m@v1", None), (f"org/m@{commit}", None), ("org/m", "v1")):
+            assert load_encoder(name, revision).name == f"org/m@{commit}"
 
 
 def test_what_cannot_be_loaded_is_named(tmp_path):

@@ -114,7 +114,7 @@ def load_encoder(
     Weights that are pickled are not loaded. Where the Hub does not answer within seconds, what is in its cache is.
 
     Args:
-        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
+        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub, also as `id@revision`.
         revision (`str`, *optional*): Branch, tag or commit on the Hub.
         device (`str` or `torch.device`, defaults to `"cpu"`): Where it computes.
         dtype (`torch.dtype`, *optional*): What its blocks compute in, by default what they were saved in.
@@ -137,7 +137,7 @@ def load_encoder(
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"cannot compute on the device {device}: {error}") from None
     # The Hub's cache keeps each commit in a folder of that name.
-    full_name = Path(name).resolve().name if os.path.isdir(source.path) else f"{name}@{folder.name}"
+    full_name = Path(name).resolve().name if os.path.isdir(source.path) else f"{source.path}@{folder.name}"
     return Encoder(model, extractor, full_name, folder)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 
+import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,6 +15,7 @@ import trimesh
 from datasets import Dataset
 from PIL import Image
 from support.tiny_encoders import tiny_encoder
+from support.tiny_meshes import glb
 from support.tiny_packages import install
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_siglip
 from support.tiny_triplets import save_tiny_triplets, tiny_rows
@@ -22,6 +24,7 @@ from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.cli import encoder, render
+from mrd_hf.data.sources.meshes.mesh_folder import prepare_mesh_folder
 from mrd_hf.evaluation import encoding
 from mrd_hf.evaluation.encoding import encode_shapes
 from mrd_hf.models.text_tower import TextTower
@@ -382,6 +385,16 @@ def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, c
     capsys.readouterr()
     assert mrd_hf("search", tmp_path / "i", "a", "-k", 1) == 0
     assert capsys.readouterr().out.split()[2] in (items[3]["name"], items[4]["name"])
+
+
+@pytest.mark.skipif(not hasattr(datasets, "Mesh"), reason="datasets before 4.5")
+def test_files_that_a_dataset_keeps_are_not_copied_into_its_index(work, tmp_path):
+    (tmp_path / "meshes").mkdir()
+    (tmp_path / "meshes" / "box.glb").write_bytes(glb())
+    prepare_mesh_folder(tmp_path / "meshes", tmp_path / "data", num_points=64, keep_mesh=True)
+    assert mrd_hf("index", tmp_path / "data", "--dataset", "--model", work / "encoder", "-o", tmp_path / "i") == 0
+    (hit,) = ShapeIndex.open(tmp_path / "i").search(np.ones((1, CLIP_WIDTH)), 1)[0]
+    assert hit.item.keys() == {"id", "source", "name", "category", "license", "creator", "model"}
 
 
 def test_an_index_leaves_bad_files_out(work, tmp_path, capsys):

@@ -277,6 +277,22 @@ def test_paths_of_the_fixture_are_found_as_the_command_finds_them(tmp_path):
     assert [Path(file) for file in find_shapes([str(tmp_path / "shapes"), str(files[1])])] == files
 
 
+def test_shapes_behind_links_are_found_and_hidden_ones_are_not(tmp_path):
+    from mrd_hf.cli.shape_files import find_shapes
+
+    expected = write_shapes(tmp_path / "elsewhere")
+    for name in ("._a.off", "__MACOSX/a.off", ".cache/a.off"):
+        (tmp_path / "shapes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "shapes" / name).write_bytes(expected[0].read_bytes())
+    (tmp_path / "shapes" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    found = [
+        Path(file).relative_to(tmp_path / "shapes" / "linked") for file in find_shapes([str(tmp_path / "shapes")])
+    ]
+    assert found == [file.relative_to(tmp_path / "elsewhere") for file in expected]
+    given = str(tmp_path / "shapes" / "._a.off")  # by name
+    assert find_shapes([given]) == [given]
+
+
 def test_a_warning_has_a_line_of_its_own_beside_a_bar(capsys):
     logger = logging.getLogger("test of warnings beside bars")
     logger.propagate = False

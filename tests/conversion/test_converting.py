@@ -397,6 +397,14 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path):
         convert_checkpoint(folder=tmp_path / "m.pt", overwrite=True, **arguments)
 
 
+def test_the_current_folder_is_refused_before_anything_is_read(tmp_path, monkeypatch):
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        convert_checkpoint("nowhere.pt", Path("."))
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
 def test_a_conversion_that_fails_leaves_the_old_folder_and_no_other(tmp_path, monkeypatch):
     torch.save(drawn(openshape(*SMALL, 20)), tmp_path / "m.pt")
     out = tmp_path / "out"

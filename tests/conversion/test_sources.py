@@ -4,8 +4,10 @@ from pathlib import Path
 from unittest.mock import MagicMock
 
 import pytest
-from huggingface_hub import HfApi
-from huggingface_hub.errors import RepositoryNotFoundError
+from huggingface_hub import HfApi, constants
+from huggingface_hub.errors import RemoteEntryNotFoundError, RepositoryNotFoundError
+from support.dead_hubs import closed_port, move_the_hub
+from support.hub_server import Blob, HubServer, Repository
 
 from mrd_hf.conversion import sources
 from mrd_hf.conversion.sources import find_checkpoint
@@ -20,11 +22,13 @@ def hub(tmp_path, monkeypatch):
     """A Hub of one repository; returns the list of its files and that of the downloads."""
     files, downloads = list(FILES), []
 
-    def download(repo_id: str, filename: str) -> str:
+    def download(repo_id: str, filename: str, revision: str | None) -> str:
+        if filename not in files:
+            raise RemoteEntryNotFoundError("404", response=MagicMock(headers={}))
         downloads.append((repo_id, filename))
         return str(tmp_path / Path(filename).name)
 
-    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, repo_id: files)
+    monkeypatch.setattr(HfApi, "list_repo_files", lambda self, repo_id, revision: files)
     monkeypatch.setattr(sources, "hf_hub_download", download)
     return files, downloads
 
@@ -68,6 +72,8 @@ def test_a_repositorys_file_is_downloaded(hub, tmp_path):
     source = find_checkpoint("BAAI/Uni3D", FILES[2])
     assert (source.file, source.name) == (tmp_path / "model.pt", f"BAAI/Uni3D/{FILES[2]}")
     assert source.repo_id == "BAAI/Uni3D"
+    with pytest.raises(UserError, match="no file model.pt; those that may hold weights: modelzoo/uni3d-b/model.pt, "):
+        find_checkpoint("BAAI/Uni3D", "model.pt")
     files.remove(FILES[3])
     find_checkpoint("BAAI/Uni3D", None)
     assert downloads == [("BAAI/Uni3D", FILES[2])] * 2
@@ -82,7 +88,7 @@ def test_what_is_neither_a_file_nor_a_repository_is_refused(hub):
 
 @pytest.mark.parametrize("kind", [ConnectionError, RepositoryNotFoundError])
 def test_a_repository_that_cannot_be_read(monkeypatch, kind):
-    def fail(self, repo_id):
+    def fail(self, repo_id, revision):
         if kind is ConnectionError:
             raise ConnectionError("no route\nto the Hub")
         raise RepositoryNotFoundError("404\nnot found", response=MagicMock(headers={}))
@@ -91,3 +97,42 @@ def test_a_repository_that_cannot_be_read(monkeypatch, kind):
     with pytest.raises(UserError, match="org/model is no file here, and .*(no route|404).*hf auth login") as error:
         find_checkpoint("org/model", None)
     assert error.value.exit_code == 1
+
+
+def test_a_revision_is_taken_and_its_commit_recorded_and_what_is_cached_needs_no_hub(tmp_path, monkeypatch):
+    # Its waits between attempts are seconds.
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    server, repository = HubServer(), Repository("models", "org/model", private=False)
+    commits = {
+        name: repository.add_commit(f"refs/heads/{name}", {"a/model.pt": Blob(name.encode(), False)}, name)
+        for name in ("v1", "main")
+    }
+    server.repositories["models", "org/model"] = repository
+    with server.running() as address:
+        move_the_hub(monkeypatch, tmp_path, address)
+        for name, reference in (("v1", "org/model@v1"), ("main", "org/model"), ("v1", f"org/model@{commits['v1']}")):
+            source = find_checkpoint(reference, None)
+            assert source.file.read_bytes() == name.encode()
+            assert (source.name, source.repo_id) == ("org/model/a/model.pt", "org/model")
+            assert source.commit == commits[name]
+        with pytest.raises(UserError, match="org/model@v2 is no file here"):
+            find_checkpoint("org/model@v2", None)
+    for offline in (True, False):
+        with closed_port() as address:
+            move_the_hub(monkeypatch, tmp_path, address)
+            monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+            assert find_checkpoint("org/model", "a/model.pt").file.read_bytes() == b"main"
+            assert find_checkpoint("org/model@v1", "a/model.pt").commit == commits["v1"]
+            with pytest.raises(
+                UserError, match="org/model is no file here, and .*, or name a file that is in the cache"
+            ):
+                find_checkpoint("org/model", None)
+            with pytest.raises(UserError, match="org/model is no file here, and .* cannot be read") as error:
+                find_checkpoint("org/model", "model.pt")
+            assert "--filename" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["org/model--x", "org/-", "-x/y"])
+def test_an_id_that_cannot_be_is_one_line(name):
+    with pytest.raises(UserError, match=name):
+        find_checkpoint(name, None)

@@ -36,6 +36,16 @@ def test_a_folder_that_was_rewritten_is_read_again(tmp_path):
         assert len(load_triplets(folder, "train")) == count
 
 
+def test_a_folder_whose_data_is_a_link_is_read_and_read_again(tmp_path):
+    save_tiny_triplets(tmp_path / "elsewhere", train=2, test=3)
+    folder = tmp_path / "linked"
+    folder.mkdir()
+    (folder / "data").symlink_to(tmp_path / "elsewhere" / "data", target_is_directory=True)
+    assert len(load_triplets(folder, "train")) == 2
+    save_tiny_triplets(tmp_path / "elsewhere", train=3, test=3)
+    assert len(load_triplets(folder, "train")) == 3
+
+
 def test_an_unknown_split_is_named(tmp_path):
     folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
     with pytest.raises(UserError, match="has no split 'validation'; it has train, test"):

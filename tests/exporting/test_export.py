@@ -137,6 +137,9 @@ def test_what_cannot_be_exported_is_said(folder, tmp_path, monkeypatch):
         export_encoder(encoder, tmp_path / "out")
     with pytest.raises(UserError, match="onnx exists; replace it with --overwrite"):
         main([str(folder / "encoder"), "--to", str(folder / "onnx")])
+    monkeypatch.chdir(folder / "onnx")
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        main([str(folder / "encoder"), "--to", ".", "--overwrite"])
     with pytest.raises(SystemExit):
         main([str(folder / "encoder"), "--to", str(tmp_path / "x"), "--opset", "17"])
     assert not (tmp_path / "out").exists()

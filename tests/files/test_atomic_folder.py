@@ -13,7 +13,7 @@ import pytest
 
 from mrd_hf.errors import UserError
 from mrd_hf.files import atomic_folder as module
-from mrd_hf.files.atomic_folder import atomic_folder
+from mrd_hf.files.atomic_folder import atomic_folder, check_not_current
 from mrd_hf.files.exchange import exchange
 
 
@@ -105,6 +105,18 @@ def test_after_an_error_the_old_folder_is_there_and_nothing_beside_it(tmp_path):
         raise ZeroDivisionError
     assert contents(tmp_path / "index") == OLD
     assert [path.name for path in tmp_path.iterdir()] == ["index"]
+
+
+@pytest.mark.parametrize("name", [".", "sub/..", "../index"])
+def test_the_current_folder_is_refused_where_that_is_asked_and_filled_where_not(tmp_path, monkeypatch, name):
+    fill(tmp_path / "index", "old")
+    monkeypatch.chdir(tmp_path / "index")
+    with pytest.raises(UserError, match="is the folder that you are in, which cannot be replaced; name one in it"):
+        check_not_current(Path(name))
+    check_not_current(Path("sub"))
+    check_not_current(Path(".."))
+    fill(Path(name), "new")
+    assert contents(tmp_path / "index") == NEW and [path.name for path in tmp_path.iterdir()] == ["index"]
 
 
 @posix

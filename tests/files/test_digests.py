@@ -20,6 +20,14 @@ def folder(tmp_path):
     return tmp_path / "folder"
 
 
+def test_the_state_changes_with_files_behind_a_link(folder, tmp_path):
+    write(tmp_path / "elsewhere" / "c", "1")
+    (folder / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    before = state_of_files(folder)
+    write(tmp_path / "elsewhere" / "c", "1", seconds=1_001)
+    assert state_of_files(folder) != before
+
+
 @pytest.mark.parametrize(
     "change",
     [

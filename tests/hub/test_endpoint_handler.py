@@ -113,6 +113,25 @@ def test_scores_are_the_softmax_of_cosines_with_the_labels(handler, folder, tmp_
     json.dumps(answer)
 
 
+def test_colors_as_javascript_writes_them(handler):
+    """JSON.stringify writes 1.0 as 1, so that colors of whole numbers look like integers."""
+    points = np.random.default_rng(0).standard_normal((64, 3)).round(3).tolist()
+    colors = np.random.default_rng(1).integers(0, 2, (64, 3))
+    expected = embedding(handler, {"points": points, "colors": colors.astype(float).tolist()})
+    assert difference(embedding(handler, {"points": points, "colors": (colors * 255).tolist()}), expected) < 1e-5
+    for inputs in (
+        {"points": points, "colors": colors.tolist()},
+        [[*p, *c] for p, c in zip(points, colors.tolist(), strict=True)],
+    ):
+        answer = handler({"inputs": inputs})
+        assert difference(np.array(answer["embedding"]), expected) < 1e-5
+        assert answer["warnings"] == [
+            "all colors are 0 or 1, so they were taken for numbers in 0..1, not for integers in 0..255"
+        ]
+    black = {"points": points, "colors": [[0, 0, 0]] * 64}
+    assert "warnings" not in handler({"inputs": black})  # the same in both
+
+
 def test_the_same_shape_in_every_form(handler):
     points = np.random.default_rng(0).standard_normal((64, 3)).round(3)
     colors = np.random.default_rng(1).integers(0, 256, (64, 3))
@@ -126,6 +145,7 @@ def test_the_same_shape_in_every_form(handler):
     expected = embedding(handler, {"points": points.tolist(), "colors": colors.tolist()})
     forms = [
         whole.tolist(),
+        [[*p, *c] for p, c in zip(points.tolist(), colors.tolist(), strict=True)],
         {"points": points.tolist(), "colors": (colors / 255).tolist()},
         {"file": encoded(ply), "format": "ply"},
         {"file": encoded(npz.getvalue()), "format": ".NPZ"},
@@ -220,6 +240,8 @@ CUBE = [[float(i & 1), float(i >> 1 & 1), float(i >> 2)] for i in range(8)]
         ({"inputs": [[0, 0, 1e300], [0, 0, 1]]}, "not finite", 400),
         ({"inputs": [[0, 0, 1]] * 1_000_001}, "at most 1,000,000", 413),
         ({"inputs": {"points": CUBE, "colors": CUBE[:2]}}, "colors", 400),
+        ({"inputs": {"points": [[*row, 1, 2, 3] for row in CUBE], "colors": CUBE}}, "given twice", 400),
+        ({"inputs": [[*row, 1, 2, 300] for row in CUBE]}, "colors", 400),
         ({"inputs": {"points": CUBE, "colors": [[0.5, 0.5, 2]] * 8}}, "must be integers in 0..255 or floats", 400),
         ({"inputs": CUBE, "parameters": []}, "parameters must be an object", 400),
         ({"inputs": CUBE, "parameters": {"labels": ["a"]}}, "no parameter 'labels'", 400),
@@ -504,19 +526,21 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
     monkeypatch.setattr(shape_reading, "CheckedConnection", FakeConnection)
     monkeypatch.setattr(FakeConnection, "asked", [])
     pages = {
-        "https://a.example/x.glb?v=1": (302, {"Location": "https://b.example/y.ply"}, b""),
-        "https://b.example/y.ply": (200, {}, b"content"),
+        # As the Hub does: to its storage, where a file has no name.
+        "https://a.example/x.glb?v=1": (302, {"Location": "https://b.example/xet/0a1b2c?sig=x.ply"}, b""),
+        "https://b.example/xet/0a1b2c?sig=x.ply": (200, {}, b"content"),
         "https://a.example/out.glb": (302, {"Location": "https://evil.example/y.ply"}, b""),
         "https://a.example/plain.glb": (302, {"Location": "http://a.example/y.ply"}, b""),
         "https://a.example/file.glb": (307, {"Location": "file:///etc/passwd"}, b""),
         "https://a.example/loop.glb": (301, {"Location": "/loop.glb"}, b""),
         "https://a.example/big.glb": (200, {}, bytes(100)),
         "https://a.example/gone.glb": (404, {}, b""),
+        "https://a.example/nameless": (302, {"Location": "https://b.example/y.ply"}, b""),
     }
     monkeypatch.setattr(FakeConnection, "pages", pages)
     hosts = ["a.example", "b.example"]
-    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path, ["glb", "ply"]) == "ply"
-    assert (tmp_path / "shape.ply").read_bytes() == b"content"
+    assert shape_reading.fetch("https://a.example/x.glb?v=1", hosts, 99, tmp_path, ["glb", "ply"]) == "glb"
+    assert (tmp_path / "shape.glb").read_bytes() == b"content"
     for name, message in {
         "out.glb": "nothing is fetched from evil.example",
         "plain.glb": "only https",
@@ -525,6 +549,7 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
         "big.glb": "more than 99 bytes",
         "gone.glb": "answers 404",
         "page.html": "must end in the file's name",
+        "nameless": "must end in the file's name",
     }.items():
         with pytest.raises(Refused, match=message):
             shape_reading.fetch(f"https://a.example/{name}", hosts, 99, tmp_path, ["glb", "ply"])

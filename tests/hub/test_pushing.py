@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 import sys
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import torch
 from card_facts import FACTS
 from huggingface_hub import HfApi, ModelCard, constants
 from safetensors.torch import save_file
-from support.hub_server import READER, WRITER, Repository, in_the_hubs_place
+from support.hub_server import READER, WRITER, Blob, Repository, in_the_hubs_place
 from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 
@@ -255,6 +256,13 @@ def test_a_token_anywhere_in_a_file_is_found_and_words_like_one_are_not(tmp_path
             ),
             "names model-00001-of-00001.safetensors, which is not there",
         ),
+        *(
+            (
+                lambda folder, text=text: (folder / "model.safetensors.index.json").write_bytes(text),
+                r"model\.safetensors\.index\.json: is damaged .*'weight_map'",
+            )
+            for text in (b"{", b"{}", b"[]", b"\xff", b'{"weight_map": ["a"]}', b'{"weight_map": {"w": ["a"]}}')
+        ),
         (lambda folder: (folder / "point_sampling.py").unlink(), "point_sampling.py.* is not there"),
         (lambda folder: (folder / "modeling_point_bert.py").unlink(), "modeling_point_bert.py"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not valid JSON"),
@@ -329,6 +337,52 @@ def test_a_dataset_goes_with_its_documents(hub, tmp_path):
         select_files(tmp_path / "empty", "dataset")
 
 
+def test_shards_of_an_earlier_upload_are_deleted_and_nothing_else_is(hub, tmp_path):
+    folder = tmp_path / "furniture"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data/train-00000-of-00002.parquet").write_text("rows")
+    (folder / "data/train-00001-of-00002.parquet").write_text("rows")
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Furniture\n")
+    push_folder(folder, "org/furniture", repo_type="dataset")
+    repository = hub.repository("org/furniture", "datasets")
+    others = {"class_texts.parquet", "data/notes.txt", "data/more/x.parquet", "data.parquet", "LICENSE"}
+    files = repository.commits[repository.refs["refs/heads/main"]]
+    files |= dict.fromkeys(others, files["README.md"])
+    for file in (folder / "data").iterdir():
+        file.unlink()
+    (folder / "data/train-00000-of-00001.parquet").write_text("rows")
+    proposed = push_folder(folder, "org/furniture", repo_type="dataset", create_pr=True)
+    assert len(proposed.deleted) == 2 and "data/train-00001-of-00002.parquet" in repository.files()
+    push = push_folder(folder, "org/furniture", repo_type="dataset")
+    now = {"README.md", "data/train-00000-of-00001.parquet", ".gitattributes", *others}
+    assert set(repository.files()) == set(repository.files("refs/pr/1")) == now
+    assert "deleted there: data/train-00001-of-00002.parquet (not in the folder any more)" in push.summary()
+    assert push_folder(folder, "org/furniture", repo_type="dataset").deleted == []
+    shutil.rmtree(folder / "data")  # documents, and texts of classes, may be pushed alone
+    (folder / "class_texts.parquet").write_text("other texts")
+    assert push_folder(folder, "org/furniture", repo_type="dataset").deleted == []
+    assert "data/train-00000-of-00001.parquet" in repository.files()
+
+
+@pytest.mark.parametrize("whole_first", [True, False])
+def test_weights_of_an_earlier_upload_are_deleted(hub, checkpoint, whole_first):
+    whole = {"model.safetensors": (checkpoint / "model.safetensors").read_bytes()}
+    save_file({"w": torch.zeros(1)}, checkpoint / "model-00001-of-00001.safetensors")
+    shards = {"model-00001-of-00001.safetensors": (checkpoint / "model-00001-of-00001.safetensors").read_bytes()}
+    shards["model.safetensors.index.json"] = json.dumps({"weight_map": {"w": next(iter(shards))}}).encode()
+    for weights in (whole, shards) if whole_first else (shards, whole):
+        for name in (*whole, *shards):
+            (checkpoint / name).unlink(missing_ok=True)
+        for name, content in weights.items():
+            (checkpoint / name).write_bytes(content)
+        push_folder(checkpoint, "org/model")
+        repository = hub.repository("org/model")
+        files = repository.files()
+        repository.commits[repository.refs["refs/heads/main"]]["model.fp16.safetensors"] = Blob(b"mine", True)
+        assert {n: c for n, c in files.items() if re.match(r"model[-.](\d|safe)", n)} == weights
+    assert {path.name for path in checkpoint.iterdir()} <= set(files) and files["model.fp16.safetensors"] == b"mine"
+
+
 def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, capsys):
     (checkpoint / "notes.txt").write_text("x")
     before = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}
@@ -350,7 +404,7 @@ def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, 
     runpy.run_path(str(SCRIPT), run_name="__main__")
     said = capsys.readouterr().out
     assert said.startswith("would upload to the dataset repository org/data, branch v2, private:\n")
-    assert "   1.5 kB  train.parquet\n" in said
+    assert "   1.5 kB  train.parquet\n" in said and "deleted there: shards in data/ of an earlier upload" in said
     (checkpoint / "train.parquet").unlink()
     options = ["--private", "--message", "First", "--handler"]
     monkeypatch.setattr(sys, "argv", [str(SCRIPT), str(checkpoint), "org/model", *options])

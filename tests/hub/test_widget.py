@@ -56,7 +56,7 @@ def write_index(folder, digest="abc", width=WIDTH):
     return ShapeIndex.build(folder, embeds, items, model="encoder", model_sha256=digest)
 
 
-def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tmp_path, capsys):
+def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tmp_path, capsys, monkeypatch):
     index = write_index(tmp_path / "index")
     main([str(export), "--widget", "-o", str(tmp_path / "page"), "--collection", str(tmp_path / "index")])
     page = tmp_path / "page"
@@ -78,6 +78,9 @@ def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tm
     with pytest.raises(UserError, match="--overwrite"):
         main([str(export), "--widget", "-o", str(page)])
     main([str(export), "--widget", "-o", str(page), "--overwrite"])
+    monkeypatch.chdir(page)
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        main([str(export), "--widget", "-o", ".", "--overwrite"])
     assert not (page / "collection.json").exists()
 
 

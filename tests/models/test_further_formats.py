@@ -601,6 +601,36 @@ def test_a_zip_file_of_one_model_with_its_files(tmp_path):
         assert facts(shape)[2] is None and len(shape.warnings) == 1
 
 
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [
+        (("m/A.OBJ", "M/Skin.MTL", "m/SKIN.png"), True),
+        (("m\\a.obj", "m\\skin.mtl", "m\\skin.png"), True),
+        (("m\\a.obj", "m\\Skin.mtl", "M/skin.PNG"), True),
+        (("m/a.obj", "m/SKIN.mtl", "m/Skin.mtl", "m/skin.png"), False),  # which of the two
+        (("m/a.obj", "m/SKIN.mtl", "m/skin.mtl", "m/skin.png"), True),  # the one of that very name
+    ],
+)
+def test_names_in_zip_files_as_windows_writes_them(tmp_path, names, found):
+    obj = "mtllib skin.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nusemtl s\nf 1/1 2/1 3/1\n"
+    content = {".obj": obj, ".mtl": "newmtl s\nmap_Kd skin.png\n", ".png": picture((10, 200, 30))}
+    files = {"m\\": "", "m/": "", "__MACOSX\\m\\._a.obj": "x"} if "m\\a.obj" in names else {}
+    for name in names:
+        files[name] = content[name[-4:].lower()] if name != "m/SKIN.mtl" or not found else "newmtl s\nKd 1 0 0\n"
+    assert facts(read(tmp_path, "a.zip", zipped(files)))[2] == ((10, 200, 30) if found else None)
+
+
+def test_3mf_that_spells_its_model_otherwise(tmp_path):
+    """Its .rels says /3D/3DModel.model, as of some exporters."""
+    spelled = {"3D/3dmodel.model": "3D/3DModel.model", "_rels/.rels": "_Rels/.rels"}
+    with zipfile.ZipFile(io.BytesIO(threemf(object_3mf(2), '<item objectid="2"/>'))) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    expected = facts(read(tmp_path, "a.3mf", zipped(files)))
+    for names in (("3D/3dmodel.model",), ("_rels/.rels",), tuple(spelled)):
+        data = zipped({spelled[n] if n in names else n: content for n, content in files.items()})
+        assert facts(read(tmp_path, "a.3mf", data)) == expected
+
+
 def test_zip_files_of_no_model_or_several(tmp_path):
     several = zipped({"a.obj": "", "b/c.stl": "", "d.npy": "", "x/.hidden.obj": "", "../out.obj": ""})
     with pytest.raises(ValueError, match=r"z\.zip: .*has 3 models \(a\.obj, b/c\.stl, d\.npy\); expected one"):

@@ -113,6 +113,20 @@ def test_equal_shapes_come_in_their_order(tmp_path):
     assert [hit.row for hit in index.search(embeds[5:6], 5)[0]] == [4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize("k", [1, 5, 12, 999, 1000])
+def test_of_equal_shapes_at_the_last_place_the_first_are_found(tmp_path, k):
+    """Unit vectors, whose cosines are exact: a thousand alike, and a few better and worse among them."""
+    embeds = np.tile(np.eye(WIDTH, dtype=np.float32)[0], (1000, 1))
+    embeds[[500, 900, 40]] = np.eye(WIDTH)[1]
+    embeds[[3, 4]] = np.eye(WIDTH)[2]
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(1000), model="m")
+    query = np.eye(WIDTH, dtype=np.float32)[0] + 2 * np.eye(WIDTH, dtype=np.float32)[1]
+    for queries in (query[None], np.stack([np.eye(WIDTH, dtype=np.float32)[2], query])):
+        hits = index.search(queries, k)[-1]
+        others = [row for row in range(1000) if row not in (3, 4, 40, 500, 900)]
+        assert [hit.row for hit in hits] == [40, 500, 900, *others, 3, 4][:k]
+
+
 def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_limit, monkeypatch):
     embeds = clustered(200)
     with_faiss = ShapeIndex.build(tmp_path / "with", embeds, items(200), model="m")
@@ -194,7 +208,7 @@ def test_queries_that_cannot_be_compared_are_refused(tmp_path, queries, k, messa
         index.search(queries, k)
 
 
-def test_an_index_is_replaced_and_anything_else_is_not(tmp_path):
+def test_an_index_is_replaced_and_anything_else_is_not(tmp_path, monkeypatch):
     ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="old")
     assert ShapeIndex.build(tmp_path / "i", clustered(2), items(2), model="new").model == "new"
     (tmp_path / "thesis").mkdir()
@@ -205,6 +219,9 @@ def test_an_index_is_replaced_and_anything_else_is_not(tmp_path):
             ShapeIndex.build(path, clustered(2), items(2), model="m")
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years of work"
     assert len(ShapeIndex.build(tmp_path / "new" / "deep", clustered(2), items(2), model="m")) == 2
+    monkeypatch.chdir(tmp_path / "i")
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        ShapeIndex.build(".", clustered(2), items(2), model="m")
 
 
 @pytest.mark.parametrize("limit", [100, 10_000])

@@ -377,6 +377,10 @@ class Handler(BaseHTTPRequestHandler):
                     if value["oid"] not in self.hub.storage:
                         raise Refusal(400, f"{value['path']} has not been uploaded")
                     files[value["path"]] = Blob(self.hub.storage[value["oid"]], True)
+                elif line["key"] == "deletedFile":
+                    if value["path"] not in old:
+                        raise Refusal(404, f"{value['path']} does not exist", "EntryNotFound")
+                    del files[value["path"]]
                 else:
                     raise Refusal(400, f"unknown operation {line['key']}")
             number = next(self.hub.pull_requests) if create_pr else None

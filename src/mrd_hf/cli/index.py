@@ -26,8 +26,8 @@ from .output import print_json, printable
 from .shape_files import as_text, find_shapes
 
 
-# What is large, or the same in every row.
-LEFT_OUT = ("schema_version", "points", "colors", "images", "texts", *EMBEDDING_COLUMNS, *TEACHER_COLUMNS)
+# What is large, or the same in every row; `mesh` is of `mrd-hf prepare meshes --keep-mesh`.
+LEFT_OUT = ("schema_version", "points", "colors", "images", "texts", "mesh", *EMBEDDING_COLUMNS, *TEACHER_COLUMNS)
 
 
 def run(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from ..errors import UserError
+from ..files.walking import files_below
 from ..models.shape_suffixes import SHAPE_SUFFIXES
 
 
@@ -16,6 +17,8 @@ READING_ERRORS = (ValueError, OSError, MemoryError, RecursionError)
 
 def find_shapes(paths: Iterable[str]) -> list[str]:
     """The files among `paths`, and the shapes in the folders among them and below, in the order of their names.
+
+    Hidden ones count only among `paths`.
 
     Raises:
         UserError: One of them is not there, or a folder has no shape in it.
@@ -28,10 +31,9 @@ def find_shapes(paths: Iterable[str]) -> list[str]:
             files.append(path)
             continue
         found = [
-            os.path.join(folder, name)
-            for folder, _, names in os.walk(path)
-            for name in names
-            if name.lower().endswith(SHAPE_SUFFIXES)
+            os.path.join(path, file)
+            for file in files_below(path, hidden=False)
+            if file.name.lower().endswith(SHAPE_SUFFIXES)
         ]
         if not found:
             raise UserError(f"{path}: no shape in it; expected files of {', '.join(SHAPE_SUFFIXES)}.")

@@ -30,7 +30,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="a checkpoint (.pt .pth .bin .ckpt .safetensors), a folder with one in it, or a repository on the Hub",
+        help="a checkpoint (.pt .pth .bin .ckpt .safetensors), a folder with one in it, or a repository on the Hub, "
+        "also as ORG/NAME@REVISION",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder to write the model to")
     parser.add_argument("--filename", metavar="NAME", help="which file of the folder or repository, if it has several")

@@ -358,6 +358,11 @@ def print_summary(report: dict, out: str) -> None:
     missing = report["missing"]
     if missing:
         print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")
+    outdated = list(report.get("outdated", {}).items())
+    for file, changed in outdated[:LISTED]:
+        print(f"  kept: {file}, though {changed} was changed since; delete the file and run again, or use --overwrite")
+    if len(outdated) > LISTED:
+        print(f"  kept: {len(outdated) - LISTED} more such files")
     where = "reports" if missing else "report.json"
     for kind in ("skipped", "warnings"):
         for item in report[kind][:LISTED]:

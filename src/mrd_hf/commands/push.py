@@ -6,7 +6,8 @@
     mrd-hf push outputs/demo/onnx --widget --output outputs/demo/page
 
 Only what a checkpoint (or a dataset) consists of is uploaded; the rest is listed. After an upload that broke off, give
-the same command again: what has arrived is not uploaded once more.
+the same command again: what has arrived is not uploaded once more. Weights, or shards in data/, of an earlier upload
+that the folder has no more are deleted.
 """
 
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
 from ..hub.pushing import check_target, push_folder, push_page
@@ -93,6 +94,8 @@ def print_plan(arguments: Namespace) -> None:
     print_sizes({path: file.stat().st_size for path, file in sorted(files.items())})
     for path, reason in selection.left_out.items():
         print(f"  left out: {path} ({reason})")
+    superseded = "weights" if arguments.type == "model" else "shards in data/"
+    print(f"  deleted there: {superseded} of an earlier upload that the folder has no more, if there are any")
 
 
 def print_sizes(sizes: dict[str, int]) -> None:
@@ -114,6 +117,7 @@ def push_widget(arguments: Namespace) -> None:
     """Write the page into a folder, or upload it."""
     collection = None if arguments.collection is None else read_collection(arguments.collection, arguments.folder)
     if arguments.output is not None:
+        check_not_current(arguments.output)
         check_vacant(arguments.output, arguments.overwrite)
         with atomic_folder(arguments.output) as folder:
             files = write_widget(arguments.folder, folder, collection)

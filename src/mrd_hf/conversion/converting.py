@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..hub.model_card import CONVERTED_TEMPLATE, card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
@@ -63,7 +63,7 @@ class Conversion:
             patches += f"the first within {config.patch_radius} of each center"
         return {
             "peer": f"{self.encoder.peer} (arXiv {self.encoder.paper})",
-            "source": self.source.name,
+            "source": self.source.name + (f", commit {self.source.commit}" if self.source.commit else ""),
             "network": f"{type(self.model).__name__}, {config.num_hidden_layers} layers of width {config.hidden_size}",
             "parameters": f"{parameters / 1e6:.1f}M, {str(self.model.dtype).removeprefix('torch.')}",
             "embedding": f"width {config.embedding_dim}",
@@ -91,7 +91,8 @@ def convert_checkpoint(
     """Write a peer's encoder as a folder for `AutoModel.from_pretrained`, with its feature extractor and a model card.
 
     Args:
-        source (`str`): A checkpoint: a file, a folder with one in it, or a repository's id on the Hub.
+        source (`str`): A checkpoint: a file, a folder with one in it, or a repository's id on the Hub, also as
+            `id@revision`.
         folder (`Path`): To write to; complete or not there.
         filename (`str`, *optional*): Which file of the folder or repository.
         preset (`str`, *optional*): Whose patches a PointBERT of OpenShape's kind has, if its sizes do not tell.
@@ -169,6 +170,7 @@ def facts_table(facts: dict[str, str]) -> str:
 
 
 def _check_vacant(folder: Path, overwrite: bool) -> None:
+    check_not_current(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():

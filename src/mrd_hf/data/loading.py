@@ -12,7 +12,7 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from ..errors import UserError
 from ..files.digests import state_of_files
 from .embedding.embedded_files import read_record
-from .preparation.dataset_parts import missing_files, settings_of
+from .preparation.dataset_parts import missing_files, parquet_below, settings_of
 from .preparation.dataset_writing import ROWS_PER_GROUP
 from .schema import check_schema_version
 
@@ -72,13 +72,13 @@ def check_whole(folder: Path) -> None:
             f"{folder}: the dataset is unfinished, {len(missing)} of its {count} files are missing ({listed}); "
             f"{_command(folder)} makes them and keeps the others."
         )
-    if next(folder.rglob("*.parquet"), None) is None:
+    if not parquet_below(folder):
         raise UserError(f"{folder}: has no parquet file; {_command(folder)} makes them.")
 
 
 def _first_broken_file(folder: Path) -> tuple[Path, str] | None:
     """The first parquet file of a local dataset that cannot be read, and why."""
-    for file in sorted(folder.rglob("*.parquet")):
+    for file in parquet_below(folder):
         try:
             for _ in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_GROUP):
                 pass
@@ -95,7 +95,7 @@ def _remedy(folder: Path, broken: Path) -> str:
 
 def _command(folder: Path) -> str:
     """What to run to go on with a dataset that mrd-hf prepare or mrd-hf embed-teacher began."""
-    embedded = next((record for file in folder.rglob("*.parquet") if (record := read_record(file))), None)
+    embedded = next((record for file in parquet_below(folder) if (record := read_record(file))), None)
     if embedded is not None:
         teacher = embedded["settings"]["teacher"]
         command = f"`mrd-hf embed-teacher DATASET --teacher {teacher} --output {folder}`"

@@ -36,7 +36,8 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     Raises:
         UserError: Another run is filling it.
     """
-    folder = folder.resolve() if folder.is_symlink() else folder
+    # "." and ".." are no names to put anything beside.
+    folder = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     temporary, aside = folder.with_name(f"incomplete-{folder.name}"), folder.with_name(f"replaced-{folder.name}")
     claim = _claim(temporary, folder)
     try:
@@ -58,6 +59,15 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         _replace(folder, temporary, aside)
     finally:
         _release(claim)
+
+
+def check_not_current(folder: Path) -> None:
+    """Raise a [`UserError`] if a folder that is to be replaced is the one that the user is in.
+
+    Whose shell would stay in the old one. For work that takes long before it writes anything.
+    """
+    if folder.resolve() == Path.cwd():
+        raise UserError(f"{folder}: is the folder that you are in, which cannot be replaced; name one in it.")
 
 
 def check_writable(folder: Path) -> None:

@@ -1,8 +1,11 @@
 """Digests of files: of all that is in them, of a part of it, or of what the file system says of them."""
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
+
+from .walking import files_below
 
 
 NUM_BLOCKS = 64
@@ -37,13 +40,22 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def change_stamp(path: str | Path) -> tuple[int, int] | None:
+    """A file's size and time of change, for caches of what is in it; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
 def state_of_files(path: Path) -> str:
     """A digest of the names, sizes and times of change of a file, or of all files in a folder and below.
 
     What it does not tell is where they are: a folder that was moved keeps its state. Nothing is read.
     """
     digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+    for file in [path / name for name in files_below(path)] if path.is_dir() else [path]:
         if file.is_file():
             status = file.stat()
             digest.update(f"{file.relative_to(path)} {status.st_size} {status.st_mtime_ns}\n".encode())

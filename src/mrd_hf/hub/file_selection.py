@@ -7,7 +7,7 @@ What is let through is looked into for access tokens first.
 import json
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -42,6 +42,8 @@ PICTURES = re.compile(r"(images/)?[\w.-]+\.(png|jpg|jpeg|webp)")
 # Scores by benchmark, which the Hub shows beside a model and on the benchmark's leaderboard.
 EVAL_RESULTS = re.compile(r"\.eval_results/[\w.-]+\.yaml")
 PARQUET = re.compile(r"([\w-][\w.-]*/)*[\w-][\w.-]*\.parquet")
+# Where mrd-hf prepare and embed-teacher write them; `datasets` loads whatever lies there.
+DATA_FILES = re.compile(r"data/[^/]+\.parquet")
 # What an Inference Endpoint starts; see `mrd_hf.hub.endpoint`.
 ENDPOINT_FILES = {"handler.py", "isolation.py", "shape_reading.py", "requirements.txt"}
 
@@ -96,6 +98,25 @@ def select_files(folder: Path, repo_type: RepoType = "model") -> Selection:
     for path in selection.files:
         check_for_secrets(folder / path)
     return selection
+
+
+def superseded_files(there: Iterable[str], files: Iterable[str], repo_type: RepoType) -> list[str]:
+    """Which files of a repository would be loaded together with those that are uploaded, or in their place.
+
+    A dataset's `data/*.parquet`, as of another number of shards, if any such are uploaded; and a model's weights and
+    their index.
+
+    Args:
+        there (iterable of `str`): Files of the repository.
+        files (iterable of `str`): What is uploaded.
+        repo_type (`str`)
+    """
+    files = set(files)
+    others = set(there) - files
+    if repo_type == "dataset":
+        has_data = any(DATA_FILES.fullmatch(path) for path in files)
+        return sorted(path for path in others if has_data and DATA_FILES.fullmatch(path))
+    return sorted(path for path in others if WEIGHTS.fullmatch(path) or path == WEIGHTS_INDEX)
 
 
 def check_for_secrets(file: Path) -> None:
@@ -182,8 +203,7 @@ def _check_model(folder: Path, selection: Selection) -> None:
         raise UserError(f"{folder}: holds no model (config.json); {hint}")
     weights = [path for path in selection.files if WEIGHTS.fullmatch(path)]
     if WEIGHTS_INDEX in selection.files:
-        shards = set(json.loads((folder / WEIGHTS_INDEX).read_text())["weight_map"].values())
-        missing = sorted(shards - set(weights))
+        missing = sorted(_shards(folder / WEIGHTS_INDEX) - set(weights))
         if missing:
             raise UserError(f"{folder}: {WEIGHTS_INDEX} names {missing[0]}, which is not there.")
     if not weights:
@@ -199,6 +219,20 @@ def _check_model(folder: Path, selection: Selection) -> None:
             f"{folder}: has no model card (README.md), which says what the model is, its licence and its limits; "
             "pretraining and converting write one."
         )
+
+
+def _shards(index: Path) -> set[str]:
+    """The files that an index of weights names."""
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        if not all(isinstance(shard, str) for shard in shards):
+            raise TypeError("a weight's file is no text")
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{index}: is damaged ({type(error).__name__}: {error}); expected a 'weight_map' with the file of each "
+            "weight. Save the model again with save_pretrained."
+        ) from None
+    return set(shards)
 
 
 def _check_dataset(folder: Path, selection: Selection) -> None:

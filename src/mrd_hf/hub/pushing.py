@@ -1,11 +1,11 @@
 """Uploading a checkpoint, a dataset or a page to the Hub, whole or not at all."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from huggingface_hub import CommitOperationAdd, HfApi, constants, get_token
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi, constants, get_token
 from huggingface_hub.errors import (
     HfHubHTTPError,
     HFValidationError,
@@ -16,7 +16,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import validate_repo_id
 
 from ..errors import UserError
-from .file_selection import RepoType, select_files
+from .file_selection import RepoType, select_files, superseded_files
 from .model_card import retarget_card
 
 
@@ -39,16 +39,19 @@ class Push:
         url (`str`): Where to see it: the pull request, the branch, or the repository.
         files (`list[str]`): What is there now.
         left_out (`dict[str, str]`): Path of each file of the folder that stayed, and why.
+        deleted (`list[str]`): What an earlier upload had and the folder has no more.
     """
 
     url: str
     files: list[str]
     left_out: dict[str, str]
+    deleted: list[str] = field(default_factory=list)
 
     def summary(self) -> str:
         """Lines that say all of it."""
         lines = [f"uploaded to {self.url} ({len(self.files)} files)"]
         lines += [f"  left out: {path} ({reason})" for path, reason in self.left_out.items()]
+        lines += [f"  deleted there: {path} (not in the folder any more)" for path in self.deleted]
         return "\n".join(lines)
 
 
@@ -64,7 +67,9 @@ def push_folder(
     """Upload a folder; creates the repository, and the branch, if there is none.
 
     All files become visible in one commit, at the end. What has arrived on the Hub's storage, also in an upload that
-    broke off, is not uploaded again, and files that have not changed are left as they are.
+    broke off, is not uploaded again, and files that have not changed are left as they are. Data and weights of an
+    earlier upload that the folder has no more are deleted in the same commit, as both would be loaded; see
+    [`superseded_files`].
 
     Args:
         folder (`Path`): With a model and its card, or a dataset. See [`select_files`] for what of it is uploaded. It
@@ -84,14 +89,14 @@ def push_folder(
     selection = select_files(folder, repo_type)
     again = push_command(folder, repo_id, private, repo_type, revision, create_pr)
     remedy = f"The files are safe in {folder}; upload again with {again}, which does not repeat what has arrived."
-    url = _upload(
+    url, deleted = _upload(
         folder,
         selection.files,
         Target(repo_id, repo_type, private, revision, create_pr),
         message or ("Upload the encoder" if repo_type == "model" else "Upload the dataset"),
         remedy,
     )
-    return Push(url, selection.files, selection.left_out)
+    return Push(url, selection.files, selection.left_out, deleted)
 
 
 def push_page(folder: Path, repo_id: str, private: bool = False) -> Push:
@@ -108,11 +113,16 @@ def push_page(folder: Path, repo_id: str, private: bool = False) -> Push:
     check_target(repo_id)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     remedy = "Give the same command again; what has arrived is not uploaded once more."
-    return Push(_upload(folder, files, Target(repo_id, "space", private), "Upload the page", remedy), files, {})
+    url, _ = _upload(folder, files, Target(repo_id, "space", private), "Upload the page", remedy)
+    return Push(url, files, {})
 
 
-def _upload(folder: Path, files: list[str], target: Target, message: str, remedy: str) -> str:
-    """Upload a folder's files in one commit, and return where to see it; `remedy` ends the message of a failure."""
+def _upload(folder: Path, files: list[str], target: Target, message: str, remedy: str) -> tuple[str, list[str]]:
+    """Upload a folder's files in one commit, which deletes what they supersede; `remedy` ends a failure's message.
+
+    Returns:
+        `tuple[str, list[str]]`: Where to see it, and what was deleted.
+    """
     repo_id, repo_type, revision = target.repo_id, target.repo_type, target.revision
     private, create_pr = target.private, target.create_pr
     check_login()
@@ -128,9 +138,16 @@ def _upload(folder: Path, files: list[str], target: Target, message: str, remedy
             )
         if revision is not None and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
+        deleted: list[str] = []
+        if repo_type != "space":
+            there = api.list_repo_files(repo_id, revision=revision, repo_type=repo_type)
+            deleted = superseded_files(there, files, repo_type)
         commit = api.create_commit(
             repo_id,
-            [_addition(folder, path, repo_id, repo_type) for path in files],
+            [
+                *(_addition(folder, path, repo_id, repo_type) for path in files),
+                *(CommitOperationDelete(path) for path in deleted),
+            ],
             commit_message=message,
             repo_type=repo_type,
             revision=revision,
@@ -146,7 +163,7 @@ def _upload(folder: Path, files: list[str], target: Target, message: str, remedy
         url = commit.pr_url
     elif revision is not None:
         url += f"/tree/{revision}"
-    return url
+    return url, deleted
 
 
 def check_target(repo_id: str, revision: str | None = None, create_pr: bool = False) -> None:

@@ -5,7 +5,6 @@ which colours count. Here is what they share: where the files lie that a mesh na
 """
 
 import posixpath
-import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
@@ -26,7 +25,7 @@ from .shapes import MeshError, PointCloud, TexturedMesh
 from .stl_reading import read_stl
 from .threemf_reading import read_3mf
 from .usd_reading import read_usd
-from .zip_members import ZipMembers
+from .zip_members import ZipMembers, without_case
 from .zip_reading import read_zip
 
 
@@ -121,10 +120,6 @@ def spelled_on_disk(file: Path, folder: Path, listed: dict[Path, dict[str, list[
             part = alike[0]
         found = found / part
     return found
-
-
-def without_case(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def read_mesh(

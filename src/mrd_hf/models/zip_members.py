@@ -3,6 +3,7 @@
 import io
 import posixpath
 import re
+import unicodedata
 import zipfile
 import zlib
 
@@ -13,7 +14,7 @@ MAX_MEMBERS = 100_000
 
 
 class ZipMembers:
-    """The files of a zip file by their paths, with /.
+    """The files of a zip file by their paths, with /, however the zip file writes them.
 
     Args:
         data (`bytes`): The zip file.
@@ -31,6 +32,13 @@ class ZipMembers:
             raise ValueError(f"a zip file of {len(self._zip.infolist()):,} files; at most {MAX_MEMBERS:,} are read")
         self.size = len(data)
         self._unpacked = 0
+        # Some Windows programs write backslashes.
+        self._members: dict[str, zipfile.ZipInfo] = {}
+        for member in self._zip.infolist():
+            path = member.filename.replace("\\", "/")
+            if not path.endswith("/"):
+                self._members[path] = member
+        self._without_case: dict[str, list[str]] | None = None
 
     def names(self) -> list[str]:
         """All files, sorted. Hidden ones (.DS_Store, ._chair.glb), __MACOSX and paths that lead out are left out."""
@@ -38,18 +46,16 @@ class ZipMembers:
 
     def in_order(self) -> list[str]:
         """The same, in the order in which the zip file has them."""
-        names = dict.fromkeys(member.filename for member in self._zip.infolist() if not member.is_dir())
-        return [name for name in names if not leads_out(name) and not any(map(_is_hidden, name.split("/")))]
+        return [name for name in self._members if not leads_out(name) and not any(map(_is_hidden, name.split("/")))]
 
     def read(self, name: str) -> bytes | None:
-        """Content of a file, or None where there is none.
+        """Content of a file, or None where there is none. Case does not count where it tells no files apart.
 
         Raises:
             ValueError: It is too large once unpacked, alone or with those that were read before; or damaged.
         """
-        try:
-            member = self._zip.getinfo(name)
-        except KeyError:
+        member = self._members.get(name) or self._alike(name)
+        if member is None:
             return None
         self._unpacked += member.file_size
         check_size(self.size, self._unpacked)
@@ -57,6 +63,20 @@ class ZipMembers:
             return self._zip.read(member)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
             raise ValueError(f"{name} in the zip file is damaged or cannot be read ({error})") from error
+
+    def _alike(self, name: str) -> zipfile.ZipInfo | None:
+        """The only file whose path differs in case at most."""
+        if self._without_case is None:
+            self._without_case = {}
+            for path in self._members:
+                self._without_case.setdefault(without_case(path), []).append(path)
+        alike = self._without_case.get(without_case(name), [])
+        return self._members[alike[0]] if len(alike) == 1 else None
+
+
+def without_case(name: str) -> str:
+    """A name as it compares on systems where case, and accents in one part or in two, do not count."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def leads_out(name: str) -> bool:

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_not_current
 from ..files.digests import fingerprint
 from . import approximate
 from .index_facts import APPROXIMATE, EXACT, FACTS, ITEMS, VERSION, read_facts
@@ -198,6 +198,9 @@ class ShapeIndex:
     def search(self, queries: np.ndarray, k: int) -> list[list[Hit]]:
         """The `k` shapes with the largest cosine to each query, best first; all of them where there are fewer.
 
+        Of shapes with the same cosine the first of the index comes first, also where only some of them are among the
+        `k`; of an approximate index, among those that were found.
+
         Args:
             queries (`np.ndarray` of shape `(num_queries, embedding_dim)`): Floats; normalised here.
             k (`int`)
@@ -231,7 +234,8 @@ class ShapeIndex:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Raise a [`UserError`] if something else than an index would be lost."""
+    """Raise a [`UserError`] if something else than an index would be lost, or it is the current folder."""
+    check_not_current(folder)
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file()):
         raise UserError(f"{folder} exists and is no index; it is left as it is. Give another folder.")
 
@@ -285,6 +289,13 @@ def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np
         cosines = queries[part] @ embeds.T
         rows[part] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
         scores[part] = np.take_along_axis(cosines, rows[part], axis=1)
+        # Of several with the k-th largest cosine, argpartition takes any; here the first.
+        lowest = scores[part].min(axis=1)
+        for place in np.flatnonzero(np.count_nonzero(cosines >= lowest[:, None], axis=1) > k):
+            above = np.flatnonzero(cosines[place] > lowest[place])
+            equal = np.flatnonzero(cosines[place] == lowest[place])
+            chosen = np.concatenate([above, equal[: k - len(above)]])
+            rows[start + place], scores[start + place] = chosen, cosines[place, chosen]
     return scores, rows
 
 

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from datasets import Dataset
+from huggingface_hub.errors import HTTPError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.tiny_triplets import WIDTH, tiny_rows
@@ -205,6 +206,20 @@ def test_a_source_that_may_be_a_typo_is_warned_of(folder, caplog):
 def test_too_many_readers_are_refused(shards):
     with pytest.raises(UserError, match="106 shapes, .* each of 6 readers .* smaller than a batch of 20; lower"):
         next(iter(TripletStream(shards, 20, 3, seed=0, world_size=6)))
+
+
+def test_a_hub_that_is_away_is_one_line(folder, monkeypatch):
+    """While a file's end is read, and while a row group is; HTTPError is no OSError."""
+
+    def away(address):
+        raise HTTPError("connection refused")
+
+    shards = TripletShards(folder, "train", seed=0, cached=True)
+    monkeypatch.setattr(triplet_shards, "open_file", away)
+    for reads in (lambda: shards.read(0), lambda: TripletShards(folder, "train", seed=0, cached=True)):
+        with pytest.raises(UserError, match="cannot read .*parquet on the Hub: connection refused; check") as error:
+            reads()
+        assert error.value.exit_code == 1
 
 
 def test_mistakes_name_the_file(tmp_path):

@@ -60,6 +60,12 @@ def test_rows_are_what_they_were(tiny, tmp_path, capsys):
     assert "validation" in capsys.readouterr().out
 
 
+def test_the_current_folder_is_refused(tiny, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="is the folder that you are in"):
+        resplit(tiny, ".", "--overwrite")
+
+
 def test_a_second_time_gives_the_same_files_and_is_refused_without_overwrite(tiny, tmp_path):
     resplit(tiny, tmp_path / "new", "--wrong-images", "0.5", "--embedding-noise", "0.3")
     files = {file: file.read_bytes() for file in sorted((tmp_path / "new").rglob("*.*")) if file.is_file()}

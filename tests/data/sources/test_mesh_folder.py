@@ -1,5 +1,6 @@
 import io
 import json
+import os
 import runpy
 import struct
 import sys
@@ -9,6 +10,8 @@ from dataclasses import replace
 
 import datasets
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import trimesh
 from datasets import Dataset, Features, Value, load_dataset
@@ -19,6 +22,7 @@ from support.model_files import object_3mf, threemf
 from support.paths import SCRIPTS
 from support.tiny_meshes import glb
 
+from mrd_hf.commands.prepare import print_summary
 from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sources.meshes import mesh_folder
@@ -26,10 +30,13 @@ from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
 from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, mesh_jobs, prepare_mesh_folder
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
 from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
+from mrd_hf.data.sources.meshes.mesh_parquet import row_content
 from mrd_hf.errors import UserError
 
 
 OBJ = "mtllib skin.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nvt 1 0\nvt 0 1\nusemtl skin\nf 1/1 2/2 3/3\n"
+
+MTL = "newmtl skin\nKd 0 0 1\n"
 
 
 def write(folder, files):
@@ -126,6 +133,39 @@ def test_a_folder_of_every_kind_of_mesh(tmp_path):
     assert colors[1:] == [[[102] * 3]] * 2 + [[[0, 0, 255]], [[255, 0, 0]], [[102] * 3]]
 
 
+def make_of(form, tmp_path, files):
+    """The collection as a folder or as a zip file, and the file that its only mesh is in."""
+    if form == "folder":
+        return write(tmp_path / "shapes", files), tmp_path / "shapes" / next(iter(files))
+    with zipfile.ZipFile(tmp_path / "shapes.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return tmp_path / "shapes.zip", tmp_path / "shapes.zip"
+
+
+@pytest.mark.parametrize("form", ["folder", "zip"])
+def test_a_mesh_that_was_repaired_is_told_of_and_read_with_overwrite(tmp_path, capsys, form):
+    """In one process, which must not remember what a zip file held."""
+    folder, file = make_of(form, tmp_path, {"chairs/chair.off": "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n"})
+    report, first = prepare(folder, tmp_path)
+    part = tmp_path / "out" / "data" / "train-00000-of-00001.parquet"
+    assert "outdated" not in report and "outdated" not in prepare(folder, tmp_path)[0]
+    made = part.stat().st_mtime
+    make_of(form, tmp_path, {"chairs/chair.off": "OFF\n3 1 0\n0 0 0\n1 0 0\n0 0 1\n3 0 1 2\n"})
+    os.utime(file, (made + 5, made + 5))
+    report, kept = prepare(folder, tmp_path)
+    assert report["outdated"] == {str(part): str(file)} and kept[0]["points"] == first[0]["points"]
+    print_summary(report, "out")
+    assert f"kept: {part}, though {file} was changed since; delete the file and run again" in capsys.readouterr().out
+    part.unlink()
+    _, again = prepare(folder, tmp_path)
+    report, anew = prepare(folder, tmp_path, overwrite=True)
+    for data in (again, anew):  # the triangle stands now
+        assert np.ptp(np.array(data[0]["points"]), axis=0)[1] == 0 != np.ptp(np.array(first[0]["points"]), axis=0)[1]
+    os.utime(part, (made + 9, made + 9))
+    assert "outdated" not in prepare(folder, tmp_path)[0]
+
+
 def test_z_up_is_turned_and_points_fill_the_unit_sphere(tmp_path):
     folder = write(tmp_path / "in", {"box.glb": glb()})  # 1 x 2 x 3
     report = prepare_mesh_folder(folder, tmp_path / "out", num_points=4000, up_axis="z")
@@ -189,6 +229,18 @@ def test_metadata_says_what_belongs_and_what_it_is(tmp_path, kind):
         {"id": "gone", "why": "gone.glb: no such file in in."},
         {"id": "unnamed", "why": "no metadata file names it, so it is left out"},
     ]
+
+
+def test_texts_in_jsonl_may_have_any_character(tmp_path):
+    text = "a chair " + " ".join(map(chr, (0x2028, 0x2029, 0x85, 0x0B, 0x1C))) + " of wood"
+    rows = [{"file_name": "a.glb", "caption": text}, {"file_name": "b.glb", "caption": "a lamp"}]
+    for ends in ("\n", "\r\n"):
+        # Control characters are escaped in JSON, and U+2028 and U+0085 need not be.
+        data = ends.join(["", *(json.dumps(row, ensure_ascii=False) for row in rows), ""]).encode("utf-8-sig")
+        described = read_metadata(data, "metadata.jsonl")
+        assert [described[row["file_name"]].texts for row in rows] == [((row["caption"], "caption"),) for row in rows]
+    with pytest.raises(UserError, match=r"metadata\.jsonl: line 3 is no JSON object"):
+        read_metadata(b'{"file_name": "a.glb"}\n\n3\n', "metadata.jsonl")
 
 
 def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
@@ -261,6 +313,14 @@ def test_what_is_damaged_or_hostile_is_named_and_nothing_else_is_lost(tmp_path):
     assert colors["bomb"] == colors["missing/texture"] == [0, 0, 255]
 
 
+def test_a_folder_behind_a_link_belongs_to_the_collection(tmp_path):
+    write(tmp_path / "elsewhere", {"chair.glb": glb(), "._chair.glb": b""})
+    write(tmp_path / "shapes", {"lamps/lamp.glb": glb()})
+    (tmp_path / "shapes" / "chairs").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    report, data = prepare(tmp_path / "shapes", tmp_path)
+    assert data["category"][:] == ["chairs", "lamps"] and not report["skipped"]
+
+
 def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
     (tmp_path / "secret.glb").write_bytes(glb())
     (tmp_path / "skin.mtl").write_text("newmtl skin\nKd 1 0 0\n")
@@ -270,7 +330,7 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
         file.writestr("chairs/cut.obj", OBJ.replace("skin.mtl", "../../skin.mtl"))
         file.writestr("chairs/ok.obj", OBJ.replace("skin.mtl", "../materials/skin.mtl"))
         file.writestr("materials/Skin.MTL", "newmtl skin\nKd 0 0 1\n")  # in other letter case, as on Windows
-        for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\secret.glb"):
+        for name in ("../secret.glb", "/secret.glb", "x/../../secret.glb", "..\\other.glb"):
             file.writestr(name, glb())
         file.writestr("__MACOSX/._red.glb", b"")
     before = sorted(tmp_path.rglob("*"))
@@ -282,6 +342,19 @@ def test_a_zip_file_is_read_in_place_and_never_beyond_it(tmp_path):
     assert all(item["why"].endswith("leads out of in.zip, so it is not read.") for item in report["skipped"])
     (warning,) = report["warnings"]
     assert warning["why"] == "file may not be read: ../../skin.mtl; only what lies in in.zip is"
+
+
+def test_a_zip_file_with_backslashes_is_one_with_slashes(tmp_path):
+    files = {"chairs/red.glb": glb(), "chairs/ok.obj": OBJ.replace("skin.mtl", "../m/skin.mtl"), "m/skin.mtl": MTL}
+    found = []
+    for name, separator in (("a.zip", "/"), ("b.zip", "\\")):
+        with zipfile.ZipFile(tmp_path / name, "w") as file:
+            for path, content in files.items():
+                file.writestr(path.replace("/", separator), content)
+        _, data = prepare(tmp_path / name, tmp_path, overwrite=True)
+        found.append(data.remove_columns(["points"]).to_list())
+    assert found[0] == found[1] and found[0][0]["model"] == "chairs/ok.obj"
+    assert {tuple(color) for color in found[0][0]["colors"]} == {(0, 0, 255)}
 
 
 def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
@@ -350,6 +423,16 @@ def test_parquet_files_with_meshes(tmp_path):
         "id": "elsewhere",
         "why": "elsewhere.glb: row 4 of train.parquet has no mesh inside; embed the files before writing it.",
     }
+
+
+def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path):
+    contents = [[b"one", None], [b"other", b"last"]]
+    for content in contents:
+        column = pa.array([{"bytes": data, "path": "a.glb"} for data in content])
+        info = {"info": {"features": {"mesh": {"_type": "Mesh"}}}}
+        table = pa.table({"mesh": column}).replace_schema_metadata({"huggingface": json.dumps(info)})
+        pq.write_table(table, tmp_path / "a.parquet")
+        assert [row_content(str(tmp_path / "a.parquet"), row) for row in range(2)] == content
 
 
 def test_files_are_kept_for_the_viewer_where_it_knows_them(tmp_path):

@@ -138,6 +138,18 @@ def test_existing_dataset_is_kept_unless_told(library, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["data", "report.json", "reports"]
 
 
+def test_a_library_that_was_replaced_is_read_anew(tmp_path):
+    def color():
+        """Of the first entry's icon."""
+        data = prepare(tmp_path / "Tiny.sh3f", tmp_path / "out", overwrite=True)[1]
+        return data[0]["images"][0].convert("RGB").getpixel((0, 0))
+
+    write_library(tmp_path / "Tiny.sh3f")
+    assert color() == (255, 0, 0)
+    write_library(tmp_path / "Tiny.sh3f", {**tiny_files(), "tiny/box.png": png((0, 0, 255))})
+    assert color() == (0, 0, 255)
+
+
 def test_only_the_reasons_are_left_behind_when_nothing_can_be_prepared(tmp_path):
     files = {name: content for name, content in tiny_files().items() if not name.endswith(".png")}
     with pytest.raises(UserError, match="every shape was skipped"):

@@ -75,6 +75,14 @@ def test_hidden_files_and_those_in_no_class_are_left_out(tmp_path):
     assert open_benchmark("shape-folder", tmp_path).ids == ["mug/a.npy"]
 
 
+def test_a_class_folder_may_be_a_link(tmp_path):
+    save_cloud(tmp_path / "shapes/mug/a.npy")
+    save_cloud(tmp_path / "elsewhere/b.npy")
+    (tmp_path / "shapes/chair").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    benchmark = open_benchmark("shape-folder", tmp_path / "shapes")
+    assert benchmark.ids == ["chair/b.npy", "mug/a.npy"] and benchmark.class_names == ["chair", "mug"]
+
+
 def test_folders_without_shapes(tmp_path):
     with pytest.raises(UserError, match="has no shapes in folders of classes; expected files of .*\\.glb"):
         open_benchmark("shape-folder", tmp_path)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from datasets import Features, load_dataset_builder
 from datasets.exceptions import DatasetNotFoundError
 from huggingface_hub import HfFileSystem
+from huggingface_hub.errors import HTTPError
 
 from ...errors import UserError
 from ..embedding.cached_teacher import Origins, origins_in_file, the_teacher
@@ -132,6 +133,8 @@ class TripletShards:
         try:
             with open_file(self.files[file]) as source:
                 return pq.ParquetFile(source).read_row_group(place, columns=columns or self.columns, use_threads=False)
+        except HTTPError as error:
+            raise _unreachable(self.files[file], error) from None
         except (ValueError, OSError) as error:
             raise UserError(f"cannot read {self.files[file]}, row group {place}: {error}.", exit_code=1) from None
 
@@ -168,12 +171,20 @@ def open_file(address: str) -> BinaryIO:
     return cast(BinaryIO, HfFileSystem().open(address)) if address.startswith("hf://") else open(address, "rb")
 
 
+def _unreachable(file: str, error: Exception) -> UserError:
+    """What is said of a file on the Hub that is not answered for, or whose connection breaks."""
+    reason = str(error).strip() or type(error).__name__
+    return UserError(f"cannot read {file} on the Hub: {reason}; check the connection, and run again.", exit_code=1)
+
+
 def _footer(file: str) -> _Footer:
     try:
         with open_file(file) as source:
             parquet = pq.ParquetFile(source)
             schema, metadata = parquet.schema_arrow, parquet.metadata
             origins = origins_in_file(parquet)
+    except HTTPError as error:
+        raise _unreachable(file, error) from None
     except (ValueError, OSError) as error:
         raise UserError(f"cannot read {file}: {error}; prepare it again with mrd-hf prepare.") from None
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]

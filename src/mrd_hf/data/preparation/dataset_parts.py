@@ -20,6 +20,7 @@ from datasets import Features
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
+from ...files.walking import files_below
 
 
 # Files of 150 MB at 10,000 points and an icon a shape, and of some 500 MB with a dozen pictures.
@@ -167,10 +168,15 @@ class DatasetParts:
         return "made from other inputs"
 
 
+def parquet_below(folder: Path) -> list[Path]:
+    """The parquet files in a dataset's folder and below, sorted."""
+    return [folder / file for file in files_below(folder) if file.suffix == ".parquet"]
+
+
 def missing_files(folder: Path) -> tuple[list[str], int]:
     """Which parquet files of a dataset's folder are not there, as the names of the others tell, and of how many."""
     splits: dict[tuple[Path, str, str], set[int]] = {}
-    for file in folder.rglob("*.parquet"):
+    for file in parquet_below(folder):
         parts = FILE_NAME.fullmatch(file.name)
         if parts is not None:
             split = (file.parent, parts["split"], parts["count"])

@@ -81,6 +81,7 @@ def prepare_dataset(
     shard_index: int = 0,
     splits: Sequence[str] | None = None,
     facts: dict[str, Any] | None = None,
+    input_file: Callable[[Job], Path] | None = None,
 ) -> dict[str, Any]:
     """Run `prepare` over `jobs` and write the rows as a dataset, with a `report.json` beside it.
 
@@ -107,12 +108,15 @@ def prepare_dataset(
         splits (sequence of `str`, *optional*):
             The split of each job: `train`, `validation` or `test`. Without it all are in `train`.
         facts (`dict`, *optional*): Further fields of the report.
+        input_file (`Callable`, *optional*): The file that a job's shape is in.
 
     Returns:
         `dict`: The report on the files that are finished by now: `settings`, `shapes` (the number of jobs), `prepared`
         (a count), `splits` (the count of each split), `facts`, `skipped` and `warnings` (each a list of `id` and
         `why`), and `missing`, the names of the files that other runs have yet to make. Without missing ones,
-        `prepared` and those skipped add up to `shapes`.
+        `prepared` and those skipped add up to `shapes`. Where files of an earlier run were left alone though an input
+        of theirs was changed since, also `outdated`: by the file, that input. They are not made anew unasked, as the
+        times of copied files say little.
 
     Raises:
         UserError: `out` has another dataset already, a file cannot be written, or every shape of a split was skipped.
@@ -144,6 +148,9 @@ def prepare_dataset(
             its_jobs = [jobs[place] for place in parts.jobs(index)]
             _write_part(parts, index, its_jobs, outcomes, features, progress)
     report = parts.assemble(facts or {})
+    kept = sorted(set(mine) - set(todo))
+    if input_file is not None and (outdated := _outdated(parts, kept, jobs, input_file)):
+        report["outdated"] = outdated
     if not report["missing"] and not report["prepared"]:
         first = report["skipped"][0]
         parts.remove(range(parts.count))
@@ -177,6 +184,24 @@ def write_parquet(rows: Iterable[dict[str, Any]], features: Features, file: Path
     """
     with atomic_file(file) as sink:
         _write_row_groups((_encode(row, features) for row in rows), features, sink)
+
+
+def _outdated(
+    parts: DatasetParts, kept: Iterable[int], jobs: Sequence[Job], input_file: Callable[[Job], Path]
+) -> dict[str, str]:
+    """Those files, of the ones that were kept, which are older than an input of theirs, and that input."""
+    changed: dict[Path, int] = {}  # many jobs may have one file
+    outdated = {}
+    for index in kept:
+        with suppress(OSError):
+            made = parts.file(index).stat().st_mtime_ns
+            for file in dict.fromkeys(input_file(jobs[place]) for place in parts.jobs(index)):
+                if file not in changed:
+                    changed[file] = file.stat().st_mtime_ns if file.exists() else 0
+                if changed[file] > made:
+                    outdated[str(parts.file(index))] = str(file)
+                    break
+    return outdated
 
 
 def _write_part(

@@ -24,6 +24,7 @@ from datasets import Features, Value
 from PIL import Image
 
 from ...errors import UserError
+from ...files.digests import change_stamp
 from ...models.mesh_loading import AssetResolver, read_mesh
 from ...models.shape_files import colored_points
 from ...models.shapes import UNCOLORED, MeshError, TexturedMesh
@@ -311,6 +312,7 @@ def prepare_sweethome3d(
             "seed": seed,
         },
         **run,
+        input_file=lambda job: Path(job[0]),
     )
 
 
@@ -331,7 +333,7 @@ def entry_jobs(libraries: Sequence[FurnitureLibrary]) -> list[tuple[str, int, st
 def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> PreparedShape:
     """Make one row of the dataset: the entry of index `job[1]` in the library `job[0]`, under the id `job[2]`."""
     path, index, shape_id = job
-    library = _open_library(path)
+    library = _open_library(path, change_stamp(path))
     entry = library.entries[index]
     try:
         icon = library.load_icon(entry)
@@ -360,6 +362,6 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
 
 
 @lru_cache(maxsize=8)
-def _open_library(path: str) -> FurnitureLibrary:
-    """A worker meets the same few libraries again and again."""
+def _open_library(path: str, stamp: tuple[int, int] | None) -> FurnitureLibrary:
+    """A worker meets the same few libraries again and again; one that was replaced has another stamp."""
     return FurnitureLibrary(path)

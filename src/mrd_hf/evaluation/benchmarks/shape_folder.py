@@ -12,6 +12,7 @@ from transformers.utils import logging
 from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
+from ...files.walking import files_below
 from ...models.shape_files import colored_points, read_shape
 from ...models.shape_suffixes import SHAPE_SUFFIXES
 from ...models.shapes import Z_UP_TO_Y_UP, ColoredPoints, UpAxis
@@ -38,10 +39,10 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> 
     """
     known = ", ".join(SHAPE_SUFFIXES)
     places = [
-        (of_class, of_split, file)
-        for file in sorted(path.rglob("*"))
-        if file.suffix.lower() in SHAPE_SUFFIXES and file.is_file()
-        if (place := _place(file.relative_to(path))) is not None
+        (of_class, of_split, path / file)
+        for file in files_below(path, hidden=False)
+        if file.suffix.lower() in SHAPE_SUFFIXES and (path / file).is_file()
+        if (place := _place(file)) is not None
         for of_class, of_split in [place]
     ]
     if not places:
@@ -98,9 +99,9 @@ def read_shape_file(file: Path, y_up: bool = False) -> ColoredPoints:
 
 
 def _place(file: Path) -> tuple[str, str | None] | None:
-    """The class and the split of a file by its path in the folder; None for one that is in no class, or hidden."""
+    """The class and the split of a file by its path in the folder; None for one that is in no class."""
     folders = file.parts[:-1]
-    if not folders or any(part.startswith(".") or part == "__MACOSX" for part in file.parts):
+    if not folders:
         return None
     if folders[0].lower() in SPLIT_FOLDERS:
         return (folders[1], folders[0].lower()) if len(folders) > 1 else None

@@ -9,7 +9,7 @@
   and of dae, usd, usda, usdc, usdz, las, laz where the packages of mrd-hf's extra `formats` are installed;
 - base64 alone, or bytes, of a GLB, PLY or NPY, or of another with `"format"` among the parameters;
 - `{"points": [[x, y, z], ...], "colors": [[r, g, b], ...]}`, colors as integers in 0..255 or numbers in 0..1, or a
-  list of points alone, of 3 or 6 numbers each;
+  list of points alone, of 3 or 6 numbers each; integers that are all 0 or 1 are taken for numbers in 0..1;
 - `{"url": "https://..."}`, if the endpoint has an allow-list of hosts, MRD_URL_HOSTS.
 
 `parameters`: `candidate_labels`, `hypothesis_template` (or a list of them), `class_embeds`, `top_k`, `up_axis`;
@@ -72,7 +72,7 @@ class Shape(NamedTuple):
         points (`np.ndarray` of shape `(num_points, 3)` or `(num_points, 6)`)
         colors (`np.ndarray` of shape `(num_points, 3)`, *optional*)
         up_axis (`str`, *optional*): As its file says.
-        warnings (sequence of `str`): What of its file could not be read.
+        warnings (sequence of `str`): What of its file could not be read, or how its colors were taken.
     """
 
     points: np.ndarray
@@ -118,8 +118,8 @@ class EndpointHandler:
 
         Returns:
             With labels a list of `{"label": str, "score": float}`, highest first; without, `{"embedding": [float]}`.
-            Of a file that could be read only in part, the object, or the first of the list, has `warnings`, a list of
-            `str`.
+            Of a file that could be read only in part, or colors that can be taken in two ways, the object, or the
+            first of the list, has `warnings`, a list of `str`.
 
         Raises:
             RequestError: when the request cannot be answered; the message says why.
@@ -211,10 +211,7 @@ class EndpointHandler:
         if len(kinds) != 1:
             raise RequestError("inputs must have one of file, points and url.")
         if kinds == ["points"]:
-            points = _matrix(inputs["points"], "points", MAX_POINTS, (3, 6))
-            if inputs.get("colors") is None:
-                return Shape(points)
-            return Shape(points, _matrix(inputs["colors"], "colors", MAX_POINTS, (3,)))
+            return _cloud(inputs["points"], inputs.get("colors"))
         if kinds == ["url"]:
             if not self.hosts:
                 raise RequestError("this endpoint fetches no URLs; send the file.", 403)
@@ -303,6 +300,24 @@ def _check_texts(name: str, texts: list[Any]) -> None:
             text.encode()
         except UnicodeEncodeError:  # half of a pair of surrogates, which JSON can hold
             raise RequestError(f"{name} must be valid Unicode.") from None
+
+
+def _cloud(points: Any, colors: Any) -> Shape:
+    """The shape in lists of points and of colors, or of both in one."""
+    xyz = _matrix(points, "points", MAX_POINTS, (3, 6))
+    if xyz.shape[1] == 6:
+        if colors is not None:
+            raise RequestError("the colors are given twice; leave out colors, or give points of 3 numbers.")
+        # The type says what colors are, and coordinates beside them are of another.
+        xyz, colors = xyz[:, :3], [row[3:] for row in points]
+    if colors is None:
+        return Shape(xyz)
+    rgb = _matrix(colors, "colors", MAX_POINTS, (3,))
+    if rgb.dtype == np.int64 and rgb.min() >= 0 and rgb.max() == 1:
+        # JSON.stringify writes 1.0 as 1, and nobody means a cloud that is black but for a 255th.
+        warning = "all colors are 0 or 1, so they were taken for numbers in 0..1, not for integers in 0..255"
+        return Shape(xyz, rgb.astype(np.float64), warnings=[warning])
+    return Shape(xyz, rgb)
 
 
 def _matrix(rows: Any, name: str, max_rows: int, widths: tuple[int, ...]) -> np.ndarray:

@@ -115,16 +115,17 @@ def check_self_contained(file: Path, file_format: str) -> None:
 def fetch(url: str, hosts: list[str], max_bytes: int, folder: Path, known: list[str]) -> str:
     """Fetch the file behind a URL into `folder`; returns its format, one of those that are `known`.
 
-    Only https, only from hosts that are named, only at addresses that are public, for each redirect as well.
+    Only https, only from hosts that are named, only at addresses that are public, for each redirect as well. The name
+    in the URL says the format, not where it redirects to: the Hub, for one, redirects to addresses without names.
 
     Raises:
         Refused: when it may not be fetched, is too large, or is not there.
     """
+    file_format = PurePosixPath(unquote(check_url(url, hosts)[0].path)).suffix.lower()[1:]
+    if file_format not in known:
+        raise Refused(f"the URL must end in the file's name, with one of {', '.join(known)}.")
     for _ in range(MAX_REDIRECTS + 1):
         parts, host = check_url(url, hosts)
-        file_format = PurePosixPath(unquote(parts.path)).suffix.lower()[1:]
-        if file_format not in known:
-            raise Refused(f"the URL must end in the file's name, with one of {', '.join(known)}.")
         connection = CheckedConnection(host, parts.port or 443, timeout=FETCH_TIMEOUT)
         try:
             path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")

@@ -5,7 +5,6 @@ libraries, buffers) is looked up in the same collection and nowhere else.
 """
 
 import io
-import os
 import posixpath
 import re
 import zipfile
@@ -14,11 +13,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from ....errors import UserError
+from ....files.digests import change_stamp
+from ....files.walking import files_below, is_hidden
 from ....models.left_out_parts import SEEN, PartChoice
-from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk, without_case
+from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
-from ....models.zip_members import leads_out
+from ....models.zip_members import leads_out, without_case
 
 
 class MeshFiles:
@@ -40,7 +41,7 @@ class MeshFiles:
             try:
                 self._zip = zipfile.ZipFile(self.source)
                 for info in self._zip.infolist():
-                    self._without_case.setdefault(without_case(info.filename), []).append(info)
+                    self._without_case.setdefault(without_case(_path_of(info)), []).append(info)
             except zipfile.BadZipFile as error:
                 raise UserError(f"{source}: not a zip file ({error}).") from error
         elif not self.source.is_dir():
@@ -49,13 +50,10 @@ class MeshFiles:
     def names(self) -> list[str]:
         """The paths of all files, with /, in order. Hidden ones (.DS_Store, ._chair.glb) and __MACOSX are left out."""
         if self._zip is not None:
-            names = [info.filename for info in self._zip.infolist() if not info.is_dir()]
+            names = [path for info in self._zip.infolist() if not (path := _path_of(info)).endswith("/")]
         else:
-            names = []
-            for folder, _, files in os.walk(self.source):
-                relative = Path(folder).relative_to(self.source)
-                names += [(relative / file).as_posix() for file in files]
-        return sorted({name for name in names if not any(map(_is_hidden, re.split(r"[/\\]", name)))})
+            names = [path.as_posix() for path in files_below(self.source, hidden=False)]
+        return sorted({name for name in names if not any(map(is_hidden, re.split(r"[/\\]", name)))})
 
     def read(self, name: str) -> bytes | None:
         """Content of a file by its path, None where there is none.
@@ -103,10 +101,19 @@ class MeshFiles:
         return read_mesh(io.BytesIO(data), posixpath.splitext(name)[1][1:], resolver, name, choice)
 
 
-@lru_cache(maxsize=1)
 def open_mesh_files(source: str) -> MeshFiles:
-    """[`MeshFiles`], opened once a process."""
+    """[`MeshFiles`], opened once a process for as long as the file is the same."""
+    return _open_mesh_files(source, change_stamp(source))
+
+
+@lru_cache(maxsize=1)
+def _open_mesh_files(source: str, stamp: tuple[int, int] | None) -> MeshFiles:
     return MeshFiles(source)
+
+
+def _path_of(info: zipfile.ZipInfo) -> str:
+    """A file's path with /; some Windows programs write backslashes."""
+    return info.filename.replace("\\", "/")
 
 
 def _check_size(size: int, unpacked: int = 0) -> None:
@@ -114,7 +121,3 @@ def _check_size(size: int, unpacked: int = 0) -> None:
         check_size(size, unpacked)
     except ValueError as error:
         raise OSError(str(error)) from error
-
-
-def _is_hidden(part: str) -> bool:
-    return (part.startswith(".") and part not in (".", "..")) or part == "__MACOSX"

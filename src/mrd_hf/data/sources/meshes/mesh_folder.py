@@ -73,6 +73,12 @@ class MeshJob:
         return str(Path(self.source, self.name)) if self.row is None else f"{self.source}: row {self.row}: {self.name}"
 
     @property
+    def file(self) -> Path:
+        """The file that the mesh is in."""
+        in_one = self.row is not None or self.source.lower().endswith(".zip")
+        return Path(self.source) if in_one else Path(self.source, self.name)
+
+    @property
     def words(self) -> str:
         """The words in the file's name; may be empty."""
         return words_of_name(PurePosixPath(self.name).stem)
@@ -199,6 +205,7 @@ def prepare_mesh_folder(
         **run,
         splits=splits,
         facts={} if names is None else {"names": names},
+        input_file=lambda job: job.file,
     )
 
 

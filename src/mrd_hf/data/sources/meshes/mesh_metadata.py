@@ -138,7 +138,8 @@ def _rows(data: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
             for number, row in enumerate(pq.read_table(io.BytesIO(data)).to_pylist(), start=1):
                 yield f"row {number}", row
         elif name.endswith(".jsonl"):
-            for number, line in enumerate(data.decode("utf-8-sig").splitlines(), start=1):
+            # Not by splitlines, which also splits texts, at U+2028 and others.
+            for number, line in enumerate(data.decode("utf-8-sig").split("\n"), start=1):
                 if line.strip():
                     row = json.loads(line)
                     if not isinstance(row, dict):

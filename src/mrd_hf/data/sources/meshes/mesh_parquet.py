@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ....errors import UserError
+from ....files.digests import change_stamp
 from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh
 from ....models.shapes import MeshError, TexturedMesh
@@ -57,7 +58,7 @@ def load_row(path: str, row: int, name: str, choice: PartChoice = SEEN) -> Textu
     """
     data = row_content(path, row)
     if data is None:
-        file, _ = _open(path)
+        file, _ = _open(path, change_stamp(path))
         raise MeshError(f"{name}: row {row + 1} of {file} has no mesh inside; embed the files before writing it.")
     resolver = AssetResolver("", lambda _: None)
     return read_mesh(io.BytesIO(data), PurePosixPath(name).suffix[1:], resolver, name, choice)
@@ -65,9 +66,10 @@ def load_row(path: str, row: int, name: str, choice: PartChoice = SEEN) -> Textu
 
 def row_content(path: str, row: int) -> bytes | None:
     """The mesh file in one row, from 0; None if there is none."""
-    _, starts = _open(path)
+    stamp = change_stamp(path)
+    _, starts = _open(path, stamp)
     group = max(index for index, start in enumerate(starts) if start <= row)
-    return _read_group(path, group)[row - starts[group]]
+    return _read_group(path, group, stamp)[row - starts[group]]
 
 
 def _features(path: Path) -> dict[str, dict[str, Any]]:
@@ -82,8 +84,8 @@ def _mesh_column(features: dict[str, dict[str, Any]]) -> str | None:
 
 
 @lru_cache(maxsize=1)
-def _open(path: str) -> tuple[str, list[int]]:
-    """The file's name and the first row of each of its row groups."""
+def _open(path: str, stamp: tuple[int, int] | None) -> tuple[str, list[int]]:
+    """The file's name and the first row of each of its row groups; a file that was replaced has another stamp."""
     metadata = pq.read_metadata(path)
     starts = [0]
     for group in range(metadata.num_row_groups - 1):
@@ -92,7 +94,7 @@ def _open(path: str) -> tuple[str, list[int]]:
 
 
 @lru_cache(maxsize=1)
-def _read_group(path: str, group: int) -> list[bytes | None]:
+def _read_group(path: str, group: int, stamp: tuple[int, int] | None) -> list[bytes | None]:
     """The meshes of one row group. Rows come in order, so the last one read is the one needed next."""
     column = _mesh_column(_features(Path(path)))
     table = pq.ParquetFile(path).read_row_group(group, columns=[f"{column}.bytes"])
