@@ -131,6 +131,18 @@ def test_a_second_run_does_not_encode_again(dataset, tmp_path):
     assert finished[0].stdout == finished[1].stdout
 
 
+def test_another_configuration_of_the_same_weights_encodes_again(dataset, tmp_path):
+    encoder, out = save_encoder(tmp_path / "encoder", WIDTH), tmp_path / "out"
+    assert evaluate(encoder, dataset, out).returncode == 0
+    config = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(config | {"patch_radius": 0.9, "patch_size": 16}))
+    refused = evaluate(encoder, dataset, out)
+    assert refused.returncode == 2 and "config.json was another" in refused.stderr
+    assert evaluate(encoder, dataset, out, "--overwrite").returncode == 0
+    assert evaluate(encoder, dataset, tmp_path / "new").returncode == 0
+    assert (out / "report.json").read_bytes() == (tmp_path / "new" / "report.json").read_bytes()
+
+
 @pytest.mark.parametrize("without", [(), ("image_embeds", "text_embeds", "teacher")])
 def test_a_dataset_is_opened_once(tmp_path, monkeypatch, without):
     """With cached embeddings and without, though the probe learns from another split."""

@@ -18,7 +18,7 @@ from mrd_hf.evaluation.report import (
 def test_a_report_is_written_and_read_whole(tmp_path):
     make_report().save(tmp_path)
     report, outcomes = read_report(tmp_path)
-    assert report["model"] == {"name": "org/encoder", "sha256": "0" * 64}
+    assert report["model"] == {"name": "org/encoder", "sha256": "0" * 64, "config_sha256": "c" * 64}
     assert report["benchmark"] == {"name": "toy", "split": "test", "num_shapes": 3, "num_classes": 4}
     first = {"key": "zero_shot_top1", "title": "zero-shot top-1", "value": 0.5, "low": 0.0, "high": 1.0}
     compared = {"num_shapes": 2, "chance": 0.25, "majority": 0.5, "teacher": 0.75, "statistic": "mean"}
@@ -56,14 +56,20 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
 
 
 def test_the_report_of_something_else_is_not_replaced(tmp_path):
-    same = ("0" * 64, "toy", "test")
+    same = ("0" * 64, "c" * 64, "toy", "test")
     check_replaceable(tmp_path, *same)
     make_report().save(tmp_path)
     check_replaceable(tmp_path, *same)
-    for place, other in enumerate(("1" * 64, "modelnet40", "train")):
+    for place, other in ((0, "1" * 64), (2, "modelnet40"), (3, "train")):
         message = f"has the report of org/encoder .weights 000000000000. on toy .test.*{other[:12]}.*--overwrite"
         with pytest.raises(UserError, match=message):
             check_replaceable(tmp_path, *same[:place], other, *same[place + 1 :])
+    with pytest.raises(UserError, match=r"org/encoder .* on toy .test., whose config.json was another.*--overwrite"):
+        check_replaceable(tmp_path, "0" * 64, "d" * 64, "toy", "test")
+    earlier = json.loads((tmp_path / "report.json").read_text())
+    del earlier["model"]["config_sha256"]
+    (tmp_path / "report.json").write_text(json.dumps(earlier))
+    check_replaceable(tmp_path, *same)
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserError, match="holds no evaluation.*Or replace it with --overwrite"):
         check_replaceable(tmp_path, *same)

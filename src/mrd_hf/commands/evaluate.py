@@ -169,7 +169,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     folder = arguments.output / "embeddings"
     encoder = SplitEncoder(model, extractor, weights_sha256(model), folder, arguments.batch_size)
     if not arguments.overwrite:
-        check_replaceable(arguments.output, encoder.sha256, shapes.name, shapes.split)
+        check_replaceable(arguments.output, encoder.sha256, encoder.config_sha256, shapes.name, shapes.split)
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     if training is not None:
@@ -185,6 +185,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
     report = EvaluationReport(
         model=arguments.model,
         model_sha256=encoder.sha256,
+        config_sha256=encoder.config_sha256,
         benchmark=shapes.name,
         split=shapes.split,
         ids=shapes.held_out.ids,

@@ -3,7 +3,7 @@
 import torch
 from datasets import Dataset
 
-from ..encoder import weights_sha256
+from ..encoder import config_sha256, weights_sha256
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
 from .encoding import encode_dataset
@@ -34,6 +34,7 @@ class HeldOutEvaluation:
         return EvaluationReport(
             model=name,
             model_sha256=weights_sha256(model.encoder),
+            config_sha256=config_sha256(model.encoder.config),
             benchmark=benchmark,
             split=split,
             ids=self.held_out.ids,

@@ -62,6 +62,7 @@ class EvaluationReport:
     Args:
         model (`str`): The encoder's folder or Hub id.
         model_sha256 (`str`): Hash of its weights, see [`~mrd_hf.encoder.weights_sha256`].
+        config_sha256 (`str`): Hash of its configuration, see [`~mrd_hf.encoder.config_sha256`].
         benchmark (`str`): Its name.
         split (`str`)
         ids (`list[str]`): One a shape.
@@ -75,6 +76,7 @@ class EvaluationReport:
 
     model: str
     model_sha256: str
+    config_sha256: str
     benchmark: str
     split: str
     ids: list[str]
@@ -89,7 +91,7 @@ class EvaluationReport:
         """The report for JSON: no times and no paths besides the names given, so that it repeats to the byte."""
         return {
             "version": REPORT_VERSION,
-            "model": {"name": self.model, "sha256": self.model_sha256},
+            "model": {"name": self.model, "sha256": self.model_sha256, "config_sha256": self.config_sha256},
             "benchmark": {
                 "name": self.benchmark,
                 "split": self.split,
@@ -145,7 +147,7 @@ def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     return report, outcomes
 
 
-def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: str) -> None:
+def check_replaceable(folder: Path, model_sha256: str, config_sha256: str, benchmark: str, split: str) -> None:
     """Raise a [`UserError`] if a folder has the report of another model, or on other shapes, than is to be written.
 
     One of the same model on the same split is no loss: it is made again.
@@ -156,13 +158,16 @@ def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: st
         report, _ = read_report(folder)
     except UserError as error:
         raise UserError(f"{error} Or replace it with --overwrite.") from None
+    earlier_config = report["model"].get("config_sha256", config_sha256)  # of earlier versions there is none
     earlier = (report["model"]["sha256"], report["benchmark"]["name"], report["benchmark"]["split"])
+    found = f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
+    remedy = "replace it with --overwrite, or name another --output."
     if earlier != (model_sha256, benchmark, split):
         raise UserError(
-            f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
-            f"({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); replace it "
-            "with --overwrite, or name another --output."
+            f"{found}({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); {remedy}"
         )
+    if earlier_config != config_sha256:
+        raise UserError(f"{found}({earlier[2]}), whose config.json was another; {remedy}")
 
 
 def as_metrics(scores: Sequence[Score]) -> dict[str, float]:
