@@ -58,7 +58,7 @@ MODELNET10_CLASSES = [
 ]
 
 
-def save_encoder(folder: Path, width: int, teacher: str = "a-teacher") -> Path:
+def save_encoder(folder: Path, width: int, teacher: str | None = "a-teacher") -> Path:
     PointBertModel(PointBertConfig(**TINY, projection_dim=width, teacher_id=teacher)).save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
     return folder
@@ -201,6 +201,14 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
     refused = evaluate(others, tmp_path / "modelnet40", tmp_path / "out2", *options)
     assert refused.returncode == 2
     assert "org/another-teacher" in refused.stderr and not (tmp_path / "out2").exists()
+    # Those that the user gives are taken, of an encoder that names no teacher too.
+    given = pa.table({"label": list(MODELNET40), "text_embed": embeds.tolist()})
+    pq.write_table(given, tmp_path / "given.parquet")
+    nobodys = save_encoder(tmp_path / "nobodys", WIDTH, None)
+    options += ["--class_texts", str(tmp_path / "given.parquet")]
+    finished = evaluate(nobodys, tmp_path / "modelnet40", tmp_path / "out3", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "out3" / "report.json").read_text())["teacher"] is None
 
 
 @pytest.mark.parametrize(

@@ -191,7 +191,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
         ids=shapes.held_out.ids,
         labels=shapes.held_out.labels,
         num_classes=len(shapes.held_out.class_names),
-        teacher=folder_identifier(arguments.teacher) if arguments.teacher else str(model.config.teacher_id),
+        teacher=folder_identifier(arguments.teacher) if arguments.teacher else model.config.teacher_id,
         templates=shapes.templates,
         seed=arguments.seed,
         scores=scores,

@@ -151,7 +151,7 @@ class Scoring:
             ids=self.benchmark.ids,
             labels=self.benchmark.labels,
             num_classes=len(self.benchmark.class_names),
-            teacher=str(model.config.teacher_id),
+            teacher=model.config.teacher_id,
             templates=None,
             seed=self.seed,
             scores=[*self.scores(model), *scores],

@@ -40,7 +40,7 @@ class HeldOutEvaluation:
             ids=self.held_out.ids,
             labels=self.held_out.labels,
             num_classes=len(self.held_out.class_names),
-            teacher=str(model.encoder.config.teacher_id),
+            teacher=model.encoder.config.teacher_id,
             templates=None,
             seed=self.seed,
             scores=self.scores,

@@ -68,7 +68,7 @@ class EvaluationReport:
         ids (`list[str]`): One a shape.
         labels (`np.ndarray` of shape `(num_shapes,)`): The class of each shape; -1 where it has none.
         num_classes (`int`)
-        teacher (`str`): Whose embeddings the shapes are compared with.
+        teacher (`str`, *optional*): Whose embeddings the shapes are compared with, where that is known.
         templates (`str`, *optional*): Name of the prompt templates; None where the class embeddings were given.
         seed (`int`): Of everything drawn.
         scores (`list[Score]`): In the order to show them.
@@ -82,7 +82,7 @@ class EvaluationReport:
     ids: list[str]
     labels: np.ndarray
     num_classes: int
-    teacher: str
+    teacher: str | None
     templates: str | None
     seed: int
     scores: list[Score]

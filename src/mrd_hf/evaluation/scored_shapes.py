@@ -117,8 +117,9 @@ def _labeled_shapes(
     fingerprint: str,
     splits: DatasetDict | None,
 ) -> Shapes:
-    # Published embeddings are of use for encoders of the teacher that made them, if no other prompts are wanted.
-    published = benchmark.class_embeddings if options.templates is None else None
+    # Published embeddings are of use for encoders of the teacher that made them, if neither others nor other
+    # prompts are wanted.
+    published = benchmark.class_embeddings if options.templates is None and options.class_texts is None else None
     if published is not None and benchmark.class_teacher is not None:
         own = teacher_of(model_name, model.config, options.teacher)
         published = published if are_one(benchmark.class_teacher, own) else None
