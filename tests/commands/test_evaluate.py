@@ -22,7 +22,7 @@ from support.launched import run_as_launched
 from support.paths import SCRIPTS
 from support.published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from support.tiny_triplets import WIDTH, save_tiny_triplets
+from support.tiny_triplets import NAMES, WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf.commands.evaluate import main, parse_arguments
@@ -209,6 +209,30 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
     finished = evaluate(nobodys, tmp_path / "modelnet40", tmp_path / "out3", *options)
     assert finished.returncode == 0, finished.stderr
     assert json.loads((tmp_path / "out3" / "report.json").read_text())["teacher"] is None
+
+
+def test_class_texts_beside_a_dataset_are_for_encoders_of_their_teacher(tmp_path, monkeypatch):
+    """Where nobody says whose they are, the encoder's own are believed to be there, and those of no --teacher."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    data = save_tiny_triplets(tmp_path / "tiny", without=("image_embeds", "text_embeds", "teacher"))
+    encoder = save_encoder(tmp_path / "encoder", CLIP_WIDTH)
+    texts = {"label": list(NAMES), "text_embed": np.eye(len(NAMES), CLIP_WIDTH).tolist()}
+    clip = save_tiny_clip(tmp_path / "clip")
+
+    def class_embeds(model: Path, *arguments: str) -> np.ndarray:
+        arguments = parse_arguments(["--model", str(model), "--dataset", str(data), "-o", "out", *arguments])
+        options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
+        return open_shapes(options, str(model), PointBertModel.from_pretrained(model)).held_out.class_embeds
+
+    for teacher in (None, "a-teacher"):
+        record = {"source": "", "settings": {"teacher": teacher}, "left_out": []}
+        footer = None if teacher is None else {"mrd_hf.embedded": json.dumps(record)}
+        pq.write_table(pa.table(texts).replace_schema_metadata(footer), data / "class_texts.parquet")
+        np.testing.assert_array_equal(class_embeds(encoder), texts["text_embed"])
+        of_clip = class_embeds(encoder, "--teacher", str(clip))
+        assert of_clip.shape == (len(NAMES), CLIP_WIDTH) and not np.allclose(of_clip, texts["text_embed"])
+    with pytest.raises(UserError, match="org/another-teacher"):  # which is not there
+        class_embeds(save_encoder(tmp_path / "other", CLIP_WIDTH, "org/another-teacher"))
 
 
 @pytest.mark.parametrize(
