@@ -131,6 +131,19 @@ def test_a_second_run_does_not_encode_again(dataset, tmp_path):
     assert finished[0].stdout == finished[1].stdout
 
 
+def test_a_dataset_is_known_by_its_folder_or_its_id_on_the_hub_and_by_its_shapes(tmp_path, monkeypatch):
+    encoder, out = save_encoder(tmp_path / "encoder", WIDTH), tmp_path / "out"
+    first = save_tiny_triplets(tmp_path / "x" / "data", test=12)
+    other = save_tiny_triplets(tmp_path / "y" / "data", test=11)
+    assert evaluate(encoder, first, out).returncode == 0
+    assert json.loads((out / "report.json").read_text())["benchmark"]["name"] == "data"
+    refused = evaluate(encoder, other, out)
+    assert refused.returncode == 2 and "12 shapes, and this is one of 11" in refused.stderr
+    monkeypatch.setattr("mrd_hf.evaluation.scored_shapes.load_all_splits", lambda name: load_all_splits(str(first)))
+    model = PointBertModel.from_pretrained(encoder)
+    assert open_shapes(ShapeOptions("org/data"), "mine", model).name == "org/data"
+
+
 def test_another_configuration_of_the_same_weights_encodes_again(dataset, tmp_path):
     encoder, out = save_encoder(tmp_path / "encoder", WIDTH), tmp_path / "out"
     assert evaluate(encoder, dataset, out).returncode == 0

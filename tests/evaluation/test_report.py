@@ -56,7 +56,7 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
 
 
 def test_the_report_of_something_else_is_not_replaced(tmp_path):
-    same = ("0" * 64, "c" * 64, "toy", "test")
+    same = ("0" * 64, "c" * 64, "toy", "test", ["a", "b", "c"])
     check_replaceable(tmp_path, *same)
     make_report().save(tmp_path)
     check_replaceable(tmp_path, *same)
@@ -65,7 +65,10 @@ def test_the_report_of_something_else_is_not_replaced(tmp_path):
         with pytest.raises(UserError, match=message):
             check_replaceable(tmp_path, *same[:place], other, *same[place + 1 :])
     with pytest.raises(UserError, match=r"org/encoder .* on toy .test., whose config.json was another.*--overwrite"):
-        check_replaceable(tmp_path, "0" * 64, "d" * 64, "toy", "test")
+        check_replaceable(tmp_path, same[0], "d" * 64, *same[2:])
+    for ids in (["a", "b"], ["a", "b", "d"]):
+        with pytest.raises(UserError, match=rf"3 shapes, and this is one of {len(ids)} of which some have other ids"):
+            check_replaceable(tmp_path, *same[:4], ids)
     earlier = json.loads((tmp_path / "report.json").read_text())
     del earlier["model"]["config_sha256"]
     (tmp_path / "report.json").write_text(json.dumps(earlier))

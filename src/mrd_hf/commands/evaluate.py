@@ -169,7 +169,14 @@ def evaluate(arguments: argparse.Namespace) -> None:
     folder = arguments.output / "embeddings"
     encoder = SplitEncoder(model, extractor, weights_sha256(model), folder, arguments.batch_size)
     if not arguments.overwrite:
-        check_replaceable(arguments.output, encoder.sha256, encoder.config_sha256, shapes.name, shapes.split)
+        check_replaceable(
+            arguments.output,
+            encoder.sha256,
+            encoder.config_sha256,
+            shapes.name,
+            shapes.split,
+            shapes.held_out.ids,
+        )
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     if training is not None:

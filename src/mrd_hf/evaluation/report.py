@@ -147,7 +147,9 @@ def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     return report, outcomes
 
 
-def check_replaceable(folder: Path, model_sha256: str, config_sha256: str, benchmark: str, split: str) -> None:
+def check_replaceable(
+    folder: Path, model_sha256: str, config_sha256: str, benchmark: str, split: str, ids: Sequence[str]
+) -> None:
     """Raise a [`UserError`] if a folder has the report of another model, or on other shapes, than is to be written.
 
     One of the same model on the same split is no loss: it is made again.
@@ -155,7 +157,7 @@ def check_replaceable(folder: Path, model_sha256: str, config_sha256: str, bench
     if not (folder / REPORT_FILE).exists():
         return
     try:
-        report, _ = read_report(folder)
+        report, outcomes = read_report(folder)
     except UserError as error:
         raise UserError(f"{error} Or replace it with --overwrite.") from None
     earlier_config = report["model"].get("config_sha256", config_sha256)  # of earlier versions there is none
@@ -165,6 +167,11 @@ def check_replaceable(folder: Path, model_sha256: str, config_sha256: str, bench
     if earlier != (model_sha256, benchmark, split):
         raise UserError(
             f"{found}({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); {remedy}"
+        )
+    if outcomes["id"].to_pylist() != list(ids):
+        raise UserError(
+            f"{found}({earlier[2]}), {len(outcomes)} shapes, and this is one of {len(ids)} of which some have other "
+            f"ids; {remedy}"
         )
     if earlier_config != config_sha256:
         raise UserError(f"{found}({earlier[2]}), whose config.json was another; {remedy}")

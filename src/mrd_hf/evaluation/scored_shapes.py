@@ -106,7 +106,8 @@ def _embedded_triplets(
             f"embed-teacher --class-texts --class-templates {options.templates}, and give them by --class-texts."
         )
     read, up_axis = dataset_clouds(dataset), options.up_axis or "y"
-    return Shapes(path.name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
+    name = path.resolve().name if path.is_dir() else name  # of the Hub the whole id
+    return Shapes(name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
 
 
 def _labeled_shapes(
