@@ -60,4 +60,6 @@ def _read_corrupted(shapes: Shapes, corruption: str, seed: int, rows: list[int])
 
 def _corrupted(shapes: Shapes, corruption: str, seed: int, row: int, cloud: ColoredPoints) -> ColoredPoints:
     points, colors = cloud
-    return corrupt(corruption, points.astype(np.float32), colors, shapes.up_axis, seed, row)
+    if points.dtype != np.float64:  # which is kept: of a cloud far from the origin, float32 has but the first digits
+        points = points.astype(np.float32)
+    return corrupt(corruption, points, colors, shapes.up_axis, seed, row)
