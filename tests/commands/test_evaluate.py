@@ -328,6 +328,26 @@ def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path,
     np.testing.assert_array_equal(opened().held_out.class_embeds, embeds)
 
 
+def test_parts_that_the_encoders_extractor_skips_are_skipped(tmp_path):
+    chair, stand = trimesh.creation.box(), trimesh.creation.box((9, 1, 1))
+    classes = pa.table({"label": ["a", "b"], "text_embed": np.eye(2, WIDTH).tolist()})
+    pq.write_table(classes, tmp_path / "classes.parquet")
+    for folder, parts in (("with", {"chair": chair, "stand": stand}), ("without", {"chair": chair})):
+        for label in "ab":
+            (tmp_path / folder / label).mkdir(parents=True)
+            trimesh.Scene(parts).export(tmp_path / folder / label / "one.glb")
+    encoder = save_encoder(tmp_path / "encoder", WIDTH)
+    PointCloudFeatureExtractor(num_points=64, skip_parts="stand").save_pretrained(encoder)
+    options = ["--benchmark", "shape-folder", "--class_texts", str(tmp_path / "classes.parquet")]
+    embeds = {}
+    for folder in ("with", "without"):
+        finished = evaluate(encoder, tmp_path / folder, tmp_path / "out" / folder, *options)
+        assert finished.returncode == 0, finished.stderr
+        (file,) = (tmp_path / "out" / folder / "embeddings").iterdir()
+        embeds[folder] = load_file(file)["point_embeds"]
+    assert torch.equal(embeds["with"], embeds["without"])
+
+
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):
     finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH, "clip"), dataset, tmp_path / "out")
     assert finished.returncode == 2

@@ -36,6 +36,7 @@ from ..evaluation.split_encoder import SplitEncoder
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_writable
 from ..hub.model_card import write_results
+from ..models.left_out_parts import PartChoice
 from ..teacher import folder_identifier
 from ..training.distributed import set_cpu_threads
 from .arguments import CommandParser, positive
@@ -119,10 +120,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def open_training(
-    arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes
+    arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes, choice: PartChoice
 ) -> Shapes:
     """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
-    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits)
+    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits, choice)
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.dataset}: --linear-probe needs shapes of two classes in the split train, two of at least "
@@ -148,7 +149,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     loaded = load_encoder(arguments.model, device=state.device)
     model, extractor = loaded.model, loaded.extractor
     options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
-    shapes = open_shapes(options, arguments.model, model)
+    choice = PartChoice(extractor.keep_collision, extractor.skip_parts)  # so that files are read as everywhere
+    shapes = open_shapes(options, arguments.model, model, choice=choice)
     width, expected = model.config.embedding_dim, shapes.held_out.embedding_dim
     if expected is not None and width != expected:
         raise UserError(
@@ -156,7 +158,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (mrd-hf embed-teacher)."
         )
     # Whatever can be wrong with the data is found before the encoding.
-    training = open_training(arguments, options, model, shapes) if arguments.linear_probe else None
+    training = open_training(arguments, options, model, shapes, choice) if arguments.linear_probe else None
     if arguments.robustness and shapes.held_out.image_embeds is None and not len(shapes.held_out.labeled):
         raise UserError(
             f"{arguments.dataset}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."

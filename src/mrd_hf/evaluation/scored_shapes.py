@@ -14,6 +14,7 @@ from ..data.embedding.cached_teacher import are_one
 from ..data.loading import load_all_splits, pick_split
 from ..errors import UserError
 from ..files.digests import state_of_files
+from ..models.left_out_parts import SEEN, PartChoice
 from ..models.teacher_folder import is_folder_revision
 from .benchmarks.benchmark import Benchmark
 from .benchmarks.opening import open_benchmark
@@ -58,7 +59,11 @@ class Shapes:
 
 
 def open_shapes(
-    options: ShapeOptions, model_name: str, model: PreTrainedModel, splits: DatasetDict | None = None
+    options: ShapeOptions,
+    model_name: str,
+    model: PreTrainedModel,
+    splits: DatasetDict | None = None,
+    choice: PartChoice = SEEN,
 ) -> Shapes:
     """Open a split, with its classes' embeddings.
 
@@ -66,6 +71,7 @@ def open_shapes(
         options ([`ShapeOptions`])
         model_name (`str`), model (`PreTrainedModel`): The encoder to score.
         splits (`DatasetDict`, *optional*): The dataset's, of triplets, where it is open already.
+        choice (`PartChoice`, *optional*): Which parts of meshes the encoder's extractor reads.
 
     Raises:
         UserError: There is no such split, it lacks what it is scored against, or it is of another teacher.
@@ -81,7 +87,7 @@ def open_shapes(
     else:
         fingerprint = state_of_files(path)
         benchmark = open_benchmark(
-            options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial
+            options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial, choice
         )
     return _labeled_shapes(options, model_name, model, benchmark, fingerprint, splits)
 
