@@ -27,6 +27,7 @@ from ..evaluation.benchmarks.opening import BENCHMARKS
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from ..evaluation.held_out import evaluate_held_out
+from ..evaluation.plots.embedding_map import LEAST_EMBEDDINGS
 from ..evaluation.plots.report_pictures import draw_report
 from ..evaluation.report import EvaluationReport, check_replaceable, metrics_table
 from ..evaluation.robustness import robustness_scores
@@ -167,6 +168,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
         raise UserError(
             f"{arguments.dataset}: has too few shapes a class for --few-shot, which needs five classes of two shapes "
             f"in {arguments.split}; {remedy(arguments)}."
+        )
+    if arguments.map and shapes.held_out.num_embeddings < LEAST_EMBEDDINGS:
+        raise UserError(
+            f"{arguments.dataset}: has {len(shapes.held_out)} shapes in {arguments.split}, and --map needs "
+            "three embeddings or more; leave it out."
         )
     folder = arguments.output / "embeddings"
     encoder = SplitEncoder(model, extractor, weights_sha256(model), folder, arguments.batch_size)

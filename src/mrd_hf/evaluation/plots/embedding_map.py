@@ -48,6 +48,7 @@ PictureReader = Callable[[int], Image.Image | None]
 
 MODALITIES = ("3D", "image", "text")
 MAX_SHAPES = 1500
+LEAST_EMBEDDINGS = 3  # that t-SNE makes a map of
 MAX_POINTS = 512
 PICTURE_SIZE = 128  # pixels
 JPEG_QUALITY = 80
@@ -188,13 +189,13 @@ def project_embeddings(embeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises:
         UserError: If scikit-learn is not installed.
-        ValueError: If there are fewer than three embeddings.
+        ValueError: If there are fewer than `LEAST_EMBEDDINGS`.
     """
     if TSNE is None:
         raise UserError("the embedding map needs scikit-learn: pip install 'mrd-hf[evaluation]'.")
     joined = _joined(embeds)
     count = len(joined)
-    if count < 3:
+    if count < LEAST_EMBEDDINGS:
         raise ValueError(f"a map needs three embeddings or more, got {count}")
     with threadpool_limits(1):
         reduced = _principal_components(joined, min(NUM_COMPONENTS, *joined.shape))
