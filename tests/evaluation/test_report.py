@@ -1,6 +1,7 @@
 """Reports: what is written is what was found, each shape's part included; tables line up."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -53,6 +54,20 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
         (folder / "outcomes.parquet").write_bytes(b"PAR1")
     with pytest.raises(UserError, match=rf"{folder}.*mrd-hf evaluate"):
         read_report(folder)
+
+
+def test_outcomes_of_another_evaluation_are_not_taken(tmp_path):
+    """As a run leaves them that was killed between the two files."""
+    for name, seed in (("a", 0), ("b", 1)):
+        make_report(ids=[f"{name}{row}" for row in range(3)], seed=seed).save(tmp_path / name)
+    shutil.copy(tmp_path / "b" / "outcomes.parquet", tmp_path / "a")
+    with pytest.raises(UserError, match=r"a/outcomes.parquet: is of another evaluation than report.json"):
+        read_report(tmp_path / "a")
+    # Earlier versions wrote no digest.
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    del report["outcomes_sha256"]
+    (tmp_path / "a" / "report.json").write_text(json.dumps(report))
+    assert read_report(tmp_path / "a")[1]["id"].to_pylist() == ["b0", "b1", "b2"]
 
 
 def test_the_report_of_something_else_is_not_replaced(tmp_path):

@@ -1,5 +1,7 @@
 """What an evaluation found: figures with intervals, what they compare with, and each shape's part in them."""
 
+import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -119,31 +121,42 @@ class EvaluationReport:
         }
 
     def save(self, folder: Path) -> None:
-        """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score."""
+        """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score.
+
+        The report has a digest of the outcomes, so that those of two evaluations are not taken for one's.
+        """
+        columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
+        for score in self.scores:
+            if score.outcomes is not None:
+                columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
+        outcomes = io.BytesIO()
+        pq.write_table(pa.table(columns), outcomes)
         with atomic_file(folder / OUTCOMES_FILE) as sink:
-            columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
-            for score in self.scores:
-                if score.outcomes is not None:
-                    columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
-            pq.write_table(pa.table(columns), sink)
+            sink.write(outcomes.getvalue())
+        report = self.as_dict() | {"outcomes_sha256": hashlib.sha256(outcomes.getvalue()).hexdigest()}
         with atomic_file(folder / REPORT_FILE) as sink:
-            sink.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
+            sink.write((json.dumps(report, indent=2) + "\n").encode())
 
 
 def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     """The report and the outcomes that [`EvaluationReport.save`] wrote.
 
     Raises:
-        UserError: There is none, or it is of another version or damaged; the message names the file.
+        UserError: There is none, or it is of another version or damaged, or the two files are of different
+            evaluations; the message names the file.
     """
     file = folder / REPORT_FILE
     try:
         report = json.loads(file.read_text())
-        outcomes = pq.read_table(folder / OUTCOMES_FILE)
+        content = (folder / OUTCOMES_FILE).read_bytes()
+        outcomes = pq.read_table(io.BytesIO(content))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no evaluation ({error}); make one with mrd-hf evaluate.") from None
     if not isinstance(report, dict) or report.get("version") != REPORT_VERSION or "metrics" not in report:
         raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it again with mrd-hf evaluate.")
+    digest = hashlib.sha256(content).hexdigest()
+    if report.get("outcomes_sha256", digest) != digest:  # of earlier versions there is none
+        raise UserError(f"{folder / OUTCOMES_FILE}: is of another evaluation than {REPORT_FILE}; make both again.")
     return report, outcomes
 
 
