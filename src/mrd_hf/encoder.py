@@ -42,14 +42,9 @@ FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16")
 # Of a configuration, what says nothing of the network: who wrote it, in what precision, what else lies beside it, and
 # whose space it is in.
 BESIDE_THE_NETWORK = (
-    "transformers_version",
-    "architectures",
-    "_name_or_path",
-    "dtype",
-    "auto_map",
-    "custom_pipelines",
+    *("transformers_version", "architectures", "_name_or_path", "dtype", "auto_map", "custom_pipelines"),
+    *("teacher_id", "teacher_revision", "text_tower_id", "logit_scale"),
 )
-BESIDE_THE_NETWORK += ("teacher_id", "teacher_revision", "text_tower_id", "logit_scale")
 
 
 @dataclass(frozen=True)
