@@ -227,7 +227,7 @@ def encode_cloud(
     """
     points = np.asarray(points, dtype=np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = (points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)
+    unit = (points - (low + high) / 2) / (float((high - low).max()) / 2 or 1.0)
     if colors is None:
         height = unit[:, 1 if up_axis == "y" else 2]
         steps = np.linspace(height.min(), max(height.max(), height.min() + 1e-12), len(HEIGHT_COLORS))
