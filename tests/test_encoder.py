@@ -1,6 +1,7 @@
 """One way to load an encoder: with its extractor, without pickles, soon where the Hub is silent, with clear errors."""
 
 import hashlib
+import json
 import time
 
 import pytest
@@ -20,7 +21,7 @@ from mrd_hf import (
     PointCloudFeatureExtractor,
 )
 from mrd_hf import encoder as encoder_module
-from mrd_hf.encoder import fastest_dtype, load_encoder, load_encoder_to_train, weights_sha256
+from mrd_hf.encoder import Encoder, fastest_dtype, load_encoder, load_encoder_to_train, weights_sha256
 from mrd_hf.errors import UserError
 
 
@@ -46,6 +47,22 @@ def test_an_encoder_comes_with_its_extractor_and_says_what_it_is(kind, tmp_path)
     weights = (tmp_path / "mine" / "model.safetensors").read_bytes()
     assert encoder.sha256 == hashlib.sha256(weights).hexdigest()
     assert weights_sha256(encoder.model) == weights_sha256(saved) != weights_sha256(tiny_encoder("ulip"))
+
+
+def test_an_encoder_is_told_by_its_configuration_too(tmp_path):
+    """The same tensors in another network; what says nothing of the network does not count."""
+    folder = save(tmp_path, tiny_encoder("openshape", teacher_id="org/clip"))
+    first = load_encoder(folder)
+    config = json.loads((tmp_path / "config.json").read_text())
+
+    def with_changes(**changes) -> Encoder:
+        (tmp_path / "config.json").write_text(json.dumps(config | changes))
+        return load_encoder(folder)
+
+    other = with_changes(patch_radius=0.9)
+    assert other.sha256 == first.sha256 and other.config_sha256 != first.config_sha256
+    for beside in ({"teacher_id": None}, {"transformers_version": "5.0.0"}, {"auto_map": {}}):
+        assert with_changes(**beside).config_sha256 == first.config_sha256
 
 
 def test_a_model_in_pretraining_gives_its_encoder(tmp_path):

@@ -55,7 +55,7 @@ def finished_run(out, arm, split, seed, settings="these", **seconds):
     scores += retrieval_scores("shape_to_image", "shape to image", shapes, images, ids, ids)
     folder = out / "runs" / arm / f"split-{split}" / f"seed-{seed}"
     (folder / "validation").mkdir(parents=True)
-    report = EvaluationReport("m", "0", "b", "validation", ids, labels, 4, "t", None, 0, scores)
+    report = EvaluationReport("m", "0", "0", "b", "validation", ids, labels, 4, "t", None, 0, scores)
     report.save(folder / "validation")
     Status(settings, seconds, code="abc").save(folder)
     return folder

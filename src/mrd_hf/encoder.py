@@ -1,6 +1,7 @@
 """A shape encoder with its feature extractor, loaded in one way wherever one is needed."""
 
 import hashlib
+import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,12 @@ ENCODER_FILES = ("config.json",)
 EXTRACTOR_FILES = ("preprocessor_config.json", "processor_config.json")
 # What a CPU has whose products in bfloat16 are faster than those in float32: 2.2 times with AVX512-BF16, as measured.
 FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16")
+# Of a configuration, what says nothing of the network: who wrote it, in what precision, what else lies beside it, and
+# whose space it is in.
+BESIDE_THE_NETWORK = (
+    *("transformers_version", "architectures", "_name_or_path", "dtype", "auto_map", "custom_pipelines"),
+    *("teacher_id", "teacher_revision", "text_tower_id", "logit_scale"),
+)
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,11 @@ class Encoder:
     def sha256(self) -> str:
         """Digest of its weights' file; of all of them, one after the other, where there are several."""
         return files_sha256(sorted(self.folder.glob("*.safetensors")))
+
+    @cached_property
+    def config_sha256(self) -> str:
+        """Digest of what is made of the weights, see [`config_sha256`]."""
+        return config_sha256(self.config)
 
 
 def fastest_dtype(device: str | torch.device = "cpu") -> torch.dtype:
@@ -164,6 +176,21 @@ def weights_sha256(model: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
+
+
+def config_sha256(config: PreTrainedConfig) -> str:
+    """Hash of what a configuration says of its network: the same weights make other embeddings with another one.
+
+    Values that are the defaults do not count, so that a field that a later version adds changes nothing.
+    """
+    defaults = type(config)().to_dict()  # transformers asks for a default of each argument
+    told = {
+        name: value
+        for name, value in config.to_dict().items()
+        if name not in BESIDE_THE_NETWORK and (name not in defaults or value != defaults[name])
+    }
+    told["model_type"] = config.model_type
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def recorded_teacher(config: PreTrainedConfig) -> str | None:

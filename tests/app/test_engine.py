@@ -56,6 +56,15 @@ def nearest(engine, query):
     return torch.nn.functional.cosine_similarity(with_colors, query).numpy()
 
 
+def test_names_that_changed_are_those_of_the_hits(engine, collection, tmp_path, monkeypatch):
+    """The index of the same shapes under their old names, in the same folder, is not taken."""
+    folder = engine._index.folder.parent
+    monkeypatch.setattr(collection, "names", [f"renamed {name}" for name in collection.names])
+    renamed = Engine(engine.model_name, None, collection, folder)
+    (hit,) = renamed.search_by_text("chair", 1)
+    assert hit.item["name"] == collection.names[hit.row] and hit.item["name"].startswith("renamed ")
+
+
 def test_an_uploaded_picture_finds_what_the_teacher_puts_near_it(engine, teacher, tmp_path):
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
     picture.save(tmp_path / "photo.png")

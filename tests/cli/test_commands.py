@@ -366,7 +366,8 @@ def test_an_index_of_embeddings_is_that_of_the_folder(work, tmp_path, capsys):
     hits, expected = index.search(query, 4)[0], other.search(query, 4)[0]
     assert [hit.row for hit in hits] == [hit.row for hit in expected]
     assert [hit.score for hit in hits] == pytest.approx([hit.score for hit in expected])
-    assert (index.model, index.model_sha256, index.teacher) == (other.model, other.model_sha256, other.teacher)
+    for fact in ("model", "model_sha256", "config_sha256", "teacher"):
+        assert getattr(index, fact) == getattr(other, fact) is not None
     assert index.teacher == str(work / "teacher")
 
 
@@ -415,6 +416,17 @@ def test_another_encoders_query_is_refused(work, tmp_path, capsys):
     file = work / "shapes" / "box.glb"
     assert mrd_hf("search", work / "index", "--shape", file, "--model", other) == 2
     assert "made by the encoder encoder (weights" in (err := capsys.readouterr().err) and "other has other" in err
+
+
+def test_a_query_by_the_same_weights_in_another_network_is_refused(work, tmp_path, capsys):
+    other = shutil.copytree(work / "encoder", tmp_path / "encoder")
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps(config | {"patch_radius": 0.9}))
+    search = ("search", work / "index", "--shape", work / "shapes" / "box.glb", "--model", other)
+    assert mrd_hf(*search) == 2
+    assert "made by the encoder encoder with another config.json" in capsys.readouterr().err
+    (other / "config.json").write_text(json.dumps(config | {"teacher_id": "renamed"}))
+    assert mrd_hf(*search) == 0
 
 
 def test_another_teachers_query_is_refused_by_its_width_or_noted(work, tmp_path, capsys):

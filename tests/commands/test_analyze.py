@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from PIL import Image
@@ -26,8 +28,14 @@ PATH = SCRIPTS / "analyze_relations.py"
 PICTURES = ("similarities.png", "measures.png", "divergences.png", "geometry.png", "forms.png")
 
 
-def save_encoder(folder: Path, width: int = WIDTH, kind: str = "openshape", scale: float = 1.0) -> Path:
-    model = tiny_encoder(kind, projection_dim=width, teacher_id="a-teacher")
+def save_encoder(
+    folder: Path,
+    width: int = WIDTH,
+    kind: str = "openshape",
+    scale: float = 1.0,
+    teacher: str | None = "a-teacher",
+) -> Path:
+    model = tiny_encoder(kind, projection_dim=width, teacher_id=teacher)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(scale)
@@ -150,14 +158,27 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
     monkeypatch.setattr(analyze_command, "encode_dataset", lambda *_, **__: pytest.fail("encoded"))
     out = tmp_path / "out"
     wide, without = save_encoder(tmp_path / "wide", 20), tmp_path / "without"
+    other = save_encoder(tmp_path / "other", teacher="another")
+    nobodys = save_encoder(tmp_path / "nobodys", teacher=None)
     save_tiny_triplets(without, without=("image_embeds", "text_embeds", "teacher"))
+    imageless = save_tiny_triplets(tmp_path / "imageless", test=14)
+    file = next((imageless / "data").glob("test-*"))
+    table = pq.read_table(file)
+    place = table.schema.get_field_index("image_embeds")
+    table = table.set_column(place, table.schema.field(place), pa.array([[]] * 14, table.schema.field(place).type))
+    pq.write_table(table, file)
     (tmp_path / "file").write_text("")
     cases = [
         ((wide, dataset), f"{wide} embeds into width 20, the teacher of {dataset} into {WIDTH}.*mrd-hf embed-teacher"),
         ((encoder, dataset, "--before", wide), f"{wide} embeds into width 20"),
+        ((other, dataset), f"those of the teacher a-teacher, and {other} is in the space of another; embed it"),
+        ((encoder, dataset, "--before", other), f"those of the teacher a-teacher, and {other} is in the space"),
+        ((encoder, dataset, "--teacher", "third"), f"those of the teacher a-teacher, and {encoder} is in the space"),
+        ((nobodys, dataset), f"{nobodys} does not say whose embedding space it is in; give --teacher"),
         ((encoder, dataset, "--k", 3, 13), "split 'test' has 14 shapes, and --k 13 needs at least 15; give a smaller"),
         ((encoder, dataset, "--k", 0), "--k must be at least 1, got 0"),
         ((encoder, without), f"{without}: no column 'image_embeds'.*mrd-hf embed-teacher"),
+        ((encoder, imageless), f"{imageless}: column 'image_embeds' is empty, as no shape of the split has an image"),
         ((encoder, dataset, "--split", "all"), "has no split 'all'; it has train, test"),
         ((encoder, dataset, "--temperature", 0), "--temperature must be a number above 0, got 0.0"),
         ((encoder, dataset, "--temperature", "nan"), "--temperature must be a number above 0, got nan"),
@@ -171,6 +192,8 @@ def test_all_that_can_be_refused_is_refused_before_encoding(dataset, encoder, tm
         assert not out.exists()
     with pytest.raises(UserError, match="cannot write to .*file: .*file is a file; name another place"):
         analyze(monkeypatch, encoder, dataset, tmp_path / "file", "--k", "3")
+    with pytest.raises(pytest.fail.Exception, match="encoded"):
+        analyze(monkeypatch, nobodys, dataset, tmp_path / "new", "--teacher", "a-teacher", "--before", str(other))
     (tmp_path / "old").mkdir()
     (tmp_path / "old" / "report.json").write_text("earlier")
     with pytest.raises(UserError, match=f"{tmp_path / 'old' / 'report.json'} exists; replace it with --overwrite"):

@@ -22,7 +22,7 @@ from support.launched import run_as_launched
 from support.paths import SCRIPTS
 from support.published_layouts import MODELNET40, save_pickled, write_openshape_modelnet
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
-from support.tiny_triplets import WIDTH, save_tiny_triplets
+from support.tiny_triplets import NAMES, WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf.commands.evaluate import main, parse_arguments
@@ -58,7 +58,7 @@ MODELNET10_CLASSES = [
 ]
 
 
-def save_encoder(folder: Path, width: int, teacher: str = "a-teacher") -> Path:
+def save_encoder(folder: Path, width: int, teacher: str | None = "a-teacher") -> Path:
     PointBertModel(PointBertConfig(**TINY, projection_dim=width, teacher_id=teacher)).save_pretrained(folder)
     PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
     return folder
@@ -131,6 +131,31 @@ def test_a_second_run_does_not_encode_again(dataset, tmp_path):
     assert finished[0].stdout == finished[1].stdout
 
 
+def test_a_dataset_is_known_by_its_folder_or_its_id_on_the_hub_and_by_its_shapes(tmp_path, monkeypatch):
+    encoder, out = save_encoder(tmp_path / "encoder", WIDTH), tmp_path / "out"
+    first = save_tiny_triplets(tmp_path / "x" / "data", test=12)
+    other = save_tiny_triplets(tmp_path / "y" / "data", test=11)
+    assert evaluate(encoder, first, out).returncode == 0
+    assert json.loads((out / "report.json").read_text())["benchmark"]["name"] == "data"
+    refused = evaluate(encoder, other, out)
+    assert refused.returncode == 2 and "12 shapes, and this is one of 11" in refused.stderr
+    monkeypatch.setattr("mrd_hf.evaluation.scored_shapes.load_all_splits", lambda name: load_all_splits(str(first)))
+    model = PointBertModel.from_pretrained(encoder)
+    assert open_shapes(ShapeOptions("org/data"), "mine", model).name == "org/data"
+
+
+def test_another_configuration_of_the_same_weights_encodes_again(dataset, tmp_path):
+    encoder, out = save_encoder(tmp_path / "encoder", WIDTH), tmp_path / "out"
+    assert evaluate(encoder, dataset, out).returncode == 0
+    config = json.loads((encoder / "config.json").read_text())
+    (encoder / "config.json").write_text(json.dumps(config | {"patch_radius": 0.9, "patch_size": 16}))
+    refused = evaluate(encoder, dataset, out)
+    assert refused.returncode == 2 and "config.json was another" in refused.stderr
+    assert evaluate(encoder, dataset, out, "--overwrite").returncode == 0
+    assert evaluate(encoder, dataset, tmp_path / "new").returncode == 0
+    assert (out / "report.json").read_bytes() == (tmp_path / "new" / "report.json").read_bytes()
+
+
 @pytest.mark.parametrize("without", [(), ("image_embeds", "text_embeds", "teacher")])
 def test_a_dataset_is_opened_once(tmp_path, monkeypatch, without):
     """With cached embeddings and without, though the probe learns from another split."""
@@ -189,6 +214,38 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
     refused = evaluate(others, tmp_path / "modelnet40", tmp_path / "out2", *options)
     assert refused.returncode == 2
     assert "org/another-teacher" in refused.stderr and not (tmp_path / "out2").exists()
+    # Those that the user gives are taken, of an encoder that names no teacher too.
+    given = pa.table({"label": list(MODELNET40), "text_embed": embeds.tolist()})
+    pq.write_table(given, tmp_path / "given.parquet")
+    nobodys = save_encoder(tmp_path / "nobodys", WIDTH, None)
+    options += ["--class_texts", str(tmp_path / "given.parquet")]
+    finished = evaluate(nobodys, tmp_path / "modelnet40", tmp_path / "out3", *options)
+    assert finished.returncode == 0, finished.stderr
+    assert json.loads((tmp_path / "out3" / "report.json").read_text())["teacher"] is None
+
+
+def test_class_texts_beside_a_dataset_are_for_encoders_of_their_teacher(tmp_path, monkeypatch):
+    """Where nobody says whose they are, the encoder's own are believed to be there, and those of no --teacher."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
+    data = save_tiny_triplets(tmp_path / "tiny", without=("image_embeds", "text_embeds", "teacher"))
+    encoder = save_encoder(tmp_path / "encoder", CLIP_WIDTH)
+    texts = {"label": list(NAMES), "text_embed": np.eye(len(NAMES), CLIP_WIDTH).tolist()}
+    clip = save_tiny_clip(tmp_path / "clip")
+
+    def class_embeds(model: Path, *arguments: str) -> np.ndarray:
+        arguments = parse_arguments(["--model", str(model), "--dataset", str(data), "-o", "out", *arguments])
+        options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
+        return open_shapes(options, str(model), PointBertModel.from_pretrained(model)).held_out.class_embeds
+
+    for teacher in (None, "a-teacher"):
+        record = {"source": "", "settings": {"teacher": teacher}, "left_out": []}
+        footer = None if teacher is None else {"mrd_hf.embedded": json.dumps(record)}
+        pq.write_table(pa.table(texts).replace_schema_metadata(footer), data / "class_texts.parquet")
+        np.testing.assert_array_equal(class_embeds(encoder), texts["text_embed"])
+        of_clip = class_embeds(encoder, "--teacher", str(clip))
+        assert of_clip.shape == (len(NAMES), CLIP_WIDTH) and not np.allclose(of_clip, texts["text_embed"])
+    with pytest.raises(UserError, match="org/another-teacher"):  # which is not there
+        class_embeds(save_encoder(tmp_path / "other", CLIP_WIDTH, "org/another-teacher"))
 
 
 @pytest.mark.parametrize(
@@ -269,6 +326,26 @@ def test_a_teacher_in_a_folder_is_named_by_where_it_is_now_and_checked(tmp_path,
         opened("--teacher", str(other))
     monkeypatch.chdir(tmp_path / "here")
     np.testing.assert_array_equal(opened().held_out.class_embeds, embeds)
+
+
+def test_parts_that_the_encoders_extractor_skips_are_skipped(tmp_path):
+    chair, stand = trimesh.creation.box(), trimesh.creation.box((9, 1, 1))
+    classes = pa.table({"label": ["a", "b"], "text_embed": np.eye(2, WIDTH).tolist()})
+    pq.write_table(classes, tmp_path / "classes.parquet")
+    for folder, parts in (("with", {"chair": chair, "stand": stand}), ("without", {"chair": chair})):
+        for label in "ab":
+            (tmp_path / folder / label).mkdir(parents=True)
+            trimesh.Scene(parts).export(tmp_path / folder / label / "one.glb")
+    encoder = save_encoder(tmp_path / "encoder", WIDTH)
+    PointCloudFeatureExtractor(num_points=64, skip_parts="stand").save_pretrained(encoder)
+    options = ["--benchmark", "shape-folder", "--class_texts", str(tmp_path / "classes.parquet")]
+    embeds = {}
+    for folder in ("with", "without"):
+        finished = evaluate(encoder, tmp_path / folder, tmp_path / "out" / folder, *options)
+        assert finished.returncode == 0, finished.stderr
+        (file,) = (tmp_path / "out" / folder / "embeddings").iterdir()
+        embeds[folder] = load_file(file)["point_embeds"]
+    assert torch.equal(embeds["with"], embeds["without"])
 
 
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):

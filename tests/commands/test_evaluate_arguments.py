@@ -126,6 +126,16 @@ def test_robustness_needs_something_to_compare(encoder, tmp_path, monkeypatch, c
     assert "has no images, so --robustness has nothing to compare; give the classes by --class-texts" in message
 
 
+def test_a_map_needs_three_embeddings(encoder, tmp_path, monkeypatch, capsys):
+    """Two shapes without images and names are too few; what is refused is refused before the encoding."""
+    without = ("image_embeds", "text_embeds", "teacher")
+    data = save_tiny_triplets(tmp_path / "two", test=2, without=without)
+    options = ["--model", encoder, "--data", data, "--map", "--out", tmp_path / "out"]
+    message = refused(monkeypatch, capsys, *options)
+    assert f"{data}: has 2 shapes in test, and --map needs three embeddings or more; leave it out." in message
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_split_that_there_is_not(dataset, encoder, tmp_path, monkeypatch, capsys):
     options = ["--model", encoder, "--data", dataset, "--split", "validation", "--out", tmp_path / "out"]
     message = refused(monkeypatch, capsys, *options)

@@ -1,5 +1,7 @@
 """Encoding a dataset: every shape in its place, the same each time, and the model left as it was."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,8 @@ from torch import nn
 from transformers import BatchFeature
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.encoding import encode_dataset, encode_shapes, read_ahead
+from mrd_hf.evaluation import encoding
+from mrd_hf.evaluation.encoding import dataset_clouds, encode_clouds, encode_dataset, encode_shapes, read_ahead
 
 
 class StubModel(nn.Module):
@@ -71,6 +74,24 @@ def test_repeats_to_the_last_bit_and_under_autocast(model, dataset):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         again = encode_dataset(model, stub_extractor, dataset)
     assert torch.equal(first, again)
+
+
+def test_a_process_without_shapes_gives_none(model, dataset, monkeypatch):
+    """Of three that share two shapes; each gets all."""
+    monkeypatch.setattr(model, "config", SimpleNamespace(embedding_dim=4), raising=False)
+    parts = {}
+
+    def encoded(index: int) -> torch.Tensor:
+        state = SimpleNamespace(num_processes=3, process_index=index, is_main_process=index == 0)
+        monkeypatch.setattr(encoding, "PartialState", lambda: state)
+        monkeypatch.setattr(
+            encoding, "gather_object", lambda part: parts.update({index: part[0]}) or list(parts.values())
+        )
+        return encode_clouds(model, stub_extractor, dataset_clouds(dataset), 2)
+
+    found = [encoded(index) for index in range(3)][-1]
+    assert [tuple(part.shape) for part in parts.values()] == [(1, 4), (1, 4), (0, 4)]
+    assert torch.equal(found, encode_dataset(model, stub_extractor, dataset.select([0, 1]), batch_size=1))
 
 
 def test_each_module_returns_to_its_own_mode(model, dataset):

@@ -1,6 +1,7 @@
 """Reports: what is written is what was found, each shape's part included; tables line up."""
 
 import json
+import shutil
 
 import pyarrow.parquet as pq
 import pytest
@@ -18,7 +19,7 @@ from mrd_hf.evaluation.report import (
 def test_a_report_is_written_and_read_whole(tmp_path):
     make_report().save(tmp_path)
     report, outcomes = read_report(tmp_path)
-    assert report["model"] == {"name": "org/encoder", "sha256": "0" * 64}
+    assert report["model"] == {"name": "org/encoder", "sha256": "0" * 64, "config_sha256": "c" * 64}
     assert report["benchmark"] == {"name": "toy", "split": "test", "num_shapes": 3, "num_classes": 4}
     first = {"key": "zero_shot_top1", "title": "zero-shot top-1", "value": 0.5, "low": 0.0, "high": 1.0}
     compared = {"num_shapes": 2, "chance": 0.25, "majority": 0.5, "teacher": 0.75, "statistic": "mean"}
@@ -55,15 +56,38 @@ def test_what_is_no_report_is_named(tmp_path, spoil):
         read_report(folder)
 
 
+def test_outcomes_of_another_evaluation_are_not_taken(tmp_path):
+    """As a run leaves them that was killed between the two files."""
+    for name, seed in (("a", 0), ("b", 1)):
+        make_report(ids=[f"{name}{row}" for row in range(3)], seed=seed).save(tmp_path / name)
+    shutil.copy(tmp_path / "b" / "outcomes.parquet", tmp_path / "a")
+    with pytest.raises(UserError, match=r"a/outcomes.parquet: is of another evaluation than report.json"):
+        read_report(tmp_path / "a")
+    # Earlier versions wrote no digest.
+    report = json.loads((tmp_path / "a" / "report.json").read_text())
+    del report["outcomes_sha256"]
+    (tmp_path / "a" / "report.json").write_text(json.dumps(report))
+    assert read_report(tmp_path / "a")[1]["id"].to_pylist() == ["b0", "b1", "b2"]
+
+
 def test_the_report_of_something_else_is_not_replaced(tmp_path):
-    same = ("0" * 64, "toy", "test")
+    same = ("0" * 64, "c" * 64, "toy", "test", ["a", "b", "c"])
     check_replaceable(tmp_path, *same)
     make_report().save(tmp_path)
     check_replaceable(tmp_path, *same)
-    for place, other in enumerate(("1" * 64, "modelnet40", "train")):
+    for place, other in ((0, "1" * 64), (2, "modelnet40"), (3, "train")):
         message = f"has the report of org/encoder .weights 000000000000. on toy .test.*{other[:12]}.*--overwrite"
         with pytest.raises(UserError, match=message):
             check_replaceable(tmp_path, *same[:place], other, *same[place + 1 :])
+    with pytest.raises(UserError, match=r"org/encoder .* on toy .test., whose config.json was another.*--overwrite"):
+        check_replaceable(tmp_path, same[0], "d" * 64, *same[2:])
+    for ids in (["a", "b"], ["a", "b", "d"]):
+        with pytest.raises(UserError, match=rf"3 shapes, and this is one of {len(ids)} of which some have other ids"):
+            check_replaceable(tmp_path, *same[:4], ids)
+    earlier = json.loads((tmp_path / "report.json").read_text())
+    del earlier["model"]["config_sha256"]
+    (tmp_path / "report.json").write_text(json.dumps(earlier))
+    check_replaceable(tmp_path, *same)
     (tmp_path / "report.json").write_text("{")
     with pytest.raises(UserError, match="holds no evaluation.*Or replace it with --overwrite"):
         check_replaceable(tmp_path, *same)

@@ -13,6 +13,7 @@ def make_report(**changes) -> EvaluationReport:
         Score("few_shot_5_way_1_shot", "5-way 1-shot", Interval(0.4, 0.3, 0.5), 3),
         Score("x_median_rank", "x, median rank", Interval(7.0, 3.0, 9.5), 3, statistic="median", outcomes=outcomes),
     ]
-    fields = {"model": "org/encoder", "model_sha256": "0" * 64, "benchmark": "toy", "split": "test"}
+    fields = {"model": "org/encoder", "model_sha256": "0" * 64, "config_sha256": "c" * 64}
+    fields |= {"benchmark": "toy", "split": "test"}
     fields |= {"ids": ["a", "b", "c"], "labels": np.array([1, -1, 0]), "num_classes": 4, "teacher": "t"}
     return EvaluationReport(**{**fields, "templates": None, "seed": 0, "scores": scores, **changes})

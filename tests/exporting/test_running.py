@@ -13,6 +13,7 @@ from support.tiny_meshes import glb
 from transformers import pipeline
 
 from mrd_hf.commands.export import main
+from mrd_hf.encoder import load_encoder
 from mrd_hf.errors import UserError
 from mrd_hf.exporting import sessions
 from mrd_hf.exporting.onnx_encoder import open_onnx_encoder, read_classes
@@ -116,6 +117,11 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):
 
     model = onnx.load(file)
     facts = json.loads(model.metadata_props[0].value)
+    assert encoder.config_sha256 == load_encoder(str(folder / "encoder")).config_sha256
+    earlier = {name: value for name, value in facts.items() if name != "config_sha256"}  # as versions before wrote it
+    model.metadata_props[0].value = json.dumps(earlier)
+    onnx.save(model, file)
+    assert open_onnx_encoder(file).config_sha256 is None
     for changes, message in (
         ({"format_version": 2}, "of version 2, and 1 is known here; update mrd-hf"),
         ({"sampling": None, "input": {"num_points": 0}}, r"its description of the input is damaged \(num_points must"),

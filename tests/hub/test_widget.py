@@ -50,10 +50,10 @@ def export(tmp_path):
     return folder
 
 
-def write_index(folder, digest="abc", width=WIDTH):
+def write_index(folder, digest="abc", width=WIDTH, config_digest=None):
     embeds = np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
     items = [{"id": "a", "name": "chair"}, {"id": "b", "name": None}, {"id": "c", "name": "mug"}]
-    return ShapeIndex.build(folder, embeds, items, model="encoder", model_sha256=digest)
+    return ShapeIndex.build(folder, embeds, items, model="encoder", model_sha256=digest, config_sha256=config_digest)
 
 
 def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tmp_path, capsys, monkeypatch):
@@ -135,6 +135,11 @@ def test_what_is_no_export_or_does_not_fit(bundle, export, tmp_path):
     write_index(tmp_path / "other", digest="def")
     with pytest.raises(UserError, match="index of another encoder"):
         main([str(export), "--widget", "-o", str(tmp_path / "page"), "--collection", str(tmp_path / "other")])
+    write_index(tmp_path / "network", config_digest="1")  # of the same weights
+    description = json.loads((export / "encoder.json").read_text())
+    (export / "encoder.json").write_text(json.dumps(description | {"config_sha256": "2"}))
+    with pytest.raises(UserError, match="index of another encoder"):
+        main([str(export), "--widget", "-o", str(tmp_path / "page"), "--collection", str(tmp_path / "network")])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="have width 5, the encoder's 8"):
         write_widget(

@@ -139,9 +139,11 @@ def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_li
 
 
 def test_facts_are_kept(tmp_path):
-    built = ShapeIndex.build(tmp_path / "i", clustered(3), items(3), model="m", teacher="t@1", model_sha256="abc")
+    facts = {"model": "m", "teacher": "t@1", "model_sha256": "abc", "config_sha256": "def"}
+    built = ShapeIndex.build(tmp_path / "i", clustered(3), items(3), **facts)
     for index in (built, ShapeIndex.open(tmp_path / "i")):
         assert (index.model, index.teacher, index.model_sha256, index.embedding_dim) == ("m", "t@1", "abc", WIDTH)
+        assert index.config_sha256 == "def"
     assert ShapeIndex.build(tmp_path / "j", clustered(3), items(3), model="m").teacher is None
 
 
@@ -273,7 +275,8 @@ def test_values_of_other_types_are_named(tmp_path, value):
     built = ShapeIndex.build(tmp_path / "i", clustered(5), items(5), model="m", teacher="t", text_tower="w")
     facts = tmp_path / "i" / "index.json"
     right = json.loads(facts.read_text())
-    fine = {None: {"model_sha256", "teacher", "text_tower"}, "x": {"model", "model_sha256", "teacher", "text_tower"}}
+    texts = {"model_sha256", "config_sha256", "teacher", "text_tower"}
+    fine = {None: texts, "x": {"model", *texts}}
     for name in right:
         facts.write_text(json.dumps(right | {name: value}))
         if isinstance(value, (str, type(None))) and name in fine[value]:

@@ -1,6 +1,7 @@
 """The shapes that can be picked and searched: a triplet dataset, its pictures and its clouds."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -109,8 +110,8 @@ class Collection:
         return rows[:count]
 
     def fingerprint(self) -> str:
-        """Changes whenever a shape does."""
-        digest = hashlib.sha256("\n".join(self.ids).encode())
+        """Changes whenever a shape or its name does."""
+        digest = hashlib.sha256(json.dumps([self.ids, self.names]).encode())
         for rows in self.shapes.iter(256):
             for column in ("points", "colors"):
                 for cloud in rows[column]:

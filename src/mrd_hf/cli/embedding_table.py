@@ -28,6 +28,7 @@ class EmbeddingFacts:
         teacher (`str`, *optional*): The image-text model whose space they are in.
         width (`int`): Of the embeddings.
         text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
+        config_sha256 (`str`, *optional*): Digest of the encoder's configuration; files of earlier versions lack it.
     """
 
     model: str
@@ -35,11 +36,19 @@ class EmbeddingFacts:
     teacher: str | None
     width: int
     text_tower: str | None = None
+    config_sha256: str | None = None
 
     @classmethod
     def of(cls, encoder: AnyEncoder) -> Self:
         """Those of an encoder's embeddings."""
-        return cls(encoder.name, encoder.sha256, encoder.teacher, encoder.embedding_dim, encoder.text_tower)
+        return cls(
+            encoder.name,
+            encoder.sha256,
+            encoder.teacher,
+            encoder.embedding_dim,
+            encoder.text_tower,
+            encoder.config_sha256,
+        )
 
 
 class EmbeddingWriter:

@@ -75,7 +75,10 @@ def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> Sh
     extractor = model.extractor if isinstance(model, OnnxModel) else encoder.extractor
     embeds = encode_dataset(model, extractor, dataset, options.batch_size, progress=sys.stderr.isatty()).numpy()
     items: Dataset = dataset.remove_columns([column for column in LEFT_OUT if column in dataset.column_names])
-    return ShapeIndex.build(output, embeds, items, encoder.name, encoder.teacher, encoder.sha256, encoder.text_tower)
+    facts = EmbeddingFacts.of(encoder)
+    return ShapeIndex.build(
+        output, embeds, items, facts.model, facts.teacher, facts.model_sha256, facts.text_tower, facts.config_sha256
+    )
 
 
 def _index_rows(
@@ -96,5 +99,12 @@ def _index_rows(
         file.flush()
         stored = np.memmap(file, dtype=np.float32, mode="r", shape=(len(items), facts.width))
         return ShapeIndex.build(
-            output, stored, items, facts.model, facts.teacher, facts.model_sha256, facts.text_tower
+            output,
+            stored,
+            items,
+            facts.model,
+            facts.teacher,
+            facts.model_sha256,
+            facts.text_tower,
+            facts.config_sha256,
         )

@@ -69,6 +69,11 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
             f"{encoder.name} has other weights ({encoder.sha256[:12]}): their embeddings cannot be compared. Give its "
             "encoder as --model, or rebuild the index with this one."
         )
+    if None not in (index.config_sha256, encoder.config_sha256) and encoder.config_sha256 != index.config_sha256:
+        raise UserError(
+            f"{options.index} was made by the encoder {index.model} with another config.json than {encoder.name} has: "
+            "their embeddings cannot be compared. Give its encoder as --model, or rebuild the index with this one."
+        )
     try:
         values = prepare(encoder, path, options.up_axis)
     except READING_ERRORS as error:

@@ -13,6 +13,7 @@ from transformers import AutoModel
 from ..data.loading import load_triplets
 from ..encoder import Encoder, load_encoder
 from ..errors import UserError
+from ..evaluation.embedding_space import check_embeddings_are_of, teacher_of
 from ..evaluation.encoding import encode_dataset
 from ..evaluation.held_out import HeldOutSet
 from ..evaluation.relations.embedding_geometry import unit_embeddings
@@ -67,6 +68,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--before", help="encoder to compare with (default: the same architecture with untrained weights, fixed seed)"
     )
+    parser.add_argument("--teacher", help="whose space the encoders are in (default: what each says itself)")
     parser.add_argument(
         "--k", type=int, nargs="+", default=[10], help="how many nearest neighbours to compare; several (default: 10)"
     )
@@ -121,7 +123,12 @@ def usable(embeds: Embeddings, name: str, remedy: str) -> torch.Tensor:
 def teacher_embeddings(held_out: HeldOutSet, dataset_name: str) -> tuple[torch.Tensor, torch.Tensor]:
     """Of images and of names."""
     remedy = "embed the dataset again with mrd-hf embed-teacher"
-    assert held_out.image_embeds is not None and held_out.name_embeds is not None  # a triplet dataset has both
+    assert held_out.name_embeds is not None  # a triplet dataset has them
+    if held_out.image_embeds is None:
+        raise UserError(
+            f"{dataset_name}: column 'image_embeds' is empty, as no shape of the split has an image, and relations of "
+            "images are compared; prepare it with images, and embed it by mrd-hf embed-teacher."
+        )
     return (
         usable(held_out.image_embeds, f"{dataset_name}: column 'image_embeds'", remedy),
         usable(held_out.name_embeds, f"{dataset_name}: column 'text_embeds'", remedy),
@@ -144,6 +151,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_number(arguments, held_out)
     for name, encoder in ((arguments.model, after_encoder), (before_name, before_encoder)):
         check_width(name, encoder, arguments.dataset, held_out)
+        teacher = teacher_of(name, encoder.config, arguments.teacher)
+        check_embeddings_are_of(teacher, dataset, arguments.dataset, name)
     image_embeds, text_embeds = teacher_embeddings(held_out, arguments.dataset)
     arguments.output.mkdir(parents=True, exist_ok=True)
 

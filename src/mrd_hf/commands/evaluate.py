@@ -27,6 +27,7 @@ from ..evaluation.benchmarks.opening import BENCHMARKS
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from ..evaluation.held_out import evaluate_held_out
+from ..evaluation.plots.embedding_map import LEAST_EMBEDDINGS
 from ..evaluation.plots.report_pictures import draw_report
 from ..evaluation.report import EvaluationReport, check_replaceable, metrics_table
 from ..evaluation.robustness import robustness_scores
@@ -36,6 +37,7 @@ from ..evaluation.split_encoder import SplitEncoder
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_writable
 from ..hub.model_card import write_results
+from ..models.left_out_parts import PartChoice
 from ..teacher import folder_identifier
 from ..training.distributed import set_cpu_threads
 from .arguments import CommandParser, positive
@@ -119,10 +121,10 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def open_training(
-    arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes
+    arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes, choice: PartChoice
 ) -> Shapes:
     """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
-    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits)
+    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits, choice)
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.dataset}: --linear-probe needs shapes of two classes in the split train, two of at least "
@@ -148,7 +150,8 @@ def evaluate(arguments: argparse.Namespace) -> None:
     loaded = load_encoder(arguments.model, device=state.device)
     model, extractor = loaded.model, loaded.extractor
     options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
-    shapes = open_shapes(options, arguments.model, model)
+    choice = PartChoice(extractor.keep_collision, extractor.skip_parts)  # so that files are read as everywhere
+    shapes = open_shapes(options, arguments.model, model, choice=choice)
     width, expected = model.config.embedding_dim, shapes.held_out.embedding_dim
     if expected is not None and width != expected:
         raise UserError(
@@ -156,7 +159,7 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"embed the dataset with the encoder's own teacher, {model.config.teacher_id} (mrd-hf embed-teacher)."
         )
     # Whatever can be wrong with the data is found before the encoding.
-    training = open_training(arguments, options, model, shapes) if arguments.linear_probe else None
+    training = open_training(arguments, options, model, shapes, choice) if arguments.linear_probe else None
     if arguments.robustness and shapes.held_out.image_embeds is None and not len(shapes.held_out.labeled):
         raise UserError(
             f"{arguments.dataset}: has no images, so --robustness has nothing to compare; {remedy(arguments)}."
@@ -166,10 +169,22 @@ def evaluate(arguments: argparse.Namespace) -> None:
             f"{arguments.dataset}: has too few shapes a class for --few-shot, which needs five classes of two shapes "
             f"in {arguments.split}; {remedy(arguments)}."
         )
+    if arguments.map and shapes.held_out.num_embeddings < LEAST_EMBEDDINGS:
+        raise UserError(
+            f"{arguments.dataset}: has {len(shapes.held_out)} shapes in {arguments.split}, and --map needs "
+            "three embeddings or more; leave it out."
+        )
     folder = arguments.output / "embeddings"
     encoder = SplitEncoder(model, extractor, weights_sha256(model), folder, arguments.batch_size)
     if not arguments.overwrite:
-        check_replaceable(arguments.output, encoder.sha256, shapes.name, shapes.split)
+        check_replaceable(
+            arguments.output,
+            encoder.sha256,
+            encoder.config_sha256,
+            shapes.name,
+            shapes.split,
+            shapes.held_out.ids,
+        )
     embeds = encoder(shapes)
     scores = evaluate_held_out(embeds, shapes.held_out, arguments.seed)
     if training is not None:
@@ -185,12 +200,13 @@ def evaluate(arguments: argparse.Namespace) -> None:
     report = EvaluationReport(
         model=arguments.model,
         model_sha256=encoder.sha256,
+        config_sha256=encoder.config_sha256,
         benchmark=shapes.name,
         split=shapes.split,
         ids=shapes.held_out.ids,
         labels=shapes.held_out.labels,
         num_classes=len(shapes.held_out.class_names),
-        teacher=folder_identifier(arguments.teacher) if arguments.teacher else str(model.config.teacher_id),
+        teacher=folder_identifier(arguments.teacher) if arguments.teacher else model.config.teacher_id,
         templates=shapes.templates,
         seed=arguments.seed,
         scores=scores,

@@ -19,7 +19,7 @@ from accelerate.utils import set_seed
 from transformers import PreTrainedModel
 
 from ..data.loaders.augmentation import AugmentationConfig
-from ..encoder import weights_sha256
+from ..encoder import config_sha256, weights_sha256
 from ..errors import UserError, is_first_process
 from ..evaluation.benchmarks.benchmark import Benchmark
 from ..evaluation.benchmarks.opening import BENCHMARKS, open_benchmark
@@ -145,12 +145,13 @@ class Scoring:
         return EvaluationReport(
             model=name,
             model_sha256=weights_sha256(model),
+            config_sha256=config_sha256(model.config),
             benchmark=self.benchmark.name,
             split=self.benchmark.split,
             ids=self.benchmark.ids,
             labels=self.benchmark.labels,
             num_classes=len(self.benchmark.class_names),
-            teacher=str(model.config.teacher_id),
+            teacher=model.config.teacher_id,
             templates=None,
             seed=self.seed,
             scores=[*self.scores(model), *scores],

@@ -149,8 +149,10 @@ def read_collection(folder: Path, export: Path) -> Collection:
     from ..search.shape_index import ShapeIndex
 
     index = ShapeIndex.open(folder)
-    digest = read_description(export)["weights_sha256"]
-    if index.model_sha256 is not None and index.model_sha256 != digest:
+    description = read_description(export)
+    known = [(index.model_sha256, description["weights_sha256"])]
+    known.append((index.config_sha256, description.get("config_sha256")))  # which earlier versions do not write
+    if any(None not in digests and digests[0] != digests[1] for digests in known):
         raise UserError(
             f"{folder} is an index of another encoder ({index.model}) than {export}; index it by this one."
         )

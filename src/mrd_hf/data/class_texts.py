@@ -72,6 +72,11 @@ def read_class_names(path: Path) -> list[str]:
     return _labels(_read_table(path, ("label",)), path)
 
 
+def has_class_embeddings(path: Path) -> bool:
+    """Whether a parquet file of class texts that [`read_class_names`] reads has embeddings too."""
+    return "text_embed" in pq.read_schema(path).names
+
+
 def readable(name: str) -> str:
     """A class's name as a prompt has it: "night_stand" is "night stand"; capitals and brackets stay."""
     return " ".join(name.replace("_", " ").split())

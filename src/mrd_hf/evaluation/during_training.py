@@ -3,7 +3,7 @@
 import torch
 from datasets import Dataset
 
-from ..encoder import weights_sha256
+from ..encoder import config_sha256, weights_sha256
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_mrd import MRDForPretraining
 from .encoding import encode_dataset
@@ -34,12 +34,13 @@ class HeldOutEvaluation:
         return EvaluationReport(
             model=name,
             model_sha256=weights_sha256(model.encoder),
+            config_sha256=config_sha256(model.encoder.config),
             benchmark=benchmark,
             split=split,
             ids=self.held_out.ids,
             labels=self.held_out.labels,
             num_classes=len(self.held_out.class_names),
-            teacher=str(model.encoder.config.teacher_id),
+            teacher=model.encoder.config.teacher_id,
             templates=None,
             seed=self.seed,
             scores=self.scores,

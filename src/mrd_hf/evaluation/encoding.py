@@ -98,6 +98,9 @@ def _encode_rows(
     batch_size: int,
     progress: str | None,
 ) -> torch.Tensor:
+    if len(rows) == 0:  # of a process that others left nothing
+        return torch.zeros(0, model.config.embedding_dim)
+
     def batches() -> Iterator[torch.Tensor]:
         for start in tqdm(range(0, len(rows), batch_size), desc=progress, disable=progress is None):
             points, colors = zip(*read(rows[start : start + batch_size].tolist()), strict=True)

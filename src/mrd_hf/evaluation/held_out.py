@@ -150,6 +150,11 @@ class HeldOutSet:
         return self.class_embeds.shape[1] if self.class_names else None
 
     @property
+    def num_embeddings(self) -> int:
+        """How many there are of shapes, images and names together."""
+        return len(self) * (1 + sum(embeds is not None for embeds in (self.image_embeds, self.name_embeds)))
+
+    @property
     def labeled(self) -> np.ndarray:
         """Row indices of the shapes that have a category among the classes."""
         return np.flatnonzero(self.labels != NO_LABEL)

@@ -1,5 +1,7 @@
 """What an evaluation found: figures with intervals, what they compare with, and each shape's part in them."""
 
+import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -62,12 +64,13 @@ class EvaluationReport:
     Args:
         model (`str`): The encoder's folder or Hub id.
         model_sha256 (`str`): Hash of its weights, see [`~mrd_hf.encoder.weights_sha256`].
+        config_sha256 (`str`): Hash of its configuration, see [`~mrd_hf.encoder.config_sha256`].
         benchmark (`str`): Its name.
         split (`str`)
         ids (`list[str]`): One a shape.
         labels (`np.ndarray` of shape `(num_shapes,)`): The class of each shape; -1 where it has none.
         num_classes (`int`)
-        teacher (`str`): Whose embeddings the shapes are compared with.
+        teacher (`str`, *optional*): Whose embeddings the shapes are compared with, where that is known.
         templates (`str`, *optional*): Name of the prompt templates; None where the class embeddings were given.
         seed (`int`): Of everything drawn.
         scores (`list[Score]`): In the order to show them.
@@ -75,12 +78,13 @@ class EvaluationReport:
 
     model: str
     model_sha256: str
+    config_sha256: str
     benchmark: str
     split: str
     ids: list[str]
     labels: np.ndarray
     num_classes: int
-    teacher: str
+    teacher: str | None
     templates: str | None
     seed: int
     scores: list[Score]
@@ -89,7 +93,7 @@ class EvaluationReport:
         """The report for JSON: no times and no paths besides the names given, so that it repeats to the byte."""
         return {
             "version": REPORT_VERSION,
-            "model": {"name": self.model, "sha256": self.model_sha256},
+            "model": {"name": self.model, "sha256": self.model_sha256, "config_sha256": self.config_sha256},
             "benchmark": {
                 "name": self.benchmark,
                 "split": self.split,
@@ -117,35 +121,48 @@ class EvaluationReport:
         }
 
     def save(self, folder: Path) -> None:
-        """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score."""
+        """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score.
+
+        The report has a digest of the outcomes, so that those of two evaluations are not taken for one's.
+        """
+        columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
+        for score in self.scores:
+            if score.outcomes is not None:
+                columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
+        outcomes = io.BytesIO()
+        pq.write_table(pa.table(columns), outcomes)
         with atomic_file(folder / OUTCOMES_FILE) as sink:
-            columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
-            for score in self.scores:
-                if score.outcomes is not None:
-                    columns[score.key] = pa.array(score.outcomes, pa.float64(), from_pandas=True)  # NaN becomes null
-            pq.write_table(pa.table(columns), sink)
+            sink.write(outcomes.getvalue())
+        report = self.as_dict() | {"outcomes_sha256": hashlib.sha256(outcomes.getvalue()).hexdigest()}
         with atomic_file(folder / REPORT_FILE) as sink:
-            sink.write((json.dumps(self.as_dict(), indent=2) + "\n").encode())
+            sink.write((json.dumps(report, indent=2) + "\n").encode())
 
 
 def read_report(folder: Path) -> tuple[dict[str, Any], pa.Table]:
     """The report and the outcomes that [`EvaluationReport.save`] wrote.
 
     Raises:
-        UserError: There is none, or it is of another version or damaged; the message names the file.
+        UserError: There is none, or it is of another version or damaged, or the two files are of different
+            evaluations; the message names the file.
     """
     file = folder / REPORT_FILE
     try:
         report = json.loads(file.read_text())
-        outcomes = pq.read_table(folder / OUTCOMES_FILE)
+        content = (folder / OUTCOMES_FILE).read_bytes()
+        outcomes = pq.read_table(io.BytesIO(content))
     except (OSError, ValueError) as error:
         raise UserError(f"{folder}: holds no evaluation ({error}); make one with mrd-hf evaluate.") from None
     if not isinstance(report, dict) or report.get("version") != REPORT_VERSION or "metrics" not in report:
         raise UserError(f"{file}: is no report of version {REPORT_VERSION}; make it again with mrd-hf evaluate.")
+    digest = hashlib.sha256(content).hexdigest()
+    if report.get("outcomes_sha256", digest) != digest:  # of earlier versions there is none
+        raise UserError(f"{folder / OUTCOMES_FILE}: is of another evaluation than {REPORT_FILE}; make both again.")
     return report, outcomes
 
 
-def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: str) -> None:
+def check_replaceable(
+    folder: Path, model_sha256: str, config_sha256: str, benchmark: str, split: str, ids: Sequence[str]
+) -> None:
     """Raise a [`UserError`] if a folder has the report of another model, or on other shapes, than is to be written.
 
     One of the same model on the same split is no loss: it is made again.
@@ -153,16 +170,24 @@ def check_replaceable(folder: Path, model_sha256: str, benchmark: str, split: st
     if not (folder / REPORT_FILE).exists():
         return
     try:
-        report, _ = read_report(folder)
+        report, outcomes = read_report(folder)
     except UserError as error:
         raise UserError(f"{error} Or replace it with --overwrite.") from None
+    earlier_config = report["model"].get("config_sha256", config_sha256)  # of earlier versions there is none
     earlier = (report["model"]["sha256"], report["benchmark"]["name"], report["benchmark"]["split"])
+    found = f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
+    remedy = "replace it with --overwrite, or name another --output."
     if earlier != (model_sha256, benchmark, split):
         raise UserError(
-            f"{folder} has the report of {report['model']['name']} (weights {earlier[0][:12]}) on {earlier[1]} "
-            f"({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); replace it "
-            "with --overwrite, or name another --output."
+            f"{found}({earlier[2]}), and this is one of weights {model_sha256[:12]} on {benchmark} ({split}); {remedy}"
         )
+    if outcomes["id"].to_pylist() != list(ids):
+        raise UserError(
+            f"{found}({earlier[2]}), {len(outcomes)} shapes, and this is one of {len(ids)} of which some have other "
+            f"ids; {remedy}"
+        )
+    if earlier_config != config_sha256:
+        raise UserError(f"{found}({earlier[2]}), whose config.json was another; {remedy}")
 
 
 def as_metrics(scores: Sequence[Score]) -> dict[str, float]:

@@ -6,10 +6,11 @@ from functools import partial
 import numpy as np
 from accelerate import PartialState
 
+from ..models.shapes import ColoredPoints
 from .held_out import evaluate_held_out
 from .report import Score
 from .scored_shapes import Shapes
-from .scores.corruptions import CORRUPTIONS, corrupt
+from .scores.corruptions import CORRUPTIONS, Corruption, corrupt
 from .scoring import under_corruption
 from .split_encoder import SplitEncoder
 
@@ -20,7 +21,7 @@ ROBUSTNESS_KEYS = ("zero_shot_top1", "shape_to_image_recall_at_1")
 
 def robustness_scores(encoder: SplitEncoder, shapes: Shapes, seed: int) -> list[Score]:
     """Scores of the shapes under each corruption that changes them; which do not is said on stderr."""
-    idle = [corruption for corruption in CORRUPTIONS if _leaves_alone(shapes, corruption.name, seed)]
+    idle = _without_effect(shapes, seed)
     if idle and PartialState().is_main_process:
         names = ", ".join(corruption.name for corruption in idle)
         print(f"--robustness: without effect on these shapes, so without a row: {names}", file=sys.stderr)
@@ -35,15 +36,30 @@ def robustness_scores(encoder: SplitEncoder, shapes: Shapes, seed: int) -> list[
     return scores
 
 
-def _leaves_alone(shapes: Shapes, corruption: str, seed: int) -> bool:
-    """Whether a corruption does nothing: colors dropped where there are none, thinned to more points than are."""
-    ((points, colors),) = shapes.read([0])
-    ((new_points, new_colors),) = _read_corrupted(shapes, corruption, seed, [0])
-    return np.array_equal(points, new_points) and (colors is None) == (new_colors is None)
+def _without_effect(shapes: Shapes, seed: int) -> list[Corruption]:
+    """Those that leave every shape as it is: colors dropped where there are none, thinned to more points than are."""
+    idle = list(CORRUPTIONS)
+    for row in range(len(shapes.held_out.ids)):
+        if not idle:
+            break
+        (given,) = shapes.read([row])
+        left = ((corruption, _corrupted(shapes, corruption.name, seed, row, given)) for corruption in idle)
+        idle = [corruption for corruption, cloud in left if _is_same(given, cloud)]
+    return idle
 
 
-def _read_corrupted(shapes: Shapes, corruption: str, seed: int, rows: list[int]) -> list:
+def _is_same(cloud: ColoredPoints, other: ColoredPoints) -> bool:
+    return np.array_equal(cloud.xyz, other.xyz) and (cloud.rgb is None) == (other.rgb is None)
+
+
+def _read_corrupted(shapes: Shapes, corruption: str, seed: int, rows: list[int]) -> list[ColoredPoints]:
     return [
-        corrupt(corruption, points.astype(np.float32), colors, shapes.up_axis, seed, row)
-        for row, (points, colors) in zip(rows, shapes.read(rows), strict=True)
+        _corrupted(shapes, corruption, seed, row, cloud) for row, cloud in zip(rows, shapes.read(rows), strict=True)
     ]
+
+
+def _corrupted(shapes: Shapes, corruption: str, seed: int, row: int, cloud: ColoredPoints) -> ColoredPoints:
+    points, colors = cloud
+    if points.dtype != np.float64:  # which is kept: of a cloud far from the origin, float32 has but the first digits
+        points = points.astype(np.float32)
+    return corrupt(corruption, points, colors, shapes.up_axis, seed, row)

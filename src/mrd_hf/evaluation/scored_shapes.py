@@ -14,6 +14,7 @@ from ..data.embedding.cached_teacher import are_one
 from ..data.loading import load_all_splits, pick_split
 from ..errors import UserError
 from ..files.digests import state_of_files
+from ..models.left_out_parts import SEEN, PartChoice
 from ..models.teacher_folder import is_folder_revision
 from .benchmarks.benchmark import Benchmark
 from .benchmarks.opening import open_benchmark
@@ -58,7 +59,11 @@ class Shapes:
 
 
 def open_shapes(
-    options: ShapeOptions, model_name: str, model: PreTrainedModel, splits: DatasetDict | None = None
+    options: ShapeOptions,
+    model_name: str,
+    model: PreTrainedModel,
+    splits: DatasetDict | None = None,
+    choice: PartChoice = SEEN,
 ) -> Shapes:
     """Open a split, with its classes' embeddings.
 
@@ -66,6 +71,7 @@ def open_shapes(
         options ([`ShapeOptions`])
         model_name (`str`), model (`PreTrainedModel`): The encoder to score.
         splits (`DatasetDict`, *optional*): The dataset's, of triplets, where it is open already.
+        choice (`PartChoice`, *optional*): Which parts of meshes the encoder's extractor reads.
 
     Raises:
         UserError: There is no such split, it lacks what it is scored against, or it is of another teacher.
@@ -81,7 +87,7 @@ def open_shapes(
     else:
         fingerprint = state_of_files(path)
         benchmark = open_benchmark(
-            options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial
+            options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial, choice
         )
     return _labeled_shapes(options, model_name, model, benchmark, fingerprint, splits)
 
@@ -106,7 +112,8 @@ def _embedded_triplets(
             f"embed-teacher --class-texts --class-templates {options.templates}, and give them by --class-texts."
         )
     read, up_axis = dataset_clouds(dataset), options.up_axis or "y"
-    return Shapes(path.name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
+    name = path.resolve().name if path.is_dir() else name  # of the Hub the whole id
+    return Shapes(name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
 
 
 def _labeled_shapes(
@@ -117,11 +124,14 @@ def _labeled_shapes(
     fingerprint: str,
     splits: DatasetDict | None,
 ) -> Shapes:
-    # Published embeddings are of use for encoders of the teacher that made them, if no other prompts are wanted.
-    published = benchmark.class_embeddings if options.templates is None else None
+    # Published embeddings are of use for encoders of the teacher that made them, if neither others nor other
+    # prompts are wanted.
+    published = benchmark.class_embeddings if options.templates is None and options.class_texts is None else None
     if published is not None and benchmark.class_teacher is not None:
         own = teacher_of(model_name, model.config, options.teacher)
         published = published if are_one(benchmark.class_teacher, own) else None
+    elif options.teacher is not None:  # of nobody knows whom, and it is said whose they are to be
+        published = None
     texts, templates = options.class_texts or published, None
     if texts is not None:
         _, embeds = read_class_texts(texts, benchmark.class_names)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from transformers import FeatureExtractionMixin, PreTrainedModel
 
+from ..encoder import config_sha256
 from .embedding_cache import cached_embeds
 from .encoding import CloudReader, encode_clouds
 from .scored_shapes import Shapes
@@ -22,6 +23,7 @@ class SplitEncoder:
         batch_size (`int`): Shapes to encode at once.
 
     Attributes:
+        config_sha256 (`str`): Hash of its configuration, see [`~mrd_hf.encoder.config_sha256`].
         seconds (`float`): How long it has encoded.
     """
 
@@ -31,6 +33,7 @@ class SplitEncoder:
         self.model = model
         self.extractor = extractor
         self.sha256 = sha256
+        self.config_sha256 = config_sha256(model.config)
         self.folder = folder
         self.batch_size = batch_size
         self.seconds = 0.0
@@ -47,6 +50,7 @@ class SplitEncoder:
         ids = shapes.held_out.ids
         facts = {
             "weights": self.sha256,
+            "config": self.config_sha256,
             "extractor": self.extractor.to_json_string(),
             "data": f"{shapes.fingerprint}, {shapes.name}, {shapes.split}, {len(ids)} shapes, {shapes.up_axis} up",
             "corruption": corruption,

@@ -38,6 +38,7 @@ class EncoderDescription:
         logit_scale (`float`): What cosines are multiplied with before the softmax over labels.
         teacher_id (`str`, *optional*), teacher_revision (`str`, *optional*), text_tower_id (`str`, *optional*):
             As in the encoder's configuration: what embeds texts into the same space.
+        config_sha256 (`str`, *optional*): Digest of that configuration; files of earlier versions lack it.
     """
 
     name: str
@@ -52,6 +53,7 @@ class EncoderDescription:
     teacher_id: str | None = None
     teacher_revision: str | None = None
     text_tower_id: str | None = None
+    config_sha256: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -82,7 +84,12 @@ class EncoderDescription:
                 raise ValueError(f"format {facts['format']!r}")
             version = facts["format_version"]
             settings = {name: value for name, value in facts["input"].items() if name not in ("name", "channels")}
-            facts = {**facts, "input": settings, "embedding_dim": facts["output"]["embedding_dim"]}
+            facts = {
+                "config_sha256": None,
+                **facts,
+                "input": settings,
+                "embedding_dim": facts["output"]["embedding_dim"],
+            }
             description = cls(**{field.name: facts[field.name] for field in fields(cls)})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(

@@ -57,6 +57,11 @@ class OnnxEncoder:
         """Digest of the weights that it was exported from: its embeddings can be compared with theirs."""
         return self.config.weights_sha256
 
+    @property
+    def config_sha256(self) -> str | None:
+        """Digest of the configuration that it was exported with; None of an earlier version's files."""
+        return self.config.config_sha256
+
     def embed(self, point_values: np.ndarray) -> np.ndarray:
         """Embeddings, float32 of shape `(batch, embedding_dim)`, not normalised, of `point_values` `(batch,
         num_points, 6)`."""

@@ -133,6 +133,7 @@ def describe(encoder: Encoder, dtype: Dtype, opset: int) -> EncoderDescription:
         teacher_id=config.teacher_id,
         teacher_revision=config.teacher_revision,
         text_tower_id=config.text_tower_id,
+        config_sha256=encoder.config_sha256,
     )
 
 

@@ -35,7 +35,8 @@ def rank_labels(
     Returns:
         `list` of `{"label": str, "score": float}`.
     """
-    cosines = class_embeds @ (point_embed / max(float(np.linalg.norm(point_embed)), LEAST_NORM))
+    # Not by @: BLAS adds up the rows in different orders, so that equal labels would differ in the last bit.
+    cosines = np.einsum("ld,d->l", class_embeds, point_embed / max(float(np.linalg.norm(point_embed)), LEAST_NORM))
     order = np.argsort(-cosines, kind="stable")
     values = cosines.astype(np.float64)
     if scores == "probability":

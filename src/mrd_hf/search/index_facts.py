@@ -29,7 +29,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read (it has no version); rebuild the index.")
     if facts["version"] != VERSION:
         raise UserError(f"{path}: version {facts['version']}; this mrd-hf reads version {VERSION}; rebuild the index.")
-    missing = [name for name in _FITTING if name not in facts and name != "text_tower"]  # which is newer
+    missing = [name for name in _FITTING if name not in facts and name not in _NEWER]
     if missing:
         raise UserError(f"{path} is incomplete ({', '.join(missing)} missing); rebuild the index.")
     for name, fits in _FITTING.items():
@@ -52,9 +52,12 @@ def _are_files(value: Any) -> bool:
     return all(isinstance(digest, str) for digest in value.values())
 
 
+# Which indexes of earlier versions lack.
+_NEWER = ("text_tower", "config_sha256")
 _FITTING: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: isinstance(value, str),
     "model_sha256": _is_text_or_none,
+    "config_sha256": _is_text_or_none,
     "teacher": _is_text_or_none,
     "text_tower": _is_text_or_none,
     "width": _is_count,

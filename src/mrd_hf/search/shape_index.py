@@ -61,6 +61,7 @@ class ShapeIndex:
         folder (`Path`): Where it is.
         model (`str`): The encoder that made the embeddings.
         model_sha256 (`str`, *optional*): Digest of its weights.
+        config_sha256 (`str`, *optional*): Digest of its configuration.
         teacher (`str`, *optional*): The image-text model whose space they are in.
         text_tower (`str`, *optional*): What embeds texts into it, where that is not the teacher as a whole.
         embedding_dim (`int`): Width of the embeddings.
@@ -79,6 +80,7 @@ class ShapeIndex:
         self.model_sha256: str | None = facts["model_sha256"]
         self.teacher: str | None = facts["teacher"]
         self.text_tower: str | None = facts.get("text_tower")  # of earlier versions there is none
+        self.config_sha256: str | None = facts.get("config_sha256")  # as well
         self.embedding_dim: int = facts["width"]
         self._items = items
         self._embeds = embeds  # an array of shape (count, embedding_dim), or a faiss index
@@ -101,6 +103,7 @@ class ShapeIndex:
         teacher: str | None = None,
         model_sha256: str | None = None,
         text_tower: str | None = None,
+        config_sha256: str | None = None,
     ) -> Self:
         """Write an index and open it. The same arguments give the same index.
 
@@ -117,6 +120,7 @@ class ShapeIndex:
             text_tower (`str`, *optional*):
                 What embeds texts into that space, where that is not the teacher as a whole: the `text_tower_id` of the
                 encoder's configuration.
+            config_sha256 (`str`, *optional*): Digest of the encoder's configuration.
 
         Raises:
             UserError: The embeddings do not fit the items, or one is zero or not finite, or the folder holds
@@ -133,6 +137,7 @@ class ShapeIndex:
             "version": VERSION,
             "model": model,
             "model_sha256": model_sha256,
+            "config_sha256": config_sha256,
             "teacher": teacher,
             "text_tower": text_tower,
             "width": embeds.shape[1],

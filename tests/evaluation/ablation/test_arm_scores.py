@@ -33,7 +33,9 @@ def runs(tmp_path_factory):
                 scores = zero_shot_scores(embeds, classes, labels[rows])
                 scores += retrieval_scores("shape_to_image", "shape to image", embeds, images[rows], ids, ids)
                 folder = out / arm / f"{split}-{seed}"
-                EvaluationReport("m", "0", "b", "validation", ids, labels[rows], 4, "t", None, 0, scores).save(folder)
+                EvaluationReport("m", "0", "0", "b", "validation", ids, labels[rows], 4, "t", None, 0, scores).save(
+                    folder
+                )
                 found.setdefault(arm, {})[split, seed] = read_outcomes(folder)
     return found
 

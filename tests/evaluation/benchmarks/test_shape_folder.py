@@ -7,6 +7,7 @@ import trimesh
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.opening import open_benchmark
 from mrd_hf.models.feature_extraction_point_cloud import PointCloudFeatureExtractor
+from mrd_hf.models.left_out_parts import PartChoice
 
 
 def save_box(file, color=None, extents=(1, 2, 3)):
@@ -45,6 +46,17 @@ def test_files_are_read_as_the_extractor_reads_them(tmp_path):
         assert np.array_equal(ours, theirs), shape_id
     again = benchmark.shapes(range(7))
     assert all(np.array_equal(one[0], two[0]) for one, two in zip(benchmark.shapes(range(7)), again, strict=True))
+
+
+def test_which_parts_are_read_is_the_extractors_to_say(tmp_path):
+    (tmp_path / "a").mkdir()
+    parts = {"chair": trimesh.creation.box(), "stand": trimesh.creation.box((9, 1, 1))}
+    parts["UCX_chair"] = trimesh.creation.box((1, 8, 1))
+    trimesh.Scene(parts).export(tmp_path / "a/one.glb")
+    for keep_collision, skip_parts, size in ((False, "stand", [1, 1, 1]), (True, "stand", [1, 8, 1])):
+        benchmark = open_benchmark("shape-folder", tmp_path, choice=PartChoice(keep_collision, skip_parts))
+        ((points, _),) = benchmark.shapes([0])
+        np.testing.assert_allclose(np.ptp(points, axis=0), size, atol=0.01)
 
 
 @pytest.mark.parametrize("pattern", ["{name}/{split}/{file}", "{split}/{name}/{file}"])

@@ -48,6 +48,13 @@ def test_without_class_texts_the_classes_are_those_of_all_splits(tmp_path):
     assert test.class_embeddings is None
 
 
+def test_class_texts_may_be_labels_alone(tmp_path):
+    save_tiny_triplets(tmp_path)
+    Dataset.from_dict({"label": list(NAMES)[::-1]}).to_parquet(tmp_path / "class_texts.parquet")
+    benchmark = open_benchmark("triplets", tmp_path)
+    assert benchmark.class_names == list(NAMES)[::-1] and benchmark.class_embeddings is None
+
+
 def test_what_cannot_be_a_benchmark(tmp_path):
     save_tiny_triplets(tmp_path / "a", without=("category",))
     with pytest.raises(UserError, match="a: the split 'test' has no column 'category' with values"):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from datasets import Array2D, Dataset, Features, List, Value
 from datasets import Image as ImageFeature
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -147,6 +147,7 @@ def test_clouds_come_back_within_half_a_step(write):
     arrays(np.float32, st.tuples(st.integers(1, 20), st.just(3)), elements=st.floats(-1e6, 1e6, width=32)),
     st.sampled_from("yz"),
 )
+@example(np.array([[0, 1e-24, 1e-24], [1e-24, 1e-24, 1e-24]], np.float32), "y")
 def test_any_cloud_fits_in_its_box(points, up_axis):
     shown, colors = decode(encode_cloud(points, None, up_axis, np.random.default_rng(0)))
     assert len(shown) == len(points) and np.abs(shown).max() <= 1

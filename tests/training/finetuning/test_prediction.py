@@ -44,12 +44,29 @@ def test_votes_are_the_mean_over_versions_and_repeat():
     assert np.array_equal(voted, again) and not np.array_equal(voted, plain)
     expected = plain.copy()
     for vote in (1, 2):
-        rng = np.random.default_rng([7, vote])
-        values, _ = clouds.batch(list(range(5)), 40, rng)
-        values[..., :3] *= rng.uniform(*SCALES, (5, 1, 1))
-        expected += model(torch.from_numpy(values)).logits.softmax(1).detach().numpy()
+        for row in range(5):
+            rng = np.random.default_rng([7, vote, row])
+            values, _ = clouds.batch([row], 40, rng)
+            values[..., :3] *= rng.uniform(*SCALES)
+            expected[row] += model(torch.from_numpy(values)).logits[0].softmax(0).detach().numpy()
     np.testing.assert_allclose(voted, expected / 3, rtol=1e-5, atol=1e-7)
     np.testing.assert_allclose(voted.sum(axis=1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("parts", [False, True], ids=["classes", "parts"])
+def test_no_batch_size_changes_a_version(parts):
+    torch.manual_seed(0)
+    clouds, names = tiny_clouds(PARTS if parts else None), {"a": [0, 1], "b": [2, 3]}
+    config = PointBertConfig(**TINY, num_labels=4, object_parts=names if parts else None)
+    model = (PointBertForPartSegmentation if parts else PointBertForShapeClassification)(config)
+    seen = []
+    model.point_bert.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    versions = []
+    for batch_size in (2, 3, 5):
+        seen.clear()
+        (part_predictions if parts else class_probabilities)(model, clouds, 40, batch_size, 3)
+        versions.append(sorted(cloud.numpy().tobytes() for batch in seen for cloud in batch))
+    assert versions[0] == versions[1] == versions[2] and len(set(versions[0])) == 15
 
 
 def test_parts_are_of_the_objects_class_and_votes_are_for_the_same_points():

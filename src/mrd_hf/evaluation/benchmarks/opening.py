@@ -6,6 +6,7 @@ from typing import Literal
 
 from ...data.loading import load_all_splits
 from ...errors import UserError
+from ...models.left_out_parts import SEEN, PartChoice
 from . import modelnet, objaverse_lvis, scanobjectnn, shape_folder, triplets
 from .benchmark import Benchmark
 
@@ -28,6 +29,7 @@ def open_benchmark(
     variant: str | None = None,
     up_axis: Literal["y", "z"] | None = None,
     allow_partial: bool = False,
+    choice: PartChoice = SEEN,
 ) -> Benchmark:
     """Open a benchmark. Its clouds are read later, when they are asked for.
 
@@ -41,6 +43,8 @@ def open_benchmark(
             and it overrides what they say; of a shape-folder each file says it, else y is.
         allow_partial (`bool`, defaults to `False`): Whether a part of a published split will do. What is reported of
             it is not comparable with what others report.
+        choice (`PartChoice`, *optional*): Of a shape-folder, which parts of meshes are read, as the feature extractor
+            says. Default: all but collision meshes.
 
     Returns:
         [`Benchmark`].
@@ -62,7 +66,7 @@ def open_benchmark(
         case "objaverse-lvis":
             benchmark = objaverse_lvis.open_objaverse_lvis(folder, split, allow_partial)
         case "shape-folder":
-            benchmark = shape_folder.open_shape_folder(folder, split, up_axis)
+            benchmark = shape_folder.open_shape_folder(folder, split, up_axis, choice)
         case "triplets":
             benchmark = triplets.labeled_triplets(load_all_splits(path), str(path), split)
         case _:

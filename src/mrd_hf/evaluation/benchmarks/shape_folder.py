@@ -13,6 +13,7 @@ from ...data.class_texts import readable
 from ...data.sources.meshes.mesh_names import SPLIT_FOLDERS
 from ...errors import UserError
 from ...files.walking import files_below
+from ...models.left_out_parts import SEEN, PartChoice
 from ...models.shape_files import colored_points, read_shape
 from ...models.shape_suffixes import SHAPE_SUFFIXES
 from ...models.shapes import Z_UP_TO_Y_UP, ColoredPoints, UpAxis
@@ -25,7 +26,7 @@ logger = logging.get_logger(__name__)
 NUM_POINTS = 10_000
 
 
-def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> Benchmark:
+def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None, choice: PartChoice = SEEN) -> Benchmark:
     """Open a folder of class folders.
 
     Args:
@@ -33,6 +34,7 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> 
         split (`str`): `train`, `test`, `val` or `validation`.
         up_axis (`"y"` or `"z"`, *optional*):
             Which axis points up in all its files. Without it y does, and files that say otherwise are turned.
+        choice (`PartChoice`, *optional*): Which parts of meshes are read. Default: all but collision meshes.
 
     Raises:
         UserError: There is no class folder, or no shape of the split.
@@ -64,7 +66,7 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> 
     files = [file for _, _, file in chosen]
 
     def read(rows: list[int]) -> list[ColoredPoints]:
-        return [read_shape_file(files[row], y_up=up_axis is None) for row in rows]
+        return [read_shape_file(files[row], up_axis is None, choice) for row in rows]
 
     return Benchmark(
         name=path.resolve().name,
@@ -78,18 +80,19 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None) -> 
     )
 
 
-def read_shape_file(file: Path, y_up: bool = False) -> ColoredPoints:
+def read_shape_file(file: Path, y_up: bool = False, choice: PartChoice = SEEN) -> ColoredPoints:
     """The points of a file, as the feature extractor of as many points draws them.
 
     Args:
         file (`Path`)
         y_up (`bool`, defaults to `False`): Whether to turn it if the file says that z is up.
+        choice (`PartChoice`, *optional*): Which parts of a mesh are read.
 
     Raises:
         UserError: It cannot be read; the message names it.
     """
     try:
-        shape = read_shape(file)
+        shape = read_shape(file, choice.keep_collision, choice.skip_parts)
         points = colored_points(shape, NUM_POINTS)
     except (ValueError, OSError) as error:
         raise UserError(str(error)) from None

@@ -1,8 +1,8 @@
 """Any triplet dataset whose shapes have a class, in the column `category`.
 
-A file `class_texts.parquet` beside the data, as the demo data has it, says which classes there are and in which order,
-and has their text embeddings. Without it the classes are those of all splits, sorted. Shapes without a category are
-left out.
+A file `class_texts.parquet` beside the data, as the demo data has it, says which classes there are and in which order;
+if it has their text embeddings, they are taken. Without it the classes are those of all splits, sorted. Shapes without
+a category are left out.
 """
 
 from pathlib import Path
@@ -12,7 +12,8 @@ import numpy as np
 import pyarrow as pa
 from datasets import Dataset, DatasetDict
 
-from ...data.class_texts import CLASS_TEXTS_FILE, read_class_names
+from ...data.class_texts import CLASS_TEXTS_FILE, has_class_embeddings, read_class_names
+from ...data.embedding.embedded_files import read_record
 from ...data.loaders.arrow_rows import ArrayRows
 from ...data.loading import pick_split
 from ...data.schema import SHAPE_COLUMNS, check_columns
@@ -70,8 +71,15 @@ def labeled_triplets(splits: DatasetDict, name: str, split: str, up_axis: Litera
         ids=[ids[row] for row in kept],
         up_axis=up_axis,
         read=read,
-        class_embeddings=texts if texts.is_file() else None,
+        class_teacher=_teacher_of(texts),
+        class_embeddings=texts if texts.is_file() and has_class_embeddings(texts) else None,
     )
+
+
+def _teacher_of(texts: Path) -> str | None:
+    """The teacher that embedded class texts, as mrd-hf embed-teacher writes into them."""
+    record = read_record(texts)
+    return None if record is None else record["settings"].get("teacher")
 
 
 def _has_categories(dataset: Dataset) -> bool:

@@ -48,6 +48,7 @@ PictureReader = Callable[[int], Image.Image | None]
 
 MODALITIES = ("3D", "image", "text")
 MAX_SHAPES = 1500
+LEAST_EMBEDDINGS = 3  # that t-SNE makes a map of
 MAX_POINTS = 512
 PICTURE_SIZE = 128  # pixels
 JPEG_QUALITY = 80
@@ -188,13 +189,13 @@ def project_embeddings(embeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
     Raises:
         UserError: If scikit-learn is not installed.
-        ValueError: If there are fewer than three embeddings.
+        ValueError: If there are fewer than `LEAST_EMBEDDINGS`.
     """
     if TSNE is None:
         raise UserError("the embedding map needs scikit-learn: pip install 'mrd-hf[evaluation]'.")
     joined = _joined(embeds)
     count = len(joined)
-    if count < 3:
+    if count < LEAST_EMBEDDINGS:
         raise ValueError(f"a map needs three embeddings or more, got {count}")
     with threadpool_limits(1):
         reduced = _principal_components(joined, min(NUM_COMPONENTS, *joined.shape))
@@ -226,7 +227,7 @@ def encode_cloud(
     """
     points = np.asarray(points, dtype=np.float64)
     low, high = points.min(axis=0), points.max(axis=0)
-    unit = (points - (low + high) / 2) / max(float((high - low).max()) / 2, 1e-12)
+    unit = (points - (low + high) / 2) / (float((high - low).max()) / 2 or 1.0)
     if colors is None:
         height = unit[:, 1 if up_axis == "y" else 2]
         steps = np.linspace(height.min(), max(height.max(), height.min() + 1e-12), len(HEIGHT_COLORS))

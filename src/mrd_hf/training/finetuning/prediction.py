@@ -35,10 +35,14 @@ def class_probabilities(
     """
     total = np.zeros((len(clouds), model.num_labels))
     for vote in range(votes):
-        rng = None if vote == 0 else np.random.default_rng([seed, vote])
         for rows in _batches(clouds, batch_size):
-            values, _ = clouds.batch(rows, num_points, rng)
-            total[rows] += _softmax(model, _scaled(values, rng), {})
+            if vote == 0:
+                values, _ = clouds.batch(rows, num_points)
+            else:
+                rngs = _generators(seed, vote, rows)
+                drawn = (clouds.batch([row], num_points, rng)[0] for row, rng in zip(rows, rngs, strict=True))
+                values = _scaled(np.concatenate(list(drawn)), rngs)
+            total[rows] += _softmax(model, values, {})
     return total / votes
 
 
@@ -56,13 +60,13 @@ def part_predictions(
     but all versions have the same points, so that each point gets its votes.
     """
     predicted, true = (np.empty((len(clouds), num_points), dtype=np.int64) for _ in range(2))
-    rngs = [None, *(np.random.default_rng([seed, vote]) for vote in range(1, votes))]
     for rows in _batches(clouds, batch_size):
         values, parts = clouds.batch(rows, num_points)
         assert parts is not None
         classes = torch.from_numpy(clouds.labels[rows])
         inputs = {"object_classes": classes.to(model.device)}
-        probabilities = sum(_softmax(model, _scaled(values, rng), inputs) for rng in rngs)
+        scaled = (_scaled(values, _generators(seed, vote, rows)) for vote in range(1, votes))
+        probabilities = sum(_softmax(model, version, inputs) for version in (values, *scaled))
         found = model.most_likely_parts(torch.as_tensor(probabilities), classes)
         predicted[rows], true[rows] = found.numpy(), parts
     return predicted, true
@@ -73,12 +77,15 @@ def _batches(clouds: LabeledClouds, batch_size: int) -> list[list[int]]:
     return [rows[start : start + batch_size] for start in range(0, len(rows), batch_size)]
 
 
-def _scaled(values: np.ndarray, rng: np.random.Generator | None) -> np.ndarray:
+def _generators(seed: int, vote: int, rows: list[int]) -> list[np.random.Generator]:
+    """One a shape, so that its versions are the same in any batch."""
+    return [np.random.default_rng([seed, vote, row]) for row in rows]
+
+
+def _scaled(values: np.ndarray, rngs: list[np.random.Generator]) -> np.ndarray:
     """A version of some shapes of another size; the given ones stay as they are, as others are made of them."""
-    if rng is None:
-        return values
     scaled = values.copy()
-    scaled[..., :3] *= rng.uniform(*SCALES, (len(values), 1, 1))
+    scaled[..., :3] *= np.array([rng.uniform(*SCALES) for rng in rngs]).reshape(-1, 1, 1)
     return scaled
 
 
