@@ -267,6 +267,15 @@ def test_texture_coordinates(tmp_path, coordinates, warning):
         assert shape.parts[0].uv.min() == -1
 
 
+@pytest.mark.parametrize(
+    ("coordinates", "color"), [("0 0", BLUE), ("1 0", YELLOW), ("0 1", RED), ("1 1", GREEN), ("-2 -3", BLUE)]
+)
+def test_a_face_that_has_its_color_from_one_place_of_the_texture(tmp_path, coordinates, color):
+    obj = f"mtllib a.mtl\n{CORNERS}vt {coordinates}\nusemtl m\nf 1/1 2/1 3/1 4/1\n"
+    shape = read(tmp_path, "a.obj", obj, a__mtl="newmtl m\nmap_Kd t.png\n", t__png=picture(FOUR))
+    assert mean_color(shape) == list(color)
+
+
 def test_faces_without_texture_coordinates_show_the_materials_color(tmp_path):
     text = TEXTURED + "v 5 0 0\nv 6 0 0\nv 6 1 0\nf 5 6 7\nf 5/1 6 7/2\n"
     shape = read(tmp_path, "a.obj", text, a__mtl="newmtl m\nKd 0 1 0\nmap_Kd t.png\n", t__png=picture([[RED]]))

@@ -95,6 +95,20 @@ def test_materials(widget, tmp_path):
     assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
+def test_faces_on_the_edges_of_the_texture(widget, tmp_path):
+    (tmp_path / "picture.png").write_bytes(png(four_quarters()))
+    clamped = "newmtl skin\nmap_Kd -clamp on picture.png\n"
+    (tmp_path / "picture.mtl").write_text("newmtl skin\nmap_Kd picture.png\n")
+    (tmp_path / "clamped.mtl").write_text(clamped)
+    texts = {
+        f"{name}_{u}_{v}": f"mtllib {name}.mtl\nusemtl skin\n{VERTICES}vt {u} {v}\nf 1/1 2/1 3/1\nf 1/1 3/1 4/1\n"
+        for name in ("picture", "clamped")
+        for u in (-1, 0, 1, 2)
+        for v in (-1, 0, 1, 2)
+    }
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
+
+
 def test_what_is_refused(widget, tmp_path):
     texts = {
         "vertex_zero": PLAIN + "f 0 1 2\n",
