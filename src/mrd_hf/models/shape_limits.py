@@ -125,12 +125,12 @@ class ShapeBudget:
             )
         self.taken[what] = total
 
-    def counted(self, get: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    def counted(self, get: Callable[..., bytes]) -> Callable[..., bytes]:
         """A function that gets the content of a file by its name, so that what it gets is counted."""
 
-        def get_and_count(name: str) -> bytes:
+        def get_and_count(name: str, *folder: str) -> bytes:
             self.take("files", 1)
-            content = get(name)
+            content = get(name, *folder)
             self.size += len(content)
             check_size(self.size)
             return content
