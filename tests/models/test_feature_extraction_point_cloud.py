@@ -495,6 +495,13 @@ def test_replaced_textures_are_reported(tmp_path, log):
     assert f"{path}: file not found: paint.png." in log.text
 
 
+def test_colors_that_are_a_rounding_beyond_their_range_are_cut():
+    rgb = np.tile([1 + 1e-7, -1e-9, 1.009], (len(POINTS), 1))
+    for values in (FIVE([POINTS], [rgb]), FIVE([np.hstack([POINTS, rgb])])):
+        colors = values["point_values"][0, :, 3:]
+        assert colors.min() == 0 and colors.max() == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [

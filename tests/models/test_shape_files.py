@@ -116,6 +116,19 @@ def test_points_that_are_not_finite_are_dropped_and_counted(tmp_path, suffix, rg
     assert shape.warnings == [f"{count} points dropped: coordinates that are not finite"]
 
 
+def test_colors_that_are_a_rounding_beyond_their_range_are_cut(tmp_path):
+    rgb = np.array([[1 + 1e-7, 0, 0.5], [0.25, -1e-9, 1], [1.004, 0.5, 0], [0, 0, 0]])
+    both = np.concatenate([XYZ, rgb], axis=1)
+    np.save(tmp_path / "a.npy", both)
+    np.savez(tmp_path / "a.npz", points=XYZ, colors=rgb.astype(np.float32))
+    np.savetxt(tmp_path / "a.xyz", both, fmt="%.9f")
+    np.savetxt(tmp_path / "b.xyz", np.insert(both, 3, 200, axis=1), fmt="%.9f")  # with an intensity
+    for name in ("a.npy", "a.npz", "a.xyz", "b.xyz"):
+        found = read_shape(tmp_path / name).points.rgb
+        assert found.min() == 0 and found.max() == 1, name
+        np.testing.assert_allclose(found, rgb, atol=0.005)
+
+
 def lzf_claim(unpacked):
     """A compressed .pcd file that says it unpacks to so many bytes."""
     return (

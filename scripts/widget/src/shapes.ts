@@ -58,6 +58,8 @@ export const DEFAULT_COLOR: [number, number, number] = [200, 200, 200];
 export const MAX_FACES = 2_000_000;
 export const MAX_POINTS = 2_000_000;
 export const MAX_FILE_BYTES = 2 ** 29;
+// How far colours may be beyond 0..1.
+const COLOR_ROUNDING = 0.01;
 const FLOAT32_MAX = 3.4028234663852886e38;
 
 export function checkCount(count: number, what: "triangles" | "points"): void {
@@ -99,8 +101,11 @@ export function checked(shape: Shape): Shape {
             shape.xyz = pick(shape.xyz, kept, 3);
             shape.rgb &&= pick(shape.rgb, kept, 3);
         }
-        if (shape.rgb instanceof Float32Array && !shape.rgb.every((value) => value >= 0 && value <= 1)) {
-            throw new ShapeError("its colours are neither bytes nor numbers in 0..1 (are they normals?)");
+        if (shape.rgb instanceof Float32Array) {
+            if (!shape.rgb.every((value) => value > -COLOR_ROUNDING && value < 1 + COLOR_ROUNDING)) {
+                throw new ShapeError("its colours are neither bytes nor numbers in 0..1 (are they normals?)");
+            }
+            shape.rgb = shape.rgb.map((value) => Math.min(Math.max(value, 0), 1));
         }
         return shape;
     }

@@ -5,11 +5,9 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .shapes import Wrap
+from .shapes import COLOR_ROUNDING, Wrap
 
 
-# How far floats may be beyond 0..1.
-COLOR_ROUNDING = 0.01
 # How far from a whole number a texture coordinate may be and count as it: the mean of equal corners is not exact.
 WHOLE = 1e-6
 COLOR_WORD = re.compile(r"(?i)colou?r|rgb|bgr|albedo|(?<![a-z])(red|green|blue|diffuse)(?![a-z])")

@@ -53,8 +53,8 @@ def read_shape(
         shape = _load(path, choice)
     if isinstance(shape, PointCloud):
         shape = _without_gaps(shape)
-        check_colored_points(shape.points, str(path))
-        return replace(shape, warnings=few_warnings(shape.warnings))
+        points = check_colored_points(shape.points, str(path))
+        return replace(shape, points=points, warnings=few_warnings(shape.warnings))
     return shape
 
 
