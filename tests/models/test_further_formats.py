@@ -274,6 +274,27 @@ def test_colours_and_textures_of_3mf(tmp_path):
     assert facts(read(tmp_path, "a.3mf", threemf(object_3mf(2), '<item objectid="2"/>')))[2] is None
 
 
+def test_3mf_whose_triangles_name_no_colour_or_one_that_is_not_there(tmp_path):
+    group = '<m:colorgroup id="1"><m:color color="#FF0000"/><m:color color="#0000FF"/></m:colorgroup>'
+    built = '<item objectid="2"/>'
+    for box in (object_3mf(2, attributes='pid="1"'), object_3mf(2, 'pid="1"')):
+        shape = read(tmp_path, "a.3mf", threemf(group + box, built))
+        assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, (255, 0, 0))
+        assert shape.warnings == ["the first of group 1 is taken where a triangle names no entry of it"]
+    # Of one triangle a corner's colour is not there; the others keep theirs.
+    box = object_3mf(2, 'pid="1" p1="1"').replace('p1="1"', 'p1="1" p2="7"', 1)
+    shape = read(tmp_path, "a.3mf", threemf(group + box, built))
+    assert sum(part.areas.sum() for part in shape.parts) == AREA
+    assert [(len(part.triangles), part.color_source) for part in shape.parts] == [(11, "material"), (1, None)]
+    assert (shape.parts[0].corner_colors == [0, 0, 255]).all()
+    assert shape.warnings == ["colours left out: 1 triangles name entries that group 1 lacks (it has 2)"]
+    shape = read(tmp_path, "a.3mf", threemf(group + object_3mf(2, 'pid="1" p1="7"'), built))
+    assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, None)
+    shape = read(tmp_path, "a.3mf", threemf(group + object_3mf(2, 'pid="5" p1="0"'), built))
+    assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, None)
+    assert shape.warnings == ["colours of group 5 left out"]
+
+
 def test_what_3mf_builds_is_read_where_it_is_built(tmp_path):
     component = '<component objectid="2" transform="1 0 0 0 1 0 0 0 1 5 0 0"/>'
     moved = f'<object id="4"><components>{component}</components></object>'
@@ -299,7 +320,6 @@ def test_3mf_that_is_not_as_it_should_be(tmp_path, monkeypatch):
         (threemf(object_3mf(2), ""), "no item"),
         (threemf(object_3mf(2).replace('v1="0"', 'v1="8"', 1), '<item objectid="2"/>'), "vertex that does not exist"),
         (threemf(object_3mf(2).replace('v1="0"', 'v1="-1"', 1), '<item objectid="2"/>'), "out of bounds"),
-        (threemf(MATERIAL_3MF + object_3mf(2, 'pid="1" p1="7"'), '<item objectid="2"/>'), "group 1 lacks"),
         (threemf(object_3mf(2).replace('x="0', 'y="0', 1), '<item objectid="2"/>'), "damaged XML"),
         (threemf(MATERIAL_3MF.replace("#FF8000", "orange"), ""), "expected #RRGGBB"),
         (zipped({"a.txt": ""}), "no 3MF file"),
