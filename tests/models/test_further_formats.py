@@ -24,8 +24,9 @@ from support.model_files import (
 )
 from support.paths import ROOT
 
-from mrd_hf.models import shape_limits
+from mrd_hf.models import polygons, shape_limits
 from mrd_hf.models.feature_extraction_point_cloud import PointCloudFeatureExtractor
+from mrd_hf.models.polygons import cut_holes
 from mrd_hf.models.shape_files import colored_points, read_shape
 from mrd_hf.models.shape_suffixes import SHAPE_SUFFIXES
 from mrd_hf.models.shapes import PointCloud
@@ -191,6 +192,45 @@ def test_vertex_colors_of_collada(tmp_path):
 
 def test_a_colour_that_collada_does_not_say_is_none(tmp_path):
     assert facts(read(tmp_path, "a.dae", dae(effect="")))[2] is None
+
+
+@pytest.mark.parametrize("beside", [b"", b"<p>0 0 1 1 2 2 3 3</p>"], ids=["alone", "beside others"])
+def test_polygons_with_holes_of_collada(tmp_path, beside):
+    # A square of 4 in x and z, of which two squares of 1 are missing; a texture that it shows once.
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    rings = [4 * square, square + (0.5, 0.5), square[::-1] + (2.5, 1.5)]
+    flat = np.concatenate(rings)
+    sources = dae_source("q", np.insert(flat, 1, 7, axis=1), "XYZ") + dae_source("uvs", flat / 4, "ST")
+    corners = [" ".join(f"{i} {i}" for i in range(4 * n, 4 * n + 4)) for n in range(3)]
+    holed = f"<ph><p>{corners[0]}</p><h>{corners[1]}</h><h>{corners[2]}</h></ph>".encode()
+    data = dae(up_axis=None, sources=sources, effect=TEXTURE["effect"], params=TEXTURE["params"])
+    data = data.replace(b'semantic="POSITION" source="#p"', b'semantic="POSITION" source="#q"')
+    inputs = b'<input semantic="VERTEX" source="#v" offset="0"/><input semantic="TEXCOORD" source="#uvs" offset="1"/>'
+    start, end = data.index(b"<polylist"), data.index(b"</polylist>") + len(b"</polylist>")
+    data = data[:start] + b'<polygons material="m" count="1">' + inputs + beside + holed + b"</polygons>" + data[end:]
+    (tmp_path / "skin.png").write_bytes(picture((255, 0, 0), (0, 0, 255)))
+    shape = read(tmp_path, "a.dae", data)
+    assert shape.warnings == []
+    xyz, rgb = colored_points(shape, 4000)
+    place = (xyz[:, [0, 2]] - (10, 0)) / (2, 1)  # as before the node's transform
+    assert sum(part.areas.sum() for part in shape.parts) == pytest.approx(2 * (16 * len(beside[:1]) + 16 - 1 - 1))
+    if not beside:
+        for low in (0.5, 0.5), (2.5, 1.5):
+            assert not ((place > low) & (place < np.add(low, 1))).all(axis=1).any()
+    clear = np.abs(place[:, 0] - 2) > 1e-3
+    assert (rgb[clear, 0] == np.where(place[clear, 0] < 2, 255, 0)).all()
+
+
+def test_holes_that_cannot_be_cut_are_filled_and_said(monkeypatch):
+    square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=float)
+    warnings: list[str] = []
+    assert cut_holes([square, square * np.nan], warnings).tolist() == [[0, 1, 2], [0, 2, 3]]
+    monkeypatch.setattr(polygons, "MAX_CORNERS", 7)
+    assert cut_holes([square, square / 2], warnings).tolist() == [[0, 1, 2], [0, 2, 3]]
+    assert warnings == [
+        "holes of polygons filled: they cannot be cut",
+        "holes of polygons filled: of more than 7 corners",
+    ]
 
 
 def test_nodes_of_nodes_skins_and_circles_of_collada(tmp_path):
