@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from mrd_hf.models import shape_limits
 from mrd_hf.models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
 from mrd_hf.models.shapes import UNCOLORED, PointCloud, TexturedMesh
 
@@ -127,6 +128,19 @@ def test_colors_that_are_a_rounding_beyond_their_range_are_cut(tmp_path):
         found = read_shape(tmp_path / name).points.rgb
         assert found.min() == 0 and found.max() == 1, name
         np.testing.assert_allclose(found, rgb, atol=0.005)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".xyz", ".pcd", ".ply", ".glb", ".obj"])
+def test_a_cloud_of_more_points_than_are_read_is_refused(tmp_path, monkeypatch, suffix):
+    if suffix == ".obj":
+        (tmp_path / "cloud.obj").write_text("v 0 0 0\n" * 4)
+    else:
+        write_cloud(tmp_path / f"cloud{suffix}", RGB)
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "points", shape_limits.Allowance(4, 0))
+    assert len(read_shape(tmp_path / f"cloud{suffix}").points.xyz) == 4
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "points", shape_limits.Allowance(3, 0))
+    with pytest.raises(ValueError, match=rf"cloud\{suffix}: .*4 points; at most 3 are read"):
+        read_shape(tmp_path / f"cloud{suffix}")
 
 
 def lzf_claim(unpacked):

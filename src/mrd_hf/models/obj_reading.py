@@ -49,6 +49,8 @@ def read_obj(
     budget = ShapeBudget(len(data))
     get = budget.counted(get)
     text = parse_obj(data)
+    if not len(text.sizes):
+        budget.take("points", len(text.positions))
     colors = _vertex_colors(text)
     unread = dict(text.unread)
     if not len(text.sizes):
