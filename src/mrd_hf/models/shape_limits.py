@@ -75,7 +75,7 @@ ALLOWANCES = {
     "points": Allowance(1_500_000, 1, MAX_POINTS),
     # Counted each time that a part places them, and for each joint that moves them.
     "placed vertices": Allowance(10_000_000, 4),
-    "parts": Allowance(5_000, 1 / 50),
+    "parts": Allowance(10_000, 1 / 50),
     "instances": Allowance(200_000, 1 / 10),
     "placed nodes": Allowance(50_000, 1 / 20),
     "JSON values": Allowance(1_500_000, 1 / 8),
