@@ -93,7 +93,7 @@ def damaged() -> dict[str, bytes]:
         "beyond.obj": OBJ + b"f 1 2 99\n",
         "flat.off": b"OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n",
         "colors.npy": in_memory(np.save, np.concatenate([XYZ, RGB / 2], axis=1)),
-        "nan.xyz": b"0 0 0\nnan 1 1\n",
+        "nan.xyz": b"0 0 inf\nnan 1 1\n",
         "columns.xyz": b"0 0 0 1 2\n1 1 1 1 2\n",
         "none.npz": in_memory(np.savez, other=XYZ),
         "colors.ply": PLY % 1

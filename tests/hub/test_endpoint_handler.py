@@ -352,7 +352,7 @@ HOSTILE = {
         b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
         b"nan 0 0\n",
     ),
-    "xyz: NaN points": ("xyz", b"0 0 1\nnan 0 0\n"),
+    "xyz: NaN points": ("xyz", b"0 0 inf\nnan 0 0\n"),
     "obj: a face of what is not there": ("obj", b"v 0 0 0\nv 1 0 0\nf 1 2 900\n"),
     "obj: empty": ("obj", b"\n"),
 }

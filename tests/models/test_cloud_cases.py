@@ -300,7 +300,7 @@ def test_another_count_than_there_are_points_is_said(tmp_path):
         (lines("200 100 C8"), "line 1 has 'C8'; expected a number"),
         (lines() + "1 2\n", "line 5 has 2 columns, those before 3"),
         ("4\n", "line 1 has 1 columns"),
-        (lines().replace("1 1 0", "1 nan 0"), "values that are not finite"),
+        ("1 nan 0\n0 0 inf\n", "2 values that are not finite"),
     ],
 )
 def test_text_that_is_no_cloud(tmp_path, text, message):

@@ -277,6 +277,14 @@ def test_parts_of_a_glb_are_counted_before_any_is_read(tmp_path, monkeypatch):
     assert not read
 
 
+def test_a_mesh_of_many_materials_that_many_nodes_place(tmp_path):
+    changes = primitives(10)
+    nodes = [{"mesh": 0, "translation": [2 * number, 0, 0]} for number in range(600)]
+    changes |= {"nodes": nodes, "scenes": [{"nodes": [*range(600)]}]}
+    (tmp_path / "many.glb").write_bytes(glb(**changes))
+    assert sum(len(part.triangles) for part in read_shape(tmp_path / "many.glb").parts) == 6_000
+
+
 def test_a_picture_of_too_many_pixels_for_its_bytes_is_left_out(tmp_path):
     (tmp_path / "picture.glb").write_bytes(textured(png(8192)))
     shape = read_shape(tmp_path / "picture.glb")

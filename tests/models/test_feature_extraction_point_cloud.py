@@ -495,6 +495,13 @@ def test_replaced_textures_are_reported(tmp_path, log):
     assert f"{path}: file not found: paint.png." in log.text
 
 
+def test_colors_that_are_a_rounding_beyond_their_range_are_cut():
+    rgb = np.tile([1 + 1e-7, -1e-9, 1.009], (len(POINTS), 1))
+    for values in (FIVE([POINTS], [rgb]), FIVE([np.hstack([POINTS, rgb])])):
+        colors = values["point_values"][0, :, 3:]
+        assert colors.min() == 0 and colors.max() == 1
+
+
 @pytest.mark.parametrize(
     ("name", "content", "error", "message"),
     [
@@ -508,7 +515,7 @@ def test_replaced_textures_are_reported(tmp_path, log):
         ("cloud.gltf", "{}", MeshError, "cloud.gltf"),
         ("cloud.ply", "ply\n", MeshError, "cannot be read as 'ply'"),
         ("cloud.off", "OFF\n3 1 0\n0 0 0\n1 0 0\n2 0 0\n3 0 1 2\n", MeshError, "1 faces .* area 0"),
-        ("cloud.obj", "v 0 0 0\nv 1 nan 0\n", ValueError, "values that are not finite"),
+        ("cloud.obj", "v 0 0 inf\nv 1 nan 0\n", ValueError, "values that are not finite"),
         ("cloud.npy", "not an array", ValueError, "pickled objects are not loaded"),
         ("cloud.xyz", "1 2 3 255.0 0.5 0\n", ValueError, "the colours of .*cloud.xyz must be .* divide by 255"),
         ("cloud.xyz", "1 2 3 -0.5 0 0.1\n", ValueError, "columns 4 to 6 from -0.5.*normals"),

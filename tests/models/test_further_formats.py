@@ -24,8 +24,9 @@ from support.model_files import (
 )
 from support.paths import ROOT
 
-from mrd_hf.models import shape_limits
+from mrd_hf.models import polygons, shape_limits
 from mrd_hf.models.feature_extraction_point_cloud import PointCloudFeatureExtractor
+from mrd_hf.models.polygons import cut_holes
 from mrd_hf.models.shape_files import colored_points, read_shape
 from mrd_hf.models.shape_suffixes import SHAPE_SUFFIXES
 from mrd_hf.models.shapes import PointCloud
@@ -193,6 +194,45 @@ def test_a_colour_that_collada_does_not_say_is_none(tmp_path):
     assert facts(read(tmp_path, "a.dae", dae(effect="")))[2] is None
 
 
+@pytest.mark.parametrize("beside", [b"", b"<p>0 0 1 1 2 2 3 3</p>"], ids=["alone", "beside others"])
+def test_polygons_with_holes_of_collada(tmp_path, beside):
+    # A square of 4 in x and z, of which two squares of 1 are missing; a texture that it shows once.
+    square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])
+    rings = [4 * square, square + (0.5, 0.5), square[::-1] + (2.5, 1.5)]
+    flat = np.concatenate(rings)
+    sources = dae_source("q", np.insert(flat, 1, 7, axis=1), "XYZ") + dae_source("uvs", flat / 4, "ST")
+    corners = [" ".join(f"{i} {i}" for i in range(4 * n, 4 * n + 4)) for n in range(3)]
+    holed = f"<ph><p>{corners[0]}</p><h>{corners[1]}</h><h>{corners[2]}</h></ph>".encode()
+    data = dae(up_axis=None, sources=sources, effect=TEXTURE["effect"], params=TEXTURE["params"])
+    data = data.replace(b'semantic="POSITION" source="#p"', b'semantic="POSITION" source="#q"')
+    inputs = b'<input semantic="VERTEX" source="#v" offset="0"/><input semantic="TEXCOORD" source="#uvs" offset="1"/>'
+    start, end = data.index(b"<polylist"), data.index(b"</polylist>") + len(b"</polylist>")
+    data = data[:start] + b'<polygons material="m" count="1">' + inputs + beside + holed + b"</polygons>" + data[end:]
+    (tmp_path / "skin.png").write_bytes(picture((255, 0, 0), (0, 0, 255)))
+    shape = read(tmp_path, "a.dae", data)
+    assert shape.warnings == []
+    xyz, rgb = colored_points(shape, 4000)
+    place = (xyz[:, [0, 2]] - (10, 0)) / (2, 1)  # as before the node's transform
+    assert sum(part.areas.sum() for part in shape.parts) == pytest.approx(2 * (16 * len(beside[:1]) + 16 - 1 - 1))
+    if not beside:
+        for low in (0.5, 0.5), (2.5, 1.5):
+            assert not ((place > low) & (place < np.add(low, 1))).all(axis=1).any()
+    clear = np.abs(place[:, 0] - 2) > 1e-3
+    assert (rgb[clear, 0] == np.where(place[clear, 0] < 2, 255, 0)).all()
+
+
+def test_holes_that_cannot_be_cut_are_filled_and_said(monkeypatch):
+    square = np.array([[0, 0, 0], [1, 0, 0], [1, 1, 0], [0, 1, 0]], dtype=float)
+    warnings: list[str] = []
+    assert cut_holes([square, square * np.nan], warnings).tolist() == [[0, 1, 2], [0, 2, 3]]
+    monkeypatch.setattr(polygons, "MAX_CORNERS", 7)
+    assert cut_holes([square, square / 2], warnings).tolist() == [[0, 1, 2], [0, 2, 3]]
+    assert warnings == [
+        "holes of polygons filled: they cannot be cut",
+        "holes of polygons filled: of more than 7 corners",
+    ]
+
+
 def test_nodes_of_nodes_skins_and_circles_of_collada(tmp_path):
     library = (
         "<library_nodes><node id='two'><rotate>0 0 1 90</rotate><instance_geometry url='#box'/></node></library_nodes>"
@@ -274,6 +314,27 @@ def test_colours_and_textures_of_3mf(tmp_path):
     assert facts(read(tmp_path, "a.3mf", threemf(object_3mf(2), '<item objectid="2"/>')))[2] is None
 
 
+def test_3mf_whose_triangles_name_no_colour_or_one_that_is_not_there(tmp_path):
+    group = '<m:colorgroup id="1"><m:color color="#FF0000"/><m:color color="#0000FF"/></m:colorgroup>'
+    built = '<item objectid="2"/>'
+    for box in (object_3mf(2, attributes='pid="1"'), object_3mf(2, 'pid="1"')):
+        shape = read(tmp_path, "a.3mf", threemf(group + box, built))
+        assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, (255, 0, 0))
+        assert shape.warnings == ["the first of group 1 is taken where a triangle names no entry of it"]
+    # Of one triangle a corner's colour is not there; the others keep theirs.
+    box = object_3mf(2, 'pid="1" p1="1"').replace('p1="1"', 'p1="1" p2="7"', 1)
+    shape = read(tmp_path, "a.3mf", threemf(group + box, built))
+    assert sum(part.areas.sum() for part in shape.parts) == AREA
+    assert [(len(part.triangles), part.color_source) for part in shape.parts] == [(11, "material"), (1, None)]
+    assert (shape.parts[0].corner_colors == [0, 0, 255]).all()
+    assert shape.warnings == ["colours left out: 1 triangles name entries that group 1 lacks (it has 2)"]
+    shape = read(tmp_path, "a.3mf", threemf(group + object_3mf(2, 'pid="1" p1="7"'), built))
+    assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, None)
+    shape = read(tmp_path, "a.3mf", threemf(group + object_3mf(2, 'pid="5" p1="0"'), built))
+    assert facts(shape) == ([[0, 0, 0], [1, 2, 3]], AREA, None)
+    assert shape.warnings == ["colours of group 5 left out"]
+
+
 def test_what_3mf_builds_is_read_where_it_is_built(tmp_path):
     component = '<component objectid="2" transform="1 0 0 0 1 0 0 0 1 5 0 0"/>'
     moved = f'<object id="4"><components>{component}</components></object>'
@@ -299,7 +360,6 @@ def test_3mf_that_is_not_as_it_should_be(tmp_path, monkeypatch):
         (threemf(object_3mf(2), ""), "no item"),
         (threemf(object_3mf(2).replace('v1="0"', 'v1="8"', 1), '<item objectid="2"/>'), "vertex that does not exist"),
         (threemf(object_3mf(2).replace('v1="0"', 'v1="-1"', 1), '<item objectid="2"/>'), "out of bounds"),
-        (threemf(MATERIAL_3MF + object_3mf(2, 'pid="1" p1="7"'), '<item objectid="2"/>'), "group 1 lacks"),
         (threemf(object_3mf(2).replace('x="0', 'y="0', 1), '<item objectid="2"/>'), "damaged XML"),
         (threemf(MATERIAL_3MF.replace("#FF8000", "orange"), ""), "expected #RRGGBB"),
         (zipped({"a.txt": ""}), "no 3MF file"),

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import struct
 
 import numpy as np
@@ -160,6 +161,31 @@ def test_names_that_are_not_in_utf_8_do_not_matter():
     file = square()
     file.json["nodes"][0]["name"] = "NAME"
     assert bounds(file.gltf().replace(b"NAME", "Stühle".encode("latin-1"))) == UNIT
+
+
+def test_whole_numbers_with_a_point_or_an_exponent():
+    file = Gltf()
+    texture = file.texture(png(four_quarters()), wrapS=33071)
+    material = file.material({"baseColorTexture": {"index": texture, "texCoord": 0}}, alphaMode="MASK", alphaCutoff=1)
+    uv = {"TEXCOORD_0": file.accessor(SQUARE_UV)}
+    mesh = file.mesh(file.square(attributes=uv, material=material, mode=4))
+    file.show({"children": [file.add("nodes", mesh=mesh, translation=[1, -2, 0], scale=[1, 1, 1])]})
+    text = file.gltf().decode()
+    pointed = re.sub(r"(?<=[\[:, ])(-?\d+)(?=[,}\]])", r"\1.0", text)
+    exponents = re.sub(r"(?<=[\[:, ])(-?\d+)(?=[,}\]])", r"\1E+0", text)
+    assert '"mesh": 0.0' in pointed and '"mode": 4E+0' in exponents
+    expected = read(text.encode()).parts[0]
+    for other in (pointed, exponents):
+        found = read(other.encode()).parts[0]
+        assert (found.triangles == expected.triangles).all() and (found.texture == expected.texture).all()
+        assert found.wrap == expected.wrap == ("clamp", "repeat")
+
+
+@pytest.mark.parametrize("index", ["0.5", "1e300", "1e999", "-1.0"])
+def test_an_index_that_is_no_whole_number_or_beyond_the_end(index):
+    text = Gltf().show_mesh(Gltf().square()).gltf().decode().replace('"mesh": 0', f'"mesh": {index}')
+    with pytest.raises(ValueError, match="meshes .* does not exist"):
+        read(text.encode())
 
 
 def test_json_with_numbers_that_are_none_where_they_do_not_count():

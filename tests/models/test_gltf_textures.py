@@ -171,6 +171,14 @@ def test_a_texel_is_shown_at_its_centre():
         assert color(square(data, uv=uv)) == [16 * column, 16 * row, 7]
 
 
+@pytest.mark.parametrize(("place", "expected"), [((0, 0), RED), ((1, 0), GREEN), ((0, 1), BLUE), ((1, 1), YELLOW)])
+def test_a_surface_that_lies_on_a_corner_of_the_picture(place, expected):
+    file = Gltf()
+    material = file.material({"baseColorTexture": {"index": file.texture(png(four_quarters()))}})
+    uv = file.accessor([place] * 4)
+    assert color(file.show_mesh(file.square(attributes={"TEXCOORD_0": uv}, material=material))) == list(expected)
+
+
 def test_the_mean_over_a_gradient():
     """Columns from 0 to 255: points have the column that they are in, and the mean is the middle."""
     image = Image.new("L", (256, 1))

@@ -53,6 +53,7 @@ def scene(nodes, names=("chair", "more")):
         ),
         *((name, True) for name in ("wall-convcolonly", "ChairCollider", "my_collision_mesh", "COLLISION", " UCX_a ")),
         *((name, False) for name in ("collection", "columns", "protocol", "colored", "Colosseum", "xUCX_a", "UCXa")),
+        *((name, False) for name in ("usp_slide", "Usp_match", "ubx_gps", "ucp_panel", "xUSP_a")),
         *((name, False) for name in ("wall-col.001", "wall_col", "-colour", "col", "collide", "collis", "")),
     ],
 )

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import trimesh
 from PIL import Image
+from support.textured_square import textured_square
 from support.tiny_gltf import gltf
 
 from mrd_hf.models.mesh_loading import AssetResolver, read_mesh
-from mrd_hf.models.shape_files import read_shape
+from mrd_hf.models.shape_files import colored_points, read_shape
 from mrd_hf.models.shapes import DEFAULT_COLOR, MeshError, TexturedMesh
 from mrd_hf.models.textures import MAX_TEXTURE_SIZE, texture_to_rgba
 from mrd_hf.models.trimesh_shapes import convert_shape
@@ -417,6 +418,34 @@ def test_materials_of_objects_in_memory(material, color):
     (part,) = convert_shape(mesh, "box").parts
     assert part.corner_colors[0, 0] == pytest.approx(color, abs=1) and part.texture is None
     assert part.is_colored == (color != DEFAULT_COLOR)
+
+
+@pytest.mark.parametrize(
+    ("mode", "cutoff", "factor", "seen"),
+    [
+        (None, None, 255, [0, 1, 60, 100, 128, 160, 230, 255]),
+        ("OPAQUE", 0.9, 128, [0, 1, 60, 100, 128, 160, 230, 255]),
+        ("BLEND", None, 255, [1, 60, 100, 128, 160, 230, 255]),
+        ("BLEND", 0.9, 100, [1, 60, 100, 128, 160, 230, 255]),
+        ("MASK", None, 255, [128, 160, 230, 255]),
+        ("MASK", 0.25, 255, [100, 128, 160, 230, 255]),
+        ("MASK", 0.9, 255, [230, 255]),
+        ("MASK", 0.25, 128, [128, 160, 230, 255]),
+        ("MASK", 0, 255, [0, 1, 60, 100, 128, 160, 230, 255]),
+    ],
+)
+def test_opacity_of_objects_in_memory_is_that_of_their_files(tmp_path, mode, cutoff, factor, seen):
+    opacities = np.array([0, 1, 60, 100, 128, 160, 230, 255], dtype=np.uint8)
+    texels = np.full((2, 8, 4), 90, dtype=np.uint8)
+    texels[..., 3] = opacities
+    square = textured_square(Image.fromarray(texels))
+    square.visual.material.alphaMode, square.visual.material.alphaCutoff = mode, cutoff
+    square.visual.material.baseColorFactor = [255, 255, 255, factor]
+    square.export(tmp_path / "a.glb")
+    loaded = trimesh.load(tmp_path / "a.glb")
+    for shape in (read_shape(tmp_path / "a.glb"), convert_shape(square, "a"), convert_shape(loaded, "a")):
+        xyz, _ = colored_points(shape, 1000)
+        assert opacities[np.unique((xyz[:, 0] * 8).astype(int))].tolist() == seen
 
 
 def test_the_callers_texture_is_left_as_it_is():

@@ -267,6 +267,15 @@ def test_texture_coordinates(tmp_path, coordinates, warning):
         assert shape.parts[0].uv.min() == -1
 
 
+@pytest.mark.parametrize(
+    ("coordinates", "color"), [("0 0", BLUE), ("1 0", YELLOW), ("0 1", RED), ("1 1", GREEN), ("-2 -3", BLUE)]
+)
+def test_a_face_that_has_its_color_from_one_place_of_the_texture(tmp_path, coordinates, color):
+    obj = f"mtllib a.mtl\n{CORNERS}vt {coordinates}\nusemtl m\nf 1/1 2/1 3/1 4/1\n"
+    shape = read(tmp_path, "a.obj", obj, a__mtl="newmtl m\nmap_Kd t.png\n", t__png=picture(FOUR))
+    assert mean_color(shape) == list(color)
+
+
 def test_faces_without_texture_coordinates_show_the_materials_color(tmp_path):
     text = TEXTURED + "v 5 0 0\nv 6 0 0\nv 6 1 0\nf 5 6 7\nf 5/1 6 7/2\n"
     shape = read(tmp_path, "a.obj", text, a__mtl="newmtl m\nKd 0 1 0\nmap_Kd t.png\n", t__png=picture([[RED]]))
@@ -396,6 +405,48 @@ def test_options_and_names_of_textures(tmp_path, options, name):
 def test_names_of_textures_as_other_computers_have_them(tmp_path, name):
     shape = read(tmp_path, "a.obj", TEXTURED, a__mtl=f"newmtl m\nmap_Kd {name}\n", wood__png=picture(FOUR))
     assert quarters(shape) == FOUR_QUARTERS and shape.warnings == []
+
+
+@pytest.mark.parametrize("library", ["mats/a.mtl", "mats\\a.mtl", "./Mats/A.mtl", '"mats/a.mtl"'])
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("wood.png", "mats/wood.png"),
+        ("wood.png", "wood.png"),
+        ("tex/wood.png", "mats/tex/wood.png"),
+        ("tex/wood.png", "tex/wood.png"),
+        ("../tex/wood.png", "tex/wood.png"),
+        ("D:\\work\\wood.png", "mats/wood.png"),
+    ],
+)
+def test_a_library_in_a_folder_and_its_textures(tmp_path, library, name, place):
+    for folder in ("mats/tex", "tex"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "mats/a.mtl").write_text(f"newmtl m\nmap_Kd {name}\n")
+    (tmp_path / place).write_bytes(picture(FOUR))
+    shape = read(tmp_path, "a.obj", TEXTURED.replace("a.mtl", library))
+    assert quarters(shape) == FOUR_QUARTERS and shape.warnings == []
+
+
+def test_textures_of_one_name_are_each_librarys_own(tmp_path):
+    for folder, color in (("one", RED), ("two", GREEN)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mtl").write_text(f"newmtl {folder}\nmap_Kd wood.png\n")
+        (tmp_path / folder / "wood.png").write_bytes(picture([[color]]))
+    (tmp_path / "wood.png").write_bytes(picture([[BLUE]]))
+    text = f"mtllib one/a.mtl two/a.mtl\n{CORNERS}v 5 0 0\nv 6 0 0\nv 6 1 0\nvt 0.5 0.5\n"
+    shape = read(tmp_path, "a.obj", text + "usemtl one\nf 1/1 2/1 3/1 4/1\nusemtl two\nf 5/1 6/1 7/1\n")
+    assert colors_at(shape, (0.5, 0.5, 0)) == {RED} and colors_at(shape, (5.5, 0.5, 0)) == {GREEN}
+
+
+@pytest.mark.parametrize("library", ["../mats/a.mtl", "/mats/a.mtl"])
+def test_a_library_named_outside_the_folder_opens_nothing_there(tmp_path, library):
+    for folder in ("mats", "meshes"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "mats/wood.png").write_bytes(picture(FOUR))
+    text = TEXTURED.replace("a.mtl", library)
+    shape = read(tmp_path / "meshes", "a.obj", text, a__mtl="newmtl m\nKd 0 1 0\nmap_Kd wood.png\n")
+    assert mean_color(shape) == list(GREEN) and shape.warnings == ["file not found: wood.png"]
 
 
 def test_letter_case_of_folders_and_names_that_are_not_clear(tmp_path):

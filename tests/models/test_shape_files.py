@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import trimesh
 
+from mrd_hf.models import shape_limits
 from mrd_hf.models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
 from mrd_hf.models.shapes import UNCOLORED, PointCloud, TexturedMesh
 
@@ -80,6 +81,68 @@ def test_colors_of_a_part_are_colors_of_the_mesh(tmp_path):
     assert {tuple(row) for row in rgb.tolist()} == {(255, 0, 0), (200, 200, 200)}
 
 
+@pytest.mark.parametrize("rgb", [None, RGB], ids=["bare", "colored"])
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".xyz", ".ply", ".obj", ".pcd"])
+def test_points_that_are_not_finite_are_dropped_and_counted(tmp_path, suffix, rgb):
+    xyz = np.array([[0, 0, 0], [np.nan, 0, 0], [0, 3, 0], [0, -np.inf, 4], [0, 0, 4], [np.nan] * 3])
+    kept = np.isfinite(xyz).all(axis=1)
+    colors = None if rgb is None else np.concatenate([rgb, rgb[:2]])
+    file = tmp_path / f"cloud{suffix}"
+    if suffix == ".npz":
+        np.savez(file, xyz=xyz, **({} if rgb is None else {"rgb": colors}))
+    elif suffix == ".npy":
+        np.save(file, xyz if rgb is None else np.concatenate([xyz, colors / 255], axis=1))
+    else:
+        prefix = "v " if suffix == ".obj" else ""
+        names = ["x", "y", "z"] + ([] if rgb is None else ["red", "green", "blue"])
+        rows = zip(xyz.tolist(), [[]] * 6 if rgb is None else colors.tolist(), strict=True)
+        header = {
+            ".ply": "ply\nformat ascii 1.0\nelement vertex 6\n"
+            + "".join(f"property {'float' if len(name) == 1 else 'uchar'} {name}\n" for name in names)
+            + "end_header\n",
+            ".pcd": f"FIELDS {' '.join(names)}\nSIZE {' '.join('444111'[: len(names)])}\n"
+            f"TYPE {' '.join('FFFUUU'[: len(names)])}\nWIDTH 6\nHEIGHT 1\nDATA ascii\n",
+        }.get(suffix, "")
+        file.write_text(
+            header + "".join(prefix + " ".join(map(str, [*point, *color])) + "\n" for point, color in rows)
+        )
+    shape = read_shape(file)
+    np.testing.assert_array_equal(shape.points.xyz, xyz[kept])
+    if rgb is None:
+        assert shape.points.rgb is None
+    else:
+        found = shape.points.rgb
+        np.testing.assert_allclose(found / (255 if found.dtype.kind in "iu" else 1), colors[kept] / 255)
+    count = "2 of 5" if suffix == ".pcd" else "3 of 6"  # pixels without depth are no points
+    assert shape.warnings == [f"{count} points dropped: coordinates that are not finite"]
+
+
+def test_colors_that_are_a_rounding_beyond_their_range_are_cut(tmp_path):
+    rgb = np.array([[1 + 1e-7, 0, 0.5], [0.25, -1e-9, 1], [1.004, 0.5, 0], [0, 0, 0]])
+    both = np.concatenate([XYZ, rgb], axis=1)
+    np.save(tmp_path / "a.npy", both)
+    np.savez(tmp_path / "a.npz", points=XYZ, colors=rgb.astype(np.float32))
+    np.savetxt(tmp_path / "a.xyz", both, fmt="%.9f")
+    np.savetxt(tmp_path / "b.xyz", np.insert(both, 3, 200, axis=1), fmt="%.9f")  # with an intensity
+    for name in ("a.npy", "a.npz", "a.xyz", "b.xyz"):
+        found = read_shape(tmp_path / name).points.rgb
+        assert found.min() == 0 and found.max() == 1, name
+        np.testing.assert_allclose(found, rgb, atol=0.005)
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".xyz", ".pcd", ".ply", ".glb", ".obj"])
+def test_a_cloud_of_more_points_than_are_read_is_refused(tmp_path, monkeypatch, suffix):
+    if suffix == ".obj":
+        (tmp_path / "cloud.obj").write_text("v 0 0 0\n" * 4)
+    else:
+        write_cloud(tmp_path / f"cloud{suffix}", RGB)
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "points", shape_limits.Allowance(4, 0))
+    assert len(read_shape(tmp_path / f"cloud{suffix}").points.xyz) == 4
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "points", shape_limits.Allowance(3, 0))
+    with pytest.raises(ValueError, match=rf"cloud\{suffix}: .*4 points; at most 3 are read"):
+        read_shape(tmp_path / f"cloud{suffix}")
+
+
 def lzf_claim(unpacked):
     """A compressed .pcd file that says it unpacks to so many bytes."""
     return (
@@ -96,7 +159,7 @@ def lzf_claim(unpacked):
         ("a.txt", b"", ValueError, "a.txt: files with the suffix '.txt' are not known; expected one of .3mf, .dae"),
         ("a.obj", b"hello\n", ValueError, "a.obj: "),
         ("a.pcd", b"hello\n", ValueError, "a.pcd: its header has no line DATA"),
-        ("a.xyz", b"0 0 0\nnan 0 0\n", ValueError, "a.xyz has 1 values that are not finite"),
+        ("a.xyz", b"0 0 inf\nnan 0 0\n", ValueError, "a.xyz has 2 values that are not finite"),
         ("a.xyz", b"0 0 0 0 0 300\n", ValueError, "the colours of .*a.xyz must be integers in 0..255"),
         ("a.pcd", lzf_claim(360_000_000), ValueError, "a.pcd: 343 MiB once unpacked, of 0.0 MiB"),
     ],

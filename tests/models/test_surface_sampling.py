@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import trimesh
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -74,6 +75,23 @@ def test_coordinates_on_the_edge_stay_in_the_texture(edge):
     texture = texture_to_rgba(quadrant_image("RGB"))
     _, colors = sample_surface(quad(texture, uv_scale=0.0, uv_shift=edge), 10, np.random.default_rng(0))
     assert colors.shape == (10, 3)
+
+
+@pytest.mark.parametrize("u", [0.0, 0.01, 0.99, 1.0])
+@pytest.mark.parametrize("v", [0.0, 0.01, 0.99, 1.0])
+def test_a_face_that_lies_on_an_edge_of_the_texture_has_its_color(u, v):
+    image = quadrant_image("RGB")
+    expected = trimesh.visual.color.uv_to_color(np.array([[u, v]]), image)[0, :3]
+    mesh = quad(texture_to_rgba(image), uv_scale=0.0, uv_shift=(u, v))
+    _, colors = sample_surface(mesh, 200, np.random.default_rng(0))
+    assert (colors == expected).all()
+
+
+@pytest.mark.parametrize("whole", [-3.0, -1.0, 2.0, 7.0])
+def test_whole_numbers_beyond_the_edges_are_where_the_texture_begins_again(whole):
+    mesh = quad(texture_to_rgba(quadrant_image("RGB")), uv_scale=0.0, uv_shift=whole)
+    _, colors = sample_surface(mesh, 200, np.random.default_rng(0))
+    assert (colors == RED).all()
 
 
 def test_points_are_drawn_by_area_and_in_random_order():

@@ -1,6 +1,7 @@
 """GLB files whose materials or containers are unusual, or damaged: the page reads what the Python package reads."""
 
 import json
+import re
 from typing import Any
 
 from PIL import Image
@@ -42,6 +43,15 @@ def test_nulls_count_as_left_out(widget, tmp_path):
     positions = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])
     gltf.show_mesh({"attributes": {"POSITION": positions, "COLOR_0": None}, "indices": None, "material": None})
     assert_same_points(widget, write_files(tmp_path, "glb", {"nulls": gltf.glb()}))
+
+
+def test_indices_that_are_called_normalised_and_numbers_with_a_point(widget, tmp_path):
+    gltf = Gltf()
+    indices = gltf.accessor([3, 0, 1], USHORT, normalized=True)
+    plain = gltf.show_mesh(gltf.square(indices=indices), gltf.square(indices=gltf.accessor([1, 2, 3], USHORT))).glb()
+    text = json.dumps(gltf.json | {"buffers": [{"byteLength": len(gltf.buffer)}]})
+    pointed = as_glb(re.sub(r"(?<=[\[: ])(\d+)(?=[,}\]])", r"\1.0", text).encode(), bytes(gltf.buffer))
+    assert_same_points(widget, write_files(tmp_path, "glb", {"normalized": plain, "pointed": pointed}))
 
 
 def test_metals_of_specular_glossiness(widget, tmp_path):

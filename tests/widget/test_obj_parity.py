@@ -95,6 +95,20 @@ def test_materials(widget, tmp_path):
     assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
+def test_faces_on_the_edges_of_the_texture(widget, tmp_path):
+    (tmp_path / "picture.png").write_bytes(png(four_quarters()))
+    clamped = "newmtl skin\nmap_Kd -clamp on picture.png\n"
+    (tmp_path / "picture.mtl").write_text("newmtl skin\nmap_Kd picture.png\n")
+    (tmp_path / "clamped.mtl").write_text(clamped)
+    texts = {
+        f"{name}_{u}_{v}": f"mtllib {name}.mtl\nusemtl skin\n{VERTICES}vt {u} {v}\nf 1/1 2/1 3/1\nf 1/1 3/1 4/1\n"
+        for name in ("picture", "clamped")
+        for u in (-1, 0, 1, 2)
+        for v in (-1, 0, 1, 2)
+    }
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
+
+
 def test_what_is_refused(widget, tmp_path):
     texts = {
         "vertex_zero": PLAIN + "f 0 1 2\n",
@@ -109,7 +123,7 @@ def test_what_is_refused(widget, tmp_path):
         "half_a_corner": PLAIN + "f 1 2 2.5\n",
         "curves": VERTICES + "cstype bezier\ncurv 0 1 1 2 3 4\n",
         "colors": PLAIN.replace("v 2 0 0", "v 2 0 0 -3 0 0.5"),
-        "not_finite_cloud": VERTICES + "v 1.#QNAN 0 0\n",
+        "not_finite_cloud": "v 1.#QNAN 0 0\nv 0 inf 0\n",
     }
     refused = assert_same_answers(widget, write_files(tmp_path, "obj", texts))
     assert refused.keys() == texts.keys()
@@ -125,6 +139,7 @@ def test_spellings_of_numbers(widget, tmp_path):
         "nan_in_brackets": PLAIN + "v -nan(ind) 0 0\n" + far,
         "infinite": PLAIN + "v -1.#INF00 inf 0\n" + far,
         "nan_of_texture_coordinates": PLAIN + "vt nan 1.#INF\n",
+        "points_that_are_none": VERTICES + "v 1.#QNAN 0 0\nv 0 -inf 0\n" + VERTICES.replace("0 1 0", "3 1 2"),
         "exponents": PLAIN.replace("v 2 0 0", "v +20.e-1 -.0 0E5"),
     }
     assert_same_points(widget, write_files(tmp_path, "obj", texts))

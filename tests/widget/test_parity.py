@@ -74,6 +74,11 @@ def test_clouds_of_every_type_and_number(widget, tmp_path):
         np.save(tmp_path / f"f8_{number}.npy", points)
         np.save(tmp_path / f"f4_{number}.npy", np.asfortranarray(points.astype(np.float32)))
         np.save(tmp_path / f"plain_{number}.npy", points[:, :3].astype(">f4"))
+    points[:, 3:] *= 1.004
+    np.save(tmp_path / "rounding.npy", points)
+    points[::7, 1], points[3::50, 2] = np.nan, np.inf
+    np.save(tmp_path / "gaps.npy", points)
+    points = np.nan_to_num(points, posinf=0).clip(None, 1)
     points[:, 3:] = np.round(points[:, 3:] * 255)
     np.save(tmp_path / "whole.npy", points)
     np.save(tmp_path / "half.npy", points[:, :3].astype(np.float16))

@@ -28,16 +28,22 @@ function modulo(value: number, by: number): number {
     return ((value % by) + by) % by;
 }
 
+// How far from a whole number a texture coordinate may be and count as it: the mean of equal corners is not exact.
+const WHOLE = 1e-6;
+
 function within(place: number, wrap: Wrap): number {
     if (!Number.isFinite(place)) return 0;
     if (wrap === "clamp") return clip(place, 0, 1);
-    return wrap === "mirror" ? 1 - Math.abs(modulo(place, 2) - 1) : modulo(place, 1);
+    if (wrap === "mirror") return 1 - Math.abs(modulo(place, 2) - 1);
+    // Both edges are the picture's own: faces of one colour often lie wholly on 0 or on 1.
+    const whole = Math.round(place);
+    return Math.abs(place - whole) < WHOLE ? Number(whole === 1) : modulo(place, 1);
 }
 
 /** Where the RGBA of a texture coordinate begins. */
 export function texelAt(u: number, v: number, width: number, height: number, wrap: [Wrap, Wrap]): number {
     const column = Math.min(Math.floor(within(u, wrap[0]) * width), width - 1);
-    const row = Math.min(Math.floor(within(1 - v, wrap[1]) * height), height - 1);
+    const row = Math.min(Math.floor((1 - within(v, wrap[1])) * height), height - 1);
     return 4 * (row * width + column);
 }
 

@@ -58,6 +58,8 @@ export const DEFAULT_COLOR: [number, number, number] = [200, 200, 200];
 export const MAX_FACES = 2_000_000;
 export const MAX_POINTS = 2_000_000;
 export const MAX_FILE_BYTES = 2 ** 29;
+// How far colours may be beyond 0..1.
+const COLOR_ROUNDING = 0.01;
 const FLOAT32_MAX = 3.4028234663852886e38;
 
 export function checkCount(count: number, what: "triangles" | "points"): void {
@@ -85,15 +87,25 @@ export function area(triangles: Float64Array, at: number): number {
 export function checked(shape: Shape): Shape {
     if (shape.kind === "cloud") {
         if (shape.xyz.length === 0) throw new ShapeError("it has no faces and no points");
-        let bad = 0;
-        for (let i = 0; i < shape.xyz.length; i += 3) {
+        const count = shape.xyz.length / 3;
+        const kept: number[] = [];
+        for (let i = 0; i < count; i++) {
             let finite = true;
-            for (let axis = 0; axis < 3; axis++) finite &&= Math.abs(shape.xyz[i + axis]) <= FLOAT32_MAX;
-            if (!finite) bad++;
+            for (let axis = 0; axis < 3; axis++) finite &&= Math.abs(shape.xyz[3 * i + axis]) <= FLOAT32_MAX;
+            if (finite) kept.push(i);
         }
-        if (bad) throw new ShapeError(`${bad} of its ${shape.xyz.length / 3} points are not finite (nan or infinite)`);
-        if (shape.rgb instanceof Float32Array && !shape.rgb.every((value) => value >= 0 && value <= 1)) {
-            throw new ShapeError("its colours are neither bytes nor numbers in 0..1 (are they normals?)");
+        if (!kept.length) throw new ShapeError(`none of its ${count} points is finite (all are nan or infinite)`);
+        if (kept.length < count) {
+            // As scanners write where they see nothing.
+            shape.warnings.push(`${count - kept.length} of ${count} points left out: they are not finite`);
+            shape.xyz = pick(shape.xyz, kept, 3);
+            shape.rgb &&= pick(shape.rgb, kept, 3);
+        }
+        if (shape.rgb instanceof Float32Array) {
+            if (!shape.rgb.every((value) => value > -COLOR_ROUNDING && value < 1 + COLOR_ROUNDING)) {
+                throw new ShapeError("its colours are neither bytes nor numbers in 0..1 (are they normals?)");
+            }
+            shape.rgb = shape.rgb.map((value) => Math.min(Math.max(value, 0), 1));
         }
         return shape;
     }
@@ -126,13 +138,15 @@ export function checked(shape: Shape): Shape {
 }
 
 function keepFaces(part: Part, kept: number[]): void {
-    const pick = <Values extends Float64Array | Float32Array | Uint8Array>(values: Values, size: number): Values => {
-        const picked = new (values.constructor as new (length: number) => Values)(kept.length * size);
-        kept.forEach((face, i) => picked.set(values.subarray(face * size, face * size + size), i * size));
-        return picked;
-    };
-    part.triangles = pick(part.triangles, 9);
-    if (part.colors instanceof Uint8Array) part.colors = pick(part.colors, 9);
-    if (part.uv) part.uv = pick(part.uv, 6);
-    if (part.tint && part.tint.length > 4) part.tint = pick(part.tint, 12);
+    part.triangles = pick(part.triangles, kept, 9);
+    if (part.colors instanceof Uint8Array) part.colors = pick(part.colors, kept, 9);
+    if (part.uv) part.uv = pick(part.uv, kept, 6);
+    if (part.tint && part.tint.length > 4) part.tint = pick(part.tint, kept, 12);
+}
+
+/** Rows of `size` values. */
+function pick<Values extends Float64Array | Float32Array | Uint8Array>(values: Values, rows: number[], size: number): Values {
+    const picked = new (values.constructor as new (length: number) => Values)(rows.length * size);
+    rows.forEach((row, i) => picked.set(values.subarray(row * size, row * size + size), i * size));
+    return picked;
 }

@@ -184,8 +184,7 @@ def read_upload(path: Path, up_axis: str | None, num_points: int) -> Shape:
         ValueError: It cannot be read; the message names it.
     """
     found = read_shape(path)
-    points = colored_points(found, num_points)
-    check_colored_points(points, path.name)
+    points = check_colored_points(colored_points(found, num_points), path.name)
     notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
     if len(found.warnings) > NOTES_LISTED:
         notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")

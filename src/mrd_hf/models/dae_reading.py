@@ -8,6 +8,7 @@ Source: the COLLADA specification 1.4.1.
 """
 
 import io
+import itertools
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from .polygons import triangulate
+from .polygons import cut_holes, triangulate
 from .shape_limits import ShapeBudget
 from .shapes import DEFAULT_COLOR, ColorSource, MeshPart, TexturedMesh, UpAxis, Wrap
 from .textures import Textures
@@ -131,7 +132,7 @@ class _Reader:
         for primitive in geometry.primitives:
             if isinstance(primitive, collada.lineset.LineSet):
                 self.num_lines += 1
-            elif len(primitive.index):
+            elif len(primitive.index) or _holed(primitive, self.document):
                 part = self._part(primitive, materials.get(primitive.material), transform)
                 own_name = groups[-1] if groups else geometry.name or ""
                 self.parts.append(replace(part, name=own_name, groups=names))
@@ -139,16 +140,25 @@ class _Reader:
     def _part(self, primitive: Any, material: Any, transform: np.ndarray) -> MeshPart:
         collada = load_collada()
         index = np.asarray(primitive.index, dtype=np.int64).reshape(-1, primitive.nindices)
-        positions, vertices = self._rows(primitive, "VERTEX", index, 3)
-        sizes = np.full(len(index) // 3, 3)
+        count = len(index)
+        sizes = np.full(count // 3, 3)
         if isinstance(primitive, collada.polylist.Polylist):
             sizes = np.asarray(primitive.vcounts, dtype=np.int64)
-        if (sizes < 0).any() or sizes.sum() > len(index):
-            raise ValueError(f"a list of polygons has {len(index)} corners, and its counts say {sizes.sum()}")
+        if (sizes < 0).any() or sizes.sum() > count:
+            raise ValueError(f"a list of polygons has {count} corners, and its counts say {sizes.sum()}")
+        holed = _holed(primitive, self.document)
+        index = np.concatenate([index, *(ring for rings in holed for ring in rings)])
+        positions, vertices = self._rows(primitive, "VERTEX", index, 3)
         self.budget.take("parts", 1)
         self.budget.take("placed vertices", len(positions))
-        self.budget.take("faces", int((sizes - 2).clip(0).sum()))
-        corners, _ = triangulate(positions, vertices, sizes, self.warnings)
+        self.budget.take("faces", int((sizes - 2).clip(0).sum()) + sum(2 * sum(map(len, rings)) for rings in holed))
+        cut = [triangulate(positions, vertices[:count], sizes, self.warnings)[0]]
+        for rings in holed:
+            ends = count + np.cumsum([0, *map(len, rings)])
+            ring_corners = [positions[vertices[start:end]] for start, end in itertools.pairwise(ends)]
+            cut.append(count + cut_holes(ring_corners, self.warnings))
+            count = int(ends[-1])
+        corners = np.concatenate(cut)
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dropped or reported later
             placed = positions @ transform[:3, :3].T + transform[:3, 3]
         triangles = placed[vertices[corners]]
@@ -205,6 +215,18 @@ class _Reader:
         found = (texture.sampler.xmlnode.find(f".//{self.document.tag(name)}") for name in ("wrap_s", "wrap_t"))
         u, v = (WRAPS.get((node.text or "").strip() if node is not None else "", "repeat") for node in found)
         return u, v
+
+
+def _holed(primitive: Any, document: Any) -> list[list[np.ndarray]]:
+    """Polygons with holes, which pycollada passes over: rows of indices of the outer corners, then of each hole's."""
+    found = []
+    for polygon in primitive.xmlnode.findall(document.tag("ph")):
+        texts = [ring.text or "" for name in ("p", "h") for ring in polygon.findall(document.tag(name))]
+        rows = [np.array(text.split(), dtype=np.int64) for text in texts]
+        rings = [row[: len(row) - len(row) % primitive.nindices].reshape(-1, primitive.nindices) for row in rows]
+        if rings and len(rings[0]) >= 3:
+            found.append([rings[0], *(ring for ring in rings[1:] if len(ring) >= 3)])
+    return found
 
 
 def _materials(node: Any) -> dict[str, Any]:

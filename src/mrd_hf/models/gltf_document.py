@@ -254,7 +254,7 @@ def _parse(text: bytes, budget: ShapeBudget) -> dict[str, Any]:
     try:
         # A name that is not in UTF-8 matters to no one.
         decoded = text.decode("utf-8-sig", errors="replace").rstrip("\0 \t\r\n")
-        parsed = json.loads(decoded, object_pairs_hook=_without_nulls)
+        parsed = json.loads(decoded, object_pairs_hook=_without_nulls, parse_float=_number)
     except (json.JSONDecodeError, RecursionError) as error:
         hint = next((hint for start, hint in MISTAKEN if text.lstrip()[: len(start)].lower() == start), str(error))
         raise ValueError(f"its JSON cannot be read: {hint}") from None
@@ -268,6 +268,12 @@ def _parse(text: bytes, budget: ShapeBudget) -> dict[str, Any]:
     if isinstance(parsed.get("meshes"), dict):
         raise ValueError("glTF version 1.0, as its meshes have names; only 2.0 is read, convert it (Blender does)")
     return parsed
+
+
+def _number(text: str) -> int | float:
+    """What is written with a point or an exponent; a whole number may be, and is an index then as well."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
 
 
 def _without_nulls(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ KHR_materials_pbrSpecularGlossiness, KHR_materials_unlit, KHR_texture_basisu.
 """
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,12 @@ class Surface:
     cutoff: float = 0.5
     is_colored: bool = True
     takes_vertex_colors: bool = True
+
+    @cached_property
+    def shown(self) -> tuple[np.ndarray | None, np.ndarray]:
+        """Of corners without vertex colours: what [`corner_tints`] gives, and it as sRGB, for all parts of it."""
+        tint = corner_tints(self, None)
+        return tint, linear_to_srgb(np.ones(3) if tint is None else tint[..., :3])
 
 
 WHITE = Surface(np.ones(4), is_colored=False)

@@ -117,9 +117,11 @@ class _Reader:
         faces = of_instances(indices.take(faces), count, instances)
         if instances > 1:
             colors, uv = (None if each is None else np.tile(each, (instances, 1)) for each in (colors, uv))
-        tint = corner_tints(surface, None if colors is None else colors.take(faces, axis=0))
-        shown = np.ones(3) if tint is None else tint[..., :3]
-        corner_colors = np.broadcast_to(linear_to_srgb(shown), (len(faces), 3, 3))
+        tint, shown = surface.shown
+        if colors is not None:
+            tint = corner_tints(surface, colors.take(faces, axis=0))
+            shown = linear_to_srgb(np.ones(3) if tint is None else tint[..., :3])
+        corner_colors = np.broadcast_to(shown, (len(faces), 3, 3))
         if tint is not None:
             # Of one colour all over and opaque, it says no more than the corners' colours do.
             needed = surface.texture is not None or len(tint) > 1 or surface.alpha != "opaque"

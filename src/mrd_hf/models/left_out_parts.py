@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from .shapes import TexturedMesh
 
 
-COLLISION = re.compile(r"collider|collision|\Au(?:cx|bx|sp|cp)_|-(?:col|colonly|convcolonly)\Z", re.IGNORECASE)
+# Unreal's prefixes are in capitals; in small letters only the first is nothing else: usp_slide is of a pistol.
+COLLISION = re.compile(r"(?i:collider|collision|\Aucx_|-(?:col|colonly|convcolonly)\Z)|\A(?:UBX|USP|UCP)_")
 LISTED = 5
 MAX_NAME = 60
 

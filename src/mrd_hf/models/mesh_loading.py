@@ -43,8 +43,12 @@ class AssetResolver:
         self.folder = folder
         self.read = read
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, folder: str = "") -> bytes:
         """Content of a file by the name that the mesh has for it.
+
+        Args:
+            key (`str`): The name.
+            folder (`str`, *optional*): Of the file that says it, where the mesh's own names another; it comes first.
 
         Raises:
             FileNotFoundError: It cannot be had; the message says why.
@@ -53,11 +57,13 @@ class AssetResolver:
         # beside the mesh.
         name = key.strip().replace("\\", "/")
         failure = f"file not found: {key}"
-        for candidate in dict.fromkeys((name, posixpath.basename(name))):
+        names = (name, posixpath.basename(name))
+        for candidate in dict.fromkeys(posixpath.join(place, each) for each in names for place in (folder, "")):
             try:
                 data = self.read(posixpath.normpath(posixpath.join(self.folder, candidate)))
             except PermissionError as error:
-                failure = f"file may not be read: {key}; {error}"
+                if candidate in names:
+                    failure = f"file may not be read: {key}; {error}"
                 continue
             except (OSError, ValueError) as error:
                 raise FileNotFoundError(f"file not readable: {key} ({error})") from error

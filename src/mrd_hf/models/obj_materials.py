@@ -43,12 +43,14 @@ class ObjTexture:
         name (`bytes`): As written, without the options.
         scale, offset (pairs of `float`): Texture coordinates are multiplied, then moved.
         wrap (`Wrap`): Beyond its edges.
+        folder (`str`): Of its library, which the name may be relative to; "" for the mesh's own.
     """
 
     name: bytes
     scale: tuple[float, float] = (1.0, 1.0)
     offset: tuple[float, float] = (0.0, 0.0)
     wrap: Wrap = "repeat"
+    folder: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,13 @@ class ObjMaterial:
     mask: ObjTexture | None = None
 
 
-def parse_mtl(data: bytes, warnings: list[str]) -> dict[bytes, ObjMaterial]:
+def parse_mtl(data: bytes, warnings: list[str], folder: str = "") -> dict[bytes, ObjMaterial]:
     """The materials of a library by their names, as written.
 
     Args:
         data (`bytes`): The file.
         warnings (list of `str`): Gets a line for each colour or texture that is not understood.
+        folder (`str`, *optional*): Where it lies, from the mesh's own folder.
     """
     materials: dict[bytes, ObjMaterial] = {}
     unused: dict[bytes, list[str]] = {}
@@ -97,7 +100,7 @@ def parse_mtl(data: bytes, warnings: list[str]) -> dict[bytes, ObjMaterial]:
                     warnings.append(f"colour beyond 1 cut to it: Kd {readable(rest)} of material {readable(name)}")
                 materials[name] = replace(materials[name], diffuse=np.clip(color, 0, 1))
         elif keyword in (b"map_kd", b"map_d", b"map_opacity"):
-            texture = _texture(rest)
+            texture = _texture(rest, folder)
             if texture is None:
                 warnings.append(f"texture not understood: {readable(line.strip())} of material {readable(name)}")
             elif keyword == b"map_kd":
@@ -144,7 +147,7 @@ def _color(rest: bytes) -> np.ndarray | None:
     return values
 
 
-def _texture(rest: bytes) -> ObjTexture | None:
+def _texture(rest: bytes, folder: str) -> ObjTexture | None:
     """Options and a file's name, which may have spaces."""
     wrap: Wrap = "repeat"
     pairs = {b"-s": (1.0, 1.0), b"-o": (0.0, 0.0)}
@@ -169,7 +172,7 @@ def _texture(rest: bytes) -> ObjTexture | None:
             default = 1.0 if option == b"-s" else 0.0
             pairs[option] = (float(values[0]), float(values[1]) if len(values) > 1 else default)
         rest = after
-    return ObjTexture(rest, pairs[b"-s"], pairs[b"-o"], wrap) if rest else None
+    return ObjTexture(rest, pairs[b"-s"], pairs[b"-o"], wrap, folder) if rest else None
 
 
 def _is_number(word: bytes) -> bool:

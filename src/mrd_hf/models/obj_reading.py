@@ -5,6 +5,7 @@ not blacken it; vertex colours replace Kd where the vertex has one. Holes are cu
 opacity.
 """
 
+import posixpath
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -26,13 +27,15 @@ ROUNDING = 0.01
 
 
 def read_obj(
-    data: bytes, get: Callable[[str], bytes], leaves_out: Callable[[Sequence[str]], bool] | None = None
+    data: bytes, get: Callable[..., bytes], leaves_out: Callable[[Sequence[str]], bool] | None = None
 ) -> TexturedMesh | PointCloud:
     """Read an OBJ file.
 
     Args:
         data (`bytes`): The file.
-        get (`Callable[[str], bytes]`): Content of a file that it names. Raises `FileNotFoundError`.
+        get (`Callable[[str], bytes]` or `Callable[[str, str], bytes]`):
+            Content of a file that it names, or that a library in another folder does: its name and that folder.
+            Raises `FileNotFoundError`.
         leaves_out (`Callable[[Sequence[str]], bool]`, *optional*):
             Whether an object or group of this name may be left out. Its faces are parts of their own; others are
             joined by their materials, whatever their object.
@@ -46,6 +49,8 @@ def read_obj(
     budget = ShapeBudget(len(data))
     get = budget.counted(get)
     text = parse_obj(data)
+    if not len(text.sizes):
+        budget.take("points", len(text.positions))
     colors = _vertex_colors(text)
     unread = dict(text.unread)
     if not len(text.sizes):
@@ -222,33 +227,37 @@ def _filled(colors: np.ndarray, default: tuple[int, int, int]) -> np.ndarray:
     return np.round(np.where(np.isnan(colors), np.array(default) / 255, colors) * 255).astype(np.uint8)
 
 
-def _read_libraries(text: ObjText, get: Callable[[str], bytes], warnings: list[str]) -> dict[bytes, ObjMaterial]:
+def _read_libraries(text: ObjText, get: Callable[..., bytes], warnings: list[str]) -> dict[bytes, ObjMaterial]:
     """The materials of all libraries; of two of one name, the first counts."""
     found: dict[bytes, ObjMaterial] = {}
     seen: set[bytes] = set()  # the same library may be named in several ways
     for line in dict.fromkeys(text.libraries):
         # A line may name several, and a name may have spaces.
         several = len(line.split()) > 1
-        data = _find(line, get, None if several else warnings)
-        contents = [data] if data is not None or not several else [_find(word, get, warnings) for word in line.split()]
-        for content in contents:
-            if content is None or content in seen:
+        whole = _find(line, get, None if several else warnings)
+        libraries = [whole] if whole or not several else [_find(word, get, warnings) for word in line.split()]
+        for library in libraries:
+            if library is None or library[1] in seen:
                 continue
+            path, content = library
             seen.add(content)
-            for name, material in parse_mtl(content, warnings).items():
+            folder = posixpath.dirname(path.replace("\\", "/"))
+            for name, material in parse_mtl(content, warnings, folder).items():
                 found.setdefault(name, material)
     return found
 
 
-def _find(name: bytes, get: Callable[[str], bytes], warnings: list[str] | None = None) -> bytes | None:
-    """Content of a file whose name may be in any encoding; None, and a warning, where there is none."""
+def _find(
+    name: bytes, get: Callable[..., bytes], warnings: list[str] | None = None, folder: str = ""
+) -> tuple[str, bytes] | None:
+    """A file whose name may be in any encoding: name and content; None, and a warning, where there is none."""
     reason = ""
     for spelling in spellings(name):
         # A number sign may be part of a name, or begin a comment.
         bare = re.sub(r"\s#.*", "", spelling).strip().strip("\"'")
         for candidate in dict.fromkeys((spelling, bare)):
             try:
-                return get(candidate)
+                return candidate, get(candidate, folder) if folder else get(candidate)
             except FileNotFoundError as error:
                 reason = reason or str(error)
     if warnings is not None:
@@ -270,18 +279,16 @@ def _find_material(materials: dict[str, ObjMaterial], name: bytes) -> ObjMateria
 class _Textures:
     """Textures by their names, each decoded once."""
 
-    def __init__(self, get: Callable[[str], bytes], warnings: list[str], pictures: Textures) -> None:
+    def __init__(self, get: Callable[..., bytes], warnings: list[str], pictures: Textures) -> None:
         self.get = get
         self.pictures = pictures
         self.warnings = warnings
-        self._texels: dict[bytes, np.ndarray | None] = {}
+        self._texels: dict[tuple[str, bytes], np.ndarray | None] = {}
 
     def read(self, texture: ObjTexture) -> np.ndarray | None:
         """Texels, or None and a warning."""
-        if texture.name not in self._texels:
-            self._texels[texture.name] = self._decode(texture.name)
-        return self._texels[texture.name]
-
-    def _decode(self, name: bytes) -> np.ndarray | None:
-        data = _find(name, self.get, self.warnings)
-        return None if data is None else self.pictures.decode(data, readable(name))
+        place = (texture.folder, texture.name)
+        if place not in self._texels:
+            found = _find(texture.name, self.get, self.warnings, texture.folder)
+            self._texels[place] = None if found is None else self.pictures.decode(found[1], readable(texture.name))
+        return self._texels[place]

@@ -50,10 +50,14 @@ def read_ply(data: bytes, get: Callable[[str], bytes]) -> TexturedMesh | PointCl
     vertices = text.elements.get("vertex", {})
     if not all(isinstance(vertices.get(axis), np.ndarray) for axis in "xyz"):
         raise ValueError("its element 'vertex' has no x, y and z")
+    left_out: list[str] = []
+    polygons = _polygons(text, left_out)
+    if polygons is None:
+        budget.take("points", _num_rows(vertices))
     positions = np.stack([_numbers(vertices, axis) for axis in "xyz"], axis=1).astype(np.float64)
     warnings = list(text.warnings)
     colors = _colors(vertices, "vertices", warnings)
-    polygons = _polygons(text, warnings)
+    warnings += left_out
     if polygons is None:
         if "f_dc_0" in vertices and isinstance(vertices.get("opacity"), np.ndarray):
             visible = are_visible(_numbers(vertices, "opacity"))

@@ -61,7 +61,7 @@ class PointPreparation:
         values = np.empty((len(points), self.num_points, 6), dtype=np.float32)
         for i, shape in enumerate(points):
             (xyz, rgb), its_axis, name, colors_name = self._read(shape, None if colors is None else colors[i], i)
-            check_colored_points(ColoredPoints(xyz, rgb), name, colors_name)
+            xyz, rgb = check_colored_points(ColoredPoints(xyz, rgb), name, colors_name)
             if rgb is not None and rgb.dtype.kind in "iu" and rgb.max() == 1:
                 _warn_once(
                     f"{colors_name} are integers of at most 1, so nearly black, as integers are in 0..255; if 1 is "

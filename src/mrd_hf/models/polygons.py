@@ -63,6 +63,34 @@ def triangulate(
     return triangles[order], owner[order]
 
 
+def cut_holes(rings: list[np.ndarray], warnings: list[str]) -> np.ndarray:
+    """Split a polygon with holes into triangles.
+
+    Args:
+        rings (list of `np.ndarray` of shape `(num_corners, 3)`): Positions of the outer corners, then of each hole's.
+        warnings (list of `str`): Gets a line where the holes stay filled.
+
+    Returns:
+        Places in the corners of all rings, one after the other, `(num_triangles, 3)`.
+    """
+    positions = np.concatenate(rings)
+    ends = np.cumsum([len(ring) for ring in rings]).astype(np.uint32)
+    why = "" if len(positions) <= MAX_CORNERS else f"of more than {MAX_CORNERS:,} corners"
+    try:
+        import mapbox_earcut
+    except ImportError:
+        why = "pip install mapbox_earcut"
+    if not why and np.isfinite(positions).all():
+        dropped = int(np.abs(_normals(rings[0][None] - rings[0][:1])[0]).argmax())
+        flat = np.ascontiguousarray(np.delete(positions, dropped, axis=1))
+        ears = np.asarray(mapbox_earcut.triangulate_float64(flat, ends), dtype=np.int64)
+        if len(ears):
+            return ears.reshape(-1, 3)
+    warnings.append(f"holes of polygons filled: {why or 'they cannot be cut'}")
+    following = np.arange(1, len(rings[0]) - 1)
+    return np.stack([np.zeros_like(following), following, following + 1], axis=1)
+
+
 def _normals(polygons: np.ndarray) -> np.ndarray:
     """Newell's normals, not of unit length, of polygons of shape `(num_polygons, size, 3)`."""
     following = np.roll(polygons, -1, axis=1)

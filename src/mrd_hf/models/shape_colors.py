@@ -5,11 +5,11 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from .shapes import Wrap
+from .shapes import COLOR_ROUNDING, Wrap
 
 
-# How far floats may be beyond 0..1.
-COLOR_ROUNDING = 0.01
+# How far from a whole number a texture coordinate may be and count as it: the mean of equal corners is not exact.
+WHOLE = 1e-6
 COLOR_WORD = re.compile(r"(?i)colou?r|rgb|bgr|albedo|(?<![a-z])(red|green|blue|diffuse)(?![a-z])")
 
 
@@ -29,7 +29,7 @@ def texel_rows_and_columns(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Where texture coordinates, `(num_points, 2)` with (0, 0) at the lower left, lie in textures of these sizes."""
     uv = np.nan_to_num(uv, posinf=0.0, neginf=0.0)  # the sum of large ones, or one that was scaled, may be none
-    u, v = _within(uv[:, 0], wrap[0]), _within(1.0 - uv[:, 1], wrap[1])
+    u, v = _within(uv[:, 0], wrap[0]), 1.0 - _within(uv[:, 1], wrap[1])
     columns = np.minimum((u * widths).astype(np.int64), widths - 1)
     return np.minimum((v * heights).astype(np.int64), heights - 1), columns
 
@@ -40,7 +40,9 @@ def _within(places: np.ndarray, wrap: Wrap) -> np.ndarray:
         return np.clip(places, 0.0, 1.0)
     if wrap == "mirror":
         return 1.0 - np.abs(places % 2.0 - 1.0)
-    return places % 1.0
+    # Both edges are the picture's own: faces of one colour often lie wholly on 0 or on 1.
+    whole = np.round(places)
+    return np.where(np.abs(places - whole) < WHOLE, whole == 1.0, places % 1.0)
 
 
 def tinted(texels: np.ndarray | None, tints: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ from .left_out_parts import PartChoice
 from .point_cloud_files import load_point_cloud
 from .shape_limits import check_size, few_warnings
 from .shape_suffixes import CLOUD_SUFFIXES, SHAPE_SUFFIXES
-from .shapes import ColoredPoints, PointCloud, TexturedMesh, check_colored_points
+from .shapes import FLOAT32_MAX, ColoredPoints, PointCloud, TexturedMesh, check_colored_points
 from .surface_sampling import sample_surface
 
 
@@ -52,8 +52,9 @@ def read_shape(
     with np.errstate(all="ignore"):  # numbers that are none, and what follows from them, are refused below, by name
         shape = _load(path, choice)
     if isinstance(shape, PointCloud):
-        check_colored_points(shape.points, str(path))
-        return replace(shape, warnings=few_warnings(shape.warnings))
+        shape = _without_gaps(shape)
+        points = check_colored_points(shape.points, str(path))
+        return replace(shape, points=points, warnings=few_warnings(shape.warnings))
     return shape
 
 
@@ -63,6 +64,21 @@ def _load(path: Path, choice: PartChoice) -> TexturedMesh | PointCloud:
     from .mesh_loading import load_mesh  # which needs Pillow
 
     return load_mesh(path, choice)
+
+
+def _without_gaps(cloud: PointCloud) -> PointCloud:
+    """The cloud without points that are not finite, as scanners write where they see nothing; alone, they stay."""
+    xyz, rgb = cloud.points
+    if xyz.dtype.kind != "f" or xyz.ndim != 2 or not len(xyz) or (rgb is not None and len(rgb) != len(xyz)):
+        return cloud
+    if xyz.min() >= -FLOAT32_MAX and xyz.max() <= FLOAT32_MAX:  # False for nan as well
+        return cloud
+    kept = (np.abs(xyz) <= FLOAT32_MAX).all(axis=1)
+    if not kept.any():
+        return cloud
+    warning = f"{int((~kept).sum()):,} of {len(kept):,} points dropped: coordinates that are not finite"
+    points = ColoredPoints(xyz[kept], None if rgb is None else rgb[kept])
+    return replace(cloud, points=points, warnings=[*cloud.warnings, warning])
 
 
 def colored_points(

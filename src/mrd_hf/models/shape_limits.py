@@ -75,7 +75,7 @@ ALLOWANCES = {
     "points": Allowance(1_500_000, 1, MAX_POINTS),
     # Counted each time that a part places them, and for each joint that moves them.
     "placed vertices": Allowance(10_000_000, 4),
-    "parts": Allowance(5_000, 1 / 50),
+    "parts": Allowance(10_000, 1 / 50),
     "instances": Allowance(200_000, 1 / 10),
     "placed nodes": Allowance(50_000, 1 / 20),
     "JSON values": Allowance(1_500_000, 1 / 8),
@@ -125,12 +125,12 @@ class ShapeBudget:
             )
         self.taken[what] = total
 
-    def counted(self, get: Callable[[str], bytes]) -> Callable[[str], bytes]:
+    def counted(self, get: Callable[..., bytes]) -> Callable[..., bytes]:
         """A function that gets the content of a file by its name, so that what it gets is counted."""
 
-        def get_and_count(name: str) -> bytes:
+        def get_and_count(name: str, *folder: str) -> bytes:
             self.take("files", 1)
-            content = get(name)
+            content = get(name, *folder)
             self.size += len(content)
             check_size(self.size)
             return content

@@ -10,6 +10,8 @@ import numpy as np
 FLOAT32_MAX = np.finfo(np.float32).max
 # Grey level, 0..1, that encoders see where a shape has no colours, OpenShape's.
 UNCOLORED = 0.4
+# How far floats may be beyond 0..1.
+COLOR_ROUNDING = 0.01
 # A light grey for parts without a colour beside others that have one, as most viewers show them; glTF has white.
 DEFAULT_COLOR = (200, 200, 200)
 # What a texture shows beyond its edges.
@@ -34,12 +36,15 @@ class ColoredPoints(NamedTuple):
     rgb: np.ndarray | None
 
 
-def check_colored_points(points: ColoredPoints, name: str, colors_name: str | None = None) -> None:
-    """Raise a `ValueError` that says what is wrong with a cloud: shapes, types, ranges or numbers that are not finite.
+def check_colored_points(points: ColoredPoints, name: str, colors_name: str | None = None) -> ColoredPoints:
+    """The cloud, if nothing is wrong with it; colours that are a rounding beyond 0..1 are cut to it.
 
     Args:
         points (`ColoredPoints`)
         name (`str`), colors_name (`str`, *optional*): What the message calls the points, and their colours.
+
+    Raises:
+        ValueError: Shapes, types or ranges are wrong, or numbers are not finite; the message says what.
     """
     xyz, rgb = points
     if xyz.dtype.kind not in "fiu" or xyz.ndim != 2 or xyz.shape[1] != 3 or len(xyz) == 0:
@@ -51,19 +56,20 @@ def check_colored_points(points: ColoredPoints, name: str, colors_name: str | No
         bad = int((~(np.abs(xyz.astype(np.float64)) <= FLOAT32_MAX)).sum())
         raise ValueError(f"{name} has {bad} values that are not finite (or beyond 3.4e38); remove those points.")
     if rgb is None:
-        return
+        return points
     name = colors_name or f"the colours of {name}"
     if rgb.shape != xyz.shape or rgb.dtype.kind not in "fiu":
         raise ValueError(f"{name} must have shape {xyz.shape} as its points, got {rgb.shape} of {rgb.dtype}.")
     low, high = rgb.min(), rgb.max()
     if rgb.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # False for nan as well
+        if not (low > -COLOR_ROUNDING and high < 1 + COLOR_ROUNDING):  # False for nan as well
             raise ValueError(
                 f"{name} must be integers in 0..255 or floats in 0..1, got floats from {low:g} to {high:g}; divide by "
                 "255 or convert to integers if they are in 0..255 (or are these normals?)."
             )
     elif low < 0 or high > 255:
         raise ValueError(f"{name} must be integers in 0..255 or floats in 0..1, got integers from {low} to {high}.")
+    return points if low >= 0 and (high <= 1 or rgb.dtype.kind != "f") else ColoredPoints(xyz, np.clip(rgb, 0, 1))
 
 
 class MeshError(ValueError):

@@ -11,7 +11,7 @@ import numpy as np
 
 from .number_text import NOT_A_NUMBER, parse_numbers, word_places
 from .shape_limits import ShapeBudget
-from .shapes import ColoredPoints
+from .shapes import COLOR_ROUNDING, ColoredPoints
 
 
 NEWLINE = ord("\n")
@@ -122,7 +122,7 @@ def _split(table: np.ndarray, text: bytes, names: list[str], is_announced: bool,
         return ColoredPoints(table[:, place], None if colors is None else _colors(table, text, colors))
     if width == 3:
         return ColoredPoints(table, None)
-    if width == 6 and (table[:, 3:] < 0).any():
+    if width == 6 and (table[:, 3:] < -COLOR_ROUNDING).any():
         raise ValueError(
             f"columns 4 to 6 from {table[:, 3:].min():g} are no colours (or are these normals? Then name the columns "
             "in a first line: x y z nx ny nz)"
@@ -148,7 +148,8 @@ def _split(table: np.ndarray, text: bytes, names: list[str], is_announced: bool,
 
 def _may_be_colors(table: np.ndarray, first: int) -> bool:
     values = table[:, first : first + 3]
-    return bool((values >= 0).all() and ((values <= 1).all() or ((values <= 255) & (values % 1 == 0)).all()))
+    in_one = (values >= -COLOR_ROUNDING) & (values <= 1 + COLOR_ROUNDING)
+    return bool(in_one.all() or ((values >= 0) & (values <= 255) & (values % 1 == 0)).all())
 
 
 def _fits(table: np.ndarray, first: int, width: int) -> bool:

@@ -127,22 +127,37 @@ class _Reader:
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dropped or reported later
             corners = (vertices @ transform[:3] + transform[3])[rows[:, :3]]
         for group in np.unique(rows[:, 6]).tolist():
-            self.budget.take("parts", 1)
             here = rows[:, 6] == group
-            part = self._part(path, model, corners[here], rows[here, 3:6], group)
-            self.parts.append(replace(part, name=groups[-1] if groups else "", groups=groups))
+            table: list = model.colors.get(group) or model.coordinates.get(group) or []
+            entries = self._entries(rows[here, 3:6], table, group)
+            colored = (entries < len(table)).all(axis=1)
+            for which, its_group in ((colored, group), (~colored, NONE)):
+                if which.any():
+                    self.budget.take("parts", 1)
+                    part = self._part(path, model, corners[here][which], entries[which], its_group)
+                    self.parts.append(replace(part, name=groups[-1] if groups else "", groups=groups))
 
-    def _part(self, path: str, model: Model3mf, triangles: np.ndarray, properties: np.ndarray, group: int) -> MeshPart:
-        """A part, without its name, of triangles whose properties are of one group."""
+    def _entries(self, properties: np.ndarray, table: list, group: int) -> np.ndarray:
+        """Entries of a group, three a triangle, some of which it may lack; the first where none is named."""
+        if group == NONE:
+            return properties
+        if not table:
+            self.warnings.append(f"colours of group {group} left out")
+            return np.zeros_like(properties)
+        if (properties == NONE).any():  # an object's pid without its pindex; lib3mf reads it so
+            self.warnings.append(f"the first of group {group} is taken where a triangle names no entry of it")
+        beyond = int((properties >= len(table)).any(axis=1).sum())
+        if beyond:
+            some = f"{beyond} triangles name entries that group {group} lacks (it has {len(table)})"
+            self.warnings.append(f"colours left out: {some}")
+        return np.maximum(properties, 0)
+
+    def _part(self, path: str, model: Model3mf, triangles: np.ndarray, entries: np.ndarray, group: int) -> MeshPart:
+        """A part, without its name, of triangles whose colours are entries of one group."""
         plain = np.broadcast_to(np.array(DEFAULT_COLOR, dtype=np.uint8), triangles.shape)
-        table: list = model.colors.get(group) or model.coordinates.get(group) or []
-        if group == NONE or not table:
-            if group != NONE:
-                self.warnings.append(f"colours of group {group} left out")
+        if group == NONE:
             return MeshPart(triangles, plain, color_source=None)
-        if not 0 <= properties.min() <= properties.max() < len(table):
-            raise ValueError(f"{path}: a triangle names an entry that group {group} lacks (it has {len(table)})")
-        values = np.array(table)[properties]
+        values = np.array(model.colors.get(group) or model.coordinates[group])[entries]
         if group in model.colors:
             return MeshPart(triangles, values[..., :3].astype(np.uint8))
         name, *tiling = model.textures.get(model.texture_of[group], ("", "wrap", "wrap"))

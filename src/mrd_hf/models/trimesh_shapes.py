@@ -155,6 +155,17 @@ def _diffuse_color(material: Any) -> np.ndarray | None:
     return None
 
 
+def _is_seen(opacity: np.ndarray, material: PBRMaterial) -> np.ndarray:
+    """Which texels are no holes, as in the same material's glTF file; `opacity` is in 0..255."""
+    if material.alphaMode not in ("MASK", "BLEND"):
+        return np.ones(opacity.shape, dtype=bool)
+    factor = 1.0 if material.baseColorFactor is None else np.asarray(material.baseColorFactor)[3] / 255
+    if material.alphaMode == "BLEND":
+        return opacity * factor > 0
+    cutoff = 0.5 if material.alphaCutoff is None else float(material.alphaCutoff)
+    return np.round(opacity * factor) >= cutoff * 255
+
+
 def _texture(image: Image.Image, material: Any, warnings: list[str]) -> np.ndarray | None:
     """Texels as [`MeshPart`] wants them, or None and a warning for a damaged image."""
     try:
@@ -166,6 +177,5 @@ def _texture(image: Image.Image, material: Any, warnings: list[str]) -> np.ndarr
         if material.baseColorFactor is not None:
             factor = np.asarray(material.baseColorFactor, dtype=np.float64)[:3] / 255
             texture[..., :3] = linear_to_srgb(srgb_to_linear(texture[..., :3] / 255) * factor)
-        if material.alphaMode not in ("MASK", "BLEND"):
-            texture[..., 3] = 255
+        texture[..., 3] = np.where(_is_seen(texture[..., 3], material), 255, 0)
     return texture

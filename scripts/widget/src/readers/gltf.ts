@@ -56,7 +56,7 @@ class Reader {
         const positions = this.document.accessor(names.POSITION);
         if (positions.width !== 3) throw new ShapeError("its positions are damaged");
         const xyz = moved(positions.values, world);
-        const indices = primitive.indices === undefined ? range(positions.count) : this.document.accessor(primitive.indices).values;
+        const indices = primitive.indices === undefined ? range(positions.count) : this.document.stored(primitive.indices).values;
         for (const index of indices) {
             if (!(index < positions.count)) throw new ShapeError(`a face names a vertex that does not exist (${index})`);
         }

@@ -113,6 +113,17 @@ export class GltfDocument {
 
     /** An accessor's elements; normalised integers as float32 in 0..1 or -1..1. */
     accessor(index: unknown, normalizes = false): Accessor {
+        const { componentType, normalized } = this.item("accessors", index);
+        const found = this.stored(index);
+        if ((normalized || normalizes) && !FLOATS.includes(componentType)) {
+            const { most } = TYPES[componentType];
+            for (let i = 0; i < found.values.length; i++) found.values[i] = Math.max(Math.fround(found.values[i] / most), -1);
+        }
+        return found;
+    }
+
+    /** An accessor's elements as they are stored: indices, which some exporters call normalised. */
+    stored(index: unknown): Accessor {
         const accessor = this.item("accessors", index);
         const width = WIDTHS[accessor.type];
         const type = TYPES[accessor.componentType];
@@ -127,9 +138,6 @@ export class GltfDocument {
         const values = new Float64Array(count * width);
         this.fill(values, accessor, count, width);
         if (accessor.sparse) this.replace(values, accessor, width);
-        if ((accessor.normalized || normalizes) && !FLOATS.includes(accessor.componentType)) {
-            for (let i = 0; i < values.length; i++) values[i] = Math.max(Math.fround(values[i] / type.most), -1);
-        }
         return { count, width, values };
     }
 

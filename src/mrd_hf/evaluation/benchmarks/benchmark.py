@@ -81,10 +81,10 @@ class Benchmark:
         for row in rows:
             if not 0 <= row < len(self):
                 raise IndexError(f"{self.name} has the rows 0 to {len(self) - 1}, not {row}")
-        shapes = self.read([int(row) for row in rows])
-        for row, shape in zip(rows, shapes, strict=True):
+        shapes = []
+        for row, shape in zip(rows, self.read([int(row) for row in rows]), strict=True):
             try:
-                check_colored_points(shape, f"{self.source}: shape '{self.ids[row]}'")
+                shapes.append(check_colored_points(shape, f"{self.source}: shape '{self.ids[row]}'"))
             except ValueError as error:
                 raise UserError(str(error)) from None
         return shapes
