@@ -189,3 +189,11 @@ def test_one_process_is_launched_quietly():
         several = any(word.endswith("yaml") and "accelerate/" in word for word in words)
         shortest = shlex.split("accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml --output-dir")
         assert words[:-1] == shortest or several != ("--quiet" in words), words
+
+
+def test_fine_tuning_is_told_how_long_by_the_line_or_its_recipe():
+    """The default, 100,000 steps, is for no data that a page names."""
+    lines = [words for page in PAGES for words in lines_of(page) if words[:2] == ["mrd-hf", "finetune"]]
+    assert len(lines) > 3
+    for words in lines:
+        assert "--config" in words or {"--num-train-steps", "--warmup-steps"} <= set(words), words
