@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from support.pages import PAGES, blocks, command_lines
+from support.pages import PAGES, blocks, command_lines, section
 from support.paths import ROOT
 
 from mrd_hf_cli.parser import COMMANDS, LONG_COMMANDS, make_parser, parse
@@ -197,3 +197,8 @@ def test_fine_tuning_is_told_how_long_by_the_line_or_its_recipe():
     assert len(lines) > 3
     for words in lines:
         assert "--config" in words or {"--num-train-steps", "--warmup-steps"} <= set(words), words
+
+
+def test_every_extra_is_told_of():
+    table = section(ROOT / "docs" / "install.md", "Extras")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)) == EXTRAS
