@@ -1,6 +1,6 @@
 # /// script
 # requires-python = ">=3.11"
-# dependencies = ["mrd-hf[evaluation,formats,retrieval]"]
+# dependencies = ["mrd-hf[evaluation,formats,render,retrieval]"]
 # ///
 """From a folder of meshes to an encoder on the Hub, in one file: prepare, embed, pretrain, evaluate, push.
 
@@ -11,7 +11,7 @@ On Hugging Face's machines, with uv; on any machine that has uv; or where the pa
     uv run scripts/hf_job.py --meshes my_models --repo-id me/my-encoder --private
     python scripts/hf_job.py --dataset org/my-triplets --repo-id me/my-encoder -- --num-train-steps 20000
 
-Until the package is on PyPI, name the clone in the line `dependencies` above: "mrd-hf @ file:///path/to/clone".
+Until the package is on PyPI, name the clone in the line `dependencies` above: "mrd-hf[...] @ file:///path/to/clone".
 What follows -- goes to `mrd-hf pretrain`, such as --config FILE. Started again in the same --work-dir, it resumes.
 """
 
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     shapes = parser.add_mutually_exclusive_group(required=True)
     shapes.add_argument("--meshes", help="folder of shape files, or a dataset repository on the Hub that holds them")
     shapes.add_argument("--dataset", help="prepared dataset with the splits train and test: a folder, or a Hub id")
-    parser.add_argument("--metadata", help="table of what the shapes are, in the folder of --meshes")
+    parser.add_argument("--metadata", help="table of what the shapes are: a file in --meshes, or else on this machine")
     parser.add_argument("--test-share", default="0.1", help="share of --meshes that is held out (default: 0.1)")
     parser.add_argument(
         "--teacher",
@@ -63,6 +63,16 @@ def run(*words: str | Path) -> None:
             raise
 
 
+def metadata(name: str | None, folder: Path) -> list[str | Path]:
+    """The option that names the table: one in the folder of the shapes, or else one by its own path."""
+    if name is None:
+        return []
+    found = [file for file in (folder / name, Path(name)) if file.is_file()]
+    if not found:
+        raise UserError(f"--metadata: there is no {folder / name} and no {name}.")
+    return ["--metadata", found[0]]
+
+
 def prepared(arguments: argparse.Namespace) -> str:
     """The dataset: the one that is given, or made of the meshes."""
     if arguments.dataset is not None:
@@ -70,12 +80,11 @@ def prepared(arguments: argparse.Namespace) -> str:
     folder, out = Path(arguments.meshes), arguments.work_dir / "triplets"
     if not folder.is_dir():
         folder = Path(snapshot_download(arguments.meshes, repo_type="dataset"))
-    table = [] if arguments.metadata is None else ["--metadata", folder / arguments.metadata]
     run(
         "prepare",
         "meshes",
         folder,
-        *table,
+        *metadata(arguments.metadata, folder),
         "--test-share",
         arguments.test_share,
         *shlex.split(arguments.prepare),

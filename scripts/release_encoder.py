@@ -29,7 +29,7 @@ CONFIGURATIONS = ("config.json", "preprocessor_config.json")
 # Which code a folder brings along.
 OF_CODE = ("auto_map", "custom_pipelines")
 WEIGHTS = "model.safetensors"
-ABOUT_CODE = re.compile(r"Without the package, leave out .*?repository\.", flags=re.DOTALL)
+ABOUT_CODE = re.compile(r"Without the package, leave out .*? trimesh pillow`\.", flags=re.DOTALL)
 ABOUT_WEIGHTS = (
     "The weights are stored in float16 and computed with in float32. The folder has no code: it needs the package."
 )

@@ -10,7 +10,7 @@ import tomllib
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from support.pages import PAGES, blocks, command_lines
+from support.pages import PAGES, blocks, command_lines, section
 from support.paths import ROOT
 
 from mrd_hf_cli.parser import COMMANDS, LONG_COMMANDS, make_parser, parse
@@ -181,11 +181,24 @@ def test_every_command_is_told_of():
 def test_one_process_is_launched_quietly():
     """Else a traceback of the launcher follows each message; for several processes it knows no such option.
 
-    The README has the shortest line that works.
+    The README has the shortest line that works, and where it writes.
     """
     launched = [words for page in PAGES for words in lines_of(page) if words[:2] == ["accelerate", "launch"]]
     assert len(launched) > 3
     for words in launched:
         several = any(word.endswith("yaml") and "accelerate/" in word for word in words)
-        shortest = words == shlex.split("accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml")
-        assert shortest or several != ("--quiet" in words), words
+        shortest = shlex.split("accelerate launch scripts/pretrain.py --config scripts/recipes/demo.yaml --output-dir")
+        assert words[:-1] == shortest or several != ("--quiet" in words), words
+
+
+def test_fine_tuning_is_told_how_long_by_the_line_or_its_recipe():
+    """The default, 100,000 steps, is for no data that a page names."""
+    lines = [words for page in PAGES for words in lines_of(page) if words[:2] == ["mrd-hf", "finetune"]]
+    assert len(lines) > 3
+    for words in lines:
+        assert "--config" in words or {"--num-train-steps", "--warmup-steps"} <= set(words), words
+
+
+def test_every_extra_is_told_of():
+    table = section(ROOT / "docs" / "install.md", "Extras")
+    assert set(re.findall(r"^\| `([\w-]+)` \|", table, flags=re.MULTILINE)) == EXTRAS

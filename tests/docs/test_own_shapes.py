@@ -15,7 +15,7 @@ import trimesh
 from datasets import load_dataset
 from safetensors.torch import load_file
 from support.forked_processes import run_command
-from support.pages import command_lines, section
+from support.pages import blocks, command_lines, section
 from support.paths import ROOT
 from support.tiny_teachers import save_tiny_clip
 
@@ -51,6 +51,14 @@ def documented():
     commands = command_lines(block)
     assert {command[0] for command in commands} == {"mrd-hf"}
     return table, [command[1:] for command in commands]
+
+
+def test_the_readme_has_the_same_commands():
+    """They fit forty meshes; then it sends the encoder to the Hub."""
+    (block,) = [code for _, code in blocks(ROOT / "README.md", "bash") if "prepare meshes" in code]
+    lines = command_lines(block)
+    assert [line[:2] for line in (lines[0], lines[-1])] == [["pip", "install"], ["mrd-hf", "push"]]
+    assert [line[1:] for line in lines[1:-1]] == documented()[1]
 
 
 def write_models(folder, table):

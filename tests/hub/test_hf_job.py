@@ -2,6 +2,7 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
 import tomllib
@@ -89,6 +90,27 @@ def test_a_repository_without_an_owner_is_refused_before_anything_is_made(tmp_pa
     assert not any(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("place", ["my_models/captions.csv", "captions.csv"])
+def test_the_table_lies_in_the_folder_of_meshes_or_beside_it(place, tmp_path, monkeypatch):
+    """docs/data.md has it beside the folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_models").mkdir()
+    (tmp_path / place).write_text("file_name\nbox.glb\n")
+    job = runpy.run_path(str(SCRIPT))
+    calls = []
+    monkeypatch.setitem(job["prepared"].__globals__, "run", lambda *words: calls.append([str(word) for word in words]))
+    job["prepared"](job["parse"](documented()[2:]))
+    (words,) = calls
+    assert words[words.index("--metadata") + 1] == place
+
+
+def test_a_table_that_is_in_neither_place_is_refused(tmp_path):
+    (tmp_path / "my_models").mkdir()
+    command = [SCRIPT, "--meshes", "my_models", "--metadata", "captions.csv", "--repo-id", "me/job"]
+    done = run_command(command, cwd=tmp_path)
+    assert done.returncode == 2 and "there is no my_models/captions.csv and no captions.csv" in done.stderr
+
+
 def test_its_inline_dependencies_are_the_packages_own():
     block = re.search(r"(?m)^# /// script$\s(?P<content>(^#(| .*)$\s)+)^# ///$", SCRIPT.read_text())
     content = tomllib.loads("".join(line[2:] or "\n" for line in block["content"].splitlines(keepends=True)))
@@ -97,3 +119,4 @@ def test_its_inline_dependencies_are_the_packages_own():
     (requirement,) = content["dependencies"]
     name, extras = re.fullmatch(r"([\w-]+)\[(.*)\]", requirement).groups()
     assert name == project["name"] and set(extras.split(",")) <= set(project["optional-dependencies"])
+    assert "render" in extras.split(",")  # its first step draws pictures

@@ -120,8 +120,8 @@ def parse_finetuning(
         FINETUNING_RECIPES,
         prog="mrd-hf finetune",
         description="Fine-tune PointBERT on labels: classes of shapes, or parts of objects.",
-        epilog="Example: mrd-hf finetune --model outputs/demo/encoder --dataset shapes --output-dir outputs/classes. "
-        "The package's recipes are named after the published figure that they aim at; none is reproduced here yet. "
-        "Several GPUs: accelerate launch -m mrd_hf.commands.finetune ...",
+        epilog="Example: mrd-hf finetune --model outputs/demo/encoder --dataset shapes --output-dir outputs/classes "
+        "--num-train-steps 2000 --warmup-steps 100. The package's recipes are named after the published figure that "
+        "they aim at; none is reproduced here yet. Several GPUs: accelerate launch -m mrd_hf.commands.finetune ...",
     )
     return data, model, training
