@@ -47,12 +47,12 @@ from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_out
 from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.loop.freed_memory import keep_freed_memory
+from ..training.loop.resumed_arguments import check_resumed
 from ..training.loop.run_arguments import RunArguments
 from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
 from ..training.pretraining import LOG_FILE, Pretraining
 from ..training.recipe_files import parse_config, parse_mapping
-from ..training.resumed_arguments import check_resumed
 from ..training.tracking import start_trackers
 from ..training.training_data import check_hard_negatives, check_points, find_neighbors, open_training_shapes
 from ..training.training_log import plot_log, read_log

@@ -5,10 +5,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
-from ..models.configuration_mrd import MRDConfig
-from .checkpoints import ARGUMENTS_FILE
-from .recipe_files import parse_mapping
+from ...errors import UserError
+from ...models.configuration_mrd import MRDConfig
+from ..checkpoints import ARGUMENTS_FILE
+from ..recipe_files import parse_mapping
 
 
 # What changes nothing in the course of training: where it runs, what it writes, and for how long.
