@@ -16,11 +16,11 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import atomic_folder
+from ..files.atomic_folder import atomic_folder, check_replaceable
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
 from ..hub.pushing import check_target, push_folder, push_page
-from ..hub.widget.writing import Collection, link_card, read_description, write_widget
+from ..hub.widget.writing import SETTINGS_FILE, Collection, link_card, read_description, write_widget
 from .arguments import CommandParser
 
 
@@ -114,6 +114,8 @@ def push_widget(arguments: Namespace) -> None:
     """Write the page into a folder, or upload it."""
     collection = None if arguments.collection is None else read_collection(arguments.collection, arguments.folder)
     if arguments.output is not None:
+        read = (arguments.folder, arguments.collection)
+        check_replaceable(arguments.output, ("index.html", SETTINGS_FILE), "page of mrd-hf push --widget", read)
         check_vacant(arguments.output, arguments.overwrite)
         with atomic_folder(arguments.output) as folder:
             files = write_widget(arguments.folder, folder, collection)
