@@ -2,7 +2,8 @@ r"""Score an encoder on a benchmark: one command, one table, one report that rep
 
     mrd-hf evaluate --model outputs/demo/encoder --dataset scripts/demo_data \
         --class-texts scripts/demo_data/class_texts.parquet --output outputs/demo/evaluation
-    mrd-hf evaluate --model org/encoder --benchmark modelnet40 --dataset ModelNet40 --linear-probe --robustness
+    mrd-hf evaluate --model org/encoder --benchmark modelnet40 --dataset ModelNet40 --linear-probe --robustness \
+        --output outputs/modelnet40
     mrd-hf evaluate --compare outputs/a/evaluation outputs/b/evaluation --output outputs/a_against_b
 
 On several devices, or CPU processes (ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2), put accelerate's or torch's
