@@ -61,7 +61,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument("--split", default="test", help="split to score on (default: test)")
     data.add_argument("--variant", help="of scanobjectnn: obj_only, obj_bg, pb_t50_rs or openshape")
     data.add_argument(
-        "--up-axis", choices=["y", "z"], help="which axis is up in its files (default: as they say, else y)"
+        "--up-axis",
+        choices=["y", "z"],
+        help="which axis is up in its files (default: what each file declares, otherwise y)",
     )
     data.add_argument("--allow-partial", action="store_true", help="take a part of a published split as well")
     texts = parser.add_argument_group("the classes' embeddings, by default those published with the benchmark, if any")

@@ -117,7 +117,9 @@ def _add_meshes(sources: Any) -> None:
         help="a metadata file instead of those in FOLDER; if it lies outside, its file names start from FOLDER",
     )
     parser.add_argument(
-        "--up-axis", choices=("y", "z"), help="which axis points up in the meshes (default: as each file says, else y)"
+        "--up-axis",
+        choices=("y", "z"),
+        help="which axis points up in the meshes (default: what each file declares, otherwise y)",
     )
     parser.add_argument(
         "--test-share",
@@ -294,7 +296,10 @@ def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _color(text: str) -> tuple[int, ...]:
-    return ImageColor.getrgb(text)[:3]
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a color's name or #rrggbb, got {text}") from None
 
 
 def _common(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -338,7 +343,10 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _share(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text}")
     return number
