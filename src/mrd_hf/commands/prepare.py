@@ -19,7 +19,7 @@ from mrd_hf_cli.part_choice import add_part_choice
 from ..data.rendering import RenderSettings
 from ..data.resplitting.resplitting import resplit_dataset
 from ..data.resplitting.teacher_changes import TeacherChanges
-from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
+from ..data.sources.meshes.mesh_folder import UNNAMED, prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from ..models.shape_suffixes import MESH_SUFFIXES
@@ -362,13 +362,16 @@ def print_summary(report: dict, out: str) -> None:
         held_out, count = report["names"]["test"], sum(report["names"].values())
         print(f"  held out in test: {held_out} of {count} names, by --test-share {report['settings']['test_share']}")
         if count < FEW_NAMES:
-            print("  few names: chair_01 and chair_02 are both 'chair'; the metadata's column 'name' tells them apart")
+            print(
+                f"  only {count} names; files that differ in a number alone share one (as chair_01 and chair_02 do), "
+                "unless the metadata's column 'name' tells them apart"
+            )
     missing = report["missing"]
     if missing:
         print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")
     where = "reports" if missing else "report.json"
     for kind in ("skipped", "warnings"):
-        for item in report[kind][:LISTED]:
+        for item in sorted(report[kind], key=lambda item: item["why"] == UNNAMED)[:LISTED]:
             print(f"  {kind}: {item['id']}: {item['why']}")
         if len(report[kind]) > LISTED:
             print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/{where}")
