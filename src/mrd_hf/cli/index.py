@@ -23,7 +23,7 @@ from ..search.index_facts import FACTS
 from .embedding_table import EmbeddingFacts, open_embeddings
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
-from .shape_files import as_text, find_shapes
+from .shape_files import as_text, check_no_dataset, find_shapes
 
 
 # What is large, or the same in every row.
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
         facts, count, rows = open_embeddings(Path(source))
         index = _index_rows(rows, count, None, output, facts)
     elif Path(source).is_dir():
+        check_no_dataset(source, "add --dataset")
         files = find_shapes([source])
         encoder = chosen_encoder(options)
         facts = EmbeddingFacts.of(encoder)
