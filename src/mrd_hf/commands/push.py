@@ -32,7 +32,12 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "repo_id", nargs="?", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there"
     )
-    parser.add_argument("--type", choices=["model", "dataset"], default="model", help="default: model")
+    parser.add_argument(
+        "--type",
+        choices=["model", "dataset"],
+        default="model",
+        help="what the folder holds, and the repository is of (default: model)",
+    )
     parser.add_argument("--private", action="store_true", help="the repository is to be private; default: public")
     parser.add_argument("--revision", help="branch, made if it is not there, or refs/pr/N; default: main")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
