@@ -9,6 +9,7 @@
 # make test-widget     what that page does, in Node, against the Python package
 # make test-browser    on Debian, as root: both pages in Chromium
 # make test-lowest     a smoke test of the lowest versions that pyproject.toml allows; downloads about 4 GB
+# make clean   takes away the environment and what was built; outputs/, with all that was trained, stays
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ BUNDLE := src/mrd_hf/hub/widget/bundle
 
 .PHONY: help demo app bench torture docs dist test test-browser test-lowest test-widget widget lint environments format clean
 help:
-	@sed -n '1,11s/^# //p' Makefile
+	@sed -n '1,12s/^# //p' Makefile
 
 # The stamp's time tells whether the environment is older than what it is made from.
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -152,4 +153,4 @@ test-lowest: $(VENV)/.installed
 	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/installation/test_lowest.py
 
 clean:
-	rm -rf $(VENV) outputs build dist src/*.egg-info $(WIDGET)/node_modules $(BUNDLE)
+	rm -rf $(VENV) build dist src/*.egg-info $(WIDGET)/node_modules $(BUNDLE)

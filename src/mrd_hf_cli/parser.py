@@ -4,12 +4,13 @@ Long commands, such as `mrd-hf pretrain`, have parsers of their own.
 """
 
 import argparse
-import difflib
 import itertools
 from collections.abc import Sequence
 from typing import Any
 
+from .descriptions import CLASSIFY, EMBED, INDEX, INSPECT, RENDER, SCORE, SEARCH
 from .encoder_choice import names_onnx
+from .hints import did_you_mean
 from .part_choice import add_part_choice, add_part_model
 
 
@@ -27,7 +28,8 @@ Train encoders for them, evaluate and publish them.
   mrd-hf inspect chair.glb
 """
 EPILOG = """\
-The encoder is --model or the environment variable MRD_MODEL: a folder, or an id on the Hub.
+The encoder of classify, score, embed, index, search and app is --model or the environment variable MRD_MODEL: a
+folder, or an id on the Hub. The other commands must be told theirs.
 Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
 `mrd-hf COMMAND --help` says more of each.
 """
@@ -79,64 +81,6 @@ LONG_COMMANDS = {
     "push": "mrd_hf.commands.push",
 }
 
-CLASSIFY = """\
-Say what shapes are, among labels of your own; the scores of a shape's labels add up to 1, unless you ask for cosines.
-
-  mrd-hf classify chair.glb scans/*.ply --labels "chair,table,lamp"
-  mrd-hf classify chair.glb --labels-file labels.txt --template "a photo of a {}." --json
-  mrd-hf classify chair.glb --class-texts class_texts.parquet
-  mrd-hf classify chair.glb --model onnx/encoder.onnx
-
-The last is for an encoder that `mrd-hf export --class-texts` wrote: its labels lie beside it, and no torch is needed.
-"""
-SCORE = """\
-Say how well shapes fit texts or pictures, such as the prompts that they were generated from: cosines of embeddings.
-
-  mrd-hf score chair.glb --text "a red armchair" --text "a mug"
-  mrd-hf score generated/ --image photo.jpg --measure scaled
-  mrd-hf score --pairs prompts.csv -o scores.csv
-  mrd-hf score generated.parquet --class-texts prompts.parquet --json
-
---pairs is a CSV file with a shape and its prompt in each line, under the names shape and text (or image). Besides the
-mean it gives the R-precision: how many shapes have their own prompt as the nearest of all.
-Files that cannot be read are reported and left out, and the exit code is then 1.
-"""
-EMBED = """\
-Embed shapes into a parquet file: a row each, with the columns path, embedding and model.
-
-  mrd-hf embed chair.glb models/ -o models.parquet
-
-Files that cannot be read are reported and left out, and the exit code is then 1.
-"""
-INDEX = """\
-Make an index to search of a folder of shapes, of what `mrd-hf embed` wrote, or of a triplet dataset.
-
-  mrd-hf index models/ -o models-index
-  mrd-hf index models.parquet -o models-index
-  mrd-hf index scripts/demo_data --dataset -o demo-index
-"""
-SEARCH = """\
-Find the shapes of an index that are nearest to a text, a picture or a shape; scores are cosines.
-
-  mrd-hf search models-index "a red armchair"
-  mrd-hf search models-index --image photo.jpg -k 20
-  mrd-hf search models-index --shape chair.glb --json
-"""
-RENDER = """\
-Draw a mesh or a point cloud on the CPU into a PNG; several views around it become a strip.
-
-  mrd-hf render chair.glb -o chair.png --views 4
-"""
-INSPECT = """\
-Show what is read of shapes: parts, faces, area, bounding box, colours, extensions, and what is left out.
-
-  mrd-hf inspect chair.glb
-  mrd-hf inspect models/ scan.ply --parts
-  mrd-hf inspect broken.glb --json
-
-A file that cannot be read is listed with its error, and the exit code is then 1. Add the output to a bug report.
-"""
-
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Read a command line, whose options and other arguments may come in any order; exits on `--help` and mistakes.
@@ -150,12 +94,20 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser, commands = make_parser()
     command = commands.get(arguments[0]) if arguments else None
     if command is None:
+        known = [name for group in COMMANDS.values() for name in group]
+        if arguments and not arguments[0].startswith("-") and arguments[0] not in known:
+            hint = did_you_mean(arguments[0], known)
+            parser.error(f"no command is called {arguments[0]!r}{hint or ';'} mrd-hf --help lists them")
         return parser.parse_args(arguments)
     options = command.parse_args(_options_first(arguments[1:], command))
     options.command = arguments[0]
     no_labels = options.command == "classify" and options.labels is options.labels_file is options.class_texts is None
     if no_labels and not names_onnx(options):
         command.error("one of the arguments --labels --labels-file --class-texts is required")
+    if options.command == "search" and options.text_option is not None:
+        if options.text is not None:
+            command.error("TEXT is given twice, once as --text")
+        options.text = options.text_option
     return options
 
 
@@ -181,8 +133,7 @@ def _options_first(arguments: Sequence[str], parser: argparse.ArgumentParser) ->
             spelled = name.replace("_", "-")  # --batch_size=3 is --batch-size=3
             spelled = spelled if spelled in actions else EARLIER_NAMES.get(spelled, spelled)
             if spelled not in actions:
-                close = difflib.get_close_matches(spelled, actions, n=1)
-                parser.error(f"unrecognized argument: {word}" + (f"; did you mean {close[0]}?" if close else ""))
+                parser.error(f"unrecognized argument: {word}{did_you_mean(spelled, actions)}")
             options.append(f"{spelled}{equals}{value}")
             if not equals and actions[spelled].nargs is None:
                 options += itertools.islice(words, 1)
@@ -253,8 +204,8 @@ def _add_classify(parser: argparse.ArgumentParser) -> None:
         "--template",
         action="append",
         dest="templates",
-        help="text that a label takes the {} of; several, or a set's name (none, simple, openshape64), are averaged "
-        "over (default: 'a point cloud model of {}.')",
+        help="text that a label takes the {} of; several, or a set's name (none, clip, simple, openshape64), are "
+        "averaged over (default: 'a point cloud model of {}.')",
     )
     parser.add_argument("--top-k", type=_positive, default=5, metavar="K", help="labels to show (default: 5)")
     parser.add_argument(
@@ -321,7 +272,9 @@ def _add_search(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("text", nargs="?", metavar="TEXT", help="find what these words say")
     parser.add_argument("--image", metavar="FILE", help="find what this picture shows")
     parser.add_argument("--shape", metavar="FILE", help="find shapes like this one")
-    parser.add_argument("-k", type=_positive, default=10, help="shapes to find (default: 10)")
+    # As `mrd-hf score` has it; argparse would let an empty TEXT take the place of an option of the same name.
+    parser.add_argument("--text", dest="text_option", metavar="TEXT", help="the same as TEXT")
+    parser.add_argument("-k", "--top-k", dest="k", type=_positive, default=10, help="shapes to find (default: 10)")
     _add_model(parser, purpose="for --shape, the encoder that made the index")
     _add_teacher(parser)
     _add_reading(parser)
@@ -383,7 +336,9 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
 
 def _add_up_axis(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--up-axis", choices=("y", "z"), help="which axis points up in the files (default: as each file says, else y)"
+        "--up-axis",
+        choices=("y", "z"),
+        help="which axis points up in the files (default: what each file declares, otherwise y)",
     )
 
 
@@ -392,7 +347,10 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _positive(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is below 1")
+        raise argparse.ArgumentTypeError(f"expected a whole number from 1, got {text}")
     return value

@@ -398,6 +398,17 @@ def test_files_that_a_dataset_keeps_are_not_copied_into_its_index(work, tmp_path
     assert hit.item.keys() == {"id", "source", "name", "category", "license", "creator", "model"}
 
 
+def test_a_triplet_dataset_is_not_taken_for_the_samples_that_lie_in_it(work, tmp_path, capsys):
+    data = save_tiny_triplets(tmp_path / "data", train=5, test=3)
+    write_shapes(data / "shapes")
+    model = ("--model", work / "encoder")
+    assert mrd_hf("index", data, "-o", tmp_path / "index", *model) == 2
+    assert f"{data}: is a triplet dataset (data/" in (err := capsys.readouterr().err) and "; add --dataset." in err
+    assert mrd_hf("embed", data, "-o", tmp_path / "e.parquet", *model) == 2
+    assert f"`mrd-hf index {data} --dataset` embeds and indexes it" in capsys.readouterr().err
+    assert not (tmp_path / "index").exists() and not (tmp_path / "e.parquet").exists()
+
+
 def test_an_index_leaves_bad_files_out(work, tmp_path, capsys):
     shutil.copytree(work / "shapes", tmp_path / "s")
     (tmp_path / "s" / "zz.glb").write_bytes(b"glTF")

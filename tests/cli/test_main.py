@@ -23,6 +23,7 @@ import mrd_hf
 from mrd_hf.cli import classify, output
 from mrd_hf.cli.output import one_line, printable
 from mrd_hf_cli import parser
+from mrd_hf_cli.encoder_choice import ENCODER_COMMANDS
 from mrd_hf_cli.main import main
 from mrd_hf_cli.parser import make_parser, parse
 from mrd_hf_cli.running import run_script
@@ -95,6 +96,11 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
         (["classify", "a.glb", "--lables", "x,y"], "unrecognized argument: --lables; did you mean --labels?"),
         (["embed", "a", "-o", "b.parquet", "--batchsize=3"], "--batchsize=3; did you mean --batch-size?"),
         (["search", "i", "-x", "t"], "unrecognized argument: -x\n"),
+        (["search", "i", "chair", "--text", "chair"], "TEXT is given twice, once as --text\n"),
+        (["clasify", "a.glb"], "no command is called 'clasify'; did you mean classify? mrd-hf --help lists them\n"),
+        (["fly"], "no command is called 'fly'; mrd-hf --help lists them\n"),
+        (["pretrian", "a"], "no command is called 'pretrian'; did you mean pretrain? mrd-hf --help lists them\n"),
+        (["search", "i", "chair", "-k", "few"], "argument -k/--top-k: expected a whole number from 1, got few\n"),
         (["render", "a.glb", "--skip-parts", "a("], "argument --skip-parts: 'a(' is no regular expression: missing )"),
     ],
 )
@@ -129,6 +135,18 @@ def test_options_and_other_arguments_come_in_any_order(command, data):
     left = iter(others)
     words = [word for piece in pieces for word in ([next(left)] if piece is None else piece)]
     assert vars(parse([command, *words])) == vars(in_order) | {"command": command}
+
+
+def test_search_takes_the_options_that_other_commands_have():
+    plain = vars(parse(["search", "i", "a chair", "-k", "3"]))
+    for words in (["i", "--text", "a chair", "--top-k", "3"], ["--top_k=3", "--text=a chair", "i"]):
+        assert vars(parse(["search", *words])) | {"text_option": None} == plain
+
+
+def test_help_says_which_commands_have_their_encoder_from_the_environment():
+    """`app` has a parser of its own, which tests/app/test_app_server.py looks at."""
+    told = re.search(r"^The encoder of (.*) is --model or the environment variable MRD_MODEL", parser.EPILOG)
+    assert set(re.findall(r"\w+", told[1].replace(" and ", " "))) == {*ENCODER_COMMANDS, "app"}
 
 
 def test_what_follows_two_hyphens_is_no_option():

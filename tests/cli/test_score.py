@@ -237,7 +237,8 @@ def test_a_shape_that_cannot_be_read_is_left_out_and_listed(work, capsys):
         (["shapes", "--image", "none.png"], "none.png: no such file"),
         (["--pairs", "none.csv"], "no such file; expected a CSV file"),
         (["--pairs", "no_shape.csv"], "has the columns text; expected shape"),
-        (["--pairs", "both.csv"], "expected shape, and text or image"),
+        (["--pairs", "both.csv"], "has the columns text and image, and a prompt is one of them; leave out the other"),
+        (["--pairs", "nothing.csv"], "nothing.csv: is empty; expected a CSV file with the columns shape and text"),
         (["--pairs", "gap.csv"], "gap.csv: line 3 has no text"),
         (["--pairs", "empty.csv"], "has no pair in it"),
         (["--pairs", "latin.csv"], "cannot be read as CSV in UTF-8"),
@@ -249,6 +250,7 @@ def test_what_does_not_fit_is_named_with_the_remedy(work, pairs, capsys, monkeyp
     for name, content in (
         ("no_shape.csv", b"text\na\n"),
         ("both.csv", b"shape,text,image\na,b,c\n"),
+        ("nothing.csv", b""),
         ("gap.csv", b"shape,text\nshapes/ball.ply,a\nshapes/ball.ply,\n"),
         ("empty.csv", b"shape,text\n"),
         ("latin.csv", b"shape,text\na,caf\xe9\n"),

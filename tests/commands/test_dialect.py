@@ -75,6 +75,30 @@ def test_beginnings_and_names_of_other_commands_are_refused(words, capsys):
     assert ended.value.code == 2 and words[0] in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("try --num_view 4", "unrecognized argument: --num_view; did you mean --num-views?"),
+        ("try --num-views x", "argument --num-views: expected a whole number from 1, got x"),
+        ("try --zzz", "unrecognized argument: --zzz\n"),
+        ("evaluate --linear-prob", "unrecognized argument: --linear-prob; did you mean --linear-probe?"),
+        ("prepare meshes a --num-view 4", "unrecognized argument: --num-view; did you mean --num-views?"),
+        ("prepare meshes a -o b --test-share x", "expected a number above 0 and below 1, got x"),
+        ("prepare meshes a -o b --background x", "expected a color's name or #rrggbb, got x"),
+        ("prepare meshes a -o b --seed x", "expected a whole number from 0, got x"),
+    ],
+)
+def test_a_mistake_is_told_what_it_is_like_and_what_is_expected(command, message, capsys):
+    name, *words = command.split()
+    with pytest.raises(SystemExit) as ended:
+        a_parser().parse_args(words) if name == "try" else HELP[name](words)
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+
+
+def test_a_value_with_spaces_may_begin_with_hyphens():
+    assert a_parser().parse_args(["-o", "-- a note"]).output == "-- a note"
+
+
 def test_an_option_of_that_name_is_not_another():
     parser = CommandParser("mrd-hf try")
     parser.add_argument("--data")

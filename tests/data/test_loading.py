@@ -2,9 +2,11 @@
 
 import json
 import shutil
+import time
 
 import pytest
 from datasets import Dataset
+from support.dead_hubs import SOON, closed_port, move_the_hub
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data.loading import load_triplets
@@ -97,6 +99,26 @@ def test_a_folder_without_parquet_files_is_no_dataset(tmp_path):
     (tmp_path / "reports" / "train-00000-of-00002.json").write_text(json.dumps({"settings": {}}))
     with pytest.raises(UserError, match="has no parquet file; .*mrd-hf prepare SOURCE"):
         load_triplets(tmp_path, "train")
+
+
+def test_a_folder_of_shapes_is_not_taken_for_a_dataset_that_was_begun(tmp_path):
+    """Else the remedy would be to write a dataset among them."""
+    (tmp_path / "chair.glb").write_text("")
+    with pytest.raises(UserError, match="is no triplet dataset, .*prepare meshes .* --output DIR` makes one in anoth"):
+        load_triplets(tmp_path, "train")
+
+
+def test_the_demos_data_and_ids_without_a_hub_end_at_once(tmp_path, monkeypatch):
+    """Outside a clone: `datasets` would ask the Hub for it, again and again."""
+    monkeypatch.chdir(tmp_path)
+    with closed_port() as address:
+        move_the_hub(monkeypatch, tmp_path, address)
+        started = time.perf_counter()
+        with pytest.raises(UserError, match="comes with a clone of the package's repository; run in the clone's fold"):
+            load_triplets("scripts/demo_data", "train")
+        with pytest.raises(UserError, match=f"no dataset some/where: no such folder, .*{address} did not answer"):
+            load_triplets("some/where", "train")
+        assert time.perf_counter() - started < SOON
 
 
 def test_a_later_schema_is_refused(tmp_path):

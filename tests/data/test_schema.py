@@ -43,8 +43,9 @@ def test_other_columns_do_not_matter():
 def test_missing_column_is_named_with_its_remedy(column, remedy):
     features = triplet_features(embedding_dim=8)
     del features[column]
-    with pytest.raises(UserError, match=f"(?s)data: no column '{column}'.*{remedy}"):
+    with pytest.raises(UserError, match=f"(?s)data: no column '{column}'.*{remedy}") as ended:
         check_columns(features, [column], "data")
+    assert "--teacher" not in str(ended.value)  # which `prepare resplit`, for one, has not
 
 
 def test_points_may_be_of_twice_the_precision_and_the_teachers_origin_unknown():

@@ -138,16 +138,41 @@ def options_in(text: str) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def shown() -> set[str]:
-    """The options that `--help` of a command shows."""
-    helps = [parser.format_help() for parser in make_parser()[1].values()]
+def helps() -> dict[str, str]:
+    """What `--help` of each command shows."""
+    parser, commands = make_parser()
+    helps = {"": parser.format_help()} | {name: command.format_help() for name, command in commands.items()}
     for name in LONG_COMMANDS:
-        sources = [["meshes"], ["openshape"], ["resplit"]] if name == "prepare" else [[]]
-        for arguments in [[*source, "--help"] for source in sources]:
+        sources = [[], ["meshes"], ["openshape"], ["resplit"]] if name == "prepare" else [[]]
+        for source in sources:
             with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
-                check_long(name, arguments)
-            helps.append(out.getvalue())
-    return options_in(" ".join(helps))
+                check_long(name, [*source, "--help"])
+            helps[" ".join([name, *source])] = out.getvalue()
+    return helps
+
+
+@pytest.fixture(scope="module")
+def shown(helps) -> set[str]:
+    """The options that `--help` of a command shows."""
+    return options_in(" ".join(helps.values()))
+
+
+def test_the_examples_of_help_are_understood(helps, monkeypatch):
+    """Those of `--help`, which are indented lines of their own; one that the usage begins with is none."""
+    monkeypatch.chdir(ROOT)
+    shows_none = set()
+    for command, text in helps.items():
+        examples = command_lines(
+            "\n".join(re.findall(r"^ +((?:mrd-hf|accelerate) (?:.*\\\n)*.*)", text, re.MULTILINE))
+        )
+        if not examples:
+            shows_none.add(command)
+        for words in examples:
+            try:
+                check(words)
+            except (Exception, SystemExit) as error:
+                raise AssertionError(f"mrd-hf {command} --help: {shlex.join(words)}") from error
+    assert len(shows_none) < 5, shows_none
 
 
 def test_the_options_that_pages_print_are_those_that_help_shows(shown):

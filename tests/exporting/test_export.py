@@ -140,6 +140,14 @@ def test_what_cannot_be_exported_is_said(folder, tmp_path, monkeypatch):
     monkeypatch.chdir(folder / "onnx")
     with pytest.raises(UserError, match="is the folder that you are in"):
         main([str(folder / "encoder"), "--to", ".", "--overwrite"])
+    for place in ("encoder", "."):  # the encoder itself, and the folder that it is in
+        with pytest.raises(UserError, match="would be replaced, and .*encoder is read; give another folder to write"):
+            main([str(folder / "encoder"), "--to", str(folder / place), "--overwrite"])
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="precious exists and is no exported encoder; it is left as it is"):
+        main([str(folder / "encoder"), "--to", str(tmp_path / "precious"), "--overwrite"])
+    assert (tmp_path / "precious" / "thesis.txt").is_file() and (folder / "encoder" / "config.json").is_file()
     with pytest.raises(SystemExit):
         main([str(folder / "encoder"), "--to", str(tmp_path / "x"), "--opset", "17"])
     assert not (tmp_path / "out").exists()

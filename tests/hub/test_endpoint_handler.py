@@ -6,6 +6,7 @@ import io
 import json
 import os
 import re
+import shlex
 import struct
 import subprocess
 import sys
@@ -19,13 +20,14 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from safetensors.torch import load_file
 from support.false_claims import huge_png, npy_header
 from support.tiny_encoders import tiny_encoder
 from support.tiny_gltf import as_glb, data_uri, gltf, textured_gltf
 from support.tiny_meshes import QUARTERS, glb
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
-from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf import PointBertForShapeClassification, PointCloudFeatureExtractor
 from mrd_hf.errors import UserError
 from mrd_hf.hub.endpoint import shape_reading
 from mrd_hf.hub.endpoint.isolation import IsolatedReader
@@ -570,6 +572,28 @@ def test_a_folder_without_a_model_gets_no_handler(tmp_path):
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(UserError, match="has not this version's code; load the model and save it again"):
         write_handler(tmp_path)
+
+
+@pytest.mark.parametrize("fine_tuned", [False, True])
+def test_the_line_that_puts_the_code_beside_a_model_is_one_that_works(tmp_path, fine_tuned):
+    """In its place, with the weights that are loaded from there."""
+    model = tiny_encoder("openshape")
+    if fine_tuned:
+        model = PointBertForShapeClassification(model.config)
+    model.save_pretrained(tmp_path)
+    PointCloudFeatureExtractor(num_points=64).save_pretrained(tmp_path)
+    weights = load_file(tmp_path / "model.safetensors")
+    for file in tmp_path.glob("*.py"):
+        file.unlink()
+    with pytest.raises(UserError, match="save it again") as ended:
+        write_handler(tmp_path)
+    _, line = str(ended.value).splitlines()
+    python, option, code = shlex.split(line)
+    assert (python, option) == ("python", "-c")
+    exec(code, {})
+    write_handler(tmp_path)
+    again = load_file(tmp_path / "model.safetensors")
+    assert weights.keys() == again.keys() and all((weights[name] == again[name]).all() for name in weights)
 
 
 # What the toolkit does with a repository's handler.py, where the package is not installed.

@@ -241,6 +241,18 @@ def test_a_token_anywhere_in_a_file_is_found_and_words_like_one_are_not(tmp_path
     ("spoil", "message"),
     [
         (lambda folder: (folder / "config.json").unlink(), "holds no model"),
+        (
+            lambda folder: (
+                (folder / "a.parquet").write_text(""),
+                (folder / "encoder").mkdir(),
+                (folder / "config.json").rename(folder / "encoder" / "config.json"),
+            ),
+            "holds no model .*; did you mean .*encoder",
+        ),
+        (
+            lambda folder: ((folder / "config.json").unlink(), (folder / "a.parquet").write_text("")),
+            r"holds no model \(config.json\) but parquet files; for a dataset add --type dataset",
+        ),
         (lambda folder: (folder / "README.md").unlink(), "has no model card"),
         (lambda folder: (folder / "model.safetensors").unlink(), "holds no weights as safetensors"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"\x80\x04pickled"), "is no safetensors file"),

@@ -82,6 +82,11 @@ def test_a_folder_has_the_page_the_encoder_and_the_collection(bundle, export, tm
     with pytest.raises(UserError, match="is the folder that you are in"):
         main([str(export), "--widget", "-o", ".", "--overwrite"])
     assert not (page / "collection.json").exists()
+    with pytest.raises(UserError, match="onnx would be replaced, and .*onnx is read; give another folder"):
+        main([str(export), "--widget", "-o", str(export), "--overwrite"])
+    with pytest.raises(UserError, match="index exists and is no page of mrd-hf push --widget; it is left as it is"):
+        main([str(export), "--widget", "-o", str(tmp_path / "index"), "--overwrite"])
+    assert (export / "encoder.onnx").is_file() and len(ShapeIndex.open(tmp_path / "index")) == 3
 
 
 def test_a_static_space_is_made_and_the_card_links_it(hub, bundle, export, tmp_path, capsys):

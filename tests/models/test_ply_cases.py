@@ -218,7 +218,7 @@ def test_vertices_that_are_not_finite(tmp_path, number):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "does not begin with 'ply'"),
+        (b"", "the file is empty"),
         (b"plywood\n", "does not begin with 'ply'"),
         (square().replace(b"end_header", b"end"), "'end' of its header is not understood"),
         (square()[:100], "its header has no line end_header"),

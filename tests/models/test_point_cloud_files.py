@@ -65,7 +65,7 @@ def test_how_colors_are_written_decides_their_range(tmp_path, rows, kind, colors
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "has no points"),
+        ("", "cannot be read: the file is empty"),
         ("# nothing\n", "has no points"),
         ("x y z\n", "has no points"),
         ("1 2\n3 4\n", "line 1 has 2 columns; expected 3 .*, 6"),

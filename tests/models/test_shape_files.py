@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import trimesh
 
+from mrd_hf.data.sources.meshes.mesh_files import MeshFiles
 from mrd_hf.models import shape_limits
 from mrd_hf.models.shape_files import SHAPE_SUFFIXES, colored_points, read_shape
-from mrd_hf.models.shapes import UNCOLORED, PointCloud, TexturedMesh
+from mrd_hf.models.shape_suffixes import MESH_SUFFIXES
+from mrd_hf.models.shapes import UNCOLORED, MeshError, PointCloud, TexturedMesh
 
 
 XYZ = np.array([[0.0, 0, 0], [2, 0, 0], [0, 3, 0], [0, 0, 4]])
@@ -171,6 +173,16 @@ def test_what_is_no_shape_is_named(tmp_path, name, content, error, message):
         read_shape(tmp_path / name)
     with pytest.raises(ValueError, match="is a folder; give the files in it"):
         read_shape(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", SHAPE_SUFFIXES)
+def test_an_empty_file_is_called_that(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").touch()
+    with pytest.raises(ValueError, match=rf"a\{suffix}: cannot be read( as .*)?: the file is empty\.$"):
+        read_shape(tmp_path / f"a{suffix}")
+    if suffix in MESH_SUFFIXES:
+        with pytest.raises(MeshError, match=rf"^a\{suffix}: cannot be read as '{suffix[1:]}': the file is empty\.$"):
+            MeshFiles(tmp_path).load_mesh(f"a{suffix}")
 
 
 @pytest.mark.parametrize("suffix", SHAPE_SUFFIXES)

@@ -80,6 +80,38 @@ def test_a_trained_encoder_without_checkpoints_is_not_overwritten_either(tmp_pat
     assert (tmp_path / ARGUMENTS_FILE).exists()
 
 
+def test_what_users_made_of_a_run_stays_when_the_run_is_overwritten(tmp_path):
+    """As the indexes and exports that the documentation puts into outputs/demo; see what a second `make demo` does."""
+    tracked = {"project": "mrd", "run_name": "demo-1", "run_id": "1"}
+    logs = tmp_path / "mrd" / "demo-1"
+    for folder in (
+        *RESULTS,
+        "onnx",
+        "checkpoint-notes",
+        "abandoned-checkpoint-9",
+        "mrd/demo-1",
+        "mrd/mine",
+        "profile",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "file").write_text("")
+    for name in (ARGUMENTS_FILE, "training_curves.png", "training_log.jsonl", "shapes.parquet"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "tracking.json").write_text(json.dumps(tracked))
+    (logs / "events.out.tfevents.1").write_text("")
+    fake_checkpoint(tmp_path, 5)
+    fake_checkpoint(tmp_path, 10, complete=False)
+    assert prepare_output_dir(tmp_path, None, overwrite=True) is None
+    stays = {ARGUMENTS_FILE, "onnx", "checkpoint-notes", "mrd", "shapes.parquet"}
+    assert {path.name for path in tmp_path.iterdir()} == stays
+    assert (tmp_path / "onnx" / "file").is_file() and [path.name for path in (tmp_path / "mrd").iterdir()] == ["mine"]
+    # A run that is killed before it has written its own arguments.json can be given again.
+    assert prepare_output_dir(tmp_path, None, overwrite=True) is None
+    (tmp_path / "tracking.json").write_text(json.dumps(tracked | {"project": ".", "run_name": "onnx"}))
+    prepare_output_dir(tmp_path, None, overwrite=True)
+    assert (tmp_path / "onnx" / "file").is_file()
+
+
 @pytest.mark.parametrize("resume", [None, "latest"])
 def test_a_run_that_has_nothing_to_lose_is_replaced(tmp_path, resume):
     """As one that was killed before its first checkpoint; what is not a run's stays."""

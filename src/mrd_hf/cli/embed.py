@@ -9,7 +9,7 @@ from ..files.atomic_file import atomic_file, check_vacant
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
-from .shape_files import as_text, find_shapes
+from .shape_files import as_text, check_no_dataset, find_shapes
 
 
 def run(options: argparse.Namespace) -> int:
@@ -18,6 +18,8 @@ def run(options: argparse.Namespace) -> int:
     if output.suffix.lower() != ".parquet" or output.is_dir():
         raise UserError(f"--output {output}: expected a file with the suffix .parquet.")
     check_vacant(output, options.overwrite)
+    for path in options.files:
+        check_no_dataset(path, f"`mrd-hf index {path} --dataset` embeds and indexes it")
     files = find_shapes(options.files)
     encoder = chosen_encoder(options)
     failures: list[dict[str, str]] = []

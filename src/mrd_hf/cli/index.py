@@ -17,13 +17,13 @@ from ..evaluation.encoding import encode_dataset
 from ..exporting.onnx_encoder import OnnxEncoder
 from ..exporting.onnx_model import OnnxModel
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import check_writable
+from ..files.atomic_folder import check_replaceable, check_writable
 from ..search import ShapeIndex
-from ..search.shape_index import check_replaceable
+from ..search.index_facts import FACTS
 from .embedding_table import EmbeddingFacts, open_embeddings
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
-from .shape_files import as_text, find_shapes
+from .shape_files import as_text, check_no_dataset, find_shapes
 
 
 # What is large, or the same in every row; `mesh` is of `mrd-hf prepare meshes --keep-mesh`.
@@ -37,7 +37,7 @@ def run(options: argparse.Namespace) -> int:
     failures: list[dict[str, str]] = []
     if options.split is not None and not options.dataset:
         raise UserError("--split is for a --dataset.")
-    check_replaceable(output)
+    check_replaceable(output, (FACTS,), "index")
     check_vacant(output, options.overwrite)
     check_writable(output.parent)
     if options.dataset:
@@ -46,6 +46,7 @@ def run(options: argparse.Namespace) -> int:
         facts, count, rows = open_embeddings(Path(source))
         index = _index_rows(rows, count, None, output, facts)
     elif Path(source).is_dir():
+        check_no_dataset(source, "add --dataset")
         files = find_shapes([source])
         encoder = chosen_encoder(options)
         facts = EmbeddingFacts.of(encoder)

@@ -41,6 +41,14 @@ def find_shapes(paths: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(files))
 
 
+def check_no_dataset(path: str, remedy: str) -> None:
+    """Raise a [`UserError`] with a remedy for a triplet dataset's folder: its shapes are in its parquet files, and
+    what else lies in it, as samples may, is not meant."""
+    file = next(iter(sorted(Path(path).glob("data/*.parquet"))), None)
+    if file is not None:
+        raise UserError(f"{path}: is a triplet dataset ({file.relative_to(path)}), no folder of shapes; {remedy}.")
+
+
 def reading_error(error: Exception) -> str:
     """What to say of a file that could not be read. It costs that file alone, also where the mistake is ours."""
     if isinstance(error, READING_ERRORS):

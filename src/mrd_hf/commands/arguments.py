@@ -5,6 +5,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from mrd_hf_cli.hints import did_you_mean
+
 
 # Of options that had other names; each is understood where the command has the one that it stands for.
 EARLIER_NAMES = {
@@ -31,7 +33,20 @@ class CommandParser(argparse.ArgumentParser):
     ) -> tuple[argparse.Namespace, list[str]]:
         words = list(sys.argv[1:] if args is None else args)
         end = words.index("--") if "--" in words else len(words)
-        return super().parse_known_args([*map(self._spelled, words[:end]), *words[end:]], namespace)
+        spelled = [*map(self._spelled, words[:end])]
+        if self._subparsers is None:  # else most of the words are for another parser
+            self._check_known(spelled)
+        return super().parse_known_args([*spelled, *words[end:]], namespace)
+
+    def _check_known(self, words: Sequence[str]) -> None:
+        """End on an option that there is not, and name the one that it is like; argparse does not, and complains of
+        what is missing first."""
+        for word in words:
+            name = word.partition("=")[0]
+            # argparse takes a word with a space for no option.
+            if name.startswith("--") and " " not in word and name not in self._option_string_actions:
+                known = [option for option in self._option_string_actions if option.startswith("--")]
+                self.error(f"unrecognized argument: {word}{did_you_mean(name.replace('_', '-'), known)}")
 
     def _spelled(self, word: str) -> str:
         """A word, as this parser has it if it is one of its options."""
@@ -51,7 +66,10 @@ def from_zero(text: str) -> int:
 
 
 def _at_least(text: str, least: int) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
     if number < least:
         raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text}")
     return number

@@ -2,7 +2,8 @@ r"""Score an encoder on a benchmark: one command, one table, one report that rep
 
     mrd-hf evaluate --model outputs/demo/encoder --dataset scripts/demo_data \
         --class-texts scripts/demo_data/class_texts.parquet --output outputs/demo/evaluation
-    mrd-hf evaluate --model org/encoder --benchmark modelnet40 --dataset ModelNet40 --linear-probe --robustness
+    mrd-hf evaluate --model org/encoder --benchmark modelnet40 --dataset ModelNet40 --linear-probe --robustness \
+        --output outputs/modelnet40
     mrd-hf evaluate --compare outputs/a/evaluation outputs/b/evaluation --output outputs/a_against_b
 
 On several devices, or CPU processes (ACCELERATE_USE_CPU=true torchrun --nproc_per_node 2), put accelerate's or torch's
@@ -62,7 +63,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     data.add_argument("--split", default="test", help="split to score on (default: test)")
     data.add_argument("--variant", help="of scanobjectnn: obj_only, obj_bg, pb_t50_rs or openshape")
     data.add_argument(
-        "--up-axis", choices=["y", "z"], help="which axis is up in its files (default: as they say, else y)"
+        "--up-axis",
+        choices=["y", "z"],
+        help="which axis is up in its files (default: what each file declares, otherwise y)",
     )
     data.add_argument("--allow-partial", action="store_true", help="take a part of a published split as well")
     texts = parser.add_argument_group("the classes' embeddings, by default those published with the benchmark, if any")

@@ -16,7 +16,7 @@ import torch
 from ..encoder import load_encoder
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import check_not_current, check_writable
+from ..files.atomic_folder import check_replaceable, check_writable
 from .arguments import CommandParser
 
 
@@ -62,10 +62,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse_arguments(argv)
     try:
+        from ..exporting.description import DESCRIPTION_FILE, ENCODER_FILE
         from ..exporting.writing import export_encoder
     except ImportError as error:
         raise UserError(f"mrd-hf export needs what `pip install 'mrd-hf[onnx]'` brings ({error}).") from None
-    check_not_current(arguments.output)
+    read = (arguments.model, arguments.class_texts)
+    check_replaceable(arguments.output, (DESCRIPTION_FILE, ENCODER_FILE), "exported encoder", read)
     check_vacant(arguments.output, arguments.overwrite)
     check_writable(arguments.output.parent)
     encoder = load_encoder(arguments.model, arguments.revision, dtype=torch.float32)

@@ -19,7 +19,7 @@ from mrd_hf_cli.part_choice import add_part_choice
 from ..data.rendering import RenderSettings
 from ..data.resplitting.resplitting import resplit_dataset
 from ..data.resplitting.teacher_changes import TeacherChanges
-from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
+from ..data.sources.meshes.mesh_folder import UNNAMED, prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from ..models.shape_suffixes import MESH_SUFFIXES
@@ -117,7 +117,9 @@ def _add_meshes(sources: Any) -> None:
         help="a metadata file instead of those in FOLDER; if it lies outside, its file names start from FOLDER",
     )
     parser.add_argument(
-        "--up-axis", choices=("y", "z"), help="which axis points up in the meshes (default: as each file says, else y)"
+        "--up-axis",
+        choices=("y", "z"),
+        help="which axis points up in the meshes (default: what each file declares, otherwise y)",
     )
     parser.add_argument(
         "--test-share",
@@ -294,7 +296,10 @@ def _prepare_meshes(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _color(text: str) -> tuple[int, ...]:
-    return ImageColor.getrgb(text)[:3]
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a color's name or #rrggbb, got {text}") from None
 
 
 def _common(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -338,7 +343,10 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _share(text: str) -> float:
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
     if not 0 < number < 1:
         raise argparse.ArgumentTypeError(f"expected a number above 0 and below 1, got {text}")
     return number
@@ -354,7 +362,10 @@ def print_summary(report: dict, out: str) -> None:
         held_out, count = report["names"]["test"], sum(report["names"].values())
         print(f"  held out in test: {held_out} of {count} names, by --test-share {report['settings']['test_share']}")
         if count < FEW_NAMES:
-            print("  few names: chair_01 and chair_02 are both 'chair'; the metadata's column 'name' tells them apart")
+            print(
+                f"  only {count} names; files that differ in a number alone share one (as chair_01 and chair_02 do), "
+                "unless the metadata's column 'name' tells them apart"
+            )
     missing = report["missing"]
     if missing:
         print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")
@@ -365,7 +376,7 @@ def print_summary(report: dict, out: str) -> None:
         print(f"  kept: {len(outdated) - LISTED} more such files")
     where = "reports" if missing else "report.json"
     for kind in ("skipped", "warnings"):
-        for item in report[kind][:LISTED]:
+        for item in sorted(report[kind], key=lambda item: item["why"] == UNNAMED)[:LISTED]:
             print(f"  {kind}: {item['id']}: {item['why']}")
         if len(report[kind]) > LISTED:
             print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/{where}")

@@ -17,11 +17,11 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
-from ..files.atomic_folder import atomic_folder, check_not_current
+from ..files.atomic_folder import atomic_folder, check_replaceable
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import select_files
 from ..hub.pushing import check_target, push_folder, push_page
-from ..hub.widget.writing import Collection, link_card, read_description, write_widget
+from ..hub.widget.writing import SETTINGS_FILE, Collection, link_card, read_description, write_widget
 from .arguments import CommandParser
 
 
@@ -33,7 +33,12 @@ def parse_arguments(argv: Sequence[str] | None) -> Namespace:
     parser.add_argument(
         "repo_id", nargs="?", help="repository on the Hub, such as org/mrd-pointbert; made if it is not there"
     )
-    parser.add_argument("--type", choices=["model", "dataset"], default="model", help="default: model")
+    parser.add_argument(
+        "--type",
+        choices=["model", "dataset"],
+        default="model",
+        help="what the folder holds, and the repository is of (default: model)",
+    )
     parser.add_argument("--private", action="store_true", help="the repository is to be private; default: public")
     parser.add_argument("--revision", help="branch, made if it is not there, or refs/pr/N; default: main")
     parser.add_argument("--create-pr", action="store_true", help="open a pull request instead")
@@ -117,7 +122,8 @@ def push_widget(arguments: Namespace) -> None:
     """Write the page into a folder, or upload it."""
     collection = None if arguments.collection is None else read_collection(arguments.collection, arguments.folder)
     if arguments.output is not None:
-        check_not_current(arguments.output)
+        read = (arguments.folder, arguments.collection)
+        check_replaceable(arguments.output, ("index.html", SETTINGS_FILE), "page of mrd-hf push --widget", read)
         check_vacant(arguments.output, arguments.overwrite)
         with atomic_folder(arguments.output) as folder:
             files = write_widget(arguments.folder, folder, collection)

@@ -143,9 +143,11 @@ def _read_torch(file: Path) -> Any:
         ) from None
     # A damaged file can make torch stumble over anything.
     except Exception as error:
+        # Only these are written for people; what others say is of Python.
+        said = str(error).strip() if isinstance(error, (ValueError, RuntimeError, OSError)) else ""
+        reason = f" ({said.splitlines()[0]})" if said else ""
         raise UserError(
-            f"{file.name}: is not a readable checkpoint ({type(error).__name__}: {str(error).splitlines()[:1]}); "
-            "expected safetensors or a file made by torch.save."
+            f"{file.name}: is not a readable checkpoint{reason}; expected safetensors or a file made by torch.save."
         ) from None
 
 

@@ -11,6 +11,7 @@ from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 
 from ..errors import UserError
 from ..files.digests import state_of_files
+from ..models.model_sources import why_not_asked
 from .embedding.embedded_files import read_record
 from .preparation.dataset_parts import missing_files, parquet_below, settings_of
 from .preparation.dataset_writing import ROWS_PER_GROUP
@@ -18,6 +19,8 @@ from .schema import check_schema_version
 
 
 LISTED = 5
+# What the recipe `demo` names, a folder of the package's repository.
+DEMO_DATA = "scripts/demo_data"
 
 
 def load_triplets(name: str | Path, split: str) -> Dataset:
@@ -51,6 +54,8 @@ def load_all_splits(name: str | Path) -> DatasetDict:
         raise UserError(f"no dataset at {name}: no such folder; prepare one with mrd-hf prepare.")
     if folder.is_dir():
         check_whole(folder)
+    else:
+        _check_on_hub(str(name))
     try:
         splits = load_dataset(str(name), cache_dir=_cache_dir(folder) if folder.is_dir() else None)
     except (DatasetNotFoundError, ConnectionError) as error:
@@ -63,6 +68,22 @@ def load_all_splits(name: str | Path) -> DatasetDict:
     return splits
 
 
+def _check_on_hub(name: str) -> None:
+    """Raise a [`UserError`] at once for what the Hub has not, or cannot be asked for; `datasets` tries for long."""
+    if name == DEMO_DATA:
+        raise UserError(
+            f"no dataset {name}: no such folder here. The demo's data comes with a clone of the package's repository; "
+            "run in the clone's folder, or give --dataset another dataset."
+        )
+    not_asked = why_not_asked()
+    kept = Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")
+    if not_asked is not None and not kept.is_dir():
+        raise UserError(
+            f"no dataset {name}: no such folder, not in the cache of datasets on this machine, and {not_asked}; "
+            "prepare one with mrd-hf prepare."
+        )
+
+
 def check_whole(folder: Path) -> None:
     """Raise a [`UserError`] if a local dataset has no files, or not all of those that their names speak of."""
     missing, count = missing_files(folder)
@@ -73,6 +94,12 @@ def check_whole(folder: Path) -> None:
             f"{_command(folder)} makes them and keeps the others."
         )
     if not parquet_below(folder):
+        begun = (folder / "reports").is_dir() or (folder / "report.json").is_file()
+        if not begun:  # mrd-hf prepare was never here
+            raise UserError(
+                f"{folder}: is no triplet dataset, as it has no parquet file; of a folder of shapes `mrd-hf prepare "
+                f"meshes {folder} --output DIR` makes one in another folder, DIR."
+            )
         raise UserError(f"{folder}: has no parquet file; {_command(folder)} makes them.")
 
 
@@ -102,7 +129,8 @@ def _command(folder: Path) -> str:
         return f"{command} with the arguments that it was begun with"
     settings = settings_of(folder)
     command = f"`mrd-hf prepare {settings.get('source', 'SOURCE')} ... --output {folder}`"
-    return f"{command} with the arguments that it was begun with (settings: {json.dumps(settings)})"
+    told = f" (settings: {json.dumps(settings)})" if settings else ""
+    return f"{command} with the arguments that it was begun with{told}"
 
 
 def _cache_dir(folder: Path) -> str:

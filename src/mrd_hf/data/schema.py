@@ -95,7 +95,7 @@ def check_columns(features: Features, needed: Iterable[str], dataset_name: str) 
     for column in needed:
         if column not in features:
             remedy = (
-                "cache the teacher's embeddings with mrd-hf embed-teacher, or embed on the fly with --teacher"
+                "cache the teacher's embeddings with mrd-hf embed-teacher"
                 if column in EMBEDDING_COLUMNS
                 else "prepare it with mrd-hf prepare"
             )

@@ -4,7 +4,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -83,6 +83,26 @@ def check_writable(folder: Path) -> None:
         raise UserError(f"{what}: {place} is a file; name another place.")
     if not os.access(place, os.W_OK | os.X_OK):
         raise UserError(f"{what}: no permission to write to {place}; see to that, or name another place.")
+
+
+def check_replaceable(folder: Path, marks: Sequence[str], what: str, inputs: Sequence[str | Path | None] = ()) -> None:
+    """Raise a [`UserError`] if something else would be lost than what the same command wrote before, or it is the
+    folder that the user is in.
+
+    Args:
+        folder (`Path`): To be replaced as a whole, by [`atomic_folder`].
+        marks (sequence of `str`): Names that each folder of this kind has in it.
+        what (`str`): The kind, for the message.
+        inputs (sequence of `str` or `Path`, *optional*): What is read; ids on the Hub are passed over.
+    """
+    check_not_current(folder)
+    for source in inputs:
+        if source is not None and os.path.exists(source) and Path(source).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{folder} would be replaced, and {source} is read; give another folder to write.")
+    if folder.is_file() or (
+        folder.is_dir() and any(folder.iterdir()) and not all((folder / mark).exists() for mark in marks)
+    ):
+        raise UserError(f"{folder} exists and is no {what}; it is left as it is. Give another folder.")
 
 
 def flush_to_disk(folder: Path) -> None:

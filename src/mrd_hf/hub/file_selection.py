@@ -199,6 +199,10 @@ def _named_modules(node: object) -> Iterator[str]:
 def _check_model(folder: Path, selection: Selection) -> None:
     if "config.json" not in selection.files:
         inner = [path.parent.name for path in sorted(folder.glob("*/config.json"))]
+        if not inner and any(PARQUET.fullmatch(path) for path in selection.left_out):
+            raise UserError(
+                f"{folder}: holds no model (config.json) but parquet files; for a dataset add --type dataset."
+            )
         hint = f"did you mean {folder / inner[0]}?" if inner else "give the one that save_pretrained wrote."
         raise UserError(f"{folder}: holds no model (config.json); {hint}")
     weights = [path for path in selection.files if WEIGHTS.fullmatch(path)]

@@ -169,6 +169,8 @@ def _read(
 
 
 def _read_kind(data: bytes, kind: str, resolver: AssetResolver, choice: PartChoice) -> TexturedMesh | PointCloud:
+    if not data:
+        raise ValueError("the file is empty")
     if kind in ("glb", "gltf"):
         return read_gltf(data, resolver.get)
     if kind == "obj":

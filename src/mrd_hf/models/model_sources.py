@@ -121,17 +121,23 @@ def find_model(reference: str | os.PathLike, revision: str | None = None, what: 
         raise ValueError(f"{what} '{name}': no such folder; give one saved by save_pretrained, or an id of the Hub.")
     if revision is None:
         name, revision = split_reference(name)
-    patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else PATIENCE
-    if constants.HF_HUB_OFFLINE:
-        not_asked = "HF_HUB_OFFLINE forbids asking the Hub"
-    elif _hub_answers(patience):
+    not_asked = why_not_asked()
+    if not_asked is None:
         return ModelSource(name, name, revision)
-    else:
-        not_asked = f"{constants.ENDPOINT} did not answer within {patience:g} s (HF_HUB_ETAG_TIMEOUT=30 waits longer)"
     source = ModelSource(name, name, revision, not_asked)
     if not _is_cached(name, revision):  # which loaders would find out more slowly
         raise ValueError(f"{what} '{name}': {source.problem()}")
     return source
+
+
+def why_not_asked() -> str | None:
+    """Why the Hub is not to be asked, as it does not answer within seconds; None where it does."""
+    if constants.HF_HUB_OFFLINE:
+        return "HF_HUB_OFFLINE forbids asking the Hub"
+    patience = constants.HF_HUB_ETAG_TIMEOUT if "HF_HUB_ETAG_TIMEOUT" in os.environ else PATIENCE
+    if _hub_answers(patience):
+        return None
+    return f"{constants.ENDPOINT} did not answer within {patience:g} s (HF_HUB_ETAG_TIMEOUT=30 waits longer)"
 
 
 def check_text_tower_id(text_tower_id: str | None) -> None:

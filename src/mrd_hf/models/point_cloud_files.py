@@ -51,6 +51,8 @@ def load_point_cloud(path: Path) -> PointCloud:
     """
     suffix = path.suffix.lower()
     try:
+        if not path.stat().st_size:
+            raise ValueError("cannot be read: the file is empty")
         if suffix in (".pcd", ".las", ".laz"):
             data = path.read_bytes()
             return read_pcd(data) if suffix == ".pcd" else read_las(data)

@@ -22,7 +22,7 @@ from datasets import Dataset
 from transformers.utils import logging
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder, check_not_current
+from ..files.atomic_folder import atomic_folder, check_replaceable
 from ..files.digests import fingerprint
 from . import approximate
 from .index_facts import APPROXIMATE, EXACT, FACTS, ITEMS, VERSION, read_facts
@@ -132,7 +132,7 @@ class ShapeIndex:
                 f"embeddings of shape {embeds.shape}, {embeds.dtype}, for {len(items)} items; expected floats of "
                 f"shape ({len(items)}, embedding_dim) and at least one."
             )
-        check_replaceable(folder)
+        check_replaceable(folder, (FACTS,), "index")
         facts = {
             "version": VERSION,
             "model": model,
@@ -236,13 +236,6 @@ class ShapeIndex:
             items = self._items.read([row for _, row in ranked])
             found.append([Hit(score, row, item) for (score, row), item in zip(ranked, items, strict=True)])
         return found
-
-
-def check_replaceable(folder: Path) -> None:
-    """Raise a [`UserError`] if something else than an index would be lost, or it is the current folder."""
-    check_not_current(folder)
-    if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / FACTS).is_file()):
-        raise UserError(f"{folder} exists and is no index; it is left as it is. Give another folder.")
 
 
 def _write_embeds(folder: Path, embeds: np.ndarray) -> str:

@@ -34,7 +34,7 @@ class DataArguments:
 
     dataset: str = field(metadata={"help": "Triplet dataset: a local folder, or its id on the Hub."})
     train_split: str = field(default="train", metadata={"help": "Split to train on."})
-    eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on; none: no evaluation."})
+    eval_split: str | None = field(default=None, metadata={"help": "Split to evaluate on; default: no evaluation."})
     class_texts: str | None = field(
         default=None,
         metadata={

@@ -18,7 +18,7 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -43,6 +43,8 @@ STATE_FILE = "trainer_state.json"
 EMA_FILE = "ema.safetensors"
 SHARDS_FOLDER = "shards"
 ZERO_SHARDS = "pytorch_model/zero_pp_rank_*_optim_states.pt"  # DeepSpeed's, one a process
+TRACKING_FILE = "tracking.json"
+CURVES_FILE = "training_curves.png"
 # What else than a checkpoint is the result of a run, which is not to be lost.
 RESULTS = ("evaluation", "encoder", "model")
 # What a run that was killed before its first checkpoint leaves, and the next one makes again.
@@ -50,7 +52,7 @@ LEFTOVERS = (
     ARGUMENTS_FILE,
     "labels.json",
     "training_log.jsonl*",
-    "tracking.json",
+    TRACKING_FILE,
     "text_neighbors.safetensors",
     "profile",
     "incomplete-*",
@@ -299,13 +301,35 @@ def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) ->
         _abandon_later(checkpoint)
         return checkpoint
     output_dir.mkdir(parents=True, exist_ok=True)
-    leftovers = _content(output_dir) if overwrite else [p for pattern in LEFTOVERS for p in output_dir.glob(pattern)]
+    leftovers = [path for pattern in LEFTOVERS for path in output_dir.glob(pattern)]
+    if overwrite:
+        leftovers = [*_written_later(output_dir), *leftovers]
+        # The file says that the folder is a run's. Where something else stays in it, so does the file, until the new
+        # run writes its own: were that one killed before, the folder would be nobody's.
+        if set(_content(output_dir)) - set(leftovers):
+            leftovers.remove(output_dir / ARGUMENTS_FILE)
     for leftover in leftovers:
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
         else:
             leftover.unlink()
     return checkpoint
+
+
+def _written_later(output_dir: Path) -> list[Path]:
+    """What a run writes once it is under way: its checkpoints, results, picture and tensorboard's files.
+
+    Users keep what they made of a run beside these, as indexes and exports, which no new run replaces.
+    """
+    found = [path for path in output_dir.iterdir() if re.fullmatch(r"(abandoned-)?checkpoint-\d+", path.name)]
+    for name in (*RESULTS, *(f"replaced-{name}" for name in RESULTS), CURVES_FILE):
+        found += output_dir.glob(name)
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        tracked = json.loads((output_dir / TRACKING_FILE).read_text(encoding="utf-8"))
+        curves = output_dir / tracked["project"] / tracked["run_name"]
+        if any(curves.glob("events.out.tfevents.*")):
+            found.append(curves)
+    return found
 
 
 def _abandon_later(checkpoint: Path) -> None:

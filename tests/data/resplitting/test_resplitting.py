@@ -75,6 +75,19 @@ def test_a_second_time_gives_the_same_files_and_is_refused_without_overwrite(tin
     assert {file: file.read_bytes() for file in sorted((tmp_path / "new").rglob("*.*")) if file.is_file()} == files
 
 
+@pytest.mark.parametrize(("inside", "message"), [("report.json", "is no prepared dataset"), (None, "is read")])
+def test_overwrite_spares_what_is_no_dataset_and_the_source_itself(tiny, tmp_path, inside, message):
+    """An evaluation's folder has a report.json as well."""
+    out = tiny if inside is None else tmp_path / "evaluation"
+    if inside is not None:
+        out.mkdir()
+        (out / inside).write_text("{}")
+    files = {file: file.read_bytes() for file in out.rglob("*.*") if file.is_file()}
+    with pytest.raises(UserError, match=message):
+        resplit(tiny, out, "--overwrite")
+    assert {file: file.read_bytes() for file in out.rglob("*.*") if file.is_file()} == files
+
+
 def test_wrong_images_are_of_the_training_shapes_alone_and_go_with_their_embeddings(tiny, tmp_path):
     before, after = by_id(load_all_splits(tiny)), by_id(resplit(tiny, tmp_path / "n", "--wrong-images", "0.5"))
     moved = [i for i in after if not np.array_equal(after[i][1]["image_embeds"], before[i][1]["image_embeds"])]

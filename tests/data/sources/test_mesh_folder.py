@@ -27,7 +27,7 @@ from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sources.meshes import mesh_folder
 from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
-from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, mesh_jobs, prepare_mesh_folder
+from mrd_hf.data.sources.meshes.mesh_folder import UNNAMED, mesh_folder_features, mesh_jobs, prepare_mesh_folder
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
 from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
 from mrd_hf.data.sources.meshes.mesh_parquet import row_content
@@ -271,6 +271,31 @@ def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
 def test_bad_metadata_is_one_message(name, content, message):
     with pytest.raises(UserError, match=f"^{name}: .*{message}"):
         read_metadata(content.encode() if isinstance(content, str) else content, name)
+
+
+def test_metadata_that_names_no_file_is_told_before_the_files_that_it_leaves_out(tmp_path):
+    folder = write(tmp_path / "in", {"chairs/1.glb": glb(), "metadata.csv": "file_name\nchairs/99.glb\nchairs/98.glb"})
+    with pytest.raises(
+        UserError, match=r"metadata's chairs/99\.glb is not there, nor is any other file that it names"
+    ):
+        mesh_jobs(folder)
+    (folder / "metadata.csv").write_text("file_name\nCHAIRS/1.GLB\n")  # as on Windows
+    assert mesh_jobs(folder)[0].name == "CHAIRS/1.GLB"
+
+
+def test_missing_files_are_printed_before_those_that_metadata_leaves_out(capsys):
+    skipped = [{"id": str(number), "why": UNNAMED} for number in range(20)]
+    skipped.append({"id": "99", "why": "99.glb: no such file in in."})
+    report = {"prepared": 1, "skipped": skipped, "warnings": [], "missing": [], "splits": {"train": 1}}
+    print_summary(report, "out")
+    assert "skipped: 99: 99.glb: no such file" in capsys.readouterr().out.splitlines()[1]
+
+
+def test_the_folder_of_the_meshes_is_no_output(tmp_path):
+    folder = write(tmp_path / "in", {"a.glb": glb()})
+    with pytest.raises(UserError, match="is the folder of the meshes, which is left as it is; give --output another"):
+        prepare_mesh_folder(folder, tmp_path / "in" / ".")
+    assert [file.name for file in folder.iterdir()] == ["a.glb"]
 
 
 def test_two_kinds_of_metadata_are_refused(tmp_path):
@@ -517,7 +542,10 @@ def test_the_command_draws_as_it_is_told(tmp_path, monkeypatch, capsys):
     options = "--num_views 3 --resolution 40 --elevation -20 45 --background #0000ff --ambient 1 --num_points 16"
     run_script(monkeypatch, folder, "--out", out, *options.split(), "--num_workers", 1)
     printed = capsys.readouterr().out
-    assert "1 shapes prepared, 1 skipped" in printed and "skipped: bad: bad.glb: cannot be read" in printed
+    assert (
+        "1 shapes prepared, 1 skipped" in printed
+        and "skipped: bad: bad.glb: cannot be read as 'glb': the file is empty." in printed
+    )
     (row,) = load_dataset(str(out), split="train")
     assert [image.size for image in row["images"]] == [(40, 40)] * 3
     corner, middle = (np.array(row["images"][0])[place, place].astype(int) for place in (0, 20))
@@ -538,7 +566,7 @@ def test_the_command_without_pictures_needs_no_embreex(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--background", "whyte"], "argument --background: invalid"),
+        (["--background", "whyte"], "argument --background: expected a color's name or #rrggbb, got whyte"),
         (["--up_axis", "x"], "argument --up-axis"),
         (["--num_views", "0"], "error: num_views is 0"),
         (["--metadata", "gone.csv", "--no_images"], "error: gone.csv: no such file"),

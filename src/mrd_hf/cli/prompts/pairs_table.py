@@ -56,11 +56,13 @@ def read_pairs(path: Path) -> Pairs:
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as CSV in UTF-8 ({error}).") from None
     columns = lines.fieldnames or ()
+    if not columns:
+        raise UserError(f"{path}: is empty; expected a CSV file with the columns shape and text, or shape and image.")
     kinds = [kind for kind in ("text", "image") if kind in columns]
-    if "shape" not in columns or len(kinds) != 1:
-        raise UserError(
-            f"{path}: has the columns {', '.join(map(str, columns)) or 'none'}; expected shape, and text or image."
-        )
+    if len(kinds) == 2:
+        raise UserError(f"{path}: has the columns text and image, and a prompt is one of them; leave out the other.")
+    if "shape" not in columns or not kinds:
+        raise UserError(f"{path}: has the columns {', '.join(map(str, columns))}; expected shape, and text or image.")
     (kind,) = kinds
     for number, row in rows:
         for column in ("shape", kind):

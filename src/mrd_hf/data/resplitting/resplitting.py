@@ -14,7 +14,7 @@ from datasets import Dataset, DatasetDict, Features, List, Value, concatenate_da
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file, check_vacant
-from ...files.atomic_folder import atomic_folder, check_not_current
+from ...files.atomic_folder import atomic_folder, check_replaceable
 from ...files.digests import files_sha256
 from ..class_texts import CLASS_TEXTS_FILE, read_class_texts
 from ..embedding.embedded_files import footer_digest
@@ -66,7 +66,7 @@ def resplit_dataset(
             that is no class.
     """
     folder, changes = Path(out), changes or TeacherChanges()
-    check_not_current(folder)
+    check_replaceable(folder, ("data", REPORT_FILE), "prepared dataset", (dataset, labels, class_texts))
     check_vacant(folder, overwrite)
     rows = _all_rows(load_all_splits(dataset), dataset)
     names = rows["name"][:]

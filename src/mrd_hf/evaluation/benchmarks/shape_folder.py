@@ -57,8 +57,13 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None, cho
         raise UserError(f"{stray}: is in none of the folders {', '.join(splits)}, where others are; move it.")
     else:
         chosen = [place for place in places if place[1] == split]
+    if not chosen and not splits:
+        raise UserError(
+            f"{path}: has no split '{split}', as all its shapes are one, test; put shapes into {split}/CLASS/ and "
+            "test/CLASS/."
+        )
     if not chosen:
-        raise UserError(f"{path}: has no split '{split}'; it has {', '.join(splits) or 'one, test'}.")
+        raise UserError(f"{path}: has no split '{split}'; it has {', '.join(splits)}.")
     folders = sorted({of_class for of_class, _, _ in places})
     class_names = [readable(folder) for folder in folders]
     if len(set(class_names)) < len(class_names):

@@ -1,5 +1,6 @@
 """Writing the handler for Inference Endpoints into a checkpoint's folder."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -17,7 +18,9 @@ def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
     if not (folder / "config.json").is_file():
         raise UserError(f"{folder}: holds no model (config.json); give the one that save_pretrained wrote.")
     if not (folder / "shape_files.py").is_file():
-        raise UserError(f"{folder}: has not this version's code; load the model and save it again.")
+        raise UserError(
+            f"{folder}: has not this version's code; load the model and save it again:\n{_saving_again(folder)}"
+        )
     files = {name: Path(__file__).with_name(name) for name in sorted(ENDPOINT_FILES)}
     for name, source in files.items():
         file = folder / name
@@ -27,6 +30,18 @@ def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
                 "upload it as it is."
             )
     return files
+
+
+def _saving_again(folder: Path) -> str:
+    """The line of a shell that puts the code beside a model of this package."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    named = str((config.get("architectures") or ["AutoModel"])[0])
+    ours = named.startswith(("PointBert", "Uni3D", "MRD"))
+    model = f"mrd_hf.{named}" if ours else "transformers.AutoModel"
+    return (
+        f"  python -c \"import mrd_hf, transformers; d = '{folder}'; {model}.from_pretrained(d).save_pretrained(d); "
+        'mrd_hf.PointCloudFeatureExtractor.from_pretrained(d).save_pretrained(d)"'
+    )
 
 
 def write_handler(folder: Path, overwrite: bool = False) -> None:

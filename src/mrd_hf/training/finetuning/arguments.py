@@ -25,7 +25,10 @@ class LabeledDataArguments:
     eval_split: str = field(default="test", metadata={"help": "Split to report on."})
     up_axis: str | None = field(
         default=None,
-        metadata={"help": "Which axis is up in its files; default: as they say, else y.", "choices": ["y", "z"]},
+        metadata={
+            "help": "Which axis is up in its files; default: what each file declares, otherwise y.",
+            "choices": ["y", "z"],
+        },
     )
     allow_partial: bool = field(default=False, metadata={"help": "Take a part of a published split as well."})
     num_points: int | None = field(

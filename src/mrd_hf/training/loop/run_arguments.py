@@ -53,7 +53,7 @@ class RunArguments:
         default=False,
         metadata={
             "help": "Whether to delete an earlier run in output_dir that has a checkpoint or a trained encoder; one "
-            "that has neither yet is replaced in any case."
+            "that has neither yet is replaced in any case. What else lies there stays."
         },
     )
 

@@ -25,10 +25,12 @@ from datasets import Features, Value
 
 from ....errors import UserError
 from ....models.left_out_parts import SEEN, PartChoice
+from ....models.mesh_loading import without_case
 from ....models.shape_files import colored_points
 from ....models.shape_suffixes import MAY_BE_Z_UP, MESH_SUFFIXES
 from ....models.shapes import UNCOLORED, MeshError, UpAxis
 from ....models.surface_sampling import normalize_points
+from ....models.zip_members import leads_out
 from ...preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ...rendering import RenderSettings, check_can_render, encode_image, render_views
 from ...schema import triplet_features
@@ -45,6 +47,8 @@ except ImportError:  # datasets before 4.5
     Mesh = None
 # Files that are whole in themselves and that `datasets`, and so the Hub's viewer, knows.
 KEPT_SUFFIXES = (".glb", ".ply", ".stl")
+# Of files that somebody left out on purpose.
+UNNAMED = "no metadata file names it, so it is left out"
 METADATA_NAMES = tuple(f"metadata{suffix}" for suffix in METADATA_SUFFIXES)
 
 
@@ -166,6 +170,8 @@ def prepare_mesh_folder(
         UserError: There is no such folder or no mesh in it, a metadata file cannot be used, names cannot be held out,
             embreex is missing, or `out` has another dataset already.
     """
+    if Path(out).resolve() == Path(source).resolve():
+        raise UserError(f"{out}: is the folder of the meshes, which is left as it is; give --output another folder.")
     try:
         choice = PartChoice(keep_collision, skip_parts)
     except ValueError as error:
@@ -226,8 +232,10 @@ def mesh_jobs(source: str | Path, metadata: str | Path | None = None) -> list[Me
         description, skipped = inferred, None
         if described is not None:
             description = described.get(path, Description())
-            skipped = None if path in described else "no metadata file names it, so it is left out"
+            skipped = None if path in described else UNNAMED
         jobs.append(MeshJob(shape_id, str(source), path, description, skipped=skipped))
+    if described is not None:
+        _check_any_there(list(described), names, str(source))
     if described is None:
         jobs += _row_jobs(files, names, [job.id for job in jobs])
     if not jobs:
@@ -351,6 +359,19 @@ def _described(files: MeshFiles, names: Sequence[str], metadata: str | Path | No
             place = f"{name}: {file_name}"
             described[path_name] = described.get(path_name, Description()).joined(description, place)
     return described
+
+
+def _check_any_there(described: Sequence[str], names: Sequence[str], place: str) -> None:
+    """Raise a [`UserError`] if metadata names no file that is there, which as a rule it spells otherwise.
+
+    Else the files that it does not name would be told of first.
+    """
+    there = {without_case(name) for name in names}
+    if described and not any(leads_out(path) or without_case(path) in there for path in described):
+        raise UserError(
+            f"{place}: the metadata's {described[0]} is not there, nor is any other file that it names; 'file_name' "
+            "is a mesh's path from the metadata's own folder or, if that lies outside, from the folder of the meshes."
+        )
 
 
 def _row_jobs(files: MeshFiles, names: Sequence[str], taken: Sequence[str]) -> list[MeshJob]:
