@@ -112,6 +112,18 @@ def test_what_users_made_of_a_run_stays_when_the_run_is_overwritten(tmp_path):
     assert (tmp_path / "onnx" / "file").is_file()
 
 
+def test_a_file_that_says_where_curves_are_leads_nowhere_else(tmp_path):
+    output_dir, others = tmp_path / "run", tmp_path / "others"
+    for folder in (output_dir, others):
+        folder.mkdir()
+        (folder / "events.out.tfevents.1").write_text("")
+    for project, run_name in (("..", "others"), (str(tmp_path), "others"), (".", ".")):
+        (output_dir / ARGUMENTS_FILE).write_text("{}")
+        (output_dir / "tracking.json").write_text(json.dumps({"project": project, "run_name": run_name}))
+        prepare_output_dir(output_dir, None, overwrite=True)
+        assert (others / "events.out.tfevents.1").is_file() and output_dir.is_dir()
+
+
 @pytest.mark.parametrize("resume", [None, "latest"])
 def test_a_run_that_has_nothing_to_lose_is_replaced(tmp_path, resume):
     """As one that was killed before its first checkpoint; what is not a run's stays."""

@@ -327,7 +327,8 @@ def _written_later(output_dir: Path) -> list[Path]:
     with suppress(OSError, ValueError, KeyError, TypeError):
         tracked = json.loads((output_dir / TRACKING_FILE).read_text(encoding="utf-8"))
         curves = output_dir / tracked["project"] / tracked["run_name"]
-        if any(curves.glob("events.out.tfevents.*")):
+        inside = output_dir.resolve() in curves.resolve().parents  # a file may say anything
+        if inside and any(curves.glob("events.out.tfevents.*")):
             found.append(curves)
     return found
 
