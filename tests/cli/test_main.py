@@ -97,7 +97,7 @@ def test_wrong_usage_ends_with_2(arguments, capsys):
         (["embed", "a", "-o", "b.parquet", "--batchsize=3"], "--batchsize=3; did you mean --batch-size?"),
         (["search", "i", "-x", "t"], "unrecognized argument: -x\n"),
         (["search", "i", "chair", "--text", "chair"], "TEXT is given twice, once as --text\n"),
-        (["clasify", "a.glb"], "no command is called 'clasify'; did you mean classify? mrd-hf --help lists them\n"),
+        (["clasifi", "a.glb"], "no command is called 'clasifi'; did you mean classify? mrd-hf --help lists them\n"),
         (["fly"], "no command is called 'fly'; mrd-hf --help lists them\n"),
         (["pretrian", "a"], "no command is called 'pretrian'; did you mean pretrain? mrd-hf --help lists them\n"),
         (["search", "i", "chair", "-k", "few"], "argument -k/--top-k: expected a whole number from 1, got few\n"),
