@@ -520,7 +520,7 @@ def test_colors_that_are_a_rounding_beyond_their_range_are_cut():
         ("cloud.xyz", "1 2 3 255.0 0.5 0\n", ValueError, "the colours of .*cloud.xyz must be .* divide by 255"),
         ("cloud.xyz", "1 2 3 -0.5 0 0.1\n", ValueError, "columns 4 to 6 from -0.5.*normals"),
         ("cloud.xyz", "1 2 3 256 0 0\n", ValueError, "integers from 0 to 256"),
-        ("cloud.pcd", "", ValueError, "no line DATA"),
+        ("cloud.pcd", "", ValueError, "the file is empty"),
     ],
 )
 def test_bad_files_are_named(tmp_path, name, content, error, message):

@@ -63,8 +63,10 @@ def test_every_parameter_learns_and_the_teacher_does_not():
 
 
 def test_logit_scale_is_clamped():
-    model = tiny_mrd(logit_scale_init_value=10.0)
+    model = tiny_mrd(logit_scale_init_value=10.0).eval()
     assert model(clouds(6), *teacher_embeds()).logit_scale.item() == 100
+    learned = model.train()(clouds(6), *teacher_embeds()).logit_scale.item()  # which stays where it has a gradient
+    assert learned <= 100 and learned == pytest.approx(100, rel=1e-5)
 
 
 def test_embeddings_of_another_width_are_refused():

@@ -133,7 +133,7 @@ def test_normals_without_their_prefix_are_no_colors(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "it does not begin with OFF"),
+        ("", "the file is empty"),
         ("solid\n", "it does not begin with OFF"),
         ("OFFICE\n4 1 4\n", "it does not begin with OFF"),
         ("OFF\n", "it ends after its first word"),

@@ -201,7 +201,7 @@ def test_a_dataset_on_disk_is_not_pickled(tmp_path):
     ("column", "cached", "remedy"),
     [
         ("points", True, "mrd-hf prepare"),
-        ("image_embeds", True, "mrd-hf embed-teacher.*--teacher"),
+        ("image_embeds", True, "embeddings with mrd-hf embed-teacher.$"),
         ("texts", False, "mrd-hf prepare"),
     ],
 )
