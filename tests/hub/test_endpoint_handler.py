@@ -128,7 +128,7 @@ def test_colors_as_javascript_writes_them(handler):
         answer = handler({"inputs": inputs})
         assert difference(np.array(answer["embedding"]), expected) < 1e-5
         assert answer["warnings"] == [
-            "all colors are 0 or 1, so they were taken for numbers in 0..1, not for integers in 0..255"
+            "all colors are 0 or 1, so they were read as numbers in 0..1, not as integers in 0..255"
         ]
     black = {"points": points, "colors": [[0, 0, 0]] * 64}
     assert "warnings" not in handler({"inputs": black})  # the same in both

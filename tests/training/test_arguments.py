@@ -87,7 +87,7 @@ def test_changes_are_to_the_recipes(tmp_path):
     assert json.loads(parse_arguments(own)[1].text_towers) == {"my": "tower"}  # which are no changes
     for words in (["--point-config", '{"patch_size": 8}'], ['--point_config={"patch_size": 8}']):
         assert point_config([*own, *words]) == {**demo, "drop_path_rate": 0.2, "patch_size": 8}
-    # What begins anew.
+    # What replaces it.
     assert point_config([*own, "--point-config", "{}"]) == {}
     uni3d = '{"model_type": "uni3d", "hidden_size": 384}'
     assert point_config([*own, "--point-config", uni3d]) == json.loads(uni3d)

@@ -184,8 +184,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
     if checkpoint is not None:
-        if accelerator.is_main_process:
-            check_resumed(checkpoint, told)
+        check_resumed(checkpoint, told, tell=accelerator.is_main_process)
         run.resume(checkpoint)
     if accelerator.is_main_process:
         (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")

@@ -7,7 +7,7 @@
 
 Only what a checkpoint (or a dataset) consists of is uploaded; the rest is listed. After an upload that broke off, give
 the same command again: what has arrived is not uploaded once more. Weights, or shards in data/, of an earlier upload
-that the folder has no more are deleted.
+that are no longer in the folder are deleted.
 """
 
 import tempfile

@@ -123,7 +123,7 @@ class EvaluationReport:
     def save(self, folder: Path) -> None:
         """Write `report.json` and, for comparisons, `outcomes.parquet`: a row a shape, a column a score.
 
-        The report has a digest of the outcomes, so that those of two evaluations are not taken for one's.
+        The report has a digest of the outcomes, so that files of two evaluations are not read as one.
         """
         columns = {"id": pa.array(self.ids), "label": pa.array(self.labels, pa.int32())}
         for score in self.scores:

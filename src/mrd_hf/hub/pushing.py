@@ -68,7 +68,7 @@ def push_folder(
 
     All files become visible in one commit, at the end. What has arrived on the Hub's storage, also in an upload that
     broke off, is not uploaded again, and files that have not changed are left as they are. Data and weights of an
-    earlier upload that the folder has no more are deleted in the same commit, as both would be loaded; see
+    earlier upload that are no longer in the folder are deleted in the same commit, as both would be loaded; see
     [`superseded_files`].
 
     Args:

@@ -78,8 +78,8 @@ def check_fields(mapping: dict[str, Any], name: str, config_class: type) -> None
 def changed_mapping(name: str, base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
     """The mapping given for argument `name`, over one that was given before it, in the recipe that it changes.
 
-    Of [`CHANGES`] it changes the keys that it has; but an empty one, or one for another kind of encoder, begins anew,
-    as all other mappings do.
+    Of [`CHANGES`] it changes the keys that it has; an empty one, or one for another kind of encoder, replaces it, as
+    all other mappings do.
     """
     kinds = [mapping.get("model_type", "point_bert") for mapping in (base, {**base, **changes})]
     return {**base, **changes} if name in CHANGES and changes and kinds[0] == kinds[1] else changes

@@ -159,8 +159,8 @@ def test_a_mesh_that_was_repaired_is_told_of_and_read_with_overwrite(tmp_path, c
     assert f"kept: {part}, though {file} was changed since; delete the file and run again" in capsys.readouterr().out
     part.unlink()
     _, again = prepare(folder, tmp_path)
-    report, anew = prepare(folder, tmp_path, overwrite=True)
-    for data in (again, anew):  # the triangle stands now
+    report, rebuilt = prepare(folder, tmp_path, overwrite=True)
+    for data in (again, rebuilt):  # the triangle stands now
         assert np.ptp(np.array(data[0]["points"]), axis=0)[1] == 0 != np.ptp(np.array(first[0]["points"]), axis=0)[1]
     os.utime(part, (made + 9, made + 9))
     assert "outdated" not in prepare(folder, tmp_path)[0]
@@ -450,7 +450,7 @@ def test_parquet_files_with_meshes(tmp_path):
     }
 
 
-def test_a_parquet_file_that_was_replaced_is_read_anew(tmp_path):
+def test_a_parquet_file_that_was_replaced_is_read_again(tmp_path):
     contents = [[b"one", None], [b"other", b"last"]]
     for content in contents:
         column = pa.array([{"bytes": data, "path": "a.glb"} for data in content])

@@ -138,7 +138,7 @@ def test_existing_dataset_is_kept_unless_told(library, tmp_path):
     assert sorted(path.name for path in out.iterdir()) == ["data", "report.json", "reports"]
 
 
-def test_a_library_that_was_replaced_is_read_anew(tmp_path):
+def test_a_library_that_was_replaced_is_read_again(tmp_path):
     def color():
         """Of the first entry's icon."""
         data = prepare(tmp_path / "Tiny.sh3f", tmp_path / "out", overwrite=True)[1]

@@ -115,7 +115,7 @@ def prepare_dataset(
         (a count), `splits` (the count of each split), `facts`, `skipped` and `warnings` (each a list of `id` and
         `why`), and `missing`, the names of the files that other runs have yet to make. Without missing ones,
         `prepared` and those skipped add up to `shapes`. Where files of an earlier run were left alone though an input
-        of theirs was changed since, also `outdated`: by the file, that input. They are not made anew unasked, as the
+        of theirs was changed since, also `outdated`: by the file, that input. They are not rebuilt unasked, as the
         times of copied files say little.
 
     Raises:

@@ -9,7 +9,7 @@
   and of dae, usd, usda, usdc, usdz, las, laz where the packages of mrd-hf's extra `formats` are installed;
 - base64 alone, or bytes, of a GLB, PLY or NPY, or of another with `"format"` among the parameters;
 - `{"points": [[x, y, z], ...], "colors": [[r, g, b], ...]}`, colors as integers in 0..255 or numbers in 0..1, or a
-  list of points alone, of 3 or 6 numbers each; integers that are all 0 or 1 are taken for numbers in 0..1;
+  list of points alone, of 3 or 6 numbers each; integers that are all 0 or 1 are read as numbers in 0..1;
 - `{"url": "https://..."}`, if the endpoint has an allow-list of hosts, MRD_URL_HOSTS.
 
 `parameters`: `candidate_labels`, `hypothesis_template` (or a list of them), `class_embeds`, `top_k`, `up_axis`;
@@ -315,7 +315,7 @@ def _cloud(points: Any, colors: Any) -> Shape:
     rgb = _matrix(colors, "colors", MAX_POINTS, (3,))
     if rgb.dtype == np.int64 and rgb.min() >= 0 and rgb.max() == 1:
         # JSON.stringify writes 1.0 as 1, and nobody means a cloud that is black but for a 255th.
-        warning = "all colors are 0 or 1, so they were taken for numbers in 0..1, not for integers in 0..255"
+        warning = "all colors are 0 or 1, so they were read as numbers in 0..1, not as integers in 0..255"
         return Shape(xyz, rgb.astype(np.float64), warnings=[warning])
     return Shape(xyz, rgb)
 

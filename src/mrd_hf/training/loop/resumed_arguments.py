@@ -34,12 +34,13 @@ FREE = {
 }
 
 
-def check_resumed(checkpoint: Path, told: dict[str, Any]) -> None:
+def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> None:
     """Say what a run is told otherwise than when it began, so far as that is known.
 
     Args:
         checkpoint (`Path`): That it resumes from; beside it may be the arguments of the run that saved it.
         told (`dict`): Its arguments.
+        tell (`bool`, defaults to `True`): Whether to say it, as one of several processes does.
 
     Raises:
         UserError: It has other relations, to which the learned weights would not belong.
@@ -57,6 +58,6 @@ def check_resumed(checkpoint: Path, told: dict[str, Any]) -> None:
         )
     changed = {name for name in told.keys() & before.keys() - FREE if told[name] != before[name]}
     changed = {name for name in changed if not name.startswith("hub_")}
-    if changed:
+    if changed and tell:
         changes = ", ".join(f"{name} {before[name]} -> {told[name]}" for name in sorted(changed))
         print(f"note: the run began with other settings than it is resumed with: {changes}.", file=sys.stderr)
