@@ -1,5 +1,6 @@
 """handler.py as an Inference Endpoint runs it: what it answers, what it refuses, and that it outlives its callers."""
 
+import ast
 import base64
 import importlib.util
 import io
@@ -594,6 +595,20 @@ def test_the_line_that_puts_the_code_beside_a_model_is_one_that_works(tmp_path, 
     write_handler(tmp_path)
     again = load_file(tmp_path / "model.safetensors")
     assert weights.keys() == again.keys() and all((weights[name] == again[name]).all() for name in weights)
+
+
+def test_a_configuration_from_elsewhere_writes_nothing_into_that_line(tmp_path):
+    """It is to be copied into a shell."""
+    folder = tmp_path / 'it\'s "here"'
+    folder.mkdir()
+    for named in ("PointBertModel; import os", 'PointBertModel"; touch stolen; "', "PointBertModel\n  touch stolen"):
+        (folder / "config.json").write_text(json.dumps({"architectures": [named]}))
+        with pytest.raises(UserError, match="save it again") as ended:
+            write_handler(folder)
+        _, line = str(ended.value).splitlines()
+        *_, code = shlex.split(line)
+        assert "stolen" not in code and "os" not in code.split() and "transformers.AutoModel" in code
+        assert ast.parse(code).body[1].value.value == str(folder)
 
 
 # What the toolkit does with a repository's handler.py, where the package is not installed.

@@ -1,6 +1,7 @@
 """Writing the handler for Inference Endpoints into a checkpoint's folder."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -36,12 +37,14 @@ def _saving_again(folder: Path) -> str:
     """The line of a shell that puts the code beside a model of this package."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     named = str((config.get("architectures") or ["AutoModel"])[0])
-    ours = named.startswith(("PointBert", "Uni3D", "MRD"))
+    # A file from elsewhere may name anything, and the line is to be copied into a shell.
+    ours = named.isidentifier() and named.startswith(("PointBert", "Uni3D", "MRD"))
     model = f"mrd_hf.{named}" if ours else "transformers.AutoModel"
-    return (
-        f"  python -c \"import mrd_hf, transformers; d = '{folder}'; {model}.from_pretrained(d).save_pretrained(d); "
-        'mrd_hf.PointCloudFeatureExtractor.from_pretrained(d).save_pretrained(d)"'
+    code = (
+        f"import mrd_hf, transformers; d = {str(folder)!r}; {model}.from_pretrained(d).save_pretrained(d); "
+        "mrd_hf.PointCloudFeatureExtractor.from_pretrained(d).save_pretrained(d)"
     )
+    return f"  python -c {shlex.quote(code)}"
 
 
 def write_handler(folder: Path, overwrite: bool = False) -> None:
