@@ -243,9 +243,8 @@ class PointBertModel(PointBertPreTrainedModel):
             if self.config.pooling == "cls_max":
                 pooled = torch.cat([pooled, hidden_states[:, 1:].amax(dim=1)], dim=-1)
             embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
-        dtype = (
-            self.embeddings.cls_token.dtype
-        )  # self.dtype asks for parameters, and DataParallel's replicas have none
+        # Not self.dtype, which asks for parameters: DataParallel's replicas have none.
+        dtype = self.embeddings.cls_token.dtype
         return PointBertOutput(
             last_hidden_state=hidden_states.to(dtype),
             pooler_output=pooled.to(dtype),

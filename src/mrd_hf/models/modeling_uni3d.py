@@ -211,9 +211,8 @@ class Uni3DModel(Uni3DPreTrainedModel):
         with maybe_autocast(point_values.device.type, enabled=False):
             pooled = self.layer_norm(in_dtype_of(self.layer_norm, hidden_states[:, 0]))
             embeds = None if self.projection is None else self.projection(in_dtype_of(self.projection, pooled))
-        dtype = (
-            self.embeddings.cls_token.dtype
-        )  # self.dtype asks for parameters, and DataParallel's replicas have none
+        # Not self.dtype, which asks for parameters: DataParallel's replicas have none.
+        dtype = self.embeddings.cls_token.dtype
         return Uni3DOutput(
             last_hidden_state=hidden_states.to(dtype),
             pooler_output=pooled.to(dtype),
