@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 import time
 from functools import partial
 from multiprocessing.connection import Connection
@@ -174,6 +175,27 @@ def test_workers_that_are_forgotten_while_the_pool_closes_are_no_error(monkeypat
     assert not any(worker.process.is_alive() for worker in workers)
 
 
+def test_a_worker_that_two_threads_end_at_once_is_ended_once(monkeypatch):
+    """A closed file's number is soon another file's, which a second close would close."""
+    pool = worker_pool._Workers(slow_square, ())
+    worker = pool._start()
+    closings, close = [], Connection._close
+
+    def close_slowly(self):
+        if self is worker.connection:
+            closings.append(self)
+            time.sleep(0.2)
+        close(self)
+
+    monkeypatch.setattr(Connection, "_close", close_slowly)
+    threads = [threading.Thread(target=worker.end) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(closings) == 1
+
+
 def wait_long(folder: Path, job: int) -> int:
     (folder / str(job)).touch()
     time.sleep(600 if job else 0)
@@ -190,10 +212,15 @@ def test_a_reader_that_stops_does_not_wait_for_what_workers_have_in_hand(tmp_pat
 
 
 def _fork_servers() -> list[psutil.Process]:
-    """Those that run: one that was killed has no command line any more."""
-    return [
-        child for child in psutil.Process().children() if "multiprocessing.forkserver" in " ".join(child.cmdline())
-    ]
+    return [child for child in psutil.Process().children() if "multiprocessing.forkserver" in _command_line(child)]
+
+
+def _command_line(process: psutil.Process) -> str:
+    """Nothing of a process that ended, which stays a child of this one until something waits for it."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.NoSuchProcess:  # a zombie too
+        return ""
 
 
 def _workers() -> list[psutil.Process]:

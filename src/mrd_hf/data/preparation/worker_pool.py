@@ -168,6 +168,7 @@ class _Worker:
     """A process and the pipe to it."""
 
     def __init__(self, context: Any, function: Callable[[Any], Any]) -> None:
+        self.ending = threading.Lock()
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=_work, args=(theirs, function), daemon=True)
         try:
@@ -192,9 +193,10 @@ class _Worker:
         return answer
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.connection.close()
+        with self.ending:  # two threads at once would close its file twice, which by then may be another's
+            self.process.kill()
+            self.process.join()
+            self.connection.close()
 
 
 class _Turns:
