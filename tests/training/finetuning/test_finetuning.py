@@ -129,6 +129,23 @@ def test_evaluates_and_logs_on_the_way(tmp_path):
     assert lines.count('"eval/top1": 0.25') == 2 and lines.count('"loss"') == 6
 
 
+def test_an_evaluation_that_fails_costs_no_step_and_comes_after_resuming(tmp_path):
+    def fail(model):
+        raise LookupError("no disk")
+
+    with pytest.raises(LookupError):
+        tiny_run(tmp_path, evaluate=fail, eval_steps=2, save_steps=2).run()
+    (checkpoint,) = list_checkpoints(tmp_path)
+    assert checkpoint.name == "checkpoint-2"
+    evaluations = []
+    for _ in range(2):  # the second one finds the scores of step 2 in the log
+        run = tiny_run(tmp_path, evaluate=lambda model: evaluations.append(model) or {"top1": 0.25}, eval_steps=2)
+        run.resume(checkpoint)
+        run.run()
+    assert len(evaluations) == 2 + 1
+    assert (tmp_path / "training_log.jsonl").read_text().count('"eval/top1": 0.25') == 2
+
+
 def test_what_cannot_be_trained_is_said(tmp_path):
     with pytest.raises(UserError, match="lower per_device_batch_size"):
         tiny_run(tmp_path, per_device_batch_size=25)

@@ -202,6 +202,9 @@ class Finetuning:
         )
         global_batch = accelerator.num_processes * arguments.per_device_batch_size
         throughput = Throughput(global_batch, accelerator.device)
+        # A run may have ended between a checkpoint and the evaluation that follows it.
+        if self.step > 0 and self.evaluation_is_due():
+            self.run_evaluation(log)
         with progress, self.stop.listening():
             for rows in throughput.timed(self.batches()):
                 self.model.train()
@@ -210,7 +213,7 @@ class Finetuning:
                 stopped = self.stop.agreed()
                 last = stopped is not None or self.step == arguments.num_train_steps
                 logged = last or self.step % arguments.logging_steps == 0
-                evaluated = not last and bool(arguments.eval_steps and self.step % arguments.eval_steps == 0)
+                evaluated = not last and self.evaluation_is_due()
                 saved = last or self.step % arguments.save_steps == 0
                 if logged or evaluated or saved:
                     self.finite.read()
@@ -224,12 +227,12 @@ class Finetuning:
                         f"loss {metrics['loss']:.3f}, {metrics['shapes_per_second']:.3g} shapes/s"
                     )
                 with throughput.pause():
-                    if evaluated:
-                        self.run_evaluation(log)
-                    if saved:
+                    if saved:  # first, for an evaluation can fail
                         state = TrainerState(self.step, self.finite.read())
                         limit = arguments.save_total_limit
                         save_checkpoint(accelerator, self.output_dir, state, self.average, limit)
+                    if evaluated:
+                        self.run_evaluation(log)
                 if stopped is not None:
                     ending = stopped
                     break
@@ -240,9 +243,14 @@ class Finetuning:
         for batch in self.sampler():
             yield [row for row, _ in batch]
 
+    def evaluation_is_due(self) -> bool:
+        """Whether the plan has one on the way after this step. The command evaluates what the last one leaves."""
+        eval_steps = self.arguments.eval_steps
+        return bool(eval_steps and self.step % eval_steps == 0) and self.step < self.arguments.num_train_steps
+
     def run_evaluation(self, log: TrainingLog | None) -> None:
-        """Evaluate on the main process, while the others wait."""
-        if self.accelerator.is_main_process and log is not None:
+        """Evaluate on the main process, which has the log, while the others wait; once for each step."""
+        if log is not None and self.step not in log.scored:
             scores = {f"eval/{name}": value for name, value in self.evaluate(self.plain_model()).items()}
             log.write(self.step, scores)
             tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))
