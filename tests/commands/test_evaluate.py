@@ -225,7 +225,7 @@ def test_published_class_embeddings_are_for_encoders_of_their_teacher(tmp_path):
 
 
 def test_class_texts_beside_a_dataset_are_for_encoders_of_their_teacher(tmp_path, monkeypatch):
-    """Where nobody says whose they are, the encoder's own are believed to be there, and those of no --teacher."""
+    """Class embeddings without provenance are used as those of the encoder's teacher, and not with --teacher."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HOME", str(tmp_path / "home"))
     data = save_tiny_triplets(tmp_path / "tiny", without=("image_embeds", "text_embeds", "teacher"))
     encoder = save_encoder(tmp_path / "encoder", CLIP_WIDTH)

@@ -130,7 +130,7 @@ def _labeled_shapes(
     if published is not None and benchmark.class_teacher is not None:
         own = teacher_of(model_name, model.config, options.teacher)
         published = published if are_one(benchmark.class_teacher, own) else None
-    elif options.teacher is not None:  # of nobody knows whom, and it is said whose they are to be
+    elif options.teacher is not None:  # theirs is not known, and this one is asked for
         published = None
     texts, templates = options.class_texts or published, None
     if texts is not None:
