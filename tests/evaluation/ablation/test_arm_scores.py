@@ -9,6 +9,7 @@ import pytest
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.ablation.arm_scores import arm_scores, read_outcomes
 from mrd_hf.evaluation.ablation.arm_table import as_json, as_markdown
+from mrd_hf.evaluation.plots import ablation_plots
 from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
 from mrd_hf.evaluation.report import EvaluationReport
 from mrd_hf.evaluation.scoring import retrieval_scores, zero_shot_scores
@@ -135,6 +136,39 @@ def test_the_pictures_are_there_and_the_same_each_time(runs, tmp_path):
     for kind in ("", "-curve"):
         first, second = (tmp_path / f"{name}{kind}.png" for name in ("first", "second"))
         assert first.read_bytes() == second.read_bytes() and min(png_size(first)) > 200
+
+
+def drawn(monkeypatch, scores, path):
+    """Of each panel of a forest plot the labels of its rows, and the points as (row, percent)."""
+    figures = []
+    monkeypatch.setattr(ablation_plots, "save_figure", lambda figure, path: figures.append(figure))
+    assert write_forest(path, scores, "t")
+    panels = []
+    for axes in figures[0].axes:
+        points = {
+            line.get_gid(): (line.get_ydata()[0], line.get_xdata()[0])
+            for line in axes.lines
+            if line.get_marker() == "o"
+        }
+        panels.append(([label.get_text() for label in axes.get_yticklabels()], points))
+    return panels
+
+
+def test_one_arm_is_drawn_with_all_figures_of_the_table(runs, monkeypatch, tmp_path):
+    scores = arm_scores(runs, ARMS, 6)
+    ((labels, points),) = drawn(monkeypatch, scores, tmp_path / "a.png")
+    shown = ["zero_shot_top1", "zero_shot_top5", "shape_to_image_recall_at_1", "shape_to_image_recall_at_10"]
+    expected = {key: next(s for s in scores if (s.arm, s.key) == ("mrd", key)) for key in shown}
+    assert labels == [score.title for score in expected.values()]
+    for place, (key, score) in enumerate(expected.items()):
+        assert points[f"{key}:mrd"] == (place, pytest.approx(100 * score.difference.difference))
+
+
+def test_of_several_arms_each_is_a_row(runs, monkeypatch, tmp_path):
+    scores = arm_scores(runs | {"never": dict(list(runs["plain"].items())[:2])}, ARMS, 6)
+    panels = drawn(monkeypatch, scores, tmp_path / "a.png")
+    assert len(panels) == 2 and panels[0][0] == ["mrd (6 pairs)", "never (2 pairs)"]
+    assert [row for row, _ in panels[0][1].values()] == [0, 1]
 
 
 def test_nothing_to_draw(runs, tmp_path):

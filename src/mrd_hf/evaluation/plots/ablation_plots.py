@@ -7,11 +7,12 @@ from pathlib import Path
 from matplotlib.axes import Axes
 
 from ..ablation.arm_scores import ArmScore
+from ..ablation.arm_table import SHOWN
 from .figure_files import new_figure, save_figure, shortened
 from .interval_plot import COLORS
 
 
-# Which figures are drawn, side by side.
+# Which figures of several arms are drawn, side by side.
 DRAWN = ("zero_shot_top1", "shape_to_image_recall_at_10", "same_category_neighbor")
 LABEL_LENGTH = 44
 CLEAR, UNCLEAR = "#0072b2", "#888888"
@@ -32,6 +33,8 @@ class CurvePoint:
 def write_forest(path: Path, scores: Sequence[ArmScore], title: str) -> bool:
     """Draw each arm's difference to its baseline with its interval; those that leave 0 out are coloured.
 
+    Of several arms, an arm a row and three figures side by side; of one, all figures of the table, a figure a row.
+
     Args:
         path (`Path`): PNG to write.
         scores (sequence of [`ArmScore`])
@@ -40,30 +43,39 @@ def write_forest(path: Path, scores: Sequence[ArmScore], title: str) -> bool:
     Returns:
         `bool`: Whether there was a difference to draw.
     """
-    panels = [[score for score in scores if score.key == key and score.difference is not None] for key in DRAWN]
+    compared = [score for score in scores if score.difference is not None]
+    of_one_arm = len({score.arm for score in compared}) == 1
+    panels = [[score for score in compared if score.key == key] for key in (SHOWN if of_one_arm else DRAWN)]
     panels = [rows for rows in panels if rows]
     if not panels:
         return False
-    arms = list(dict.fromkeys(score.arm for rows in panels for score in rows))
-    figure = new_figure(4.2 * len(panels) + 2.6, 0.32 * len(arms) + 1.9, title)
+    labels: dict[str, str] = {}
+    if of_one_arm:
+        panels = [[score for rows in panels for score in rows]]
+        labels = {score.key: score.title for score in panels[0]}
+    else:
+        for score in (score for rows in panels for score in rows):
+            labels.setdefault(score.arm, f"{score.arm} ({score.num_pairs} pairs)")
+    places = {name: place for place, name in enumerate(labels)}
+    figure = new_figure(4.2 * len(panels) + 2.6, 0.32 * len(labels) + 1.9, title)
     for axes, rows in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         axes.axvline(0, color="black", linewidth=0.9)
         for score in rows:
-            found, y = score.difference, arms.index(score.arm)
+            found, y = score.difference, places[score.key if of_one_arm else score.arm]
             assert found is not None
             color = CLEAR if score.excludes_zero else UNCLEAR
             axes.hlines(y, 100 * found.low, 100 * found.high, color=color, linewidth=2)
             (point,) = axes.plot(100 * found.difference, y, "o", color=color, markersize=5)
             point.set_gid(f"{score.key}:{score.arm}")
-        axes.set_title(rows[0].title, fontsize="medium")
+        first = rows[0]
+        heading = f"{first.arm} against {first.baseline}, {first.num_pairs} pairs" if of_one_arm else first.title
+        axes.set_title(shortened(heading, LABEL_LENGTH), fontsize="medium").set_parse_math(False)
         axes.set_xlabel("difference in points, 95% interval", fontsize="small")
         axes.grid(axis="x", alpha=0.3)
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(axis="y", length=0)
-    first = {score.arm: score for rows in panels for score in rows}
-    labels = [shortened(f"{arm}  ({first[arm].num_pairs} pairs)", LABEL_LENGTH) for arm in arms]
-    axes.set_yticks(range(len(arms)), labels)
-    axes.set_ylim(len(arms) - 0.5, -0.5)
+    axes.set_yticks(range(len(labels)), [shortened(label, LABEL_LENGTH) for label in labels.values()])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
     save_figure(figure, path)
     return True
 
