@@ -1,6 +1,6 @@
 # make demo    set up, pretrain on the embedded furniture, evaluate, draw a contact sheet
 # make test    set up, lint, run all tests
-# make app     the demo in a browser, with the released encoder or the one that make demo trained
+# make app     the demo in a browser, with the encoder that make demo trained, or else the released one
 # make bench   how fast encoders are on this machine, stage by stage, in about two minutes
 # make docs    the documentation as a site, in outputs/docs
 # make dist    the wheel and the source archive, in dist, installed and tried in a new environment

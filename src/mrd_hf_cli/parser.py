@@ -30,7 +30,7 @@ Train encoders for them, evaluate and publish them.
 EPILOG = """\
 The encoder of classify, score, embed, index, search and app is --model or the environment variable MRD_MODEL: a
 folder, or an id on the Hub. The other commands must be told theirs.
-Exit codes: 0 all is well, 1 some files failed, 2 wrong input, 130 interrupted.
+Exit codes: 0 all is well, 1 some files or the run failed, 2 wrong input, 130 interrupted, 143 ended by SIGTERM.
 `mrd-hf COMMAND --help` says more of each.
 """
 # By what they are for, each with a line about it.
@@ -181,7 +181,7 @@ class _ShowVersion(argparse.Action):
 def _listed_commands() -> str:
     listed = []
     for purpose, commands in COMMANDS.items():
-        listed += [f"{purpose}:", *(f"  {name:<14} {summary}" for name, summary in commands.items()), ""]
+        listed += [f"{purpose}:", *(f"  {name:<17} {summary}" for name, summary in commands.items()), ""]
     return "\n".join(listed)
 
 
