@@ -149,3 +149,12 @@ def test_names_match_whatever_their_spelling():
 def test_a_list_of_distinct_names_matches_itself(names, random):
     shuffled = random.sample(names, len(names))
     assert match_names(names, shuffled) == [shuffled.index(name) for name in names]
+
+
+def test_one_array_under_many_names_does_not_become_as_many_rows(tmp_path):
+    """4 MB in the file, and 26 GB as rows of float64."""
+    row = np.ones(32_768)
+    write_npy(tmp_path / "x.npy", {f"class {number}": row for number in range(100_000)})
+    assert (tmp_path / "x.npy").stat().st_size < 5e6
+    with pytest.raises(UserError, match="x.npy: has fewer bytes than its 100000 embeddings have numbers"):
+        read_class_texts(tmp_path / "x.npy")

@@ -3,9 +3,11 @@
 import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
+from mrd_hf.files import atomic_file as module
 from mrd_hf.files.atomic_file import atomic_file, partial_prefix
 
 
@@ -47,3 +49,20 @@ def test_what_was_left_empty_goes_as_well_and_what_is_just_being_made_stays(tmp_
         assert made.exists() and not left.exists()
         assert sorted(path.name for path in tmp_path.iterdir())[1].startswith(".a.partial-")
     assert sorted(path.name for path in tmp_path.iterdir()) == [".a.new-0", "a"]
+
+
+def test_a_file_is_replaced_where_renaming_does_not(monkeypatch, tmp_path):
+    """On Windows, `rename` refuses the name of a file that is there."""
+    rename = Path.rename
+
+    def rename_as_windows(path, target):
+        if Path(target).exists():
+            raise FileExistsError(17, "File exists", str(path))
+        return rename(path, target)
+
+    monkeypatch.setattr(module, "WINDOWS", True)
+    monkeypatch.setattr(Path, "rename", rename_as_windows)
+    for content in (b"first", b"second"):
+        with atomic_file(tmp_path / "a.json") as sink:
+            sink.write(content)
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"second"]

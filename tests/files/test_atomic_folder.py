@@ -8,6 +8,7 @@ import traceback
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -226,3 +227,31 @@ def test_a_file_in_the_place_of_the_folder_is_kept(tmp_path):
     with pytest.raises((OSError, UserError)), atomic_folder(tmp_path / "index") as new:
         (new / "a").write_text("new")
     assert (tmp_path / "index").read_text() == "mine"
+
+
+@posix
+def test_on_windows_files_are_flushed_as_it_lets_them(monkeypatch, tmp_path):
+    """It opens no folders, and flushes nothing that is open for reading alone."""
+    opened, flushed = {}, []
+
+    def open_as_windows(path, flags):
+        if Path(path).is_dir():
+            raise PermissionError(13, "Permission denied", str(path))
+        opened[len(opened)] = (Path(path).name, flags)
+        return len(opened) - 1
+
+    def flush_as_windows(descriptor):
+        name, flags = opened[descriptor]
+        if not flags & os.O_RDWR:
+            raise OSError(9, "Bad file descriptor")
+        flushed.append(name)
+
+    windows = SimpleNamespace(open=open_as_windows, fsync=flush_as_windows, close=lambda descriptor: None)
+    windows.O_RDONLY, windows.O_RDWR, windows.O_BINARY = os.O_RDONLY, os.O_RDWR, 0x8000
+    monkeypatch.setattr(module, "os", windows)
+    monkeypatch.setattr(module, "sys", SimpleNamespace(platform="win32"))
+    (tmp_path / "inner").mkdir()
+    for name in ("a.txt", "inner/b.txt"):
+        (tmp_path / name).write_text("x")
+    module.flush_to_disk(tmp_path)
+    assert sorted(flushed) == ["a.txt", "b.txt"]

@@ -289,6 +289,37 @@ def test_deep_nesting_and_repetition_cost_no_more_than_their_bytes():
     assert itself[0] is itself
 
 
+SHARED = b"a\x00\x00\x00" * 125_000
+
+
+def shared_array(dtype, content):
+    return array_of(b"K\x01\x85", content, dtype)
+
+
+@pytest.mark.parametrize(
+    ("of", "long"),
+    [
+        (lambda dtype, long: b"c_codecs\nencode\n" + long + text("latin1") + b"\x86R", text("a" * len(SHARED))),
+        (lambda dtype, long: b"cnumpy.core.multiarray\nscalar\n" + dtype + long + b"\x86R", None),
+        (shared_array, None),
+    ],
+    ids=["bytes", "scalars", "texts"],
+)
+def test_the_same_bytes_are_not_copied_over_and_over(of, long):
+    """A file of 0.5 MB that would take 200 MB, or as long as that."""
+    dtype = FLOAT32.replace(text("f4"), text("U125000"))
+    first = of(dtype + b"q\x01", (long or b"B" + struct.pack("<I", len(SHARED)) + SHARED) + b"q\x00")
+    (once,) = read_plain_npy(hostile(b"](" + first + b"e"), "a.npy")
+    assert len(once) in (1, 125_000, 500_000)
+    crafted = hostile(b"](" + first + of(b"h\x01", b"h\x00") * 400 + b"e")
+    tracemalloc.start()
+    start = time.process_time()
+    with pytest.raises(UserError, match="a.npy: is crafted: it has the same bytes copied over and over"):
+        read_plain_npy(crafted, "a.npy")
+    assert tracemalloc.get_traced_memory()[1] < 4e6 and time.process_time() - start < 1
+    tracemalloc.stop()
+
+
 def test_a_shape_of_objects_is_not_printed_before_it_is_one():
     start = time.process_time()
     with pytest.raises(UserError, match="of a shape that is none"):

@@ -1,9 +1,10 @@
 #!/usr/bin/env python
-"""Does this installation work? Saves a small encoder, loads it, embeds a chair and classifies it, without a network.
+"""Does this installation work? Writes and replaces files, saves a small encoder, embeds a chair and classifies it.
 
     python tests/installation/smoke_test.py
 
-It needs the package and nothing else. CI runs it on Linux, macOS and Windows; `make dist` runs it on the wheel.
+It needs the package and nothing else, not even a network. CI runs it on Linux, macOS and Windows; `make dist` runs it
+on the wheel.
 """
 
 import json
@@ -21,6 +22,8 @@ import torch
 from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 import mrd_hf
+from mrd_hf.files.atomic_file import atomic_file
+from mrd_hf.files.atomic_folder import atomic_folder
 
 
 CHAIR = Path(__file__).resolve().parents[2] / "scripts" / "demo_data" / "shapes" / "chair.glb"
@@ -71,6 +74,21 @@ def classify_on_the_command_line(encoder: Path, labels: Path) -> dict[str, float
     return {label["label"]: label["score"] for label in result["labels"]}
 
 
+def write_and_replace(folder: Path) -> None:
+    """What systems differ in: files and folders that take the place of others of their names."""
+    for content in ("first", "second"):
+        with atomic_file(folder / "file.txt") as sink:
+            sink.write(content.encode())
+        with atomic_folder(folder / "folder") as new:
+            (new / "inner").mkdir()
+            (new / "inner" / "file.txt").write_text(content)
+    found = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
+    texts = {path.read_text() for path in folder.rglob("*.txt")}
+    if found != ["file.txt", "folder", "folder/inner", "folder/inner/file.txt"] or texts != {"second"}:
+        sys.exit(f"error: after files were replaced there are {found}, with {texts}.")
+    print("ok: write and replace")
+
+
 def check(name: str, found: dict[str, float], expected: dict[str, float]) -> None:
     """End with an error unless the scores are those expected."""
     same = found.keys() == expected.keys() and np.allclose(
@@ -87,6 +105,8 @@ def main() -> None:
     # Windows cannot remove the weights while they are mapped.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         encoder, labels = Path(name) / "encoder", Path(name) / "labels.parquet"
+        (Path(name) / "written").mkdir()
+        write_and_replace(Path(name) / "written")
         save_encoder(encoder)
         label_embeds = save_labels(labels)
         model = AutoModel.from_pretrained(encoder)

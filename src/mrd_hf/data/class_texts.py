@@ -16,6 +16,7 @@ from ..files.plain_pickle import map_plain_npy
 # Beside a dataset's folder `data`.
 CLASS_TEXTS_FILE = "class_texts.parquet"
 LISTED = 5
+MIN_NUMBERS = 2**24  # that a file may always have
 # Of what OpenShape's and Uni3D's files have under a class's name, what is averaged over the prompts.
 PUBLISHED_FIELDS = ("open_clip_text_feat", "prompt_avg")
 
@@ -153,6 +154,9 @@ def _read_npy(path: Path, class_names: Sequence[str] | None) -> tuple[list[str],
                 raise UserError(f"{path}: '{name}' has no {known} (it has {found}).")
             value = value[fields[0]]
         rows.append(np.squeeze(value, axis=0) if np.ndim(value) == 2 and len(value) == 1 else value)
+    # A crafted file may name one array again and again, which takes no room in it, and much as a row each.
+    if len(rows) * max(np.size(rows[0]), 1) > max(path.stat().st_size, MIN_NUMBERS):
+        raise UserError(f"{path}: has fewer bytes than its {len(rows)} embeddings have numbers; make or download it again.")
     return list(content), rows
 
 

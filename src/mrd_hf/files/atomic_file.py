@@ -55,7 +55,7 @@ def atomic_file(file: Path) -> Iterator[BinaryIO]:
                 if not WINDOWS:
                     partial.rename(file)
             if WINDOWS:
-                partial.rename(file)
+                partial.replace(file)
         finally:
             unlocked.unlink(missing_ok=True)
             partial.unlink(missing_ok=True)

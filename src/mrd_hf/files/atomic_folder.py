@@ -108,9 +108,16 @@ def check_replaceable(folder: Path, marks: Sequence[str], what: str, inputs: Seq
 def flush_to_disk(folder: Path) -> None:
     """Wait until a folder's files are on the disk, so that a rename cannot survive a power cut that they do not."""
     for path in [*folder.rglob("*"), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        if sys.platform != "win32":
+            descriptor = os.open(path, os.O_RDONLY)
+        elif path.is_dir():  # which Windows does not open
+            continue
+        else:
+            descriptor = os.open(path, os.O_RDWR | os.O_BINARY)  # what is only read it does not flush
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _claim(temporary: Path, folder: Path) -> int | None:

@@ -197,6 +197,7 @@ class _Interpreter:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.copied = 0
 
     def run(self) -> Any:
         for _ in range(MAX_INSTRUCTIONS):
@@ -216,6 +217,12 @@ class _Interpreter:
         taken = self.content[self.position : end]
         self.position = end
         return taken
+
+    def copy(self, size: int) -> None:
+        """Account for a copy, or a look, at bytes that came earlier: numpy has each of its bytes copied once."""
+        self.copied += size
+        if self.copied > len(self.content):
+            raise _Refused("is crafted: it has the same bytes copied over and over")
 
     def number(self, size: int, signed: bool = False) -> int:
         return int.from_bytes(self.take(size), "little", signed=signed)
@@ -309,8 +316,10 @@ class _Interpreter:
             case _Name.SCALAR, (np.dtype() as dtype, (bytes() | memoryview()) as data):
                 if len(data) != dtype.itemsize:
                     raise _Refused(f"has a scalar of dtype {dtype} in {len(data)} bytes")
+                self.copy(len(data))
                 self.push(_array(dtype, (), False, data)[()])
             case _Name.ENCODE, (str(string), "latin1" | "latin-1"):
+                self.copy(len(string))
                 self.push(string.encode("latin-1"))
             case _Name.BYTES, ():
                 self.push(b"")
@@ -323,7 +332,12 @@ class _Interpreter:
         state, unbuilt = self.stack.pop(), self.stack[-1]
         if not isinstance(unbuilt, _Unbuilt):
             raise _Refused("is damaged or crafted: it sets the state of what has none")
-        built = _built_array(state) if unbuilt.code is None else _built_dtype(unbuilt.code, state)
+        if unbuilt.code is None:
+            built = _built_array(state)
+            if isinstance(built, np.ndarray) and built.dtype.kind == "U":  # whose characters were looked at
+                self.copy(built.nbytes)
+        else:
+            built = _built_dtype(unbuilt.code, state)
         self.stack[-1] = built
         for key in unbuilt.memo_keys:
             self.memo[key] = built

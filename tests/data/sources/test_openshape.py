@@ -249,6 +249,7 @@ WARNED = {
         13,
         4,
     ),
+    "retrieval_many": ({"retrieval_text": ["a"] * 10_001}, "retrieval_text: has 10001; at most 10000 are read", 13, 3),
     "retrieval_len": ({"retrieval_text": ["a"]}, "retrieval_text: has 1 to use, retrieval_text_feat 2", 13, 4),
 }
 

@@ -40,6 +40,8 @@ TEACHER = "laion/CLIP-ViT-bigG-14-laion2B-39B-b160k"
 EMBEDDING_DIM = 1280
 # How far beyond 0 and 1 a colour may be, as rounding has it.
 COLOR_TOLERANCE = 1e-3
+# Of a shape, in a list. OpenShape has a few; a crafted file may name one again and again.
+MAX_TEXTS = 10_000
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,9 @@ def _pairs(content: dict[str, Any], field: str, limit: int | None, warnings: lis
         found = content.get(name)
         if not isinstance(found, (list, tuple)):
             warnings.append(f"{name}: {what(found)}; expected a list")
+            return []
+        if len(found) > MAX_TEXTS:
+            warnings.append(f"{name}: has {len(found)}; at most {MAX_TEXTS} are read")
             return []
         lists.append(found[:limit])
     texts, feats = lists
