@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from support.paths import SCRIPTS
+from support.paths import DEMO_DATA, SCRIPTS
 
+from mrd_hf.models.configuration_mrd import MRDConfig
 from mrd_hf.models.relation_distillation import normalized_similarity, self_pairs
 
 
@@ -18,12 +19,28 @@ def script(monkeypatch):
     return teacher_relations
 
 
-def test_a_relation_is_the_objectives_without_self_pairs(script):
-    rows, columns = (np.random.default_rng(seed).normal(size=(9, 4)) for seed in (0, 1))
-    rows, columns = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (rows, columns))
+def unit_rows(seed, *shape):
+    rows = np.random.default_rng(seed).normal(size=shape)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_relations_are_those_that_the_objective_distills(script):
+    """Within a modality without a sample's relation to itself, across two with it."""
+    embeds = {"image": unit_rows(0, 9, 4), "text": unit_rows(1, 9, 4)}
     same = self_pairs(9, 9, 0, torch.device("cpu"))
-    expected = normalized_similarity(torch.from_numpy(rows @ columns.T), 0.07, same)[~same].reshape(9, 8).exp()
-    np.testing.assert_allclose(script.relation(rows, columns, 0.07), expected.numpy(), rtol=1e-6)
+    for row, column in script.TERMS:
+        cosines = torch.from_numpy(embeds[row] @ embeds[column].T)
+        masked = same if MRDConfig().mask_self_pairs and row == column else None
+        expected = normalized_similarity(cosines, 0.07, masked).exp()
+        expected = expected[~same].reshape(9, 8) if row == column else expected
+        np.testing.assert_allclose(script.relation(embeds, row, column, 0.07), expected.numpy(), rtol=1e-6)
+
+
+def test_shapes_are_those_that_the_arms_train_on(script):
+    """443 to 477 of a division, as the page of evidence says."""
+    counts = [len(part["image"]) for part in script.training_parts(DEMO_DATA / "data")]
+    assert counts == [len(part["text"]) for part in script.training_parts(DEMO_DATA / "data")]
+    assert len(counts) == 3 and all(443 <= count <= 477 for count in counts)
 
 
 def test_an_even_relation_is_about_all_and_a_certain_one_about_one(script):

@@ -4,10 +4,12 @@
 
 Between `<!-- main: outputs/main/test-table.json -->` and `<!-- end -->` comes what one arm gains over its baseline, a
 score a row. Between `<!-- arms: model_cards/evidence/arms.parquet mrd terms_* -->` and `<!-- end -->` come the arms of
-these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. Of runs on
-several kinds of processor, an arm's are those on which it has most pairs. A table stays as it is where its file is not
-there, or has fewer pairs of an arm than the table tells of. The curves are model_cards/images/evidence_*.png, one for
-each axis on which arms of two places have all of their pairs.
+these names, an arm a row, in bold where the interval excludes 0; the file is that of kept_outcomes.py. Between `<!--
+gains: model_cards/evidence/arms.parquet steps_480:steps_120 -->` and `<!-- end -->` comes how much more the first arm
+of each pair gains than the second, see gain_differences.py. Of runs on several kinds of processor, an arm's are those
+on which it has most pairs. A table stays as it is where its file is not there, or has fewer pairs of an arm than the
+table tells of. The curves are model_cards/images/evidence_*.png, one for each axis on which arms of two places have
+all of their pairs.
 """
 
 import argparse
@@ -17,6 +19,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from gain_differences import gain_differences
 from kept_outcomes import read_kept
 
 from mrd_hf.evaluation.ablation.arm_scores import ArmScore, arm_scores
@@ -27,10 +30,10 @@ from mrd_hf.training.ablation.recipe import AblationRecipe, Arm, read_ablation
 PAGE = Path("model_cards/EVIDENCE.md")
 ARMS = Path("model_cards/evidence/arms.parquet")
 IMAGES = Path("model_cards/images")
-BLOCK = re.compile(r"(<!-- (main|arms): (\S+)(.*?) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
+BLOCK = re.compile(r"(<!-- (main|arms|gains): (\S+)(.*?) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 # An arm's row, and how many pairs it tells of; a score's row of a table of one arm, and its pairs.
 TOLD = re.compile(r"^\| (\w[\w.]*) \| (\d+) ", flags=re.MULTILINE)
-TOLD_OF_ONE = re.compile(r"\| (\d+) \| (?:\*\*yes\*\*|no) \|$", flags=re.MULTILINE)
+TOLD_OF_ONE = re.compile(r"\| (\d+) \| (?:\*\*yes\*\*|no|one split) \|$", flags=re.MULTILINE)
 # The scores of a table of arms, and their heads.
 SHOWN = {
     "zero_shot_top1": "zero-shot top-1",
@@ -54,6 +57,8 @@ def fill(text: str, folder: Path) -> tuple[str, list[str]]:
         if not (folder / file).is_file():
             stay.append(f"{file}{names}: there is no such file")
             return match[0]
+        if kind == "gains":
+            return f"{begin}{markdown(gain_rows(folder / file, names.split()))}\n{end}"
         if file not in scores_of:
             scores_of[file] = read_scores(folder / file)
         scores = scores_of[file]
@@ -121,7 +126,9 @@ def main_rows(scores: Scores) -> list[list[str]]:
             means = [percent(found["mean"]) for found in (baseline[score["key"]], score)]
             gain = score["difference"]
             shown = [signed(gain["difference"]), f"{signed(gain['low'])} to {signed(gain['high'])}"]
-            verdict = "**yes**" if score["excludes_zero"] else "no"
+            # Earlier tables do not say of how many splits they are.
+            other = "one split" if score.get("num_splits") == 1 else "no"
+            verdict = "**yes**" if score["excludes_zero"] else other
             rows.append([score["title"], *means, *shown, str(score["num_pairs"]), verdict])
     return rows
 
@@ -142,6 +149,17 @@ def arm_rows(scores: Scores, patterns: list[str]) -> list[list[str]]:
         planned, pairs = first["num_planned"], first["num_pairs"]
         shown = str(planned) if pairs == planned else f"{pairs} of {planned}"
         rows.append([arm, shown, *(gain(found.get((arm, key))) for key in SHOWN)])
+    return rows
+
+
+def gain_rows(file: Path, pairs: list[str]) -> list[list[str]]:
+    kept, recipe = read_kept(file), read_ablation("arms")
+    rows = [["gain of", "less that of", "pairs", *SHOWN.values()]]
+    for pair in pairs:
+        first, _, second = pair.partition(":")
+        found = {score.key: score.as_dict() for score in gain_differences(kept, recipe, first, second)}
+        num_pairs = max((score["num_pairs"] for score in found.values()), default=0)
+        rows.append([first, second, str(num_pairs), *(gain(found.get(key)) for key in SHOWN)])
     return rows
 
 
