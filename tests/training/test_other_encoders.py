@@ -4,9 +4,10 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from datasets import Dataset
+from datasets import Dataset, load_dataset
 from safetensors.torch import load_file
 from support import toy_encoder
 from support.paths import DEMO_DATA
@@ -15,9 +16,12 @@ from support.tiny_runs import train_tiny_run
 from support.tiny_triplets import WIDTH, save_tiny_triplets
 from transformers import pipeline
 
-from mrd_hf import PointBertModel, Uni3DModel
+from mrd_hf import PointBertModel, PointCloudFeatureExtractor, Uni3DModel
+from mrd_hf.data.loaders.augmentation import augment_point_clouds
 from mrd_hf.encoder import load_encoder
 from mrd_hf.hub.file_selection import select_files
+from mrd_hf.training.replay.replayed_batches import open_triplets, replayed_batches
+from mrd_hf.training.replay.run_folder import RunFolder
 from mrd_hf.training.training_log import read_log
 from mrd_hf_cli.main import run as run_command
 from mrd_hf_cli.parser import parse
@@ -92,6 +96,41 @@ def test_a_peers_encoder_goes_on_with_relations(kind, tmp_path):
     moved = [name for name, tensor in peer.state_dict().items() if not torch.equal(tensor, trained.state_dict()[name])]
     assert "projection.weight" in moved and len(moved) > len(peer.state_dict()) / 2
     assert f"| started from | `{tmp_path / 'peer'}` |" in (run / "encoder" / "README.md").read_text()
+
+
+def test_an_encoder_goes_on_with_its_own_axis_up(tmp_path, monkeypatch):
+    """OpenShape's ViT-bigG encoders were trained on shapes whose z is up; those of triplets have y up."""
+    seen = []
+
+    def seen_points(*arguments):
+        values = augment_point_clouds(*arguments)
+        seen.append(values)
+        return values
+
+    monkeypatch.setattr("mrd_hf.training.pretraining.augment_point_clouds", seen_points)
+    data = save_tiny_triplets(tmp_path / "data")
+    peer = tiny_encoder("openshape", projection_dim=WIDTH, teacher_id="a-teacher")
+    peer.save_pretrained(tmp_path / "peer")
+    PointCloudFeatureExtractor(num_points=96, encoder_up_axis="z").save_pretrained(tmp_path / "peer")
+    still = {"point_dropout": 0, "scale_min": 1, "scale_max": 1, "shift": 0, "jitter_std": 0, "rotate": False}
+    options = {"num_points": 96, "eval_split": "test"}
+    run = train_tiny_run(
+        *(tmp_path / "run", data), **options, point_config={}, encoder=tmp_path / "peer", augmentation=still
+    )
+    triplets = load_dataset("parquet", data_dir=str(data / "data")).with_format("numpy")
+    turned = {tuple(np.sort(-cloud[:, 2].astype(np.float32))) for cloud in triplets["train"]["points"]}
+    assert {tuple(np.sort(cloud[:, 1].numpy())) for values in seen for cloud in values} <= turned
+    encoder = load_encoder(str(run / "encoder"))
+    assert encoder.extractor.encoder_up_axis == "z"
+    with torch.no_grad():
+        inputs = encoder.extractor(list(triplets["test"]["points"]), colors=list(triplets["test"]["colors"]))
+        expected = encoder.model.get_point_features(**inputs)
+    found = load_file(run / "evaluation" / "point_embeds.safetensors")["point_embeds"]
+    assert torch.allclose(found, expected, atol=1e-5)
+    (batch, *_) = replayed_batches(
+        opened := RunFolder.open(run), open_triplets(opened, str(data), "train", 0), 8, 1, 0
+    )
+    assert {tuple(np.sort(cloud[:, 1].numpy())) for cloud in batch["point_values"]} <= turned
 
 
 def test_a_users_own_encoder_is_trained_and_evaluated(tmp_path):

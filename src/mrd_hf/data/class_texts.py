@@ -156,7 +156,7 @@ def _read_npy(path: Path, class_names: Sequence[str] | None) -> tuple[list[str],
         rows.append(np.squeeze(value, axis=0) if np.ndim(value) == 2 and len(value) == 1 else value)
     # A crafted file may name one array again and again, which takes no room in it, and much as a row each.
     if len(rows) * max(np.size(rows[0]), 1) > max(path.stat().st_size, MIN_NUMBERS):
-        raise UserError(f"{path}: has fewer bytes than its {len(rows)} embeddings have numbers; make or download it again.")
+        raise UserError(f"{path}: has fewer bytes than its {len(rows)} embeddings have numbers; download it again.")
     return list(content), rows
 
 

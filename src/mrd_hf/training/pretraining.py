@@ -24,6 +24,7 @@ from ..data.loaders.triplet_stream import TripletStream
 from ..errors import UserError
 from ..models.modeling_mrd import MRDForPretraining, MRDForPretrainingOutput
 from ..models.mrd_objective import ALIGNMENT_TERMS
+from ..models.shapes import UpAxis
 from ..teacher import Teacher
 from .arguments import PretrainingArguments
 from .checkpoints import TrainerState, check_step, load_checkpoint, save_checkpoint
@@ -77,6 +78,7 @@ class Pretraining:
         prefetch_factor (`int`): Batches that each of them has ready.
         teacher (`Teacher`, *optional*): Embeds images and texts, where the dataset has no cached embeddings.
         evaluate (`Callable`, *optional*): From the model to metrics; called on the main process.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in what the encoder takes.
 
     Set `neighbors` before [`run`] to train on hard negatives, see [`HardNegativeBatchSampler`].
     """
@@ -93,11 +95,13 @@ class Pretraining:
         prefetch_factor: int = 2,
         teacher: Teacher | None = None,
         evaluate: Evaluate | None = None,
+        up_axis: UpAxis = "y",
     ) -> None:
         self.dataset = dataset
         self.arguments = arguments
         self.accelerator = accelerator
         self.augmentation = augmentation
+        self.up_axis = up_axis
         self.num_points = num_points
         self.num_workers = num_workers
         self.prefetch_factor = prefetch_factor
@@ -230,6 +234,7 @@ class Pretraining:
             self.num_points,
             self.augmentation,
             self.generator,
+            self.up_axis,
         )
         if self.teacher is not None:
             image_embeds = self.teacher.embed_images(batch["images"])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.data.loaders.augmentation import AugmentationConfig, augment_point_clouds
 from mrd_hf.errors import UserError
 
@@ -138,3 +139,15 @@ def test_only_the_generator_decides():
 def test_settings_that_make_no_sense_are_refused(changes):
     with pytest.raises(UserError, match=f"augmentation.{next(iter(changes))}"):
         AugmentationConfig(**changes)
+
+
+def test_an_encoder_that_takes_z_up_sees_what_its_extractor_would_show_it():
+    extractor = PointCloudFeatureExtractor(num_points=64, normalize=False, encoder_up_axis="z")
+    expected = extractor(POINTS.numpy(), colors=COLORS.numpy())["point_values"]
+    config = AugmentationConfig(**NOTHING)
+    values = augment_point_clouds(POINTS, COLORS, 64, config, torch.Generator().manual_seed(0), up_axis="z")
+    rows = [{tuple(row) for row in cloud.tolist()} for cloud in expected]
+    assert [{tuple(row) for row in cloud.tolist()} for cloud in values] == rows
+    config = AugmentationConfig(**{**NOTHING, "rotate": True})
+    turned = augment_point_clouds(POINTS, COLORS, 64, config, torch.Generator().manual_seed(0), up_axis="z")
+    assert torch.equal(turned[..., 2], values[..., 2]) and not torch.allclose(turned[..., 0], values[..., 0])

@@ -58,6 +58,7 @@ def augment_point_clouds(
     num_points: int,
     config: AugmentationConfig,
     generator: torch.Generator,
+    up_axis: UpAxis = "y",
 ) -> torch.Tensor:
     """Shuffle, thin, drop, scale, shift, jitter and turn the clouds; drop the colours of some.
 
@@ -69,6 +70,7 @@ def augment_point_clouds(
         num_points (`int`): Points to keep of each cloud, at most `available`.
         config (`AugmentationConfig`)
         generator (`torch.Generator`): On the device of `points`; the only source of randomness.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up in what the model takes.
 
     Returns:
         `torch.Tensor` of shape `(batch, num_points, 6)`: `point_values` for the model, float32.
@@ -78,7 +80,10 @@ def augment_point_clouds(
     # What is stored in fewer bytes is converted here, where it is on the device and no more than is kept.
     points, colors = points[rows, order].float(), colors[rows, order]
     colors = colors.float() / 255 if colors.dtype == torch.uint8 else colors.float()
-    return change_points(points, colors, config, generator)
+    if up_axis == "z":  # a quarter turn about x, as the feature extractor's
+        x, y, z = points.unbind(-1)
+        points = torch.stack([x, -z, y], dim=-1)
+    return change_points(points, colors, config, generator, up_axis)
 
 
 def draw_points(

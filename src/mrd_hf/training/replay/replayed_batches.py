@@ -13,6 +13,7 @@ from ...data.loaders.batch_sampler import ShuffledBatchSampler
 from ...data.loaders.choices import ChoiceConfig
 from ...data.loaders.triplet_dataset import TripletDataset
 from ...data.loading import load_triplets
+from ...encoder import trained_up_axis
 from ..recipe_files import parse_config, parse_mapping
 from .run_folder import RunFolder
 
@@ -52,6 +53,7 @@ def replayed_batches(
     """
     augmentation = AugmentationConfig(**parse_config(run.data.augmentation, "augmentation", AugmentationConfig))
     num_points = run.data.num_points or triplets.num_points
+    up_axis = "y" if run.model.encoder is None else trained_up_axis(run.model.encoder)
     generator = torch.Generator()
     for index, keys in enumerate(ShuffledBatchSampler(len(triplets), batch_size, num_batches, seed)):
         batch = triplets[keys]
@@ -59,7 +61,7 @@ def replayed_batches(
         augmentation_seed, global_seed = (int(word) >> 1 for word in entropy.generate_state(2, np.uint64))
         generator.manual_seed(augmentation_seed)
         torch.manual_seed(global_seed)
-        points = augment_point_clouds(batch["points"], batch["colors"], num_points, augmentation, generator)
+        points = augment_point_clouds(batch["points"], batch["colors"], num_points, augmentation, generator, up_axis)
         yield {
             "point_values": points,
             "image_embeds": batch["image_embeds"],
