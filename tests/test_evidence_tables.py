@@ -115,6 +115,19 @@ def test_a_score_a_row_for_one_arm(fill, tmp_path):
     ]
 
 
+def test_a_score_of_one_split_alone(fill, tables, tmp_path):
+    """As the table of the ablation has it; the page is known again."""
+    write_table(tmp_path)
+    found = json.loads((tmp_path / "one.json").read_text())
+    for row in found["scores"]:
+        row |= {"num_splits": 1, "excludes_zero": False}
+    (tmp_path / "one.json").write_text(json.dumps(found))
+    filled = fill("<!-- main: one.json -->\n<!-- end -->", tmp_path)
+    assert filled.count("| 6 | one split |") == 2
+    more = filled.replace("| 6 | one", "| 7 | one")
+    assert tables.fill(more, tmp_path) == (more, ["one.json: has fewer pairs of mrd"])
+
+
 def test_what_is_not_there_stays_as_it_was(tables, tmp_path):
     text = "<!-- main: gone.json -->\n| a table |\n<!-- end -->"
     assert tables.fill(text, tmp_path) == (text, ["gone.json: there is no such file"])
@@ -202,6 +215,15 @@ def test_pairs_are_of_one_kind_of_processor_each(kept, tables, monkeypatch, tmp_
     assert {score.arm for score in tables.kept_scores(file, recipe)} == recipe.arms.keys()
 
 
+def test_the_processor_is_that_of_the_training_where_its_status_says(kept, tmp_path):
+    folder = finished_run(tmp_path, "mrd", 0, 0, validation=1.0)
+    finished_run(tmp_path, "mrd", 0, 1, validation=1.0)
+    Status("these", {"validation": 1.0}, cpu="AVX512").save(folder)
+    kept.keep(tmp_path, tmp_path / "arms.parquet")
+    found = kept.read_kept(tmp_path / "arms.parquet")
+    assert {kind: list(of_kind["mrd"]) for kind, of_kind in found.items()} == {"AVX512": [(0, 0)], "AVX2": [(0, 1)]}
+
+
 def test_a_curve_is_drawn_of_arms_that_have_all_of_their_pairs(kept, tables, tmp_path):
     file, recipe = tmp_path / "arms.parquet", read_ablation("arms")
     places = [(split, seed) for split in recipe.splits for seed in recipe.seeds]
@@ -214,6 +236,27 @@ def test_a_curve_is_drawn_of_arms_that_have_all_of_their_pairs(kept, tables, tmp
     kept.keep(tmp_path, file)
     (drawn,) = tables.draw_curves(file, recipe, tmp_path)
     assert drawn == tmp_path / "evidence_relation_weight.png" and drawn.is_file()
+
+
+def test_differences_of_gains_are_numpys(kept, tables, tmp_path):
+    """Over the pairs that all four arms have; an interval lies around the difference."""
+    file, arms = (
+        tmp_path / "arms.parquet",
+        ("batch_32", "batch_32_contrastive", "steps_120", "steps_120_contrastive"),
+    )
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    folders = {(arm, *place): finished_run(tmp_path, arm, *place, validation=1.0) for arm in arms for place in places}
+    finished_run(tmp_path, "batch_32", 2, 0, validation=1.0)  # which the other three lack
+    kept.keep(tmp_path, file)
+    of = {place: read_outcomes(folder / "validation").values["zero_shot_top1"] for place, folder in folders.items()}
+    smaller, larger = (np.mean([of[arm, *at] - of[f"{arm}_contrastive", *at] for at in places]) for arm in arms[::2])
+    rows = tables.gain_rows(file, ["batch_32:steps_120", "batch_128:steps_120"])
+    assert rows[0][:4] == ["gain of", "less that of", "pairs", "zero-shot top-1"]
+    assert rows[1][:3] == ["batch_32", "steps_120", "4"] and rows[2][2:] == ["0", *"-----"]
+    middle, low, high = (float(number) for number in re.findall(r"[+-][\d.]+", rows[1][3]))
+    assert middle == pytest.approx(100 * (smaller - larger), abs=0.06) and low < middle < high
+    with pytest.raises(UserError, match="contrastive: is no arm with a baseline"):
+        tables.gain_rows(file, ["batch_32:contrastive"])
 
 
 def test_no_arm_is_left_out_of_the_page():

@@ -119,6 +119,14 @@ def test_the_same_command_again_runs_nothing(out, recipe, capsys):
     assert "2 of 2 runs" in capsys.readouterr().out
 
 
+def test_the_recipe_in_the_output_folder_resumes_it(out, capsys):
+    """Also by another path to the same file."""
+    recipe = (out / "recipe.yaml").read_text()
+    for folder in (out, out / "runs" / ".."):
+        ablate.main(["--config", str(folder / "recipe.yaml"), "--output", str(out)])
+        assert "written: " in capsys.readouterr().out and (out / "recipe.yaml").read_text() == recipe
+
+
 def test_the_test_names_need_no_further_training(out, recipe):
     """And the training names are the same, whichever names are scored."""
     read = ablate.read_ablation(recipe)
@@ -211,6 +219,22 @@ def test_a_table_mixes_no_runs_of_other_settings_data_or_threads(out, recipe, tm
             ablate.main(["--config", str(recipe), *table])
     finally:
         status.save(run.folder(out))
+    # Of CPUs of two kinds, both are in the table and no pair; where the kind of one is not known, they are one.
+    other_run = ablate.plan_runs(read)[1]
+    other_status = read_status(other_run.folder(out))
+    try:
+        for kind, pairs in (("AVX512", 0), (None, 1)):
+            Status(**vars(status) | {"cpu": kind}).save(run.folder(out))
+            Status(**vars(other_status) | {"cpu": "AVX2"}).save(other_run.folder(out))
+            ablate.main(["--config", str(recipe), *table])
+            made = json.loads((out / "table.json").read_text())
+            assert made["num_runs"] == 2 and {s["num_pairs"] for s in made["scores"] if s["arm"] == "mrd"} == {pairs}
+            text = (out / "table.md").read_text()
+            told = "mrd, split 0, seed 4 on AVX2 and contrastive on AVX512"
+            assert (told in text) == ("1 pair is left out" in text) == (pairs == 0)
+    finally:
+        status.save(run.folder(out))
+        other_status.save(other_run.folder(out))
     report = out / "data" / run.division.name / "report.json"
     content = report.read_text()
     try:
@@ -246,17 +270,21 @@ def test_a_failure_is_listed_and_ends_with_1(out, recipe, monkeypatch, capsys):
         status.save(folder)
 
 
-def test_shards_of_one_folder(out, recipe, tmp_path, monkeypatch):
-    """Each takes its runs and no others."""
+def test_shards_of_one_folder(recipe, tmp_path, monkeypatch):
+    """Each takes all arms of its seeds and no others, so that pairs are of one machine; the third finds nothing."""
     monkeypatch.setattr(ablate, "ATTENDED", ["sh", "-c", "exit 7"])
-    for index in (0, 1):
-        with pytest.raises(UserError, match="1 runs failed"):
-            ablate.main(
-                ["--config", str(recipe), "--output", str(tmp_path)]
-                + ["--num-shards", "2", "--shard-index", str(index)]
-            )
-        begun = {file.parent.parent.parent.name for file in tmp_path.rglob("status.json")}
-        assert begun == ({"contrastive"} if index == 0 else {"contrastive", "mrd"})
+    two = tmp_path / "two.yaml"
+    two.write_text(recipe.read_text().replace("seeds: [4]", "seeds: [4, 5]"))
+    command = ["--config", str(two), "--output", str(tmp_path / "out"), "--num-shards", "3", "--shard-index"]
+    expected = set()
+    for index, seed in ((0, "seed-4"), (1, "seed-5")):
+        with pytest.raises(UserError, match="2 runs failed"):
+            ablate.main([*command, str(index)])
+        expected |= {("contrastive", seed), ("mrd", seed)}
+        folders = [file.parent for file in tmp_path.rglob("status.json")]
+        assert {(folder.parent.parent.name, folder.name) for folder in folders} == expected
+    ablate.main([*command, "2"])
+    assert len(list(tmp_path.rglob("status.json"))) == 4
 
 
 def test_the_table_alone(out, recipe, capsys):

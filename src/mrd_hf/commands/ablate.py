@@ -6,6 +6,7 @@ stays.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -98,7 +99,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="of each run; other numbers give other last digits, and so other scores (default: 1)",
     )
-    machine.add_argument("--num-shards", type=positive, default=1, metavar="N", help="machines that share the runs")
+    machine.add_argument(
+        "--num-shards",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="machines that share the runs, all arms of a split and seed on one of them; more machines than splits x "
+        "seeds find nothing to do",
+    )
     machine.add_argument("--shard-index", type=from_zero, default=0, metavar="I", help="which of them this is, from 0")
     return parser.parse_args(argv)
 
@@ -242,7 +250,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments.table_only:
         out.mkdir(parents=True, exist_ok=True)
         if Path(arguments.config).is_file():
-            shutil.copyfile(arguments.config, out / "recipe.yaml")
+            with contextlib.suppress(shutil.SameFileError):  # a folder's own recipe resumes it
+                shutil.copyfile(arguments.config, out / "recipe.yaml")
         divisions = {division: prepare_division(division, recipe, out) for division in {run.division for run in runs}}
         jobs = make_jobs(runs, recipe, out, arguments.threads, split, divisions)
         sizes = {run.name: run.work for run in runs}, {run.name: run.arm.steps for run in runs}

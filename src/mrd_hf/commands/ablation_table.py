@@ -1,13 +1,15 @@
 """The table and pictures of an ablation, from the reports of its runs."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from ..data.resplitting.resplitting import REPORT_FILE
 from ..errors import UserError
 from ..evaluation.ablation.arm_courses import HELD_OUT_KEYS, TRAINING_KEY, Course, arm_course
-from ..evaluation.ablation.arm_scores import Place, RunOutcomes, arm_scores, read_outcomes
+from ..evaluation.ablation.arm_scores import Place, RunOutcomes, arm_scores, mixed_pairs, read_outcomes
 from ..evaluation.ablation.arm_table import as_json, as_markdown
 from ..evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
 from ..evaluation.plots.course_plot import write_courses
@@ -77,7 +79,7 @@ def write_tables(
         if split in status.seconds:
             versions.add(status.version)
             codes.add(status.code)
-            outcomes = read_outcomes(folder / split)
+            outcomes = replace(read_outcomes(folder / split), processor=status.cpu)
             if shapes is not None:
                 outcomes = outcomes.of_shapes(shapes.ids)
             results.setdefault(run.arm.name, {})[run.split, run.seed] = outcomes
@@ -110,6 +112,7 @@ def write_tables(
         told += f" Of the {len(shapes.ids)} shapes of {shapes.name} alone, which are ranked among all."
     if len(codes) > 1:
         told += f" They were made with {len(codes)} versions of the code."
+    told += _told_of_mixed_pairs(results, baselines)
     with atomic_file(out / f"{prefix}table.json") as sink:
         sink.write(as_json(scores, facts).encode())
     title = f"{recipe.dataset}: {len(recipe.arms)} ways to train"
@@ -154,6 +157,22 @@ def _checked_statuses(recipe: AblationRecipe, runs: list[Run], out: Path) -> lis
             told = ", ".join(f"{name} with {kind}" for kind, name in kinds.items())
             raise UserError(f"{out}: runs {what} cannot be compared: {told}.")
     return found
+
+
+def _told_of_mixed_pairs(
+    results: Mapping[str, Mapping[Place, RunOutcomes]], baselines: Mapping[str, str | None]
+) -> str:
+    """Left out and not refused: the other pairs hold, and a run that was moved in the middle is no mistake."""
+    mixed = mixed_pairs(results, baselines)
+    if not mixed:
+        return ""
+    arm, baseline, place = mixed[0]
+    kinds = [results[name][place].processor for name in (arm, baseline)]
+    return (
+        f" {len(mixed)} pair{' is' if len(mixed) == 1 else 's are'} left out, of runs that were trained on CPUs of "
+        f"different kinds, such as {arm}, split {place[0]}, seed {place[1]} on {kinds[0]} and {baseline} on "
+        f"{kinds[1]}; to have them, delete the folder of one of the two and run it again on the other one's machine."
+    )
 
 
 def _digest_of(folder: Path) -> str:

@@ -40,15 +40,27 @@ def test_steps_that_a_run_lacks_are_left_out():
     assert arm_course(logs[:1], RECALL).spreads.tolist() == [0, 0]
 
 
-def test_an_arm_and_its_baseline_have_one_color_and_two_styles(tmp_path, monkeypatch):
-    figures = []
-    save = course_plot.save_figure
-    monkeypatch.setattr(course_plot, "save_figure", lambda figure, path: (figures.append(figure), save(figure, path)))
+def courses_of(arms, rng):
+    logs = {arm: logs_of(rng, 3) for arm in arms}
+    return {arm: {key: arm_course(logs[arm], key) for key in (TRAINING_KEY, RECALL, TOP1)} for arm in arms}
+
+
+def looks(figure):
+    """Of the first panel each arm's color and style."""
+    return {line.get_label(): (line.get_color(), line.get_linestyle()) for line in figure.axes[0].lines}
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Those that are saved."""
+    saved, save = [], course_plot.save_figure
+    monkeypatch.setattr(course_plot, "save_figure", lambda figure, path: (saved.append(figure), save(figure, path)))
+    return saved
+
+
+def test_an_arm_and_its_baseline_have_one_color_and_two_styles(tmp_path, figures):
     rng = np.random.default_rng(2)
-    courses = {
-        arm: {key: arm_course(logs, key) for key in (TRAINING_KEY, RECALL, TOP1)}
-        for arm, logs in ((name, logs_of(rng, 3)) for name in BASELINES if name != "silent")
-    }
+    courses = courses_of([name for name in BASELINES if name != "silent"], rng)
     courses["silent"] = {TRAINING_KEY: arm_course(logs_of(rng, 3), TRAINING_KEY)}  # nothing held out
     assert write_courses(tmp_path / "courses.png", courses, BASELINES, "title")
     assert (tmp_path / "courses.png").stat().st_size > 10_000
@@ -60,6 +72,21 @@ def test_an_arm_and_its_baseline_have_one_color_and_two_styles(tmp_path, monkeyp
         assert lines["plain"].get_linestyle() == "--" and lines["mrd"].get_linestyle() == "-"
     np.testing.assert_allclose(panels[0]["mrd"].get_ydata(), courses["mrd"][TRAINING_KEY].means)
     np.testing.assert_allclose(panels[1]["mrd"].get_ydata(), 100 * courses["mrd"][RECALL].means)
+
+
+def test_arms_of_one_baseline_are_told_apart(tmp_path, figures):
+    """Also one that is a baseline and compared itself; more of them than there are colors; and with --against."""
+    arms = ["plain", "mrd", *(f"other{number}" for number in range(9))]
+    courses = courses_of(arms, np.random.default_rng(3))
+    baselines = dict.fromkeys(arms, "plain") | {"plain": None, "other0": "mrd", "other1": None}
+    write_courses(tmp_path / "courses.png", courses, baselines, "title")
+    write_courses(tmp_path / "courses.png", courses, {arm: None if arm == "mrd" else "mrd" for arm in arms}, "title")
+    recipes, against = map(looks, figures)
+    for found in (recipes, against):
+        assert found.keys() == set(arms) and len(set(found.values())) == len(arms)
+    assert recipes["plain"] == (recipes["mrd"][0], "--") and recipes["mrd"][1] == recipes["other1"][1] == "-"
+    assert against["mrd"] == (against["plain"][0], "--") and against["plain"][1] == "-"
+    assert [arm for arm in arms if recipes[arm][1] == "--"] == ["plain"]
 
 
 @pytest.mark.parametrize("courses", [{}, {"plain": {}}])

@@ -1,13 +1,14 @@
 """The table of an ablation against numpy, from reports as `mrd-hf evaluate` writes them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.ablation.arm_scores import arm_scores, read_outcomes
+from mrd_hf.evaluation.ablation.arm_scores import arm_scores, mixed_pairs, read_outcomes
 from mrd_hf.evaluation.ablation.arm_table import as_json, as_markdown
 from mrd_hf.evaluation.plots import ablation_plots
 from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
@@ -51,7 +52,7 @@ def test_means_spreads_and_differences_are_numpys(runs):
             assert score.mean == pytest.approx(values[arm].mean())
             assert score.spread == pytest.approx(np.sqrt(values[arm].var(axis=1, ddof=1).mean()))
         found = by_key["mrd", key]
-        assert found.num_pairs == 6 and found.baseline == "plain"
+        assert (found.num_pairs, found.num_splits, found.baseline) == (6, 3, "plain")
         assert found.difference.difference == pytest.approx((values["mrd"] - values["plain"]).mean())
         assert found.difference.low < found.difference.difference < found.difference.high
         assert found.excludes_zero and by_key["plain", key].difference is None
@@ -77,6 +78,40 @@ def test_an_arm_without_runs_and_runs_without_a_partner_are_told(runs):
     table = as_markdown(rows, "A title", ["A line."])
     assert "| plain | 3 of 6 |" in table and "| mrd | 6 |" in table
     assert "| never | 0 of 6 | - | - | plain | - | - | 0 | - |" in table
+    assert table.count("| 3 (2 splits) |") == 2  # of the overview and of the score
+
+
+def test_of_one_split_no_interval_is_said_to_exclude_0(runs, monkeypatch, tmp_path):
+    """Its other splits may differ by more than the interval knows of; the interval itself stays."""
+    one = {arm: {place: found for place, found in of_arm.items() if place[0] == 0} for arm, of_arm in runs.items()}
+    for num_planned, pairs in ((6, "2 (1 split)"), (2, "2")):
+        (score,) = [s for s in arm_scores(one, ARMS, num_planned) if (s.arm, s.key) == ("mrd", "zero_shot_top1")]
+        assert score.difference.low > 0 and (score.num_pairs, score.num_splits) == (2, 1)
+        assert not score.excludes_zero and score.as_dict()["excludes_zero"] is False
+        table = as_markdown([score], "A title", ["A line."])
+        assert f"| {pairs} | one split |\n" in table and f"| mrd | plain | {pairs} |" in table
+        assert "**" not in table.partition("## All differences")[2]
+    figures = []
+    monkeypatch.setattr(ablation_plots, "save_figure", lambda figure, path: figures.append(figure))
+    assert write_forest(tmp_path / "a.png", [score], "t")
+    assert [line.get_color() for line in figures[0].axes[0].lines if line.get_gid()] == [ablation_plots.UNCLEAR]
+
+
+def test_runs_of_two_kinds_of_cpus_are_no_pair(runs):
+    """Where both are known; (0, 0) has two kinds, (1, 1) is known of one run alone."""
+    kinds = {"plain": {(0, 0): "AVX2", (0, 1): "AVX2", (2, 0): "AVX512"}}
+    kinds["mrd"] = {(0, 0): "AVX512", (0, 1): "AVX2", (1, 1): "AVX512", (2, 0): "AVX512"}
+    known = {
+        arm: {place: replace(found, processor=kinds[arm].get(place)) for place, found in of_arm.items()}
+        for arm, of_arm in runs.items()
+    }
+    without = {arm: {place: found for place, found in runs[arm].items() if place != (0, 0)} for arm in runs}
+    assert mixed_pairs(known, ARMS) == [("mrd", "plain", (0, 0))] and mixed_pairs(runs, ARMS) == []
+    for score, expected in zip(arm_scores(known, ARMS, 6), arm_scores(without, ARMS, 6), strict=True):
+        assert (score.difference, score.num_pairs) == (expected.difference, expected.num_pairs)
+        assert score.num_runs == expected.num_runs + (score.arm in runs)
+    (kept,) = {found.of_shapes(found.ids[:3]).processor for found in (known["mrd"][2, 0],)}
+    assert kept == "AVX512"
 
 
 def test_the_markdown_has_the_figures_of_the_json(runs):
@@ -136,6 +171,14 @@ def test_the_pictures_are_there_and_the_same_each_time(runs, tmp_path):
     for kind in ("", "-curve"):
         first, second = (tmp_path / f"{name}{kind}.png" for name in ("first", "second"))
         assert first.read_bytes() == second.read_bytes() and min(png_size(first)) > 200
+
+
+def test_arms_of_one_place_on_a_line_are_both_drawn(runs, monkeypatch, tmp_path):
+    figures = []
+    monkeypatch.setattr(ablation_plots, "save_figure", lambda figure, path: figures.append(figure))
+    points = [CurvePoint("mrd", 0.3, ""), CurvePoint("plain", 0.3, ""), CurvePoint("plain", 0.1, "")]
+    assert write_curves(tmp_path / "a.png", arm_scores(runs, ARMS, 6), "relation weight", points)
+    assert figures[0].axes[0].lines[0].get_xdata().tolist() == [0.1, 0.3, 0.3]
 
 
 def drawn(monkeypatch, scores, path):

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from stub_jobs import stub_job
 
 from mrd_hf.errors import UserError
@@ -126,6 +127,67 @@ def test_what_another_process_did_meanwhile_is_not_done_again(tmp_path):
     before = read_status(tmp_path / "a")
     assert run_jobs(late, 1, ENVIRONMENT).failed == [] and read_status(tmp_path / "a") == before
     assert (tmp_path / "a" / "begun").read_text() == "0\n" and before.code == code_digest() and before.threads == 1
+
+
+@pytest.fixture
+def on_cpu(monkeypatch):
+    """Sets the kind of CPU that this machine seems to have."""
+    return lambda kind: monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: kind)
+
+
+def test_the_kind_of_cpu_is_noted_when_training_starts(tmp_path, on_cpu):
+    on_cpu("AVX2")
+    seen = []
+    run_jobs([stub_job(tmp_path, "a", 0.3)], 1, ENVIRONMENT, lambda *_: seen.append(read_status(tmp_path / "a")))
+    assert seen[0].cpu == "AVX2" and seen[0].seconds == {} and read_status(tmp_path / "a").cpu == "AVX2"
+    # Scored on another machine, it is still of the one where it was trained.
+    on_cpu("AVX512")
+    job = stub_job(tmp_path, "a")
+    del job.status.seconds["validation"]
+    job.status.save(job.folder)
+    run_jobs([job], 1, ENVIRONMENT)
+    assert set(job.status.seconds) == {"pretrain", "validation"} and read_status(tmp_path / "a").cpu == "AVX2"
+    of_gpu = stub_job(tmp_path, "b")
+    of_gpu.status.device = "cuda"
+    run_jobs([of_gpu], 1, ENVIRONMENT)
+    assert read_status(tmp_path / "b").cpu is None
+
+
+@pytest.mark.parametrize(
+    ("before", "is_resumed", "expected"),
+    [
+        ("AVX2", True, "AVX2, AVX512"),  # moved to another machine in the middle
+        ("AVX512", True, "AVX512"),
+        ("AVX2, AVX512", True, "AVX2, AVX512"),
+        (None, True, None),  # by an earlier version, whose machine is not known
+        ("AVX2", False, "AVX512"),  # from the start again
+    ],
+)
+def test_a_run_that_goes_on_elsewhere_is_of_both_kinds(tmp_path, on_cpu, before, is_resumed, expected):
+    on_cpu("AVX512")
+    job = stub_job(tmp_path, "a")
+    job.folder.mkdir()
+    job.status.cpu = before
+    job.status.save(job.folder)
+    if is_resumed:
+        checkpoint = job.folder / "pretrain" / "checkpoint-2"
+        checkpoint.mkdir(parents=True)
+        (checkpoint / "weight").write_text("3.25")
+    # Whose status was read before another process wrote that one.
+    late = stub_job(tmp_path, "a")
+    late.status.cpu = "AVX2048"
+    assert run_jobs([late], 1, ENVIRONMENT).failed == []
+    assert read_status(job.folder).cpu == expected
+
+
+def test_the_status_of_an_earlier_version_is_read(tmp_path):
+    """It says nothing of the CPU."""
+    (tmp_path / "status.json").write_text(
+        '{"fingerprint": "these", "seconds": {"pretrain": 1.5}, "failed": {}, "version": "0.1.0", "code": "a", '
+        '"threads": 1, "device": "cpu"}'
+    )
+    status = checked_status(tmp_path, "these", 1)
+    assert (status.seconds, status.code, status.cpu) == ({"pretrain": 1.5}, "a", None)
 
 
 def test_a_run_of_other_settings_is_not_taken_for_this_one(tmp_path):

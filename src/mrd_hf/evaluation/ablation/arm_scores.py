@@ -26,19 +26,22 @@ class RunOutcomes:
         values (`dict` of `float`): Each figure that is a mean over shapes, by its key.
         outcomes (`dict` of `np.ndarray` of shape `(num_shapes,)`): Of each shape; NaN where it does not count.
         titles (`dict` of `str`): For a reader.
+        processor (`str`, *optional*): The kind of CPU that it was trained on, where that is known.
     """
 
     ids: tuple[str, ...]
     values: dict[str, float]
     outcomes: dict[str, np.ndarray]
     titles: dict[str, str]
+    processor: str | None = None
 
     def of_shapes(self, chosen: Collection[str]) -> "RunOutcomes":
         """The same of some of the shapes alone, which are ranked among all of them as before."""
         kept = np.array([shape in chosen for shape in self.ids], dtype=bool)
         outcomes = {key: found[kept] for key, found in self.outcomes.items() if not np.isnan(found[kept]).all()}
         ids = tuple(shape for shape, keep in zip(self.ids, kept, strict=True) if keep)
-        return RunOutcomes(ids, {key: float(np.nanmean(of)) for key, of in outcomes.items()}, outcomes, self.titles)
+        values = {key: float(np.nanmean(of)) for key, of in outcomes.items()}
+        return RunOutcomes(ids, values, outcomes, self.titles, self.processor)
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,7 @@ class ArmScore:
             has two seeds.
         baseline (`str`, *optional*): The arm that it is compared with.
         difference ([`PairedDifference`], *optional*): To the baseline, over the pairs of one split and seed.
-        num_pairs (`int`)
+        num_pairs (`int`), num_splits (`int`): How many pairs there are, and of how many splits.
     """
 
     arm: str
@@ -67,10 +70,16 @@ class ArmScore:
     baseline: str | None = None
     difference: PairedDifference | None = None
     num_pairs: int = 0
+    num_splits: int = 0
 
     @property
     def excludes_zero(self) -> bool:
-        return self.difference is not None and not self.difference.low <= 0 <= self.difference.high
+        """Not of one split alone, whose interval knows nothing of how splits differ."""
+        return (
+            self.difference is not None
+            and self.num_splits > 1
+            and not self.difference.low <= 0 <= self.difference.high
+        )
 
     def as_dict(self) -> dict[str, Any]:
         return {**asdict(self), "excludes_zero": self.excludes_zero}
@@ -115,7 +124,11 @@ def arm_scores(
             runs = {place: found for place, found in results.get(arm, {}).items() if key in found.values}
             values = {place: found.values[key] for place, found in runs.items()}
             others = {} if baseline is None else results.get(baseline, {})
-            pairs = [place for place in sorted(runs) if place in others and key in others[place].values]
+            pairs = [
+                place
+                for place in sorted(runs)
+                if place in others and key in others[place].values and _is_pair(runs[place], others[place])
+            ]
             scores.append(
                 ArmScore(
                     arm,
@@ -128,9 +141,28 @@ def arm_scores(
                     baseline,
                     _difference(key, [(place, runs[place], others[place]) for place in pairs], seed),
                     len(pairs),
+                    len({split for split, _ in pairs}),
                 )
             )
     return scores
+
+
+def mixed_pairs(
+    results: Mapping[str, Mapping[Place, RunOutcomes]], baselines: Mapping[str, str | None]
+) -> list[tuple[str, str, Place]]:
+    """Arm, baseline and place of the pairs that [`arm_scores`] leaves out: of runs on CPUs of different kinds."""
+    return [
+        (arm, baseline, place)
+        for arm, baseline in baselines.items()
+        if baseline is not None
+        for place, found in results.get(arm, {}).items()
+        if (other := results.get(baseline, {}).get(place)) is not None and not _is_pair(found, other)
+    ]
+
+
+def _is_pair(found: RunOutcomes, other: RunOutcomes) -> bool:
+    """CPUs of different kinds round differently, which changes scores as much as another seed does."""
+    return None in (found.processor, other.processor) or found.processor == other.processor
 
 
 def spread_over_seeds(values: Mapping[Place, float]) -> float | None:

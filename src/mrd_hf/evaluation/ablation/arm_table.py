@@ -25,7 +25,9 @@ LEGEND = (
     "Figures are percent. The mean is over runs; the spread is the standard deviation over seeds within a split.\n"
     "The difference is to the arm under `against`, run by run of the same split and seed, with a 95% interval over\n"
     "splits, seeds and shapes together. The intervals are wide: one that excludes 0 is evidence of a difference, one\n"
-    "that does not is hardly evidence of none."
+    "that does not is hardly evidence of none. With few splits they are less wide than they should be, and one of a\n"
+    "single split says nothing of other splits, so it is not said to exclude 0. Where pairs are missing, the column\n"
+    "`pairs` has of how many splits the others are."
 )
 
 
@@ -52,14 +54,14 @@ def as_markdown(scores: Sequence[ArmScore], title: str, lines: Sequence[str]) ->
 
 
 def _overview(scores: Sequence[ArmScore]) -> str:
-    """An arm a row and a figure a column; in bold what excludes 0."""
+    """An arm a row and a figure a column; in bold what excludes 0, over two splits or more."""
     found = {(score.arm, score.key): score for score in scores}
     titles = {score.key: score.title for score in scores}
     keys = [key for key in SHOWN if key in titles]
     lines = [("arm", "against", "pairs", *(titles[key] for key in keys)), tuple("---" for _ in range(3 + len(keys)))]
     for arm, baseline in dict.fromkeys((score.arm, score.baseline) for score in scores if score.baseline is not None):
         of_arm = [found[arm, key] for key in keys if (arm, key) in found]
-        pairs = str(max((score.num_pairs for score in of_arm), default=0))
+        pairs = _pairs(max(of_arm, key=lambda score: score.num_pairs)) if of_arm else "0"
         lines.append((arm, baseline, pairs, *(_difference(found.get((arm, key))) for key in keys)))
     return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
@@ -70,6 +72,12 @@ def _difference(score: ArmScore | None) -> str:
     estimate = score.difference
     text = f"{percent(estimate.difference, sign=True)} ({_interval(estimate)})"
     return f"**{text}**" if score.excludes_zero else text
+
+
+def _pairs(score: ArmScore) -> str:
+    if score.num_pairs in (0, score.num_planned):
+        return str(score.num_pairs)
+    return f"{score.num_pairs} ({score.num_splits} split{'' if score.num_splits == 1 else 's'})"
 
 
 def _interval(estimate: PairedDifference) -> str:
@@ -97,6 +105,6 @@ def _cells(score: ArmScore) -> tuple[str, ...]:
     found = score.difference
     if found is None:
         return (*own, score.baseline or "-", "-", "-", str(score.num_pairs) if score.baseline else "-", "-")
-    verdict = "yes" if score.excludes_zero else "no"
+    verdict = "one split" if score.num_splits == 1 else "yes" if score.excludes_zero else "no"
     shown = (percent(found.difference, sign=True), _interval(found))
-    return (*own, score.baseline or "-", *shown, str(score.num_pairs), verdict)
+    return (*own, score.baseline or "-", *shown, _pairs(score), verdict)

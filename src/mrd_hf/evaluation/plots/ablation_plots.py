@@ -31,7 +31,7 @@ class CurvePoint:
 
 
 def write_forest(path: Path, scores: Sequence[ArmScore], title: str) -> bool:
-    """Draw each arm's difference to its baseline with its interval; those that leave 0 out are coloured.
+    """Draw each arm's difference to its baseline with its interval, in colour if it is said to exclude 0.
 
     Of several arms, an arm a row and three figures side by side; of one, all figures of the table, a figure a row.
 
@@ -101,7 +101,8 @@ def write_curves(path: Path, scores: Sequence[ArmScore], axis: str, points: Sequ
     grid = figure.subplots(2, len(keys), sharex=True, squeeze=False)
     for column, key in enumerate(keys):
         for place, line in enumerate(lines):
-            of_line = sorted((p.at, by_arm[key, p.arm]) for p in points if p.line == line and (key, p.arm) in by_arm)
+            on_line = sorted((p for p in points if p.line == line and (key, p.arm) in by_arm), key=lambda p: p.at)
+            of_line = [(p.at, by_arm[key, p.arm]) for p in on_line]
             style = {"color": COLORS[place % len(COLORS)], "linestyle": LINE_STYLES[place % len(LINE_STYLES)]}
             _draw_means(grid[0, column], of_line, line, style)
             _draw_differences(grid[1, column], of_line, style)

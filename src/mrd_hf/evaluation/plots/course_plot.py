@@ -8,6 +8,8 @@ from .figure_files import new_figure, save_figure
 from .interval_plot import COLORS
 
 
+# Of arms beyond as many as there are colours; dashes are the baselines'.
+STYLES = ("-", "-.", ":")
 TITLES = {
     TRAINING_KEY: "alignment loss, training shapes",
     HELD_OUT_KEYS[0]: "shape to image, recall at 10, held out",
@@ -18,7 +20,9 @@ TITLES = {
 def write_courses(
     path: Path, courses: Mapping[str, Mapping[str, Course]], baselines: Mapping[str, str | None], title: str
 ) -> bool:
-    """Draw the courses of arms side by side: an arm and its baseline in one colour, the baseline dashed.
+    """Draw the courses of arms side by side: an arm in a colour of its own, its baseline dashed in the first one's.
+
+    An arm that is compared with another one is not dashed, whatever is compared with it.
 
     Args:
         path (`Path`): PNG to write.
@@ -33,18 +37,23 @@ def write_courses(
     keys = [key for key in TITLES if any(key in found for found in shown.values())]
     if not shown:
         return False
-    # An arm that others are compared with has the colour of the first of these.
-    families = list(dict.fromkeys(baselines.get(arm) or arm for arm in shown))
-    compared = {baseline for baseline in baselines.values() if baseline is not None}
+    # Of each baseline that is compared with nothing itself, the first arm that is compared with it.
+    firsts: dict[str, str] = {}
+    for arm in shown:
+        baseline = baselines.get(arm)
+        if baseline is not None and baselines.get(baseline) is None:
+            firsts.setdefault(baseline, arm)
+    own = [arm for arm in shown if arm not in firsts]
     figure = new_figure(5.2 * len(keys) + 0.4, 5.6, title)
     for axes, key in zip(figure.subplots(1, len(keys), squeeze=False)[0], keys, strict=True):
         for arm, found in shown.items():
             if key not in found:
                 continue
-            course, color = found[key], COLORS[families.index(baselines.get(arm) or arm) % len(COLORS)]
+            course, place = found[key], own.index(firsts.get(arm, arm))
+            color, style = COLORS[place % len(COLORS)], STYLES[place // len(COLORS) % len(STYLES)]
             scale = 1 if key == TRAINING_KEY else 100
             means, spreads = scale * course.means, scale * course.spreads
-            style = "--" if arm in compared else "-"
+            style = "--" if arm in firsts else style
             axes.plot(course.steps, means, style, color=color, linewidth=1.6, label=arm, gid=f"{key}:{arm}")
             axes.fill_between(course.steps, means - spreads, means + spreads, color=color, alpha=0.1, linewidth=0)
         axes.set_title(TITLES[key], fontsize="medium")

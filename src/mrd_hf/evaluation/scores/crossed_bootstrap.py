@@ -4,7 +4,8 @@ Each pair of runs has one split of the data and one seed; it scores the shapes t
 tested in several splits. So shapes are crossed with pairs, and seeds are nested in splits. A resample draws both sides
 (Owen, The pigeonhole bootstrap, Annals of Applied Statistics 2007): splits with replacement, in each drawn one its
 seeds with replacement, and shapes with replacement, one draw of shapes for all pairs. It errs towards wide intervals
-where single outcomes are noisy, and towards narrow ones where few splits differ much.
+where single outcomes are noisy, and towards narrow ones where few splits differ much: of k splits it sees (k - 1) / k
+of the variance between them, and of one split nothing, so that its interval is over seeds and shapes alone.
 """
 
 import numpy as np

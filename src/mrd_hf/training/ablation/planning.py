@@ -83,14 +83,19 @@ def plan_runs(recipe: AblationRecipe, only: Sequence[str] = ()) -> list[Run]:
 
 
 def share_of(runs: Sequence[Run], shard_index: int, num_shards: int) -> list[Run]:
-    """What one of several machines does: every `num_shards`-th run, so that all have about as much.
+    """What one of several machines does: all arms of every `num_shards`-th place, which is a split and seed.
+
+    So the runs of a pair are of one machine; machines of different kinds differ as much as seeds do. There is no work
+    for more shards than places.
 
     Raises:
         UserError: There is no such share.
     """
     if not 0 <= shard_index < num_shards:
         raise UserError(f"--shard-index must be from 0 to {num_shards - 1} of --num-shards {num_shards}.")
-    return list(runs[shard_index::num_shards])
+    places = list(dict.fromkeys((run.split, run.seed) for run in runs))
+    mine = set(places[shard_index::num_shards])
+    return [run for run in runs if (run.split, run.seed) in mine]
 
 
 def pretrain_recipe(run: Run, recipe: AblationRecipe, out: Path, threads: int) -> dict[str, Any]:

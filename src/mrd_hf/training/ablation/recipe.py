@@ -133,6 +133,7 @@ def read_ablation(name: str | Path) -> AblationRecipe:
     for arm in arms.values():
         if arm.baseline is not None and arm.baseline not in arms:
             raise UserError(f"{path}: the arm '{arm.name}': its baseline '{arm.baseline}' is no arm.")
+    _check_apart(list(arms.values()), path)
     given: dict[str, Any] = {key: value for key, value in content.items() if key not in ("baseline", "pretrain")}
     given |= {key: _whole_numbers(content[key], f"{path}: {key}") for key in ("splits", "seeds")}
     return AblationRecipe(**{**given, "arms": arms})
@@ -175,6 +176,19 @@ def _read_arm(name: str, given: Any, common: dict[str, Any], baseline: str | Non
         curves.append(Curve(str(curve["axis"]), float(curve["at"]), str(curve.get("line", ""))))
     size = (training.num_train_steps, training.per_device_batch_size)
     return Arm(name, pretrain, teacher_changes, own_baseline, tuple(curves), *size)
+
+
+def _check_apart(arms: list[Arm], path: Path) -> None:
+    """Two arms at one place of a line would be joined with each other."""
+    owners: dict[Curve, str] = {}
+    for arm in arms:
+        for curve in arm.curves:
+            if owners.setdefault(curve, arm.name) != arm.name:
+                of_line = f", line '{curve.line}'" if curve.line else ""
+                raise UserError(
+                    f"{path}: the arm '{arm.name}': has the place of '{owners[curve]}' on the curve: axis "
+                    f"'{curve.axis}', at {curve.at:g}{of_line}; give one of the two another 'at' or 'line'."
+                )
 
 
 def check_pretraining(recipe: dict[str, Any]) -> PretrainingArguments:

@@ -152,12 +152,16 @@ def _read_again(job: Job) -> None:
     """Another process may have done stages of it between the reading of its status and the claim of its folder."""
     status = read_status(job.folder)
     if status is not None and status.fingerprint == job.status.fingerprint:
-        job.status.seconds = status.seconds
+        job.status.seconds, job.status.cpu = status.seconds, status.cpu
 
 
 def _start(job: Job, lock: IO[bytes], environment: Mapping[str, str]) -> _Active:
     stage = next(stage for stage in job.stages if stage.name not in job.status.seconds)
     resumed = stage.resumes and next(job.folder.glob(CHECKPOINTS), None) is not None
+    if stage.resumes:
+        # Now, as nobody would know of this machine if the run were killed and went on on another one.
+        job.status.note_cpu(resumed)
+        job.status.save(job.folder)
     log = (job.folder / LOG_FILE).open("ab")
     log.write(f"\n{'-' * 20} {time.strftime('%Y-%m-%d %H:%M:%S')} {stage.name}\n".encode())
     log.flush()

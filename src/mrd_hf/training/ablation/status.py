@@ -1,10 +1,12 @@
-"""How far a run of an ablation is: one small file in its folder, written when a stage is done or has failed."""
+"""How far a run of an ablation is: one small file in its folder, written when training starts and as stages end."""
 
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
+
+import torch
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
@@ -26,6 +28,8 @@ class Status:
         code (`str`): Digest of this package's files, as they were at the last stage; empty of earlier versions.
         threads (`int`): Of its processes.
         device (`str`): The kind that it runs on, such as `cuda`.
+        cpu (`str`, *optional*): Of a run on CPUs, the vector instructions of the one that trained it, such as `AVX2`,
+            which round differently; of a run that went on elsewhere, all of them. None of earlier versions.
     """
 
     fingerprint: str
@@ -35,6 +39,15 @@ class Status:
     code: str = ""
     threads: int = 1
     device: str = "cpu"
+    cpu: str | None = None
+
+    def note_cpu(self, resumed: bool) -> None:
+        """When training starts on this machine, or goes on with what was done on one that may be another."""
+        if self.device != "cpu" or (resumed and self.cpu is None):
+            return
+        here = torch.backends.cpu.get_cpu_capability()
+        before = self.cpu.split(", ") if resumed and self.cpu else []
+        self.cpu = ", ".join(dict.fromkeys([*before, here]))
 
     def save(self, folder: Path) -> None:
         with atomic_file(folder / STATUS_FILE) as sink:
