@@ -8,6 +8,7 @@ from mrd_hf.errors import UserError
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.report import Score
 from mrd_hf.evaluation.scores.bootstrap import mean_interval, median_interval
+from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS
 
 
 LABELS = np.array([0, 0, 0, 1, 1, 2, -1])
@@ -67,6 +68,46 @@ def test_evaluations_of_other_shapes_are_refused(tmp_path):
         compare_evaluations(first, second)
     with pytest.raises(UserError, match=f"{tmp_path / 'c'}: holds no evaluation"):
         compare_evaluations(first, tmp_path / "c")
+
+
+def test_evaluations_among_other_classes_are_refused(tmp_path):
+    """Of the same labels: class texts that append classes leave them as they are."""
+    hits = np.ones(len(LABELS))
+    first = evaluation(tmp_path / "a", hits, num_classes=34)
+    second = evaluation(tmp_path / "b", hits, num_classes=66)
+    with pytest.raises(UserError, match=r"'zero_shot_top1' is among 34 classes in one and 66 in the other; .*classes"):
+        compare_evaluations(first, second)
+    tuned = [Score("fine_tuned_top1", "top-1", mean_interval(hits), 7, outcomes=hits)]
+    first = evaluation(tmp_path / "c", hits, num_classes=34, scores=tuned)
+    second = evaluation(tmp_path / "d", hits, num_classes=66, scores=tuned)
+    with pytest.raises(UserError, match="'fine_tuned_top1' is among 34 classes in one and 66 in the other"):
+        compare_evaluations(first, second)
+    # What has nothing to do with the classes is compared.
+    images = [Score("shape_to_image_recall_at_1", "recall", mean_interval(hits), 7, outcomes=hits)]
+    first = evaluation(tmp_path / "e", hits, num_classes=34, scores=images)
+    second = evaluation(tmp_path / "f", hits, num_classes=66, scores=images)
+    assert [found.key for found in compare_evaluations(first, second)] == [images[0].key]
+
+
+def test_other_class_lists_are_called_so(tmp_path):
+    hits = np.ones(len(LABELS))
+    first = evaluation(tmp_path / "a", hits)
+    second = evaluation(tmp_path / "b", hits, labels=LABELS[::-1].copy())
+    with pytest.raises(UserError, match="have other class lists.*'shape-0' has the label 0 in one and -1 in the"):
+        compare_evaluations(first, second)
+
+
+def test_scores_of_shapes_that_were_corrupted_differently_are_refused(tmp_path):
+    """Other seeds; the parts of classes, with a slash too, were not corrupted."""
+    hits = np.ones(len(LABELS))
+    corrupted = Score(f"zero_shot_top1/{CORRUPTIONS[0].name}", "corrupted", mean_interval(hits), 7, outcomes=hits)
+    parts = Score("part_miou/chair", "chair", mean_interval(hits), 7, outcomes=hits)
+    first = evaluation(tmp_path / "a", hits, scores=[corrupted, parts])
+    second = evaluation(tmp_path / "b", hits, scores=[corrupted, parts], seed=1)
+    with pytest.raises(UserError, match=f"'{corrupted.key}' is of shapes corrupted by --seed 0 in one and 1 in"):
+        compare_evaluations(first, second)
+    second = evaluation(tmp_path / "c", hits, scores=[parts], seed=1)
+    assert [found.key for found in compare_evaluations(first, second)] == ["part_miou/chair"]
 
 
 def test_evaluations_without_a_common_figure_are_refused(tmp_path):

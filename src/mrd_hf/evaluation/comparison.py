@@ -10,6 +10,11 @@ import pyarrow as pa
 from ..errors import UserError
 from .report import Statistic, in_columns, read_report
 from .scores.bootstrap import PairedDifference, paired_difference, paired_median_difference
+from .scores.corruptions import CORRUPTIONS
+
+
+# How keys of figures begin that are of a choice among the classes.
+AMONG_CLASSES = ("zero_shot", "fine_tuned")
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,8 @@ def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Compar
         seed (`int`, defaults to 0): Of the bootstrap.
 
     Raises:
-        UserError: A folder holds no evaluation, or the two are not of the same shapes.
+        UserError: A folder holds no evaluation, or the two are not of the same shapes and classes, or of shapes that
+            were corrupted alike.
     """
     (report, outcomes), (other_report, other_outcomes) = read_report(first), read_report(second)
     _check_same_shapes(first, outcomes, second, other_outcomes)
@@ -54,6 +60,7 @@ def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Compar
         key = metric["key"]
         if not (key in others and key in outcomes.column_names and key in other_outcomes.column_names):
             continue
+        _check_same_meaning(key, first, report, second, other_report)
         values, other_values = (_numbers(table, key) for table in (outcomes, other_outcomes))
         counted = ~np.isnan(values)
         if not np.array_equal(counted, ~np.isnan(other_values)):
@@ -111,14 +118,42 @@ def _numbers(table: pa.Table, key: str) -> np.ndarray:
 
 
 def _check_same_shapes(first: Path, outcomes: pa.Table, second: Path, other_outcomes: pa.Table) -> None:
-    for column in ("id", "label"):
-        ours, theirs = outcomes[column].to_pylist(), other_outcomes[column].to_pylist()
-        if ours != theirs:
-            if len(ours) != len(theirs):
-                found = f"{len(ours)} and {len(theirs)} shapes"
-            else:
-                row = next(row for row, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
-                found = f"'{ours[row]}' and '{theirs[row]}' as {column} of row {row}"
-            raise UserError(
-                f"{first} and {second}: are not of the same shapes ({found}); evaluate both models on one split."
-            )
+    ids, other_ids = outcomes["id"].to_pylist(), other_outcomes["id"].to_pylist()
+    if ids != other_ids:
+        if len(ids) != len(other_ids):
+            found = f"{len(ids)} and {len(other_ids)} shapes"
+        else:
+            row = _first_difference(ids, other_ids)
+            found = f"'{ids[row]}' and '{other_ids[row]}' as id of row {row}"
+        raise UserError(
+            f"{first} and {second}: are not of the same shapes ({found}); evaluate both models on one split."
+        )
+    labels, other_labels = outcomes["label"].to_pylist(), other_outcomes["label"].to_pylist()
+    if labels != other_labels:
+        row = _first_difference(labels, other_labels)
+        raise UserError(
+            f"{first} and {second}: have other class lists, or shapes of other classes ('{ids[row]}' has the label "
+            f"{labels[row]} in one and {other_labels[row]} in the other); evaluate both models with the same classes."
+        )
+
+
+def _first_difference(ours: list[Any], theirs: list[Any]) -> int:
+    return next(row for row, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b)
+
+
+def _check_same_meaning(
+    key: str, first: Path, report: dict[str, Any], second: Path, other_report: dict[str, Any]
+) -> None:
+    """Labels may be alike among other classes, and one shape corrupted in two ways."""
+    num_classes, other_classes = report["benchmark"]["num_classes"], other_report["benchmark"]["num_classes"]
+    if key.startswith(AMONG_CLASSES) and num_classes != other_classes:
+        raise UserError(
+            f"{first} and {second}: '{key}' is among {num_classes} classes in one and {other_classes} in the other; "
+            "evaluate both models with the same classes."
+        )
+    is_corrupted = key.rpartition("/")[2] in {corruption.name for corruption in CORRUPTIONS}
+    if is_corrupted and report["seed"] != other_report["seed"]:
+        raise UserError(
+            f"{first} and {second}: '{key}' is of shapes corrupted by --seed {report['seed']} in one and "
+            f"{other_report['seed']} in the other; evaluate both models with one --seed."
+        )
