@@ -82,7 +82,7 @@ def test_resumes_at_its_last_checkpoint(classified, classes, tmp_path):
     assert metrics_of(folder) == metrics_of(classified)
 
 
-def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path):
+def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path, capsys):
     few = {"num_train_steps": 2, "save_steps": 1}
     finetune_tiny(tmp_path / "run", classes, **few)
     before = (tmp_path / "run" / "labels.json").read_bytes()
@@ -102,10 +102,24 @@ def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             finetune_tiny(tmp_path / "run", tmp_path / data, **more)
+    with pytest.raises(UserError, match="checkpoint-1: learned from other shapes"):
+        earlier = {"resume_from_checkpoint": tmp_path / "run" / "checkpoint-1"}
+        finetune_tiny(tmp_path / "run", tmp_path / "moved", **more | earlier)
+    assert (tmp_path / "run" / "checkpoint-2").is_dir()
     assert (tmp_path / "run" / "labels.json").read_bytes() == before
+    assert "note: the run began" not in capsys.readouterr().err
     (tmp_path / "run" / "labels.json").unlink()  # as earlier versions left a run
-    finetune_tiny(tmp_path / "run", classes, **more)
+    finetune_tiny(tmp_path / "run", classes, **more, votes=2)
     assert (tmp_path / "run" / "labels.json").read_bytes() == before
+    assert "than it is resumed with: num_train_steps 2 -> 3." in capsys.readouterr().err
+    finetune_tiny(tmp_path / "run", classes, **more | earlier)
+    assert sorted(path.name for path in (tmp_path / "run").glob("*checkpoint-*")) == [
+        "abandoned-checkpoint-2",
+        "abandoned-checkpoint-3",
+        "checkpoint-1",
+        "checkpoint-2",
+        "checkpoint-3",
+    ]
 
 
 def test_ends_early_with_a_checkpoint_and_a_report(classes, tmp_path, capsys):

@@ -3,11 +3,13 @@
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
+from support.processes_together import Job, run_together
 
 from mrd_hf.errors import UserError
 from mrd_hf.files.run_lock import LOCK_FILE, only_run
@@ -17,9 +19,11 @@ from mrd_hf.training.checkpoints import (
     RESULTS,
     STATE_FILE,
     TrainerState,
+    abandon_later,
     check_output_dir,
     find_checkpoint,
     list_checkpoints,
+    load_checkpoint,
     prepare_output_dir,
     save_checkpoint,
 )
@@ -75,7 +79,9 @@ def test_a_trained_encoder_without_checkpoints_is_not_overwritten_either(tmp_pat
     (tmp_path / ARGUMENTS_FILE).write_text("{}")
     (tmp_path / result).mkdir()
     for resume in (None, "latest"):
-        with pytest.raises(UserError, match=f"has a run in it already .{result}."):
+        # Not to resume, for which there is nothing.
+        message = f"has a run in it already .{result}.; pass --overwrite-output-dir True to delete it, or another "
+        with pytest.raises(UserError, match=message):
             prepare_output_dir(tmp_path, resume, overwrite=False)
     assert (tmp_path / ARGUMENTS_FILE).exists()
 
@@ -301,14 +307,16 @@ def test_those_after_the_one_that_a_run_resumes_from_are_set_aside(tmp_path, cap
     """Or the new course would resume from them, or lose what it has just written in favor of them."""
     for step in (100, 200, 300):
         fake_checkpoint(tmp_path, step)
+    accelerator = Accelerator(cpu=True)
     assert prepare_output_dir(tmp_path, str(tmp_path / "checkpoint-100"), overwrite=False).name == "checkpoint-100"
+    assert len(list_checkpoints(tmp_path)) == 3  # until it has resumed
+    abandon_later(accelerator, tmp_path, 100)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-100"]
     assert (tmp_path / "abandoned-checkpoint-300" / STATE_FILE).is_file()
     assert "note: checkpoint-200 is of the course that is given up" in capsys.readouterr().err
-    accelerator = Accelerator(cpu=True)
     saved = save_checkpoint(accelerator, tmp_path, TrainerState(150, 0.5), average=None, total_limit=2)
     assert saved.is_dir() and find_checkpoint(tmp_path, "latest") == saved
-    prepare_output_dir(tmp_path, str(tmp_path / "checkpoint-100"), overwrite=False)
+    abandon_later(accelerator, tmp_path, 100)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "abandoned-checkpoint-150",
         "abandoned-checkpoint-200",
@@ -316,3 +324,38 @@ def test_those_after_the_one_that_a_run_resumes_from_are_set_aside(tmp_path, cap
         "checkpoint-100",
     ]
     assert prepare_output_dir(tmp_path, "latest", overwrite=False).name == "checkpoint-100"
+
+
+def abandon_where_the_second_is_late(folder):
+    accelerator = Accelerator(cpu=True)
+    if not accelerator.is_main_process:
+        time.sleep(0.5)  # it may still fail to resume
+        assert (folder / "checkpoint-200").is_dir()
+    abandon_later(accelerator, folder, 100)
+
+
+def test_they_are_set_aside_only_when_all_processes_have_resumed(tmp_path):
+    for step in (100, 200):
+        fake_checkpoint(tmp_path, step)
+    run_together(Job(2, abandon_where_the_second_is_late, (tmp_path,)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["abandoned-checkpoint-200", "checkpoint-100"]
+
+
+def test_a_checkpoint_without_a_loss_scale_is_refused_where_the_run_has_one(tmp_path):
+    """As fp16 has, of which CPUs have no more than the scaler."""
+    accelerator = Accelerator(cpu=True)
+    model = accelerator.prepare(torch.nn.Linear(2, 2))
+    try:
+        without = save_checkpoint(accelerator, tmp_path / "no", TrainerState(1, 0.5), average=None, total_limit=2)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        saved = save_checkpoint(accelerator, tmp_path / "fp16", TrainerState(1, 0.5), average=None, total_limit=2)
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+        with torch.no_grad():
+            model.weight.fill_(7)
+        with pytest.raises(UserError, match=r"no/checkpoint-1 has no loss scale \(scaler.pt\).* resume with the prec"):
+            load_checkpoint(accelerator, without, average=None)
+        assert (model.weight == 7).all()  # nothing of it was loaded
+        load_checkpoint(accelerator, saved, average=None)
+        assert accelerator.scaler.get_scale() == 8 and not (model.weight == 7).any()
+    finally:
+        accelerator.free_memory()

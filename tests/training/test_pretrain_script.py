@@ -184,7 +184,8 @@ def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_pat
     # Resumed on one process at the same global batch, from before the last steps, which are repeated.
     shutil.rmtree(output_dir / "checkpoint-4")
     resume = ("--num_train_steps", "6", "--resume_from_checkpoint", "latest", "--report_to", "tensorboard")
-    pretrain(recipe, output_dir, *resume, "--save_steps", "2", "--eval_steps", "2")
+    said = pretrain(recipe, output_dir, *resume, "--save_steps", "2", "--eval_steps", "2").stderr
+    assert "num_processes 2 -> 1, num_train_steps 4 -> 6, per_device_batch_size 4 -> 8" in said
     assert [line["step"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line] == list(
         range(1, 7)
     )

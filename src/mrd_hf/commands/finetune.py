@@ -37,7 +37,7 @@ from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_point_bert_parts import PointBertForPartSegmentation
 from ..models.shapes import ColoredPoints
 from ..training.arguments import as_recipe
-from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir
+from ..training.checkpoints import ARGUMENTS_FILE, abandon_later, check_output_dir
 from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.finetuning.arguments import (
     AUGMENTATION,
@@ -51,6 +51,7 @@ from ..training.finetuning.learned_labels import LearnedLabels
 from ..training.finetuning.network_building import Network, build_network
 from ..training.finetuning.prediction import class_probabilities, part_predictions
 from ..training.loop.freed_memory import keep_freed_memory
+from ..training.loop.resumed_arguments import check_resumed
 from ..training.loop.stopping import Ending
 from ..training.recipe_files import parse_config
 from .pretrain import open_output_dir
@@ -225,15 +226,19 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     run = Finetuning(model, clouds, training, accelerator, augmentation, extractor.num_points, scoring)
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
+    told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
+    told["num_processes"] = accelerator.num_processes  # a launcher says it, and the course depends on it
     if checkpoint is not None:
         labels.check_resumed(checkpoint)
+        check_resumed(checkpoint, told, tell=accelerator.is_main_process)
         run.resume(checkpoint)
     if accelerator.is_main_process:
-        told = {k: v for group in groups for k, v in dataclasses.asdict(group).items()}
         (output_dir / ARGUMENTS_FILE).write_text(
             json.dumps(told, indent=2) + "\n"
         )  # first: it makes the folder a run's
         labels.save(output_dir)
+    if checkpoint is not None:
+        abandon_later(accelerator, output_dir, run.step)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to.
     del run

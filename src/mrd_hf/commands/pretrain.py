@@ -33,6 +33,7 @@ from ..data.loaders.hard_negatives import NEIGHBORS, NEIGHBORS_FILE
 from ..data.loaders.triplet_dataset import TripletDataset
 from ..data.loaders.triplet_shards import parquet_files
 from ..data.loading import load_all_splits, pick_split
+from ..encoder import trained_up_axis
 from ..errors import UserError, is_first_process
 from ..evaluation.during_training import HeldOutEvaluation
 from ..evaluation.held_out import HeldOutSet
@@ -43,7 +44,7 @@ from ..hub.model_card import card_title, on_hub
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
 from ..training.arguments import DataArguments, as_recipe, parse_arguments
-from ..training.checkpoints import ARGUMENTS_FILE, check_output_dir, prepare_output_dir
+from ..training.checkpoints import ARGUMENTS_FILE, abandon_later, check_output_dir, prepare_output_dir
 from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.export import count_licenses, export_encoder, last_losses
 from ..training.loop.freed_memory import keep_freed_memory
@@ -133,6 +134,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         check_not_running(output_dir)
         check_output_dir(output_dir, training.resume_from_checkpoint, training.overwrite_output_dir)
     accelerator = start_accelerator(training.mixed_precision, output_dir)
+    told["num_processes"] = accelerator.num_processes  # a launcher says it, and the course depends on it
 
     if accelerator.device.type == "cpu":
         set_cpu_threads(training.cpu_threads)
@@ -160,7 +162,9 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     model = build_model(model_arguments, embedding_dim, teacher_id, logit_scale)
     check_points(data, triplets, model.encoder.config.min_points)
     extractor = PointCloudFeatureExtractor(
-        num_points=data.num_points or triplets.num_points, default_color=augmentation.default_color
+        num_points=data.num_points or triplets.num_points,
+        default_color=augmentation.default_color,
+        encoder_up_axis="y" if model_arguments.encoder is None else trained_up_axis(model_arguments.encoder),
     )
     evaluation = None
     if data.eval_split is not None:
@@ -180,6 +184,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         prefetch_factor=data.prefetch_factor,
         teacher=teacher,
         evaluate=evaluation,
+        up_axis=extractor.encoder_up_axis,
     )
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
@@ -196,6 +201,8 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         names = (training.project, training.run_name)
         log_file = output_dir / LOG_FILE
         accelerator.trackers = start_trackers(training.report_to, output_dir, log_file, *names, resumed_at, told)
+    if checkpoint is not None:
+        abandon_later(accelerator, output_dir, run.step)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to, or its end can hang on gloo's threads.
     del run

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from accelerate import Accelerator
-from accelerate.utils import DistributedType
+from accelerate.utils import SCALER_NAME, DistributedType
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch.distributed.checkpoint.api import CheckpointException
@@ -79,7 +79,12 @@ class TrainerState:
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     found = [p for p in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
-    return sorted((p for p in found if (p / STATE_FILE).is_file()), key=lambda p: int(p.name.split("-")[1]))
+    return sorted((p for p in found if (p / STATE_FILE).is_file()), key=_step_of)
+
+
+def _step_of(checkpoint: Path) -> int:
+    """By its name, as [`list_checkpoints`] finds it."""
+    return int(checkpoint.name.split("-")[1])
 
 
 def find_checkpoint(output_dir: Path, choice: str) -> Path | None:
@@ -209,9 +214,9 @@ def load_checkpoint(
     """Restore what [`save_checkpoint`] saved, with any number of processes. Called by all processes.
 
     Raises:
-        UserError: when the run has a moving average and the checkpoint has none, or when it was saved by FSDP2 or
-            DeepSpeed and is loaded without, or the other way round, or by DeepSpeed on another number of processes, or
-            is of another network.
+        UserError: when the run has a moving average or a loss scale and the checkpoint has none, or when it was saved
+            by FSDP2 or DeepSpeed and is loaded without, or the other way round, or by DeepSpeed on another number of
+            processes, or is of another network.
     """
     shards, zero_shards = checkpoint / SHARDS_FOLDER, list(checkpoint.glob(ZERO_SHARDS))
     saved = "fsdp2" if shards.is_dir() else "deepspeed_zero2" if zero_shards else "ddp"
@@ -231,6 +236,11 @@ def load_checkpoint(
     else:
         if average is not None and not (checkpoint / EMA_FILE).is_file():
             raise UserError(f"{checkpoint} has no moving average ({EMA_FILE}); resume with --ema-decay 0.")
+        if accelerator.scaler is not None and not (checkpoint / SCALER_NAME).is_file():
+            raise UserError(
+                f"{checkpoint} has no loss scale ({SCALER_NAME}), which --mixed-precision fp16 goes on with; resume "
+                "with the precision that the run began with."
+            )
         try:
             accelerator.load_state(str(checkpoint))
         except RuntimeError as error:
@@ -282,9 +292,10 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
             "choose another --output-dir."
         )
     if finished and not overwrite:
+        resuming = "--resume-from-checkpoint latest to resume it, " if list_checkpoints(output_dir) else ""
         raise UserError(
-            f"{output_dir} has a run in it already ({finished[-1].name}); pass --resume-from-checkpoint latest to "
-            "resume it, --overwrite-output-dir True to delete it, or another --output-dir."
+            f"{output_dir} has a run in it already ({finished[-1].name}); pass {resuming}--overwrite-output-dir True "
+            "to delete it, or another --output-dir."
         )
     return checkpoint
 
@@ -292,13 +303,13 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
 def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> Path | None:
     """Make the folder ready for a run: as [`check_output_dir`], after which what is no loss is removed.
 
-    Called by the main process alone, which has the folder by [`only_run`].
+    The checkpoints after the one that it returns stay until the run has resumed, see [`abandon_later`]. Called by the
+    main process alone, which has the folder by [`only_run`].
     """
     checkpoint = check_output_dir(output_dir, resume, overwrite)
     if _is_of_the_run(checkpoint, output_dir):
         for leftover in output_dir.glob("incomplete-checkpoint-*"):
             shutil.rmtree(leftover)
-        _abandon_later(checkpoint)
         return checkpoint
     output_dir.mkdir(parents=True, exist_ok=True)
     leftovers = [path for pattern in LEFTOVERS for path in output_dir.glob(pattern)]
@@ -333,11 +344,15 @@ def _written_later(output_dir: Path) -> list[Path]:
     return found
 
 
-def _abandon_later(checkpoint: Path) -> None:
-    """Rename the checkpoints after the one that a run resumes from: of the new course none of them is the latest, nor
-    should any stay in the place of a new one."""
-    known = list_checkpoints(checkpoint.parent)
-    for later in known[[path.name for path in known].index(checkpoint.name) + 1 :]:
+def abandon_later(accelerator: Accelerator, output_dir: Path, step: int) -> None:
+    """Rename the checkpoints after the step that a run has resumed at: of the new course none of them is the latest,
+    nor should any stay in the place of a new one. Called by all processes, before anything is logged or saved."""
+    accelerator.wait_for_everyone()  # where one of them cannot resume, nothing is given up
+    if not accelerator.is_main_process:
+        return
+    for later in list_checkpoints(output_dir):
+        if _step_of(later) <= step:
+            continue
         aside = later.with_name(f"abandoned-{later.name}")
         shutil.rmtree(aside, ignore_errors=True)
         later.rename(aside)

@@ -11,6 +11,8 @@ from support.tiny_runs import OPTIONS, train_tiny_run
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.errors import UserError
+from mrd_hf.training.checkpoints import ARGUMENTS_FILE
+from mrd_hf.training.loop.resumed_arguments import check_resumed
 
 
 TERMS = ["intra_text", "intra_image"]
@@ -35,31 +37,79 @@ def run(whole, tmp_path):
 def test_other_settings_are_told_and_those_of_no_consequence_are_not(run, data, capsys):
     shutil.rmtree(run / "checkpoint-4")
     latest = {"resume_from_checkpoint": "latest"}
-    train_tiny_run(run, data, **latest, num_train_steps=3, save_steps=1, logging_steps=2)
+    train_tiny_run(run, data, **latest, save_steps=1, logging_steps=2, num_workers=1)
     assert "note: the run began" not in capsys.readouterr().err
-    train_tiny_run(run, data, **latest, num_train_steps=4, seed=5, learning_rate=0.02)
-    told = "note: the run began with other settings than it is resumed with: learning_rate 0.01 -> 0.02, seed 0 -> 5."
-    assert told in capsys.readouterr().err
+    train_tiny_run(run, data, **latest, num_train_steps=5, seed=5, learning_rate=0.02)
+    told = "learning_rate 0.01 -> 0.02, num_train_steps 4 -> 5, seed 0 -> 5."
+    assert f"note: the run began with other settings than it is resumed with: {told}" in capsys.readouterr().err
+
+
+def test_a_number_of_processes_is_kept_and_another_one_told(run, data, capsys):
+    latest, file = {"resume_from_checkpoint": "latest"}, run / ARGUMENTS_FILE
+    began = json.loads(file.read_text())
+    assert began["num_processes"] == 1
+    file.write_text(json.dumps({**began, "num_processes": 4}))
+    train_tiny_run(run, data, **latest)
+    assert "than it is resumed with: num_processes 4 -> 1." in capsys.readouterr().err
+    del began["num_processes"]  # as of earlier versions
+    file.write_text(json.dumps(began))
+    train_tiny_run(run, data, **latest)
+    assert "note: the run began" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("streaming", "before", "now", "told"),
+    [(True, 1, 2, True), (True, 0, 1, False), (True, 3, 3, False), (False, 1, 2, False)],
+)
+def test_how_many_read_counts_of_a_stream_alone(tmp_path, capsys, streaming, before, now, told):
+    """Whose shapes are shared out among them; where there is none, the training process reads as one would."""
+    (tmp_path / ARGUMENTS_FILE).write_text(json.dumps({"streaming": streaming, "num_workers": before}))
+    check_resumed(tmp_path / "checkpoint-1", {"streaming": streaming, "num_workers": now})
+    assert (f"num_workers {before} -> {now}." in capsys.readouterr().err) == told
+
+
+@pytest.mark.parametrize("kind", ["abandoned", "copy", "link"])
+def test_a_checkpoint_of_any_name_in_the_runs_folder_is_resumed_from(whole, run, data, kind):
+    """To the run's own end, bit for bit; those after its step are set aside."""
+    saved, named = run / "checkpoint-2", run / {"abandoned": "abandoned-checkpoint-2"}.get(kind, "best")
+    if kind == "abandoned":
+        saved.rename(named)
+    elif kind == "copy":
+        shutil.copytree(saved, named)
+    else:
+        named.symlink_to(saved.name, target_is_directory=True)
+    train_tiny_run(run, data, resume_from_checkpoint=named)
+    ours, aside, expected = (
+        (folder / "model.safetensors").read_bytes()
+        for folder in (run / "checkpoint-4", run / "abandoned-checkpoint-4", whole / "checkpoint-4")
+    )
+    assert ours == aside == expected and named.exists()
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_train_steps": 3}, "checkpoint-4 is of step 4, and num_train_steps is 3; raise it, or resume from an"),
+        (
+            {"num_train_steps": 1},
+            "checkpoint-{step} is of step {step}, and num_train_steps is 1; raise it, or re",
+        ),
         (
             {"mrd_config": {"relation_terms": TERMS}},
-            "checkpoint-4 has weights of the relations intra_image, .* asks for",
+            "checkpoint-{step} has weights of the relations intra_image, .* asks for",
         ),
         (
             {"point_config": {**OPTIONS["point_config"], "hidden_size": 64}},
-            r"checkpoint-4 is of another network \(size mismatch for .*\); resume with the encoder",
+            r"checkpoint-{step} is of another network \(size mismatch for .*\); resume with the encoder",
         ),
+        ({"ema_decay": 0.5}, "checkpoint-{step} has no moving average"),
     ],
 )
-def test_what_does_not_fit_is_refused(run, data, changes, message):
+@pytest.mark.parametrize("step", [4, 2])
+def test_what_does_not_fit_is_refused(run, data, changes, message, step):
+    """And changes nothing: of an earlier checkpoint, those after it stay what they are."""
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
-    with pytest.raises(UserError, match=message):
-        train_tiny_run(run, data, resume_from_checkpoint="latest", **changes)
+    with pytest.raises(UserError, match=message.format(step=step)):
+        train_tiny_run(run, data, resume_from_checkpoint=run / f"checkpoint-{step}", **changes)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 

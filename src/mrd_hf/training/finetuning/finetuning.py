@@ -117,7 +117,7 @@ class Finetuning:
         return cast(Network, trained)
 
     def resume(self, checkpoint: Path) -> None:
-        """Go on from a checkpoint exactly as the run that saved it would have.
+        """Go on from a checkpoint, with the same number of processes exactly as the run that saved it would have.
 
         Raises:
             UserError: It is of a later step than the last one, or does not fit; see [`load_checkpoint`].

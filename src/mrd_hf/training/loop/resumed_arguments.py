@@ -11,12 +11,11 @@ from ..checkpoints import ARGUMENTS_FILE
 from ..recipe_files import parse_mapping
 
 
-# What changes nothing in the course of training: where it runs, what it writes, and for how long.
+# What changes nothing in the course of training: where it runs, what it writes, and when it stops on the way.
 FREE = {
     "output_dir",
     "resume_from_checkpoint",
     "overwrite_output_dir",
-    "num_train_steps",
     "max_train_minutes",
     "logging_steps",
     "eval_steps",
@@ -31,6 +30,7 @@ FREE = {
     "project",
     "run_name",
     "push_to_hub",
+    "votes",
 }
 
 
@@ -51,13 +51,18 @@ def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> 
     except (OSError, ValueError):
         return
     earlier, now = (MRDConfig(**parse_mapping(of.get("mrd_config", "{}"), "mrd_config")) for of in (before, told))
-    if earlier.relation_terms != now.relation_terms:
+    # Fine-tuning has none.
+    if "mrd_config" in told and earlier.relation_terms != now.relation_terms:
         raise UserError(
             f"{checkpoint} has weights of the relations {', '.join(earlier.relation_terms)}, and mrd_config asks for "
             f"{', '.join(now.relation_terms)}; resume with the same, or begin a new run from its encoder (--encoder)."
         )
     changed = {name for name in told.keys() & before.keys() - FREE if told[name] != before[name]}
     changed = {name for name in changed if not name.startswith("hub_")}
+    if told.get("streaming") and "num_workers" in before:
+        # It is shared out among those that read it: without workers, the process itself.
+        earlier_readers, readers = (max(1, of["num_workers"]) for of in (before, told))
+        changed |= {"num_workers"} if readers != earlier_readers else set()
     if changed and tell:
         changes = ", ".join(f"{name} {before[name]} -> {told[name]}" for name in sorted(changed))
         print(f"note: the run began with other settings than it is resumed with: {changes}.", file=sys.stderr)
