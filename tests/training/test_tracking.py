@@ -6,10 +6,13 @@ from types import SimpleNamespace
 
 import pytest
 from accelerate import PartialState
+from support.short_runs import tiny_run
+from support.tiny_triplets import save_tiny_triplets
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mrd_hf.errors import UserError
 from mrd_hf.training.arguments import parse_arguments
+from mrd_hf.training.pretraining import LOG_FILE
 from mrd_hf.training.tracking import IDENTITY_FILE, run_identity, start_trackers
 from mrd_hf.training.training_log import TrainingLog
 
@@ -67,6 +70,38 @@ def test_trackio_continues_its_run_and_gets_no_step_twice(tmp_path, trackio):
     track(tmp_path / "out", ["trackio"], range(5, 11), resumed_at=4)  # told no name again
     assert trackio.resumes == ["never", "allow"]
     assert trackio.runs == {("shapes", "first"): [(step, {"loss": 10.0 * step}) for step in range(1, 11)]}
+
+
+def test_scores_that_a_run_ended_before_are_logged_when_it_resumes(tmp_path, trackio, monkeypatch):
+    """The log has metrics of the checkpoint's step and no scores, as after SIGTERM or an evaluation that failed."""
+    # wandb begins after the last step that it has, and drops what is of an earlier one.
+    at_wandb = []
+    run = SimpleNamespace(log=lambda values, step: at_wandb.append((step, values)))
+    config = SimpleNamespace(update=lambda values, allow_val_change: None)
+    monkeypatch.setitem(sys.modules, "wandb", SimpleNamespace(init=lambda **kwargs: run, config=config))
+    data, file = save_tiny_triplets(tmp_path / "data"), tmp_path / "out" / LOG_FILE
+
+    def begin(evaluate, resumed_at=None):
+        run = tiny_run(data, tmp_path / "out", evaluate=evaluate, eval_steps=2, save_steps=2, logging_steps=2)
+        if resumed_at is not None:
+            run.resume(tmp_path / "out" / f"checkpoint-{resumed_at}")
+        report_to = ["trackio", "wandb"]
+        run.accelerator.trackers = start_trackers(report_to, tmp_path / "out", file, None, None, resumed_at, {})
+        return run
+
+    def fail(model):
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        begin(fail).run()
+    assert [step for step, _ in at_wandb] == [2]
+    for resumed_at in (2, 2, 4, 6):  # once, then all again
+        begin(lambda model: {"score": 1.0}, resumed_at).run()
+    [logged] = trackio.runs.values()
+    for kind in ("loss", "eval/score"):
+        assert [step for step, values in logged if kind in values] == [2, 4, 6]
+    assert [step for step, values in at_wandb if "eval/score" in values] == [3, 4, 6]
+    assert [step for step, _ in at_wandb] == sorted(step for step, _ in at_wandb)
 
 
 def test_wandb_continues_its_run_by_an_id_of_its_own(tmp_path, monkeypatch):

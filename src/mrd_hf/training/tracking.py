@@ -2,20 +2,22 @@
 
 A run's folder keeps the run's identity in `tracking.json`, so that a resumed run continues it without being told.
 Steps after the checkpoint, which are repeated, are shown once: tensorboard is told to hide the first ones; to trackio
-and wandb, which cannot forget, they are not logged a second time.
+and wandb, which cannot forget, they are not logged a second time. Scores that were not made before the run ended are
+logged when it resumes.
 """
 
 import dataclasses
 import json
 import re
 import uuid
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, TrackioTracker, WandBTracker
 
 from ..errors import UserError
-from .training_log import read_log
+from .training_log import has_scores, read_log
 
 
 IDENTITY_FILE = "tracking.json"
@@ -40,13 +42,22 @@ class RunIdentity:
 
 
 class LoggedOnce:
-    """A tracker to which the steps up to `logged_until` are not logged: it has them already."""
+    """A tracker to which the steps up to `logged_until` are not logged: it has them already.
+
+    But for scores of a step that is not in `scored`: the run ended between that step and its evaluation.
+    """
 
     logged_until = -1
+    scored: Collection[int] = ()
+    ascending = False
 
     def log(self, values: dict[str, Any], step: int | None = None, **kwargs: Any) -> None:
-        if step is None or step > self.logged_until:
-            super().log(values, step=step, **kwargs)  # type: ignore[misc]
+        if step is not None and step <= self.logged_until:
+            if step in self.scored or not has_scores(values):
+                return
+            if self.ascending:
+                step = self.logged_until + 1
+        super().log(values, step=step, **kwargs)  # type: ignore[misc]
 
 
 class ResumableTrackio(LoggedOnce, TrackioTracker):
@@ -54,7 +65,9 @@ class ResumableTrackio(LoggedOnce, TrackioTracker):
 
 
 class ResumableWandB(LoggedOnce, WandBTracker):
-    """wandb, which takes steps in ascending order and warns of each other one."""
+    """wandb, which drops what is of no later step than it had when the run ended: such scores get the next step."""
+
+    ascending = True
 
 
 def check_name(name: str | None, field: str) -> None:
@@ -116,6 +129,7 @@ def start_trackers(
     shown = {name: str(value) for name, value in arguments.items()}
     logged = read_log(log_file) if continued and log_file.is_file() else []
     logged_until = max((int(line["step"]) for line in logged), default=-1)
+    scored = {int(line["step"]) for line in logged if has_scores(line)}
     trackers: list[GeneralTracker] = []
     for name in report_to:
         if name == "tensorboard":
@@ -124,10 +138,10 @@ def start_trackers(
             tracker = TensorBoardTracker(run.run_name, output_dir / run.project, purge_step=purge_step)
         elif name == "trackio":
             tracker = ResumableTrackio(run.project, name=run.run_name, resume="allow" if continued else "never")
-            tracker.logged_until = logged_until
+            tracker.logged_until, tracker.scored = logged_until, scored
         else:
             tracker = ResumableWandB(run.project, name=run.run_name, id=run.run_id, resume="allow")
-            tracker.logged_until = logged_until
+            tracker.logged_until, tracker.scored = logged_until, scored
         tracker.start()
         if name == "tensorboard":
             # As a text: accelerate's way makes a second run of it, in a folder of its own.

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -62,8 +63,13 @@ class TrainingLog:
         self._note(step, metrics)
 
     def _note(self, step: int, metrics: dict[str, float]) -> None:
-        if any(key.startswith("eval/") for key in metrics):
+        if has_scores(metrics):
             self.scored.add(step)
+
+
+def has_scores(metrics: dict[str, Any]) -> bool:
+    """Whether metrics are an evaluation's."""
+    return any(key.startswith("eval/") for key in metrics)
 
 
 def read_log(path: Path) -> list[dict[str, float]]:
