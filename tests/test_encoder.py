@@ -187,6 +187,49 @@ def test_an_encoder_to_train_further_takes_changes_and_needs_no_extractor(kind, 
     assert torch.equal(loaded.eval().get_point_features(clouds()), saved.get_point_features(clouds()))
 
 
+@pytest.mark.parametrize(
+    ("changes", "unfit"),
+    [
+        ({"hidden_size": 16, "drop_path_rate": 0.1, "num_patches": 4}, "hidden_size"),
+        ({"hidden_size": 48, "num_attention_heads": 3, "intermediate_size": 64}, "hidden_size, num_attention_heads"),
+        ({"num_hidden_layers": 4}, "num_hidden_layers"),
+        ({"num_hidden_layers": 2, "patch_radius": 0.3}, "num_hidden_layers"),
+        ({"final_norm": True, "layer_norm_eps": 1e-6}, "final_norm"),
+        ({"projection_dim": 9}, "projection_dim"),
+    ],
+)
+def test_changes_that_the_weights_do_not_fit_are_named(tmp_path, changes, unfit):
+    """Also where blocks that were trained would be left out, and where the folder has a head."""
+    encoder = tiny_encoder("openshape")
+    folder = save(tmp_path / "mine", encoder)
+    heads = PointBertForShapeClassification(PointBertConfig.from_dict(encoder.config.to_dict()))
+    with_head = save(tmp_path / "classifier", heads)
+    for name in (folder, with_head) if unfit != "projection_dim" else (folder,):
+        with pytest.raises(UserError) as refused:
+            load_encoder_to_train(name, changes)
+        assert str(refused.value) == (
+            f"the weights of {name} do not fit point_config ({unfit}); leave these fields out, or all of a recipe's "
+            "by --point-config '{}'."
+        )
+
+
+def test_a_new_projection_may_be_of_another_width_and_an_old_one_left_out(tmp_path):
+    encoder = tiny_encoder("openshape")
+    heads = PointBertForShapeClassification(PointBertConfig.from_dict(encoder.config.to_dict()))
+    new = load_encoder_to_train(save(tmp_path / "classifier", heads), {"projection_dim": 9})
+    assert new.get_point_features(clouds()).shape == (3, 9)
+    without = load_encoder_to_train(save(tmp_path / "mine", encoder), {"projection_dim": None}).eval()
+    assert torch.equal(without.get_point_features(clouds()), encoder(clouds()).pooler_output)
+
+
+def test_damaged_weights_are_not_taken_for_changes_that_do_not_fit(tmp_path):
+    folder = save(tmp_path / "damaged", tiny_encoder("openshape"))
+    config = json.loads((tmp_path / "damaged" / "config.json").read_text())
+    (tmp_path / "damaged" / "config.json").write_text(json.dumps(config | {"hidden_size": 48}))
+    with pytest.raises(UserError, match="damaged': its weights or its configuration are damaged"):
+        load_encoder_to_train(folder, {"drop_path_rate": 0.1})
+
+
 def test_what_is_no_encoder_is_not_trained_further(tmp_path):
     whole = MRDForPretraining(MRDConfig(point_config=tiny_encoder("uni3d").config.to_dict()))
     with pytest.raises(UserError, match="it is a whole model in pretraining; give its encoder's folder"):

@@ -94,6 +94,15 @@ def test_agrees_with_the_model_called_directly(teacher, kind, teacher_folders):
     torch.testing.assert_close(teacher.embed_texts(TEXTS), normalize(outputs.text_embeds, dim=-1))
 
 
+def test_a_configuration_that_asks_for_tuples_changes_no_embedding(teacher, kind, teacher_folders, tmp_path):
+    folder = shutil.copytree(teacher_folders[kind], tmp_path / kind)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "return_dict": False}))
+    other = Teacher.from_pretrained(folder)
+    assert torch.equal(other.embed_texts(TEXTS), teacher.embed_texts(TEXTS))
+    assert torch.equal(other.embed_images(make_images(2)), teacher.embed_images(make_images(2)))
+
+
 def test_different_inputs_embed_differently(teacher):
     for embeds in (teacher.embed_images(make_images(3)), teacher.embed_texts(TEXTS[:3])):
         assert (embeds @ embeds.T).fill_diagonal_(0).max() < 0.9999

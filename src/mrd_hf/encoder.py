@@ -22,6 +22,7 @@ from .models.configuration_mrd import MRDConfig
 from .models.configuration_point_encoder import PointEncoderConfig
 from .models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from .models.model_sources import ModelSource, find_model
+from .models.shapes import UpAxis
 
 
 try:
@@ -161,12 +162,38 @@ def load_encoder_to_train(name: str, changes: dict[str, Any]) -> PreTrainedModel
         changes (`dict`): Fields of its configuration, and what they are to be.
 
     Raises:
-        UserError: There is no such encoder, it is something else, or it has no such field.
+        UserError: There is no such encoder, it is something else, or its weights do not fit the changes.
     """
     _, model = _load(name, (ENCODER_FILES,), changes=changes, new_projection=True)
     if model.config.model_type == "mrd":
         raise UserError(f"{CANNOT_LOAD} '{name}': it is a whole model in pretraining; give its encoder's folder.")
     return model
+
+
+def trained_up_axis(name: str) -> UpAxis:
+    """Which axis points up in the shapes that an encoder was trained on: as its extractor says; y where it has none.
+
+    Args:
+        name (`str`): A folder that `save_pretrained` wrote, or an id on the Hub.
+
+    Raises:
+        UserError: There is no such encoder, or its extractor cannot be read.
+    """
+    try:
+        source = find_model(name, None, CANNOT_LOAD)
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    try:
+        found = (
+            cached_file(source.path, file, _raise_exceptions_for_missing_entries=False, **source.arguments)
+            for file in EXTRACTOR_FILES
+        )
+        if not any(found):
+            return "y"
+        extractor = AutoFeatureExtractor.from_pretrained(source.path, **source.arguments)
+        return getattr(extractor, "encoder_up_axis", "y")  # which one of a user's own need not have
+    except LOADING_ERRORS as error:
+        raise _failure(source, error) from None
 
 
 def weights_sha256(model: nn.Module) -> str:
@@ -221,18 +248,52 @@ def _load(
         source = find_model(name, revision, CANNOT_LOAD)
     except ValueError as error:
         raise UserError(str(error)) from None
+    changes, reshaped = changes or {}, set()
     try:
-        config = AutoConfig.from_pretrained(source.path, **(changes or {}), **source.arguments)
+        config = AutoConfig.from_pretrained(source.path, **changes, **source.arguments)
         if not isinstance(config, (PointEncoderConfig, MRDConfig)):  # whose weights are not downloaded
             raise UserError(f"{name} is of the kind {config.model_type}, no encoder of shapes; give another.")
+        if changes and isinstance(config, PointEncoderConfig):
+            own = AutoConfig.from_pretrained(source.path, **source.arguments)
+            reshaped = _reshaped_tensors(own, changes)
+            if not all(name.startswith("projection.") for name in reshaped):
+                raise _misfit(source, own, changes)
         precision = {} if dtype is None else {"dtype": dtype}
         model, info = AutoModel.from_pretrained(
             source.path, config=config, use_safetensors=True, output_loading_info=True, **precision, **source.arguments
         )
     except LOADING_ERRORS as error:
+        if isinstance(error, RuntimeError) and reshaped:  # a projection, which the folder need not have, but has
+            raise _misfit(source, own, changes) from None
         raise _failure(source, error) from None
     _check_no_weights_missing(source, info["missing_keys"], config.model_type == "mrd", new_projection)
     return source, model
+
+
+def _reshaped_tensors(config: PreTrainedConfig, changes: dict[str, Any]) -> set[str]:
+    """Names of an encoder's tensors that changes to its configuration add, take away or make of another shape."""
+    changed_config = type(config).from_dict({**config.to_dict(), **changes})
+    with torch.device("meta"):
+        own, changed = (
+            {name: tensor.shape for name, tensor in AutoModel.from_config(one).state_dict().items()}
+            for one in (config, changed_config)
+        )
+    return {name for name in own.keys() | changed.keys() if own.get(name) != changed.get(name)}
+
+
+def _misfit(source: ModelSource, config: PreTrainedConfig, changes: dict[str, Any]) -> UserError:
+    """What to say of changes that an encoder's weights do not fit: which of them it is."""
+
+    def is_unfit(name: str) -> bool:
+        try:
+            return bool(_reshaped_tensors(config, {name: changes[name]}))
+        except LOADING_ERRORS:  # alone it makes no configuration, as heads that do not divide the width
+            return True
+
+    return UserError(
+        f"the weights of {source.reference} do not fit point_config ({', '.join(filter(is_unfit, changes))}); leave "
+        "these fields out, or all of a recipe's by --point-config '{}'."
+    )
 
 
 def _check_no_weights_missing(

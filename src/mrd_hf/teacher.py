@@ -126,7 +126,7 @@ class Teacher:
                 "the model with AutoProcessor.save_pretrained."
             )
         recorded, revision = identify(source)
-        return cls(model.to(device), processor, model_id=name, revision=revision, name=recorded)
+        return cls(model.to(device), processor, model_id=source.reference, revision=revision, name=recorded)
 
     @classmethod
     def _from_open_clip(cls, source: ModelSource, device: str | torch.device, dtype: torch.dtype) -> "Teacher":

@@ -41,6 +41,14 @@ def test_returns_a_tuple_when_asked(kind):
     assert all(torch.equal(a, b) for a, b in zip(output, model(clouds()).to_tuple(), strict=True))
 
 
+def test_a_configuration_that_asks_for_tuples_changes_no_embedding(kind):
+    model = tiny_encoder(kind)
+    expected = model.get_point_features(clouds())
+    model.config.return_dict = False
+    assert isinstance(model(clouds()), tuple)
+    assert torch.equal(model.get_point_features(clouds()), expected)
+
+
 def test_eager_and_sdpa_attention_agree(kind):
     model = tiny_encoder(kind)
     sdpa = model.get_point_features(clouds())
@@ -75,6 +83,17 @@ def test_a_cloud_is_encoded_alike_alone_and_in_a_batch(kind):
     together = model.get_point_features(clouds())
     alone = torch.cat([model.get_point_features(cloud[None]) for cloud in clouds()])
     torch.testing.assert_close(alone, together, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("place", [0, 150])
+def test_a_point_that_is_not_finite_spoils_its_cloud_alone(kind, value, place):
+    model, values = tiny_encoder(kind), clouds()
+    expected = model.get_point_features(values)
+    values[1, place, 0] = value
+    found = model.get_point_features(values)
+    assert not found[1].isfinite().any()
+    torch.testing.assert_close(found[[0, 2]], expected[[0, 2]], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("num_points", [1, 5, 8])

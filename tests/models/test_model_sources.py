@@ -164,7 +164,12 @@ def test_an_id_with_its_commit_is_found_as_it_is_recorded(hub, online, tmp_path)
     assert name == "org/clip" and len(commit) == 40
     source = find_model(identifier)
     assert (source.reference, source.path, source.revision) == (name, name, commit)
-    assert Teacher.from_pretrained(identifier).identifier == identifier
+    teacher = Teacher.from_pretrained(identifier)
+    assert teacher.identifier == identifier
+    # What a run's export asks for, once all training is done.
+    processor = MRDProcessor.from_teacher(PointCloudFeatureExtractor(), teacher.model_id, teacher.revision)
+    ids = teacher.processor(text=TEXTS, padding=True, return_tensors="pt")["input_ids"]
+    assert torch.equal(processor(text=TEXTS)["input_ids"], ids)
     ours, theirs = (TextTower.from_pretrained(given).embed(TEXTS) for given in (identifier, name))
     assert torch.equal(ours, theirs)
     found = [class_embeddings(["chair"], teacher=t, cache_dir=tmp_path / "c") for t in (identifier, name)]

@@ -142,10 +142,12 @@ def test_ball_queries_equal_a_loop(query, kind, num_points, num_samples, radius,
         assert found == [loop_ball(c, points, radius, num_samples) for c in middles]
 
 
-def test_a_ball_without_points_has_an_index_beyond_the_last(blocks):
-    """However it is computed; kernels give it as well."""
-    far = torch.full((1, 8, 3), 9.0)
-    assert ball_query(far, torch.zeros(1, 16, 3), 1.0, 3).unique().tolist() == [16]
+@pytest.mark.parametrize("query", BALL_QUERIES.values(), ids=BALL_QUERIES)
+def test_a_ball_without_points_has_the_last_one(blocks, query):
+    """However it is computed, as kernels do: an index that can be gathered."""
+    for center in (9.0, torch.nan, torch.inf):
+        members = query(torch.full((1, 8, 3), center), torch.zeros(1, 16, 3), 1.0, 20)
+        assert members.shape == (1, 8, 20) and members.unique().tolist() == [15]
 
 
 @settings(deadline=None, max_examples=60)

@@ -99,9 +99,9 @@ def test_a_point_on_the_sphere_belongs_to_the_ball():
 
 
 @needs_triton
-def test_a_ball_without_points_has_an_index_beyond_the_last():
+def test_a_ball_without_points_has_the_last_one():
     far = torch.full((1, 2, 3), 9.0, device=DEVICE)
-    assert query_balls(far, torch.zeros(1, 16, 3, device=DEVICE), 1.0, 3).unique().tolist() == [16]
+    assert query_balls(far, torch.zeros(1, 16, 3, device=DEVICE), 1.0, 20).unique().tolist() == [15]
 
 
 @needs_triton
@@ -110,7 +110,12 @@ def test_a_ball_without_points_has_an_index_beyond_the_last():
 def test_coordinates_that_are_not_finite_give_indices_of_the_cloud(block):
     points = torch.tensor([[[torch.nan] * 3] * 5, [[torch.inf, 0, 0]] * 5], device=DEVICE)
     with blocks_of(block):
-        for found in (sample_farthest(points, 4), query_nearest(points[:, :2], points, 4)):
+        centers = points[:, :2]
+        for found in (
+            sample_farthest(points, 4),
+            query_balls(centers, points, 1.0, 4),
+            query_nearest(centers, points, 4),
+        ):
             assert found.min() >= 0 and found.max() < 5
 
 

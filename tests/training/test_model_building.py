@@ -120,6 +120,15 @@ def test_an_encoder_of_any_kind_goes_on(kind, tmp_path):
     assert torch.equal(model.get_point_features(clouds()), mine.get_point_features(clouds()))
 
 
+def test_a_recipes_encoder_that_the_weights_do_not_fit_is_named(tmp_path):
+    mine = save_encoder(tmp_path / "mine")
+    recipe = json.dumps({"hidden_size": 32, "num_hidden_layers": 4, "drop_path_rate": 0.1, "teacher_id": "t"})
+    message = r"the weights of .*mine do not fit point_config \(hidden_size, num_hidden_layers\); leave these"
+    with pytest.raises(UserError, match=message):
+        build_model(ModelArguments(encoder=mine, point_config=recipe), 12, "t")
+    build_model(ModelArguments(encoder=mine, point_config="{}"), 12, "t")  # as the message says
+
+
 def test_encoders_that_there_are_not(tmp_path):
     tiny_encoder("uni3d").save_pretrained(tmp_path)
     for arguments, message in (

@@ -19,7 +19,7 @@ def fill_balls(centers: np.ndarray, points: np.ndarray, radius: float, num_sampl
         `np.ndarray` of shape `(batch, num_centers, num_samples)`: int64.
     """
     (batch, num_centers, _), num_points = centers.shape, points.shape[1]
-    members = np.full((batch, num_centers, num_samples), num_points, dtype=np.int64)
+    members = np.full((batch, num_centers, num_samples), num_points - 1, dtype=np.int64)
     slots, limit = np.arange(num_samples), np.float32(radius**2)
     room = np.empty((2, max(CACHED_PAIRS, num_centers)), dtype=np.float32)
     for its_members, its_centers, rows in zip(members, centers, points.transpose(0, 2, 1), strict=True):

@@ -224,7 +224,7 @@ class Uni3DModel(Uni3DPreTrainedModel):
     def get_point_features(self, point_values: torch.Tensor, **kwargs: Unpack[TransformersKwargs]) -> torch.Tensor:
         """The embedding of each cloud, not normalised: `(batch, projection_dim)`, or without projection the class
         token `(batch, hidden_size)`. Arguments as for [`Uni3DModel.forward`]."""
-        outputs = self(point_values, **kwargs)
+        outputs = self(point_values, return_dict=True, **kwargs)
         return outputs.pooler_output if self.projection is None else outputs.point_embeds
 
 

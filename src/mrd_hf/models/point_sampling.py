@@ -196,11 +196,11 @@ def _blocks(centers: torch.Tensor, points: torch.Tensor) -> Iterator[tuple[slice
 def ball_query(centers: torch.Tensor, points: torch.Tensor, radius: float, num_samples: int) -> torch.Tensor:
     """The first `num_samples` points, in index order, within `radius` of each centre.
 
-    As in OpenShape (and PointNet++): not the nearest ones; a ball with fewer points is padded with its first.
+    As in OpenShape (and PointNet++): not the nearest ones; a ball with fewer points is padded with its first. One
+    without any, as there is around a centre that is not finite, has the cloud's last point.
 
     Args:
-        centers (`torch.Tensor` of shape `(batch, num_centers, 3)`): Each must be one of the points, so that no
-            ball is empty.
+        centers (`torch.Tensor` of shape `(batch, num_centers, 3)`): Points of the cloud, so that no ball is empty.
         points (`torch.Tensor` of shape `(batch, num_points, 3)`)
         radius (`float`): A point belongs to the ball when its squared distance is at most `radius ** 2`.
         num_samples (`int`): Points in a group.
@@ -233,7 +233,8 @@ def _balls_with_torch(centers: torch.Tensor, points: torch.Tensor, radius: float
         # Points outside get an index beyond the last, so the smallest indices are the first points inside.
         index = torch.where(inside, order, num_points)
         found = index.topk(min(num_samples, num_points), largest=False, sorted=True).values
-        members[clouds, rows, : found.shape[-1]] = torch.where(found == num_points, found[..., :1], found).long()
+        first = found[..., :1].clamp(max=num_points - 1)
+        members[clouds, rows, : found.shape[-1]] = torch.where(found == num_points, first, found).long()
     members[..., num_points:] = members[..., :1]
     return members
 

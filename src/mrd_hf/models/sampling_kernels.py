@@ -116,7 +116,7 @@ def _query_balls(
     members += program * num_samples
     center_x, center_y, center_z = tl.load(centers), tl.load(centers + 1), tl.load(centers + 2)
     lanes = tl.arange(0, BLOCK)
-    first = tl.zeros([], tl.int32) + num_points
+    first = tl.zeros([], tl.int32) + num_points - 1  # of an empty ball
     found = tl.zeros([], tl.int32)
     start = tl.zeros([], tl.int32)
     while (found < num_samples) & (start < num_points):

@@ -203,7 +203,8 @@ def load_teacher_model(source: ModelSource, dtype: torch.dtype) -> PreTrainedMod
         return load_open_clip_texts(source, dtype)
     with named_loading_errors(source):
         try:
-            return AutoModel.from_pretrained(source.path, dtype=dtype, **source.arguments)
+            # What it returns is read by name, whatever its configuration asks for.
+            return AutoModel.from_pretrained(source.path, dtype=dtype, return_dict=True, **source.arguments)
         except ValueError as error:  # of kinds of models that transformers does not know
             raise ValueError(f"teacher '{source.reference}': {source.problem(error)}") from error
 

@@ -48,6 +48,22 @@ def test_a_loss_that_is_not_finite_is_named_with_its_step_and_batch(data, tmp_pa
         run.finite.read()
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_point_that_is_not_finite_is_named_by_its_batch(data, tmp_path, at_once, value):
+    good = tiny_run(data, tmp_path / "good", **RARELY)
+    train(good, 1)
+    run = tiny_run(data, tmp_path / "run", **RARELY)
+    run.finite.at_once = at_once
+    batches = list(run.batches())
+    batches[1]["points"][3, 7, 2] = value
+    run.batches = lambda: iter(batches)
+    with pytest.raises(UserError, match=r"the loss is nan at step 2; .*Look for embeddings or points") as refused:
+        run.run()
+    assert f"ids: {', '.join(batches[1]['ids'])}." in str(refused.value)
+    assert_same_weights(run, weights(good))
+
+
 @pytest.mark.parametrize("at_once", [True, False])
 def test_a_gradient_that_is_not_finite_is_named_too(data, tmp_path, at_once):
     good = tiny_run(data, tmp_path / "good", **RARELY)
