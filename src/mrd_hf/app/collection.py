@@ -1,26 +1,42 @@
 """The shapes that can be picked and searched: a triplet dataset, its pictures and its clouds."""
 
 import hashlib
+import io
 import json
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from datasets import Dataset, Image, List, concatenate_datasets
+import pyarrow as pa
+import pyarrow.compute as pc
+from datasets import Dataset, concatenate_datasets
+from PIL import Image, ImageOps
 
 from ..data.loading import load_all_splits
 from ..data.schema import check_columns
 from ..errors import UserError
+from ..models.image_flattening import flatten_onto_white
+from ..models.shape_limits import check_image, check_pixels
 from .shape_reading import Shape
 from .view_glb import cloud_view
 
 
 UP_AXIS = "y"  # the schema's
+# Others have readers of their own kind: Pillow hands EPS to Ghostscript, which runs what is in it.
+PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
+# Of a picture as it is shown, in pixels.
+MAX_SIDE = 1024
+
+logger = logging.getLogger(__name__)
 
 
 class Collection:
     """A triplet dataset as the page shows it: those of its shapes that have a picture, of all its splits.
+
+    The dataset may be a stranger's. So a picture is one whose bytes it holds: a path could be that of any file of this
+    machine, which the page would publish.
 
     Args:
         name (`str`): A folder or an id on the Hub.
@@ -40,14 +56,17 @@ class Collection:
         splits = load_all_splits(name)
         for split, rows in splits.items():
             check_columns(rows.features, ("id", "points", "colors", "images"), f"{name} ({split})")
-        table = concatenate_datasets(list(splits.values())).cast_column("images", List(Image(decode=False)))
-        with_picture = np.flatnonzero([len(images) for images in table["images"]])
+        table = concatenate_datasets(list(splits.values()))
+        with_picture = np.flatnonzero(_has_picture(table.data.column("images")))
         held_out = np.repeat(
             [not split.startswith("train") for split in splits], [len(rows) for rows in splits.values()]
         )
         table = table.select(with_picture)
         if len(table) == 0:
-            raise UserError(f"{name}: no shape has a picture, and the page shows shapes by their pictures.")
+            raise UserError(
+                f"{name}: no shape has a picture in the column 'images', and the page shows shapes by their pictures. "
+                "They are to be in the dataset, as mrd-hf prepare writes them; a path alone is not followed."
+            )
         self.name = name
         self.ids: list[str] = table["id"][:]
         names = table["name"][:] if "name" in table.column_names else self.ids
@@ -58,7 +77,7 @@ class Collection:
             self.categories = table["category"][:]
         self.is_held_out: list[bool] = held_out[with_picture].tolist()
         self.shapes = table.select_columns(["points", "colors"]).with_format("numpy")
-        self._images = table.select_columns(["images"])
+        self._images = table.select_columns(["images"]).with_format("arrow")
         has_embeds = "image_embeds" in table.column_names
         self._image_embeds = table.select_columns(["image_embeds"]).with_format("numpy") if has_embeds else None
         self._folder = picture_folder
@@ -67,11 +86,18 @@ class Collection:
         return len(self.ids)
 
     def picture(self, row: int) -> str:
-        """Path of a shape's first picture."""
+        """Path of a shape's first picture; of a plain one, with a warning, where that cannot be read."""
         path = self._folder / f"picture-{row}.png"
         if not path.is_file():
-            image = self._images[row]["images"][0]
-            path.write_bytes(image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes())
+            try:
+                image = _read_picture(self._images[row]["images"][0].as_py()[0]["bytes"])
+            except Exception as error:  # of many kinds in damaged pictures; the other shapes are to be shown
+                reason = str(error).partition(" <_io")[0]  # the address of the buffer says nothing
+                logger.warning(f"{self.name}: the first picture of {self.ids[row]} cannot be shown ({reason}).")
+                image = Image.new("RGB", (64, 64), "lightgray")
+            shown = io.BytesIO()
+            image.save(shown, "PNG")
+            path.write_bytes(shown.getvalue())
         return str(path)
 
     def picture_embed(self, row: int) -> np.ndarray | None:
@@ -117,6 +143,31 @@ class Collection:
                 for cloud in rows[column]:
                     digest.update(np.ascontiguousarray(cloud).tobytes())
         return digest.hexdigest()
+
+
+def _has_picture(images: pa.ChunkedArray) -> np.ndarray:
+    """Of each row of the column, whether its first picture's bytes are there. The bytes themselves are not read."""
+    kind = images.type.value_type
+    if not pa.types.is_struct(kind) or kind.get_field_index("bytes") < 0:  # as a list of paths
+        return np.zeros(len(images), dtype=bool)
+    found = [np.zeros(0, dtype=bool)]
+    for chunk in images.chunks:
+        rows = chunk.is_valid().to_numpy(zero_copy_only=False) & (np.diff(chunk.offsets) > 0)
+        has_bytes = pc.struct_field(chunk.values, "bytes").is_valid().to_numpy(zero_copy_only=False)
+        rows[rows] = has_bytes[chunk.offsets.to_numpy()[:-1][rows]]
+        found.append(rows)
+    return np.concatenate(found)
+
+
+def _read_picture(content: bytes) -> Image.Image:
+    """A picture of `MAX_SIDE` at most, as a teacher sees it: turned as its EXIF data says, on white."""
+    with Image.open(io.BytesIO(content), formats=PICTURE_FORMATS) as image:
+        check_image(image)
+        check_pixels(*image.size, len(content))
+        image.draft("RGB", (MAX_SIDE, MAX_SIDE))
+        shown = flatten_onto_white(ImageOps.exif_transpose(image))
+    shown.thumbnail((MAX_SIDE, MAX_SIDE))
+    return shown
 
 
 def _credits(table: Dataset) -> list[str]:

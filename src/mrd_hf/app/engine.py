@@ -18,7 +18,7 @@ from ..models.shape_limits import check_image
 from ..models.text_tower import TextTower
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher
-from .collection import UP_AXIS, Collection
+from .collection import PICTURE_FORMATS, UP_AXIS, Collection
 
 
 # The small teacher of scripts/demo_data.
@@ -103,7 +103,7 @@ class Engine:
         if self.teacher is None:
             raise UnusableQuery("this encoder's teacher does not embed pictures here.")
         try:
-            with Image.open(path, formats=("PNG", "JPEG", "WEBP", "GIF", "BMP")) as image:
+            with Image.open(path, formats=PICTURE_FORMATS) as image:
                 check_image(image)
                 image.draft("RGB", (1024, 1024))
                 image.thumbnail((1024, 1024))

@@ -219,7 +219,7 @@ class _Interpreter:
         return taken
 
     def copy(self, size: int) -> None:
-        """Account for a copy, or a look, at bytes that came earlier: numpy has each of its bytes copied once."""
+        """Account for a copy of bytes, or a look at them all: of what numpy writes, each is copied once at most."""
         self.copied += size
         if self.copied > len(self.content):
             raise _Refused("is crafted: it has the same bytes copied over and over")
@@ -228,8 +228,7 @@ class _Interpreter:
         return int.from_bytes(self.take(size), "little", signed=signed)
 
     def line(self) -> str:
-        # Names are short.
-        head = bytes(self.content[self.position : self.position + 1000])
+        head = bytes(self.content[self.position : self.position + 1000])  # names are short
         return str(self.take(head.index(b"\n") + 1)[:-1], "utf-8")
 
     def since_mark(self) -> list[Any]:
@@ -249,16 +248,10 @@ class _Interpreter:
         taken = self.take(self.number(size_bytes))
         self.push(taken if len(taken) >= MIN_VIEWED_BYTES else bytes(taken))
 
-    def push_float(self) -> None:
-        self.push(float(np.frombuffer(self.take(8), ">f8")[0]))
-
     def push_tuple(self, size: int) -> None:
         if len(self.stack) < size:
             raise IndexError("tuple without its items")
         self.stack[len(self.stack) - size :] = [tuple(self.stack[len(self.stack) - size :])]
-
-    def push_marked_tuple(self) -> None:
-        self.push(tuple(self.since_mark()))
 
     def push_name(self, module: Any, name: Any) -> None:
         if not (isinstance(module, str) and isinstance(name, str)):
@@ -332,12 +325,9 @@ class _Interpreter:
         state, unbuilt = self.stack.pop(), self.stack[-1]
         if not isinstance(unbuilt, _Unbuilt):
             raise _Refused("is damaged or crafted: it sets the state of what has none")
-        if unbuilt.code is None:
-            built = _built_array(state)
-            if isinstance(built, np.ndarray) and built.dtype.kind == "U":  # whose characters were looked at
-                self.copy(built.nbytes)
-        else:
-            built = _built_dtype(unbuilt.code, state)
+        built = _built_array(state) if unbuilt.code is None else _built_dtype(unbuilt.code, state)
+        if isinstance(built, np.ndarray) and built.dtype.kind == "U":  # whose characters were looked at
+            self.copy(built.nbytes)
         self.stack[-1] = built
         for key in unbuilt.memo_keys:
             self.memo[key] = built
@@ -380,7 +370,7 @@ _INSTRUCTIONS = {
     0x4D: lambda run: run.push(run.number(2)),  # BININT2
     0x4A: lambda run: run.push(run.number(4, signed=True)),  # BININT
     0x8A: lambda run: run.push(run.number(run.number(1), signed=True)),  # LONG1
-    0x47: _Interpreter.push_float,  # BINFLOAT
+    0x47: lambda run: run.push(float(np.frombuffer(run.take(8), ">f8")[0])),  # BINFLOAT
     0x8C: lambda run: run.push_text(1),  # SHORT_BINUNICODE
     0x58: lambda run: run.push_text(4),  # BINUNICODE
     0x8D: lambda run: run.push_text(8),  # BINUNICODE8
@@ -391,7 +381,7 @@ _INSTRUCTIONS = {
     0x85: lambda run: run.push_tuple(1),  # TUPLE1
     0x86: lambda run: run.push_tuple(2),  # TUPLE2
     0x87: lambda run: run.push_tuple(3),  # TUPLE3
-    0x74: _Interpreter.push_marked_tuple,  # TUPLE
+    0x74: lambda run: run.push(tuple(run.since_mark())),  # TUPLE
     0x5D: lambda run: run.push([]),  # EMPTY_LIST
     0x61: lambda run: run.append(run.last(1)),  # APPEND
     0x65: lambda run: run.append(run.since_mark()),  # APPENDS

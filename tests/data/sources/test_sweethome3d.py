@@ -1,10 +1,13 @@
+import io
 import json
+import zipfile
 
 import numpy as np
 import pytest
 from datasets import load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import EpsImagePlugin, Image, ImageFile
 from support.tiny_sh3f import png, tiny_files, write_library
 
 from mrd_hf.data.sources.sweethome3d import (
@@ -112,6 +115,47 @@ def test_damaged_member_is_skipped(tmp_path):
     assert "Tiny.sh3f:/tiny/box/box.obj: damaged" in report["skipped"][0]["why"]
     (why,) = [item["why"] for item in report["warnings"] if item["id"] == "Tiny/turned"]
     assert why.startswith("file not readable: box.mtl (Tiny.sh3f:tiny/turned/box.mtl: damaged")
+
+
+@pytest.mark.parametrize(
+    ("kind", "size", "reason"),
+    [
+        ("EPS", (4, 4), "pictures of the format EPS are not read"),
+        ("PNG", (8200, 8200), "8200 x 8200 pixels; at most 67,108,864 are read"),
+        ("PNG", (8000, 8000), "8000 x 8000 pixels of [0-9,]+ bytes, too many"),
+        ("PNG", (20000, 10000), "not an image that can be read"),  # from where on Pillow refuses it
+    ],
+)
+def test_an_icon_is_decoded_by_pillow_alone_and_only_if_it_is_not_too_large(kind, size, reason, tmp_path, monkeypatch):
+    icon = io.BytesIO()
+    Image.new("L" if kind == "EPS" else "1", size).save(icon, kind)
+    decoded = []
+    for owner, name in ((EpsImagePlugin, "Ghostscript"), (ImageFile.ImageFile, "load")):
+        monkeypatch.setattr(owner, name, lambda *_, **__: decoded.append(kind))
+    files = {**tiny_files(), "tiny/box.png": icon.getvalue()}
+    library = FurnitureLibrary(write_library(tmp_path / "Tiny.sh3f", files))
+    with pytest.raises(UserError, match=rf"Tiny\.sh3f:/tiny/box\.png: .*{reason}"):
+        library.load_icon(library.entries[0])
+    assert decoded == []
+
+
+def test_what_unpacks_to_more_than_a_file_may_hold_is_not_unpacked(tmp_path, monkeypatch):
+    """65 MiB out of some 64 KiB; SECURITY.md has the limits."""
+    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
+    with zipfile.ZipFile(tmp_path / "Tiny.sh3f", "w", zipfile.ZIP_DEFLATED) as library:
+        library.writestr("PluginFurnitureCatalog.properties", b"#" * (65 * 2**20))
+    with pytest.raises(UserError, match=r"Tiny\.sh3f:PluginFurnitureCatalog\.properties: 65 MiB once unpacked"):
+        FurnitureLibrary(tmp_path / "Tiny.sh3f")
+
+
+def test_a_license_that_cannot_be_read_costs_its_model_alone(tmp_path):
+    library = tmp_path / "Tiny.sh3f"
+    with zipfile.ZipFile(library, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in {**tiny_files(), "tiny/turned/license.txt": b" " * (65 * 2**20)}.items():
+            packed.writestr(name, content)
+    report, data = prepare(library, tmp_path / "out")
+    assert data["id"][:] == ["Tiny/box", "Tiny/bare"]
+    assert "Tiny.sh3f:tiny/turned/license.txt: 65 MiB once unpacked" in report["skipped"][0]["why"]
 
 
 def test_result_depends_on_the_seed_but_not_on_the_workers(library, tmp_path):

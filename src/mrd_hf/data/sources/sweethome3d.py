@@ -27,6 +27,7 @@ from ...errors import UserError
 from ...files.digests import change_stamp
 from ...models.mesh_loading import AssetResolver, read_mesh
 from ...models.shape_files import colored_points
+from ...models.shape_limits import check_image, check_pixels, check_size
 from ...models.shapes import UNCOLORED, MeshError, TexturedMesh
 from ...models.surface_sampling import normalize_points
 from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
@@ -111,13 +112,18 @@ class FurnitureLibrary:
         """Content of a file of the library, or None where there is none. Letter case and a leading / do not matter.
 
         Raises:
-            UserError: The file is there but damaged.
+            UserError: The file is there but damaged, or too large.
         """
         found = self._names.get(name.lstrip("/").lower())
         if found is None:
             return None
+        info = self._zip.getinfo(found)
         try:
-            return self._zip.read(found)
+            check_size(info.compress_size, info.file_size)
+        except ValueError as error:
+            raise UserError(f"{self.path.name}:{name}: {error}.") from error
+        try:
+            return self._zip.read(info)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise UserError(f"{self.path.name}:{name}: damaged or not readable ({error}).") from error
 
@@ -143,15 +149,19 @@ class FurnitureLibrary:
         """An entry's icon, as the image file it is.
 
         Raises:
-            UserError: The icon is missing or cannot be decoded.
+            UserError: The icon is missing, cannot be decoded, or is of more pixels or of another format than a texture
+                may be.
         """
         name = f"{self.path.name}:{entry.icon}"
         data = self.read(entry.icon)
         if data is None:
             raise UserError(f"{name}: no such file in the library.")
         try:
-            Image.open(io.BytesIO(data)).load()
-        except (OSError, ValueError, SyntaxError) as error:
+            with Image.open(io.BytesIO(data)) as image:
+                check_image(image)
+                check_pixels(*image.size, len(data))
+                image.load()
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise UserError(f"{name}: not an image that can be read ({error}).") from error
         return data
 
@@ -338,6 +348,7 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
     try:
         icon = library.load_icon(entry)
         mesh = library.load_mesh(entry)
+        its_license = library.license_of(entry)
     except (UserError, MeshError) as error:
         return PreparedShape(shape_id, skipped=str(error))
     generator = np.random.default_rng([seed, zlib.crc32(shape_id.encode())])
@@ -349,7 +360,7 @@ def prepare_entry(job: tuple[str, int, str], num_points: int, seed: int) -> Prep
         "source": "sweethome3d",
         "name": entry.name,
         "category": None,
-        "license": library.license_of(entry),
+        "license": its_license,
         "creator": library.creator_of(entry),
         "points": normalize_points(points).astype(np.float16),
         "colors": colors,
