@@ -22,10 +22,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import torch
-from datasets import load_dataset_builder
 from huggingface_hub import snapshot_download
 
+from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
+from mrd_hf.data.loaders.triplet_shards import open_file, parquet_files
 from mrd_hf.errors import UserError
 from mrd_hf_cli.main import main as mrd_hf
 from mrd_hf_cli.running import run_script
@@ -94,14 +96,23 @@ def prepared(arguments: argparse.Namespace) -> str:
     return str(out)
 
 
+def has_embeddings(dataset: str) -> bool:
+    """Whether a dataset has a teacher's embeddings, as its first file says; a card says so of few datasets."""
+    with open_file(parquet_files(dataset, "train")[0]) as file:
+        return "image_embeds" in pq.read_schema(file).names
+
+
 def embedded(arguments: argparse.Namespace, dataset: str) -> tuple[str, list[str | Path]]:
     """The dataset with the teacher's embeddings, and the option that names the classes', where there are any."""
-    features = load_dataset_builder(dataset).info.features
-    if features is None or "image_embeds" not in features:
-        out = arguments.work_dir / "embedded"
-        run("embed-teacher", dataset, "--teacher", arguments.teacher, "--class-texts", "-o", out)
+    if not has_embeddings(dataset):
+        folder, out = Path(dataset), arguments.work_dir / "embedded"
+        if not folder.is_dir():
+            folder = Path(snapshot_download(dataset, repo_type="dataset"))
+        # Those that it names itself are embedded without being told.
+        classes = [] if (folder / CLASS_TEXTS_FILE).is_file() else ["--class-texts"]
+        run("embed-teacher", folder, "--teacher", arguments.teacher, *classes, "-o", out)
         dataset = str(out)
-    texts = Path(dataset) / "class_texts.parquet"
+    texts = Path(dataset) / CLASS_TEXTS_FILE
     return dataset, ["--class-texts", texts] if texts.is_file() else []
 
 

@@ -397,6 +397,24 @@ def test_a_folder_that_is_taken_is_left_alone(tmp_path):
         convert_checkpoint(folder=tmp_path / "m.pt", overwrite=True, **arguments)
 
 
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize(("source", "filename"), [("dl/m.pt", None), ("dl", None), (".", "dl/m.pt")])
+def test_a_folder_that_the_checkpoint_lies_in_is_refused(tmp_path, monkeypatch, source, filename, overwrite):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("dl")
+    folder.mkdir()
+    torch.save(drawn(openshape(*SMALL, 20)), folder / "m.pt")
+    (folder / "config.json").write_text("{}")  # as a download of the whole repository has it
+    before = (folder / "m.pt").read_bytes()
+    message = "dl would be replaced, and dl.* is read; give another folder"
+    if filename is not None and not overwrite:
+        message = "is not empty"
+    with pytest.raises(UserError, match=message):
+        convert_checkpoint(source, folder, filename=filename, preset="openshape-3", overwrite=overwrite)
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "m.pt"]
+    assert (folder / "m.pt").read_bytes() == before
+
+
 def test_the_current_folder_is_refused_before_anything_is_read(tmp_path, monkeypatch):
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")

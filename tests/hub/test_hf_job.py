@@ -16,6 +16,7 @@ from support.hub_server import environment, in_the_hubs_place
 from support.pages import blocks, command_lines
 from support.paths import ROOT, SCRIPTS
 from support.tiny_teachers import save_tiny_clip
+from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data import rendering
 from mrd_hf.hub.pushing import push_folder
@@ -109,6 +110,75 @@ def test_a_table_that_is_in_neither_place_is_refused(tmp_path):
     command = [SCRIPT, "--meshes", "my_models", "--metadata", "captions.csv", "--repo-id", "me/job"]
     done = run_command(command, cwd=tmp_path)
     assert done.returncode == 2 and "there is no my_models/captions.csv and no captions.csv" in done.stderr
+
+
+EMBEDDINGS = ("image_embeds", "text_embeds", "teacher", "teacher_revision", "image_backend")
+
+
+def embedding_of(dataset: str, tmp_path: Path, monkeypatch) -> tuple[str, list[str], list[list[str]]]:
+    """The dataset that a job of `dataset` trains on, the option of its classes, and what it runs to get there."""
+    job = runpy.run_path(str(SCRIPT))
+    calls = []
+    monkeypatch.setitem(job["embedded"].__globals__, "run", lambda *words: calls.append([str(word) for word in words]))
+    words = ["--dataset", dataset, "--repo-id", "me/job", "--teacher", "org/clip", "--work-dir", str(tmp_path / "job")]
+    arguments = job["parse"](words)
+    found, texts = job["embedded"](arguments, job["prepared"](arguments))
+    return found, [str(word) for word in texts], calls
+
+
+def test_a_folder_with_embeddings_is_not_embedded_again(tmp_path, monkeypatch):
+    """One without a card, of which `datasets` does not say what it has."""
+    folder = save_tiny_triplets(tmp_path / "triplets")
+    assert embedding_of(str(folder), tmp_path, monkeypatch) == (
+        str(folder),
+        ["--class-texts", str(folder / "class_texts.parquet")],
+        [],
+    )
+
+
+@pytest.mark.parametrize("classes_of_its_own", [True, False])
+def test_a_folder_without_embeddings_is_embedded_with_its_classes(tmp_path, monkeypatch, classes_of_its_own):
+    """Where it says itself which classes there are, mrd-hf embed-teacher refuses to be told to find them."""
+    folder = save_tiny_triplets(tmp_path / "triplets", without=EMBEDDINGS)
+    if not classes_of_its_own:
+        (folder / "class_texts.parquet").unlink()
+    found, _, (words,) = embedding_of(str(folder), tmp_path, monkeypatch)
+    assert found == str(tmp_path / "job" / "embedded") == words[-1] and words[:2] == ["embed-teacher", str(folder)]
+    assert ("--class-texts" in words) is not classes_of_its_own
+
+
+# In a process of its own, as `datasets` learns where the Hub is when it is imported.
+ON_THE_HUB = """
+import json, runpy, sys
+job = runpy.run_path(sys.argv[1])
+for dataset in sys.argv[2:]:
+    calls = []
+    job["embedded"].__globals__["run"] = lambda *words: calls.append([str(word) for word in words])
+    arguments = job["parse"](["--dataset", dataset, "--repo-id", "me/job"])
+    print(json.dumps([job["embedded"](arguments, job["prepared"](arguments))[0], calls]))
+"""
+
+
+def test_a_dataset_on_the_hub_is_fetched_only_to_embed_it(tmp_path, monkeypatch):
+    with in_the_hubs_place(monkeypatch, tmp_path / "hub"):
+        for name, without in (("embedded", ()), ("bare", EMBEDDINGS)):
+            folder = save_tiny_triplets(tmp_path / name, without=without)
+            (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Things\n")
+            push_folder(folder, f"org/{name}", repo_type="dataset", private=True)
+        done = subprocess.run(
+            [sys.executable, "-c", ON_THE_HUB, SCRIPT, "org/embedded", "org/bare"],
+            env=environment(constants.ENDPOINT, tmp_path / "home"),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+    assert done.returncode == 0, done.stderr
+    embedded, bare = map(json.loads, done.stdout.splitlines())
+    assert embedded == ["org/embedded", []]
+    found, ((command, fetched, *_),) = bare
+    assert command == "embed-teacher" and found == str(Path("mrd-job", "embedded"))
+    for file in folder.rglob("*.parquet"):
+        assert (Path(fetched) / file.relative_to(folder)).read_bytes() == file.read_bytes()
 
 
 def test_its_inline_dependencies_are_the_packages_own():

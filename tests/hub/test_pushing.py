@@ -7,6 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from card_facts import FACTS
@@ -17,6 +19,7 @@ from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 
 from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.data.embedding.embedded_files import to_footer
 from mrd_hf.errors import UserError
 from mrd_hf.hub.file_selection import ENDPOINT_FILES, check_for_secrets, select_files
 from mrd_hf.hub.model_card import write_model_card
@@ -83,8 +86,9 @@ def test_to_anothers_repository_files_can_be_proposed(hub, checkpoint):
     repository = Repository("models", "bob/model", private=False)
     repository.add_commit("refs/heads/main", {}, "initial commit")
     hub.repositories["models", "bob/model"] = repository
-    with pytest.raises(UserError, match="propose the files with --create-pr"):
-        push_folder(checkpoint, "bob/model")
+    for revision, remedy in ((None, "--create-pr."), ("v2", "--create-pr, which goes to main, without --revision.")):
+        with pytest.raises(UserError, match=f"or propose the files with {remedy} The files are safe"):
+            push_folder(checkpoint, "bob/model", revision=revision)
     push_folder(checkpoint, "bob/model", create_pr=True)
     assert "model.safetensors" in repository.files("refs/pr/1") and repository.files() == {}
 
@@ -347,6 +351,27 @@ def test_a_dataset_goes_with_its_documents(hub, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="holds no parquet files"):
         select_files(tmp_path / "empty", "dataset")
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_a_dataset_that_is_not_whole_is_refused_and_deletes_nothing(hub, tmp_path, embedded):
+    """Else its shards would take the place of those of an earlier, whole upload."""
+    folder = tmp_path / "furniture"
+    (folder / "data").mkdir(parents=True)
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Furniture\n")
+    (folder / "data/train-00000-of-00001.parquet").write_text("rows")
+    push_folder(folder, "org/furniture", repo_type="dataset")
+    before = hub.repository("org/furniture", "datasets").files()
+    (folder / "data/train-00000-of-00001.parquet").unlink()
+    record = {"source": "", "settings": {"teacher": "org/clip"}, "left_out": []}
+    table = pa.table({"id": ["a"]}).replace_schema_metadata(to_footer(record) if embedded else {})
+    for number in (0, 2):
+        pq.write_table(table, folder / f"data/train-{number:05d}-of-00003.parquet")
+    remedy = "`mrd-hf embed-teacher DATASET --teacher org/clip" if embedded else "`mrd-hf prepare "
+    message = rf"1 of its 3 files are missing \(data.train-00001-of-00003.parquet\); {remedy}"
+    with pytest.raises(UserError, match=message):
+        push_folder(folder, "org/furniture", repo_type="dataset")
+    assert hub.repository("org/furniture", "datasets").files() == before
 
 
 def test_shards_of_an_earlier_upload_are_deleted_and_nothing_else_is(hub, tmp_path):

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
-from support.hub_server import in_the_hubs_place
+from support.hub_server import READER, in_the_hubs_place
 
 from mrd_hf.commands.push import main, parse_arguments
 from mrd_hf.errors import UserError
@@ -104,6 +104,15 @@ def test_a_static_space_is_made_and_the_card_links_it(hub, bundle, export, tmp_p
     assert text.count("/spaces/org/shapes)") == 1 and text.index("Try it") < text.index("## Use")
 
 
+def test_who_may_not_write_is_told_nothing_that_a_space_does_not_take(hub, bundle, export, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", READER)
+    with pytest.raises(
+        UserError, match=r"org/shapes: you may not write there; give a token .*, or another name\."
+    ) as told:
+        main([str(export), "org/shapes", "--widget"])
+    assert "--create-pr" not in str(told.value)
+
+
 def test_a_dry_run_uploads_nothing(bundle, export, capsys):
     main([str(export), "org/shapes", "--widget", "--dry-run"])
     said = capsys.readouterr().out
@@ -126,6 +135,9 @@ def test_an_installation_without_the_page_says_so(monkeypatch, export, tmp_path)
         (["folder", "org/a", "--widget", "--handler"], "leave out --type, --handler"),
         (["folder", "org/a", "--widget", "--type", "dataset"], "leave out --type"),
         (["folder", "org/a", "--widget", "--output", "b"], "uploads nothing"),
+        (["folder", "--widget", "--output", "b", "--private"], "leave out repo_id, --private, --card and --dry-run"),
+        (["folder", "org/a", "--overwrite"], "--overwrite is for --handler and --output"),
+        (["folder", "org/a", "--widget", "--overwrite"], "--overwrite is for --handler and --output"),
     ],
 )
 def test_options_that_contradict_each_other(words, message, capsys):

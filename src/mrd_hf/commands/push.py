@@ -80,8 +80,11 @@ def _contradiction(arguments: Namespace) -> str | None:
         return "--widget goes to a Space: leave out --type, --handler, --revision, --create-pr and --message"
     if arguments.repo_id is None and arguments.output is None:
         return "the following arguments are required: repo_id" + (" (or --output)" if arguments.widget else "")
-    if arguments.output is not None and (arguments.repo_id or arguments.card or arguments.dry_run):
-        return "--output writes a folder and uploads nothing: leave out repo_id, --card and --dry-run"
+    of_uploads = (arguments.repo_id, arguments.private, arguments.card, arguments.dry_run)
+    if arguments.output is not None and any(of_uploads):
+        return "--output writes a folder and uploads nothing: leave out repo_id, --private, --card and --dry-run"
+    if arguments.overwrite and not arguments.handler and arguments.output is None:
+        return "--overwrite is for --handler and --output"
     return None
 
 

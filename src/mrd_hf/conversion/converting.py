@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from transformers import AutoFeatureExtractor, AutoModel
 
 from ..errors import UserError
-from ..files.atomic_folder import atomic_folder, check_not_current
+from ..files.atomic_folder import atomic_folder, check_not_current, check_not_read
 from ..hub.model_card import CONVERTED_TEMPLATE, card_title
 from ..models.configuration_uni3d import Uni3DConfig
 from ..models.modeling_point_bert import PointBertModel
@@ -99,15 +99,16 @@ def convert_checkpoint(
         overwrite (`bool`, defaults to `False`): Whether a model in `folder` may be replaced.
 
     Raises:
-        UserError: when the checkpoint cannot be read or is of another network, or `folder` is taken.
+        UserError: when the checkpoint cannot be read, is of another network or lies in `folder`, or that is taken.
     """
-    _check_vacant(folder, overwrite)
+    _check_vacant(folder, overwrite, source)
     if preset is not None and preset not in point_patch_transformer.presets():
         raise UserError(
             f"--preset {preset}: there is no such preset of {point_patch_transformer.NETWORK}; choose of "
             f"{', '.join(point_patch_transformer.presets())}."
         )
     found = find_checkpoint(source, filename)
+    check_not_read(folder, found.file)
     checkpoint = read_checkpoint(found.file)
     try:
         encoder = recognize(checkpoint, preset)
@@ -169,12 +170,13 @@ def facts_table(facts: dict[str, str]) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in facts.items())
 
 
-def _check_vacant(folder: Path, overwrite: bool) -> None:
+def _check_vacant(folder: Path, overwrite: bool, source: str) -> None:
     check_not_current(folder)
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir():
         raise UserError(f"{folder}: is a file; expected a folder for the model.")
+    check_not_read(folder, source)  # to which --overwrite would be no remedy
     if not overwrite:
         raise UserError(f"{folder}: is not empty; choose another folder, or replace the model in it with --overwrite.")
     if not (folder / "config.json").is_file():

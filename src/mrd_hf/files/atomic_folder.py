@@ -70,6 +70,13 @@ def check_not_current(folder: Path) -> None:
         raise UserError(f"{folder}: is the folder that you are in, which cannot be replaced; name one in it.")
 
 
+def check_not_read(folder: Path, *inputs: str | Path | None) -> None:
+    """Raise a [`UserError`] if a folder that is to be replaced has an input in it; ids on the Hub are passed over."""
+    for source in inputs:
+        if source is not None and os.path.exists(source) and Path(source).resolve().is_relative_to(folder.resolve()):
+            raise UserError(f"{folder} would be replaced, and {source} is read; give another folder to write.")
+
+
 def check_writable(folder: Path) -> None:
     """Raise a [`UserError`] if a folder that is there cannot be written to, or one that is not cannot be made.
 
@@ -96,9 +103,7 @@ def check_replaceable(folder: Path, marks: Sequence[str], what: str, inputs: Seq
         inputs (sequence of `str` or `Path`, *optional*): What is read; ids on the Hub are passed over.
     """
     check_not_current(folder)
-    for source in inputs:
-        if source is not None and os.path.exists(source) and Path(source).resolve().is_relative_to(folder.resolve()):
-            raise UserError(f"{folder} would be replaced, and {source} is read; give another folder to write.")
+    check_not_read(folder, *inputs)
     if folder.is_file() or (
         folder.is_dir() and any(folder.iterdir()) and not all((folder / mark).exists() for mark in marks)
     ):

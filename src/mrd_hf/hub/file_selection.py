@@ -240,8 +240,11 @@ def _shards(index: Path) -> set[str]:
 
 
 def _check_dataset(folder: Path, selection: Selection) -> None:
+    from ..data.loading import check_whole  # brings `datasets` along, which models do not need
+
     if not any(path.endswith(".parquet") for path in selection.files):
         raise UserError(f"{folder}: holds no parquet files; give a dataset's folder (mrd-hf prepare).")
+    check_whole(folder)
 
 
 def _what(repo_type: RepoType) -> str:

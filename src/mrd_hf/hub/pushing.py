@@ -155,9 +155,7 @@ def _upload(folder: Path, files: list[str], target: Target, message: str, remedy
         )
     # Hashing, the transfer and the Hub's answers fail in all of these ways.
     except (HfHubHTTPError, HTTPError, OSError, RuntimeError, ValueError) as error:
-        raise UserError(
-            f"could not upload to {repo_id}: {_explain(error, repo_id, revision)} {remedy}", exit_code=1
-        ) from error
+        raise UserError(f"could not upload to {repo_id}: {_explain(error, target)} {remedy}", exit_code=1) from error
     url = f"{api.endpoint}/{'' if repo_type == 'model' else f'{repo_type}s/'}{repo_id}"
     if commit.pr_url is not None:
         url = commit.pr_url
@@ -217,20 +215,21 @@ def _addition(folder: Path, path: str, repo_id: str, repo_type: str) -> CommitOp
     return CommitOperationAdd(path, os.fspath(folder / path))
 
 
-def _explain(error: Exception, repo_id: str, revision: str | None) -> str:
+def _explain(error: Exception, target: Target) -> str:
     """What went wrong, and what to do about it."""
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if isinstance(error, RevisionNotFoundError):
-        return f"it has no revision {revision}."
+        return f"it has no revision {target.revision}."
     if status == 401 and not isinstance(error, RepositoryNotFoundError):
         return "the access token was not accepted; get a new one and run `hf auth login`, or set HF_TOKEN."
     if status in (401, 404):
         return "there is no such repository that you may see; check the name and who you are (`hf auth whoami`)."
     if status == 403:
-        return (
-            "you may not write there; give a token with write access to it (`hf auth whoami` says who you are), "
-            "another name, or propose the files with --create-pr."
-        )
+        given = "you may not write there; give a token with write access to it (`hf auth whoami` says who you are), "
+        if target.repo_type == "space" or target.create_pr:
+            return f"{given}or another name."
+        elsewhere = ", which goes to main, without --revision" if target.revision is not None else ""
+        return f"{given}another name, or propose the files with --create-pr{elsewhere}."
     if status is not None or isinstance(error, ValueError):
         return f"{error}"
     # An upload's own error says which file; what happened is its cause.

@@ -196,6 +196,23 @@ def test_shapes_that_lack_something_are_replaced_and_listed(tmp_path, caplog):
     assert f"1 shapes have no points, image or text ({rows[5]['id']})" in caplog.text
 
 
+def test_a_whole_window_that_lacks_something_ends_no_training(tmp_path, caplog):
+    """A row that remains at the end of a share, or a file that was embedded badly; whoever resumes goes on there."""
+    rows = tiny_rows(19, num_points=8)
+    bad = {3, *range(6, 12), 18}
+    for number in bad:
+        rows[number]["image_embeds"] = np.empty((0, WIDTH), dtype=np.float16)
+    shards = TripletShards(save_shards(tmp_path / "d", [[6, 6], [6, 1]], rows), "train", 0, True, buffer_size=6)
+    batches = ids(loader(shards, 0, batch_size=5, num_batches=38))
+    numbers = [int(name.rpartition("-")[2]) for name in sum(batches, [])]
+    for epoch in range(10):
+        assert set(numbers[19 * epoch : 19 * (epoch + 1)]) == set(range(19)) - bad
+    assert f"1 shapes have no points, image or text ({rows[18]['id']})" in caplog.text  # it was a window of its own
+    assert "6 shapes have no points, image or text" in caplog.text
+    for start in range(38):
+        assert ids(loader(shards, 0, batch_size=5, num_batches=38, start=start)) == batches[start:]
+
+
 def test_a_source_that_may_be_a_typo_is_warned_of(folder, caplog):
     TripletShards(folder, "train", 0, True, ChoiceConfig({"name": 1, "captoin": 1}, {"objavers": 0.5}))
     assert "the source 'captoin' has a weight, but none of the first shapes has it" in caplog.text

@@ -59,8 +59,9 @@ class TripletStream(IterableDataset):
         start (`int`, defaults to 0): Batches already seen.
 
     Batches are those of [`~mrd_hf.data.loaders.triplet_dataset.TripletDataset`], with the same choice of image and
-    text for the same shape in the same epoch. Where a shape lacks points, image or text, another one takes its place;
-    the log lists them.
+    text for the same shape in the same epoch. Where a shape lacks points, image or text, another one takes its place:
+    of those that the worker read with it or, where all of these lack something, of the first row group. The log lists
+    them.
 
     Raises:
         UserError: in iteration, when a worker's share of the dataset is smaller than a batch, or a file cannot be
@@ -161,24 +162,33 @@ class TripletStream(IterableDataset):
 
     def _read(self, window: list[Piece], epoch: int) -> tuple[TripletRows, np.ndarray, np.ndarray]:
         """A window's rows, their places in it in random order, and their numbers in the dataset in the same order."""
-        tables = [self.shards.read(piece.group).slice(piece.start, len(piece)) for piece in window]
-        rows = self.shards.rows(pa.concat_tables(tables))
-        starts = self.shards.first_rows
-        numbers = np.concatenate([starts[p.group] + np.arange(p.start, p.stop) for p in window])
-        order = np.random.default_rng([self.seed, epoch, int(numbers[0])]).permutation(len(numbers))
+        rows, numbers = self._read_pieces(window)
+        planned = len(numbers)
+        generator = np.random.default_rng([self.seed, epoch, int(numbers[0])])
+        order = generator.permutation(planned)
         usable = rows.usable()[order]
         if not usable.all():
             missing = [str(rows.ids[int(place)]) for place in order[~usable]]
-            if not usable.any():
-                raise UserError(f"{self.shards.name}: shapes without points, image or text: {missing[0]} and others.")
             listed = ", ".join(missing[:LISTED]) + (", ..." if len(missing) > LISTED else "")
             logger.warning(
                 f"{self.shards.name}: {len(missing)} shapes have no points, image or text ({listed}); others take "
                 "their place."
             )
+            if not usable.any():
+                # Not those of the window before, which who resumes has not read. Of the first group some are usable.
+                rows, numbers = self._read_pieces([Piece(0, 0, int(self.shards.groups[0, 2]))])
+                order = generator.permutation(len(numbers))
+                usable = rows.usable()[order]
             # As many rows as planned, so that what follows stays where it is.
-            order = np.resize(order[usable], len(order))
+            order = np.resize(order[usable], planned)
         return rows, order, numbers[order]
+
+    def _read_pieces(self, pieces: list[Piece]) -> tuple[TripletRows, np.ndarray]:
+        """Their rows, and the numbers of these in the dataset."""
+        tables = [self.shards.read(piece.group).slice(piece.start, len(piece)) for piece in pieces]
+        starts = self.shards.first_rows
+        numbers = np.concatenate([starts[p.group] + np.arange(p.start, p.stop) for p in pieces])
+        return self.shards.rows(pa.concat_tables(tables)), numbers
 
 
 def _joined(parts: list[dict[str, Any]]) -> dict[str, Any]:
