@@ -177,7 +177,7 @@ def test_the_examples_of_help_are_understood(helps, monkeypatch):
 
 def test_the_options_that_pages_print_are_those_that_help_shows(shown):
     """Not an earlier name of one, nor one with underscores; apart from those of other programs."""
-    others = {"--no-deps", "--config_file", "--quiet"}
+    others = {"--no-deps", "--config_file", "--quiet", "--num_processes", "--machine_rank", "--main_process_ip"}
     for page in PAGES:
         text = page.read_text()
         lines = [words for words in lines_of(page) if words[0] == "mrd-hf" or "pretrain" in " ".join(words)]

@@ -22,6 +22,7 @@ from ..data.embedding.teacher_embedding import (
     check_folders,
     embed_dataset_folder,
 )
+from ..errors import UserError
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..teacher import Teacher
 from ..training.distributed import set_cpu_threads
@@ -39,6 +40,7 @@ the same by a Slurm array of 16 tasks, with nothing to merge:
     --teacher openai/clip-vit-base-patch32 --num-shards 16 --shard-index $SLURM_ARRAY_TASK_ID'
 """
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+CLASS_TEMPLATES = "simple"
 LISTED = 10
 
 
@@ -70,8 +72,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--class-templates",
         choices=TEMPLATES,
-        default="simple",
-        help="prompts for the names of classes, in class_texts.parquet (default %(default)s)",
+        help=f"prompts for the names of classes, in class_texts.parquet (default {CLASS_TEMPLATES})",
     )
     parser.add_argument(
         "--batch-size", type=int, default=64, metavar="N", help="images, or texts, at a time (default %(default)s)"
@@ -110,6 +111,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
+def default_output(folder: Path, teacher: str) -> Path:
+    """The folder beside the dataset that is called after it and the teacher."""
+    # Not `resolve`: a link's own name says more than that of its target, which may be a commit in the Hub's cache.
+    short_name = Path(os.path.abspath(teacher)).name if Path(teacher).is_dir() else teacher.rstrip("/").split("/")[-1]
+    place = folder.resolve() if folder.name in ("", "..") else folder
+    return place.with_name(f"{folder.resolve().name}-{short_name}")
+
+
 def print_summary(out: Path, report: dict, teacher: Teacher, throughput: str) -> None:
     counts = ", ".join(f"{split} {rows}" for split, rows in report["rows"].items())
     lines = [
@@ -136,11 +145,15 @@ def main(argv: Sequence[str] | None = None) -> None:
         int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1), ("LOCAL_RANK", 0))
     )
     folder: Path = arguments.dataset
-    short_name = arguments.teacher.rstrip("/").split("/")[-1]
-    out = arguments.output or folder.with_name(f"{folder.resolve().name}-{short_name}")
+    out = arguments.output or default_output(folder, arguments.teacher)
     # Before the teacher's download.
     check_folders(folder, out, arguments.overwrite)
     class_names = categories_of(folder) if arguments.class_texts else None
+    if arguments.class_templates is not None and class_names is None and not (folder / CLASS_TEXTS_FILE).is_file():
+        raise UserError(
+            f"{folder}: has no {CLASS_TEXTS_FILE}, so --class-templates has nothing to embed; add --class-texts, or "
+            "leave it out."
+        )
     device: torch.device = arguments.device
     if device.type == "cuda" and device.index is None:
         device = torch.device("cuda", local_rank)
@@ -154,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             folder,
             out,
             teacher,
-            TEMPLATES[arguments.class_templates],
+            TEMPLATES[arguments.class_templates or CLASS_TEMPLATES],
             text_templates=TEMPLATES[arguments.templates],
             batch_size=arguments.batch_size,
             overwrite=arguments.overwrite,

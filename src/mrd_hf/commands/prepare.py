@@ -227,7 +227,8 @@ def _add_resplit(sources: Any) -> None:
         "resplit",
         help="a triplet dataset split again by names, or with a worse teacher",
         description="Divide an embedded triplet dataset into train, validation and test by the names of its shapes,\n"
-        "so that no name is in two splits. Which names go where, --seed alone decides.",
+        "so that no name is in two splits. --seed and the set of names decide which go where: a name that is added\n"
+        "may move others. For a dataset that grows, see --test-share and the column split of `mrd-hf prepare meshes`.",
         epilog=RESPLIT_EXAMPLES,
     )
     parser.add_argument("dataset", metavar="DATASET", help="triplet dataset with embeddings: a folder or a Hub id")

@@ -4,6 +4,7 @@ import runpy
 import shutil
 import signal
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,7 @@ from embedding_runs import image_row, png
 from support.paths import SCRIPTS
 from support.tiny_teachers import save_tiny_clip
 
+from mrd_hf.commands.embed_teacher import default_output
 from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
 from mrd_hf.data.embedding.teacher_embedding import categories_of, embed_dataset_folder
 from mrd_hf.data.schema import triplet_features
@@ -117,6 +119,46 @@ def test_the_command_makes_them_when_told(teacher_folder, tmp_path, monkeypatch,
     expected = teacher.embed_texts([template.format("lamp") for template in SIMPLE_TEMPLATES]).mean(dim=0)
     made = pq.read_table(out / CLASS_TEXTS_FILE)["text_embed"][0].as_py()
     np.testing.assert_allclose(made, expected / expected.norm(), atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "teacher", "expected"),
+    [
+        (".", "org/clip/", "sets/mine-clip"),
+        ("..", "org/clip", "sets-clip"),
+        ("../mine/data/..", "clip", "sets/mine-clip"),
+        ("../other", "org/clip", "sets/other-clip"),
+        (".", "../../towers/tiny", "sets/mine-tiny"),
+        (".", "../../towers/tiny/../tiny/.", "sets/mine-tiny"),
+        ("../link", "../../towers/link", "sets/elsewhere-link"),
+    ],
+)
+def test_without_output_it_is_written_beside_the_dataset(tmp_path, monkeypatch, dataset, teacher, expected):
+    for folder in ("sets/mine/data", "sets/other", "elsewhere", "towers/tiny"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "sets" / "link").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "towers" / "link").symlink_to(tmp_path / "towers" / "tiny", target_is_directory=True)
+    monkeypatch.chdir(tmp_path / "sets" / "mine")
+    out = default_output(Path(dataset), teacher)
+    assert out.resolve() == tmp_path.resolve() / expected
+    assert out.is_absolute() == (dataset != "../other" and dataset != "../link")  # as it was given, where that says it
+
+
+def test_prompts_for_classes_need_classes(teacher_folder, tmp_path, monkeypatch, capsys):
+    folder = write_categories(tmp_path / "mine", train=["mug", "lamp"])
+    with pytest.raises(SystemExit) as ended:
+        run_script(monkeypatch, folder, "--teacher", "no/such-teacher", "--class_templates", "openshape64")
+    message = (
+        "has no class_texts.parquet, so --class-templates has nothing to embed; add --class-texts, or leave it out"
+    )
+    assert ended.value.code == 2 and f"{folder}: {message}" in " ".join(capsys.readouterr().err.split())
+    # The dataset's own classes are embedded without being told.
+    embed(folder, tmp_path / "with", Teacher.from_pretrained(teacher_folder))
+    shutil.copy(tmp_path / "with" / CLASS_TEXTS_FILE, folder)
+    run_script(monkeypatch, folder, "--teacher", teacher_folder, "--class-templates", "none")
+    made = pq.read_table(tmp_path / "mine-tiny-clip" / CLASS_TEXTS_FILE)
+    expected = Teacher.from_pretrained(teacher_folder).embed_texts(made["label"].to_pylist())
+    np.testing.assert_allclose(made["text_embed"].to_pylist(), expected, atol=2e-3)
 
 
 def test_the_command_fails_before_the_teacher_is_loaded(tmp_path, monkeypatch, capsys):

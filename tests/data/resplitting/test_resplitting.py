@@ -176,6 +176,22 @@ def test_labels_must_be_classes_and_complete(tiny, tmp_path):
         resplit(tiny, tmp_path / "new", "--labels", str(odd), "--class-texts", texts)
 
 
+def test_labels_may_be_as_excel_writes_them(tiny, tmp_path):
+    marked = tmp_path / "marked.csv"
+    marked.write_bytes((tiny / "labels.csv").read_text().replace("\n", "\r\n").encode("utf-8-sig"))
+    splits = resplit(tiny, tmp_path / "new", "--labels", str(marked))
+    assert sum(category == "mug" for data in splits.values() for category in data["category"]) == 10
+
+
+def test_a_damaged_file_of_labels_is_named(tiny, tmp_path):
+    damaged = tmp_path / "damaged.csv"
+    for content in ("id,label\na," + "x" * 200_000, 'id,label\na,"mug\nb,cup\n'):  # too long a field, an open quote
+        damaged.write_text(content)
+        with pytest.raises(UserError, match=f"^cannot read the labels {damaged}: "):
+            resplit(tiny, tmp_path / "new", "--labels", str(damaged))
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_furnitures_label_texts_are_of_its_labels():
     names, embeds = read_class_texts(DEMO_DATA / "label_texts.parquet")
     old_names, old_embeds = read_class_texts(DEMO_DATA / "class_texts.parquet")

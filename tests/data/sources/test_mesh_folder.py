@@ -2,6 +2,7 @@ import io
 import json
 import os
 import runpy
+import shutil
 import struct
 import sys
 import zipfile
@@ -264,6 +265,8 @@ def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
         ("metadata.csv", "", "has no rows"),
         ("metadata.jsonl", '{"file_name": "a.glb"}\n[1]\n', "line 2 is no JSON object"),
         ("metadata.jsonl", '{"file_name": "a.glb", "text": [["x"]]}\n', "line 1: 'text' has \\['x'\\]"),
+        ("metadata.jsonl", '{"file_name": "a.glb", "texts": [{"caption": "x"}]}\n', "line 1: 'texts' has {'caption'"),
+        ("metadata.jsonl", '{"file_name": "a.glb", "texts": [{"text": "x", "source": {}}]}', "'texts' has {}; expec"),
         ("metadata.jsonl", "{", "cannot be read as JSONL"),
         ("metadata.parquet", b"PAR1", "cannot be read as PARQUET"),
     ],
@@ -485,6 +488,54 @@ def test_files_are_kept_for_the_viewer_where_it_knows_them(tmp_path):
     assert {file["path"]: file["bytes"] for file in files} == {
         file["path"]: file["bytes"] for file in kept.values() if file is not None
     }
+
+
+@pytest.mark.skipif("Mesh" not in dir(datasets), reason="these datasets have no Mesh feature")
+def test_a_dataset_that_keeps_its_files_is_a_source_itself(tmp_path):
+    rows = [
+        {"file_name": "a/1.glb", "name": "Crate", "category": "box", "license": "CC0-1.0", "caption": "a red crate"},
+        {"file_name": "a/Lamp_2.glb", "text": "a thing", "creator": "Ann", "category": "lamp"},
+        {"file_name": "Blue Mug.glb"},
+    ]
+    metadata = "\n".join(map(json.dumps, rows))
+    folder = write(tmp_path / "in", {**{row["file_name"]: glb() for row in rows}, "metadata.jsonl": metadata})
+    prepare(folder, tmp_path, keep_mesh=True)
+    report, again = prepare(tmp_path / "out", tmp_path / "again")
+    assert report["skipped"] == []
+    found = {
+        row["model"]: (row["name"], row["category"], row["license"], row["creator"], row["texts"]) for row in again
+    }
+    assert found == {
+        "1.glb": (
+            "Crate",
+            "box",
+            "CC0-1.0",
+            None,
+            [{"text": "Crate", "source": "name"}, {"text": "a red crate", "source": "caption"}],
+        ),
+        "Lamp_2.glb": ("lamp", "lamp", "NOASSERTION", "Ann", [{"text": "a thing", "source": "text"}]),
+        "Blue Mug.glb": ("blue mug", None, "NOASSERTION", None, [{"text": "blue mug", "source": "file_name"}]),
+    }
+
+
+@pytest.mark.skipif("Mesh" not in dir(datasets), reason="these datasets have no Mesh feature")
+def test_what_was_made_in_the_folder_of_the_meshes_is_none_of_them(tmp_path, monkeypatch):
+    folder = write(tmp_path / "in", {"Red Mug.glb": glb(), "triplets.glb": glb(), "triplets-2/lamp.glb": glb()})
+    monkeypatch.chdir(folder)
+
+    def make(out, **options):
+        report = prepare_mesh_folder(folder, out, num_points=16, keep_mesh=True, **options)
+        assert report["skipped"] == []
+        return report
+
+    first = make("triplets")
+    assert make("triplets") == make(folder / "triplets", overwrite=True) == first and first["prepared"] == 3
+    shutil.rmtree("triplets")
+    for index in range(2):
+        report = make("./triplets/deeper", num_shards=2, shard_index=index)
+    assert report["prepared"] == 3 and not report["missing"]
+    # Where the dataset is around the meshes, they are none of its files.
+    assert prepare_mesh_folder(folder / "triplets-2", folder, num_points=16)["prepared"] == 1
 
 
 def test_files_are_kept_only_by_a_datasets_that_can(tmp_path, monkeypatch):

@@ -1,10 +1,13 @@
 """Folders with a sub-folder a class, of files of any format."""
 
+import shutil
+
 import numpy as np
 import pytest
 import trimesh
 
 from mrd_hf.errors import UserError
+from mrd_hf.evaluation.benchmarks import shape_folder
 from mrd_hf.evaluation.benchmarks.opening import open_benchmark
 from mrd_hf.models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from mrd_hf.models.left_out_parts import PartChoice
@@ -75,16 +78,60 @@ def test_splits(tmp_path, pattern):
         open_benchmark("shape-folder", tmp_path, split="validation")
 
 
+def test_a_class_may_be_called_as_a_split_is(tmp_path):
+    for name in ("bus/a.npy", "chair/b.npy", "Train/c.npy"):
+        save_cloud(tmp_path / "plain" / name)
+    benchmark = open_benchmark("shape-folder", tmp_path / "plain")
+    assert benchmark.class_names == ["Train", "bus", "chair"] and benchmark.labels.tolist() == [0, 1, 2]
+    with pytest.raises(UserError, match="has no split 'train', as all its shapes are one, test"):
+        open_benchmark("shape-folder", tmp_path / "plain", split="train")
+    for layout, pattern in (("name", "{name}/{split}"), ("split", "{split}/{name}")):
+        for name, split, file in [
+            ("bus", "train", "a"),
+            ("train", "train", "b"),
+            ("bus", "test", "c"),
+            ("train", "test", "d"),
+        ]:
+            save_cloud(tmp_path / layout / pattern.format(name=name, split=split) / f"{file}.npy")
+        for split, files in (("train", "ab"), ("test", "cd")):
+            benchmark = open_benchmark("shape-folder", tmp_path / layout, split=split)
+            assert benchmark.class_names == ["bus", "train"]
+            assert sorted((benchmark.labels[row], id[-5]) for row, id in enumerate(benchmark.ids)) == [
+                (0, files[0]),
+                (1, files[1]),
+            ]
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_what_is_in_no_class_of_a_split_is_named(tmp_path, split):
+    for name in ("train/bus/a.npy", "test/bus/b.npy", "train/c.npy"):
+        save_cloud(tmp_path / name)
+    with pytest.raises(UserError, match=r"/train/c\.npy: is in no class's folder, as train/CLASS/c\.npy is; move it"):
+        open_benchmark("shape-folder", tmp_path, split=split)
+
+
+def test_a_class_of_sub_folders_that_is_called_as_a_split_is_told_from_one(tmp_path):
+    for name in ("bus/a.npy", "chair/b.npy", "train/steam/c.npy"):
+        save_cloud(tmp_path / name)
+    message = r"/bus/a\.npy: is in none of the folders train, where others are; move it, or rename a class's folder"
+    for split in ("test", "train"):
+        with pytest.raises(UserError, match=message):
+            open_benchmark("shape-folder", tmp_path, split=split)
+
+
 def test_up_axis_is_the_callers_to_say(tmp_path):
     save_cloud(tmp_path / "mug/a.npy")
     assert open_benchmark("shape-folder", tmp_path).up_axis == "y"
     assert open_benchmark("shape-folder", tmp_path, up_axis="z").up_axis == "z"
 
 
-def test_hidden_files_and_those_in_no_class_are_left_out(tmp_path):
-    for name in ("mug/a.npy", "mug/._a.npy", "__MACOSX/mug/a.npy", ".cache/a.npy", "stray.npy"):
+def test_hidden_files_and_those_in_no_class_are_left_out(tmp_path, monkeypatch):
+    for name in ("mug/a.npy", "mug/._a.npy", "__MACOSX/mug/a.npy", ".cache/a.npy", "stray.npy", "x.npy"):
         save_cloud(tmp_path / name)
+    told = []
+    monkeypatch.setattr(shape_folder.logger, "warning_once", told.append)
     assert open_benchmark("shape-folder", tmp_path).ids == ["mug/a.npy"]
+    assert told == [f"{tmp_path}/stray.npy: is in no class's folder, so it is left out, with 1 more."]
 
 
 def test_a_class_folder_may_be_a_link(tmp_path):
@@ -98,6 +145,11 @@ def test_a_class_folder_may_be_a_link(tmp_path):
 def test_folders_without_shapes(tmp_path):
     with pytest.raises(UserError, match="has no shapes in folders of classes; expected files of .*\\.glb"):
         open_benchmark("shape-folder", tmp_path)
+    for name in ("train/a.npy", "test/b.npy"):  # splits, and no classes in them
+        save_cloud(tmp_path / "splits" / name)
+    with pytest.raises(UserError, match=r"/test/b\.npy: is in no class's folder, as test/CLASS/b\.npy is"):
+        open_benchmark("shape-folder", tmp_path / "splits")
+    shutil.rmtree(tmp_path / "splits")
     save_cloud(tmp_path / "mug/a.npy")
     with pytest.raises(UserError, match="has no split 'train', .* put shapes into train/CLASS/ and test/CLASS/"):
         open_benchmark("shape-folder", tmp_path, split="train")

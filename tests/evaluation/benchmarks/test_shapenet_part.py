@@ -41,7 +41,9 @@ def test_the_published_parts_are_fifty_in_the_order_of_the_names():
 
 
 def test_a_part_of_it_is_taken_on_request_only(folder):
-    with pytest.raises(UserError, match="lacks Airplane; set allow_partial"):
+    with pytest.raises(
+        UserError, match=r"lacks Airplane; take a part of it by --allow-partial \(allow_partial=True\)"
+    ):
         open_shapenet_part(folder, "test")
     first = json.loads((folder / "train_test_split" / "shuffled_test_file_list.json").read_text())[0]
     (folder / f"{first.removeprefix('shape_data/')}.txt").unlink()

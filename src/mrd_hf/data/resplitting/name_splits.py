@@ -1,4 +1,4 @@
-"""Which split a shape is in, by its name and a seed alone, so that no name is in two splits."""
+"""Which split a shape is in, by its name, so that no name is in two splits: the seed and the set of names decide."""
 
 import hashlib
 from collections import Counter
@@ -18,7 +18,8 @@ def splits_of_names(
 
     The names are put into an order that only the seed and each name decide (by SHA-256). The first `test_share` of
     them are the test names; of those that are left, which are the names to train with, the first `validation_share`
-    are held out for validation. Names are compared by their words, see [`name_key`].
+    are held out for validation. So a name that is added may move others from one split to the next. Names are compared
+    by their words, see [`name_key`].
 
     Args:
         names (sequence of `str`): One a shape, in any order.

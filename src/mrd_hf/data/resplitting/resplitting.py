@@ -159,13 +159,13 @@ def _all_rows(splits: DatasetDict, name: str) -> Dataset:
 
 def _read_labels(file: Path, ids: list[str]) -> list[str | None]:
     try:
-        with file.open(encoding="utf-8", newline="") as lines:
-            reader = csv.DictReader(lines)
+        with file.open(encoding="utf-8-sig", newline="") as lines:
+            reader = csv.DictReader(lines, strict=True)
             columns = list(reader.fieldnames or ())
             if not {"id", "label"} <= set(columns):
                 raise UserError(f"{file}: needs the columns 'id' and 'label', has {', '.join(columns)}.")
             label_of = {row["id"]: row["label"] or None for row in reader}
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read the labels {file}: {error}.") from None
     missing = [shape_id for shape_id in ids if shape_id not in label_of]
     if missing:

@@ -13,6 +13,8 @@ from ...models.shapes import ColoredPoints, check_colored_points
 
 
 LISTED = 5
+# For messages: on the command line, and in Python and recipes.
+TAKE_A_PART = "take a part of it by --allow-partial (allow_partial=True)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -114,10 +116,10 @@ def check_complete(
     if missing and not allow_partial:
         raise UserError(
             f"{source}: has no shape of {listed(missing)}; {what} has {len(class_names)} classes. Download it again, "
-            "or set allow_partial for a part of it."
+            f"or {TAKE_A_PART}."
         )
     if len(labels) > expected or (len(labels) < expected and not allow_partial):
-        remedy = "" if len(labels) > expected else "; download it again, or set allow_partial for a part of it"
+        remedy = "" if len(labels) > expected else f"; download it again, or {TAKE_A_PART}"
         raise UserError(f"{source}: has {len(labels)} shapes; {what} has {expected}{remedy}.")
 
 

@@ -27,7 +27,7 @@ from ...errors import UserError
 from ...files.plain_pickle import map_plain_npy
 from ...models.shapes import ColoredPoints
 from ..classes.class_names import MODELNET10, MODELNET40
-from .benchmark import Benchmark, check_complete, find_folder, listed
+from .benchmark import TAKE_A_PART, Benchmark, check_complete, find_folder, listed
 from .fields import check_names, cloud_of, labels_of, read_items, read_lines
 from .h5_files import read_clouds, read_labels
 from .shape_folder import read_shape_file
@@ -217,7 +217,7 @@ def _present(files: Sequence[Path], list_file: Path, allow_partial: bool) -> np.
     if missing and not allow_partial:
         raise UserError(
             f"{list_file}: {len(missing)} of its {len(files)} files are missing ({listed(missing)}); download them "
-            "again, or set allow_partial for a part of it."
+            f"again, or {TAKE_A_PART}."
         )
     return np.flatnonzero(there)
 

@@ -19,7 +19,7 @@ from ...data.sources.published_fields import read_file
 from ...errors import UserError
 from ...files.plain_pickle import read_plain_npy
 from ...models.shapes import ColoredPoints
-from .benchmark import Benchmark, check_complete, find_folder, listed
+from .benchmark import TAKE_A_PART, Benchmark, check_complete, find_folder, listed
 from .fields import cloud_of, labels_of, read_items
 
 
@@ -54,7 +54,7 @@ def open_objaverse_lvis(path: Path, split: str, allow_partial: bool) -> Benchmar
     if len(categories) > NUM_CLASSES or (len(categories) < NUM_CLASSES and not allow_partial):
         raise UserError(
             f"{list_file}: has {len(categories)} categories; objaverse-lvis has {NUM_CLASSES}. Download it again, or "
-            "set allow_partial for a part of it."
+            f"{TAKE_A_PART}."
         )
     class_names = [readable(category) for category in categories]
     if len(set(class_names)) < len(class_names):
@@ -65,7 +65,7 @@ def open_objaverse_lvis(path: Path, split: str, allow_partial: bool) -> Benchmar
     if missing and not allow_partial:
         raise UserError(
             f"{path}: {len(missing)} of the {len(files)} shapes of {list_file} are not there ({listed(missing)}); "
-            "unpack Objaverse/000-000.tar.gz to 000-159.tar.gz, or set allow_partial for a part of them."
+            f"unpack Objaverse/000-000.tar.gz to 000-159.tar.gz, or {TAKE_A_PART}."
         )
     kept = np.flatnonzero(there)
     files, items = [files[place] for place in kept], [items[place] for place in kept]

@@ -1,9 +1,11 @@
 """Any folder with a sub-folder a class, of meshes or point clouds, with or without train and test.
 
 It may be laid out as `chair/armchair.glb`, `chair/test/armchair.glb` or `test/chair/armchair.glb`. The classes are the
-folders of all splits, sorted. Without splits all shapes are the split `test`.
+folders of all splits, sorted. Without splits all shapes are the split `test`, and a folder `train` beside those of
+other classes is a class too.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -37,24 +39,30 @@ def open_shape_folder(path: Path, split: str, up_axis: UpAxis | None = None, cho
         choice (`PartChoice`, *optional*): Which parts of meshes are read. Default: all but collision meshes.
 
     Raises:
-        UserError: There is no class folder, or no shape of the split.
+        UserError: There is no class folder, or no shape of the split, or a file is in a split and in no class.
     """
     known = ", ".join(SHAPE_SUFFIXES)
-    places = [
-        (of_class, of_split, path / file)
+    files = [
+        file
         for file in files_below(path, hidden=False)
         if file.suffix.lower() in SHAPE_SUFFIXES and (path / file).is_file()
-        if (place := _place(file)) is not None
-        for of_class, of_split in [place]
     ]
+    places = _places(path, [file for file in files if len(file.parts) > 1])
     if not places:
         raise UserError(f"{path}: has no shapes in folders of classes; expected files of {known}, as chair/one.glb.")
+    loose = [file for file in files if len(file.parts) == 1]
+    if loose:
+        more = f", with {len(loose) - 1} more" if len(loose) > 1 else ""
+        logger.warning_once(f"{path / loose[0]}: is in no class's folder, so it is left out{more}.")
     splits = sorted({of_split for _, of_split, _ in places if of_split is not None})
     if not splits and split == "test":
         chosen = places
-    elif split in splits and any(of_split is None for _, of_split, _ in places):
+    elif splits and any(of_split is None for _, of_split, _ in places):
         stray = next(file for _, of_split, file in places if of_split is None)
-        raise UserError(f"{stray}: is in none of the folders {', '.join(splits)}, where others are; move it.")
+        raise UserError(
+            f"{stray}: is in none of the folders {', '.join(splits)}, where others are; move it, or rename a class's "
+            "folder that is called so."
+        )
     else:
         chosen = [place for place in places if place[1] == split]
     if not chosen and not splits:
@@ -106,13 +114,31 @@ def read_shape_file(file: Path, y_up: bool = False, choice: PartChoice = SEEN) -
     return points._replace(xyz=points.xyz @ Z_UP_TO_Y_UP.T) if y_up and shape.up_axis == "z" else points
 
 
-def _place(file: Path) -> tuple[str, str | None] | None:
-    """The class and the split of a file by its path in the folder; None for one that is in no class."""
-    folders = file.parts[:-1]
-    if not folders:
-        return None
-    if folders[0].lower() in SPLIT_FOLDERS:
-        return (folders[1], folders[0].lower()) if len(folders) > 1 else None
-    if len(folders) > 1 and folders[1].lower() in SPLIT_FOLDERS:
-        return folders[0], folders[1].lower()
-    return folders[0], None
+def _places(path: Path, files: Sequence[Path]) -> list[tuple[str, str | None, Path]]:
+    """The class, the split and the whole path of each file; all lie in folders of `path`.
+
+    A folder `train` is a class where no other path tells splits and folders of other names lie beside it.
+    """
+    folders = [file.parts[:-1] for file in files]
+    # As chair/test/one.glb is; then in train/test/one.glb the class comes first too.
+    class_first = any(not _is_split(first) and any(map(_is_split, rest[:1])) for first, *rest in folders)
+    split_first = any(_is_split(first) and rest for first, *rest in folders)
+    has_splits = class_first or split_first or all(_is_split(first) for first, *_ in folders)
+    places: list[tuple[str, str | None, Path]] = []
+    for (first, *rest), file in zip(folders, files, strict=True):
+        second = rest[0] if rest else ""
+        if _is_split(second) and (class_first or not _is_split(first)):
+            places.append((first, second.lower(), path / file))
+        elif not has_splits or not _is_split(first):
+            places.append((first, None, path / file))
+        elif rest:
+            places.append((second, first.lower(), path / file))
+        else:
+            raise UserError(
+                f"{path / file}: is in no class's folder, as {first}/CLASS/{file.name} is; move it into one, or away."
+            )
+    return places
+
+
+def _is_split(folder: str) -> bool:
+    return folder.lower() in SPLIT_FOLDERS

@@ -22,7 +22,7 @@ import numpy as np
 
 from ...data.class_texts import readable
 from ...errors import UserError
-from .benchmark import check_complete, check_each_once, find_folder, listed
+from .benchmark import TAKE_A_PART, check_complete, check_each_once, find_folder, listed
 from .fields import read_lines
 
 
@@ -146,9 +146,10 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
     if missing and not allow_partial:
         raise UserError(
             f"{folder}: {len(missing)} of the {len(shapes)} shapes of the split '{split}' are missing "
-            f"({missing[0]}.txt, ...); download them again, or set allow_partial for a part of it."
+            f"({missing[0]}.txt, ...); download them again, or {TAKE_A_PART}."
         )
-    shapes = [shape for shape in shapes if shape not in set(missing)]
+    left_out = set(missing)
+    shapes = [shape for shape in shapes if shape not in left_out]
     if not shapes:
         raise UserError(f"{folder}: has no shape of the split '{split}'.")
     labels = np.array([synsets.index(shape.partition("/")[0]) for shape in shapes], dtype=np.int64)
@@ -158,7 +159,7 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
         expected = list(PARTS) if not allow_partial else names
         lacking = [name for name in expected if name not in names]
         if lacking:
-            raise UserError(f"{folder / CATEGORIES_FILE}: lacks {lacking[0]}; set allow_partial for a part of it.")
+            raise UserError(f"{folder / CATEGORIES_FILE}: lacks {lacking[0]}; {TAKE_A_PART}.")
         check_complete(labels, names, SIZES[split], f"the {split} split of shapenetpart", str(folder), allow_partial)
     object_parts = {
         _name(name): list(PARTS[name]) if _is_published(synset, name) else _parts_found(folder, synset, synsets)

@@ -179,7 +179,7 @@ def prepare_mesh_folder(
     if rendering is not None:
         check_can_render()
     features = mesh_folder_features(keep_mesh)
-    jobs = mesh_jobs(source, metadata)
+    jobs = mesh_jobs(source, metadata, out)
     splits, names = _splits(jobs, test_share, seed, str(source))
     return prepare_dataset(
         jobs,
@@ -215,14 +215,22 @@ def prepare_mesh_folder(
     )
 
 
-def mesh_jobs(source: str | Path, metadata: str | Path | None = None) -> list[MeshJob]:
+def mesh_jobs(source: str | Path, metadata: str | Path | None = None, out: str | Path | None = None) -> list[MeshJob]:
     """A job for [`prepare_mesh`] for each mesh in the folder and each that metadata names, in order of their paths.
+
+    Args:
+        source, metadata: As of [`prepare_mesh_folder`].
+        out (`str` or `Path`, *optional*): A folder whose files are left out, where it lies in `source`.
 
     Raises:
         UserError: There is no such folder or no mesh in it, or a metadata file cannot be used.
     """
     files = MeshFiles(source)
     names = files.names()
+    if out is not None and (made := Path(out).resolve()).is_relative_to(whole := files.source.resolve()):
+        # What an earlier run wrote: its files with a column of meshes would be read as meshes of the folder.
+        within = f"{made.relative_to(whole).as_posix()}/"
+        names = [name for name in names if not name.startswith(within)]
     meshes = [name for name in names if PurePosixPath(name).suffix.lower() in MESH_SUFFIXES]
     described = _described(files, names, metadata)
     paths = sorted({*meshes, *(described or {})})

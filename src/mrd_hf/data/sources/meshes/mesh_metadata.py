@@ -11,7 +11,8 @@ its other columns these are read, all optional:
 | `license`, `creator` | an SPDX identifier, and whom to credit |
 | `text`, `texts`, `caption`, `captions` | a text, or a list of texts (in CSV, written as JSON) |
 
-Several rows may name the same file: their texts add up.
+In place of a text there may be a {`text`, `source`}, as triplet datasets have them. Then these are all texts, and
+`name` is one only if it is among them. Several rows may name the same file: their texts add up.
 """
 
 import csv
@@ -119,15 +120,21 @@ def describe(row: dict[str, Any], place: str) -> Description:
     known["category"] = known["category"] or label
     if known["split"] not in (None, *SPLITS):
         raise UserError(f"{place}: 'split' is '{known['split']}'; expected {', '.join(SPLITS)}.")
-    texts = [(known["name"], "name")] if known["name"] else []
+    texts, of_triplets = [], False
     for column, source in TEXT_COLUMNS.items():
         value = row.get(column)
         if isinstance(value, str) and value.lstrip().startswith("["):
             value = _json_list(value)
-        for text in value if isinstance(value, list) else [value]:
+        for entry in value if isinstance(value, list) else [value]:
+            text, text_source = entry, source
+            if isinstance(entry, dict) and "text" in entry:
+                text, text_source = entry["text"], _text(entry.get("source"), place, column) or source
+                of_triplets = True
             text = _text(text, place, column)
             if text:
-                texts.append((text, source))
+                texts.append((text, text_source))
+    if known["name"] and not of_triplets:
+        texts.insert(0, (known["name"], "name"))
     return Description(**known, texts=tuple(dict.fromkeys(texts)))
 
 
