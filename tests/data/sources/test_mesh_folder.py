@@ -266,7 +266,7 @@ def test_metadata_elsewhere_and_of_sub_folders(tmp_path):
         ("metadata.jsonl", '{"file_name": "a.glb"}\n[1]\n', "line 2 is no JSON object"),
         ("metadata.jsonl", '{"file_name": "a.glb", "text": [["x"]]}\n', "line 1: 'text' has \\['x'\\]"),
         ("metadata.jsonl", '{"file_name": "a.glb", "texts": [{"caption": "x"}]}\n', "line 1: 'texts' has {'caption'"),
-        ("metadata.jsonl", '{"file_name": "a.glb", "texts": [{"text": "x", "source": {}}]}', "'texts' has {}; expec"),
+        ("metadata.jsonl", '{"file_name": "a.glb", "texts": [{"text": "x", "source": {}}]}', "'texts' has {};"),
         ("metadata.jsonl", "{", "cannot be read as JSONL"),
         ("metadata.parquet", b"PAR1", "cannot be read as PARQUET"),
     ],
