@@ -49,6 +49,10 @@ def test_latest_is_the_highest_complete_step(tmp_path):
     assert [p.name for p in list_checkpoints(tmp_path)] == ["checkpoint-100", "checkpoint-200", "checkpoint-1000"]
     assert find_checkpoint(tmp_path, "latest").name == "checkpoint-1000"
     assert find_checkpoint(tmp_path, str(tmp_path / "checkpoint-200")).name == "checkpoint-200"
+    # One that a kill left just before its name; it is removed as the next run begins.
+    (tmp_path / "incomplete-checkpoint-3000" / STATE_FILE).write_text(json.dumps({"step": 3000}))
+    with pytest.raises(UserError, match="incomplete-checkpoint-3000 is not a checkpoint: it .* was not finished"):
+        find_checkpoint(tmp_path, str(tmp_path / "incomplete-checkpoint-3000"))
 
 
 def test_where_there_is_no_latest_checkpoint_a_run_starts_from_the_beginning(tmp_path):

@@ -102,9 +102,9 @@ def find_checkpoint(output_dir: Path, choice: str) -> Path | None:
     """
     if choice == "latest":
         return next(reversed(list_checkpoints(output_dir)), None)
-    if not (Path(choice) / STATE_FILE).is_file():
+    if not (Path(choice) / STATE_FILE).is_file() or Path(choice).resolve().name.startswith("incomplete-"):
         raise UserError(
-            f"{choice} is not a checkpoint: it has no {STATE_FILE}; give a folder such as "
+            f"{choice} is not a checkpoint: it has no {STATE_FILE}, or was not finished; give a folder such as "
             f"{output_dir}/checkpoint-1000, or 'latest'."
         )
     return Path(choice)

@@ -60,6 +60,13 @@ def test_the_published_size(tmp_path):
     assert objaverse_lvis.NUM_SHAPES == 46832
 
 
+def test_of_too_many_categories_no_part_is_taken(tmp_path, monkeypatch):
+    write_lvis(tmp_path, {}, CATEGORIES)
+    monkeypatch.setattr(objaverse_lvis, "NUM_CLASSES", 3)
+    with pytest.raises(UserError, match=r"has 4 categories; objaverse-lvis has 3\. Download it again\.$"):
+        open_benchmark("objaverse-lvis", tmp_path, allow_partial=True)
+
+
 def test_a_part_of_the_files(whole):
     folder, _ = whole
     (folder / "Objaverse/000-001/b2.npy").unlink()

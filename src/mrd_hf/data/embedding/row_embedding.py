@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-import datasets
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,6 +17,7 @@ from PIL import Image
 
 from ...errors import UserError
 from ...teacher import Teacher, flatten_onto_white
+from ..pictures import decode_picture
 from ..schema import EMBEDDING_COLUMNS, TEACHER_COLUMNS, triplet_features
 
 
@@ -192,7 +192,7 @@ def _decode(entry: dict[str, Any] | None) -> Image.Image | str:
         return "null"
     try:
         # As training on the fly would see it: turned the way that its EXIF data says.
-        return flatten_onto_white(datasets.Image().decode_example(entry))
+        return flatten_onto_white(decode_picture(entry))
     except Exception as error:  # whatever Pillow makes of one bad file among thousands
         return f"{type(error).__name__}: {error}"
 

@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
-from datasets import Features, Image
+from datasets import Features
+from PIL import Image
 
 from ...errors import UserError
+from ..pictures import decode_picture
 from ..schema import EMBEDDING_COLUMNS, SHAPE_COLUMNS, SOURCE_COLUMNS, check_columns
 from .arrow_rows import ArrayRows, ListRows
 from .choices import ChoiceConfig, pick_image, pick_text, uniform_draws
@@ -122,13 +124,20 @@ class TripletRows:
                 batch[name] = torch.from_numpy(np.stack(chosen).astype(np.float32))
         else:
             assert self.texts is not None
-            decoder = Image()
-            picked_images = [self.images[row][number].as_py() for row, number in zip(places, images, strict=True)]
-            batch["images"] = [decoder.decode_example(image) for image in picked_images]
+            batch["images"] = [self._picture(row, number) for row, number in zip(places, images, strict=True)]
             batch["texts"] = [
                 self.texts[row].field("text")[number].as_py() for row, number in zip(places, texts, strict=True)
             ]
         return batch
+
+    def _picture(self, row: int, number: int) -> Image.Image:
+        try:
+            return decode_picture(self.images[row][number].as_py())
+        except Exception as error:  # whatever Pillow makes of one bad file among thousands
+            raise UserError(
+                f"{self.name}: picture {number} of {self.ids[row]} cannot be decoded ({error}); train on embeddings "
+                "instead: mrd-hf embed-teacher leaves such pictures out."
+            ) from None
 
     def _clouds(self, places: list[int], draws: np.ndarray, num_points: int) -> dict[str, torch.Tensor]:
         """Points and colours. Points are stored in random order, so any stretch of them is a random sample."""

@@ -52,9 +52,10 @@ def open_objaverse_lvis(path: Path, split: str, allow_partial: bool) -> Benchmar
     items = read_items(list_file, ("uid", "category", "data_path"))
     categories = sorted({item["category"] for item in items})
     if len(categories) > NUM_CLASSES or (len(categories) < NUM_CLASSES and not allow_partial):
+        or_a_part = f", or {TAKE_A_PART}" if len(categories) < NUM_CLASSES else ""
         raise UserError(
-            f"{list_file}: has {len(categories)} categories; objaverse-lvis has {NUM_CLASSES}. Download it again, or "
-            f"{TAKE_A_PART}."
+            f"{list_file}: has {len(categories)} categories; objaverse-lvis has {NUM_CLASSES}. Download it "
+            f"again{or_a_part}."
         )
     class_names = [readable(category) for category in categories]
     if len(set(class_names)) < len(class_names):
