@@ -62,8 +62,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-def environment(work: Path) -> dict[str, str]:
-    """This process's, with the clone's packages first; the package's version even if it is not installed."""
+def environment(work: Path, device: str | None = None) -> dict[str, str]:
+    """This process's, with the clone's packages first; the package's version even if it is not installed. Of the GPUs
+    only the device is seen, as what is started by a command of its own takes the first."""
     try:
         metadata.version("mrd-hf")
     except metadata.PackageNotFoundError:
@@ -72,6 +73,10 @@ def environment(work: Path) -> dict[str, str]:
         (stand_in / "METADATA").write_text("Metadata-Version: 2.1\nName: mrd-hf\nVersion: 0\n")
     paths = [ROOT / "src", HERE, ROOT / "tests", work / "stand_in", os.environ.get("PYTHONPATH", "")]
     offline = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
+    kind, _, number = (device or "").partition(":")
+    if kind == "cpu" or number:
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(int(number or 0) + 1)))
+        offline["CUDA_VISIBLE_DEVICES"] = seen.split(",")[int(number)] if kind == "cuda" else ""
     return {**os.environ, **offline, "PYTHONPATH": os.pathsep.join(str(path) for path in paths if str(path))}
 
 
@@ -130,7 +135,7 @@ def run_part(
     """Run one part for so many seconds; its results go into the report as they come."""
     part, results, output = PARTS[name], work / f"{name}.json", work / f"{name}.log"
     command = [*part.command, "--seconds", f"{max(1.0, seconds - STOPPING):.0f}", "--output", str(results)]
-    command += ["--device", arguments.device] if arguments.device else []
+    command += ["--device", arguments.device.partition(":")[0]] if arguments.device else []
     command += ["--tiny"] if arguments.tiny else []
     started = time.monotonic()
     # By the same clock: a part has less where importing torch takes long.
@@ -197,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
     end = time.monotonic() + 60 * arguments.minutes
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
-        env = environment(work)
+        env = environment(work, arguments.device)
         for i, name in enumerate(arguments.parts):
             left = end - time.monotonic()
             seconds = left * shares[name] / sum(shares[later] for later in arguments.parts[i:])

@@ -117,6 +117,15 @@ def test_vertex_colours_are_interpolated_in_linear_light():
     assert abs(rgb.mean() - np.mean([srgb(x) for x in np.linspace(0, 1, 1000)])) < 4  # 188, where bytes would give 127
 
 
+def test_so_they_are_on_a_single_triangle():
+    """The first half of the square."""
+    file = square(None, paint=[(0, 0, 0), (1, 1, 1), (1, 1, 1), (0, 0, 0)])
+    primitive = file.json["meshes"][0]["primitives"][0]
+    file.json["accessors"][primitive["indices"]]["count"] = 3
+    xyz, rgb = colored_points(read(file), 1000)
+    assert np.abs(rgb[:, 0].astype(int) - [srgb(x) for x in xyz[:, 0]]).max() <= 1
+
+
 def test_vertex_colours_that_are_not_numbers_are_white():
     nan = float("nan")
     assert color(square(None, paint=[(nan, 0, 0)] * 4)) == [255, 0, 0]

@@ -124,7 +124,7 @@ class _Reader:
         corner_colors = np.broadcast_to(shown, (len(faces), 3, 3))
         if tint is not None:
             # Of one colour all over and opaque, it says no more than the corners' colours do.
-            needed = surface.texture is not None or len(tint) > 1 or surface.alpha != "opaque"
+            needed = surface.texture is not None or colors is not None or surface.alpha != "opaque"
             tint = np.broadcast_to(tint, (len(faces), 3, 4)) if needed else None
         self.parts.append(
             MeshPart(

@@ -190,6 +190,12 @@ def _power_of_two(number: int, at_least: int = 16) -> int:
     return max(at_least, 1 << (number - 1).bit_length())
 
 
+@functools.cache
+def _most_warps(device: torch.device) -> int:
+    """Of a program, which has 1,024 threads at most: 32 warps of 32, or 16 of 64, as on AMD's data centre GPUs."""
+    return 1024 // (torch.cuda.get_device_properties(device).warp_size if device.type == "cuda" else 32)
+
+
 def sample_farthest(points: torch.Tensor, num_samples: int) -> torch.Tensor:
     """`point_sampling.farthest_point_sampling`; `points` in float32."""
     batch, num_points, _ = points.shape
@@ -202,7 +208,7 @@ def sample_farthest(points: torch.Tensor, num_samples: int) -> torch.Tensor:
             block = _power_of_two(num_points)
             _sample_on_chip[(batch,)](
                 rows, picked, num_points, num_samples, BLOCK=block, RESIDENT=block <= RESIDENT_POINTS,
-                num_warps=min(32, max(4, block // 512)), enable_fp_fusion=False,
+                num_warps=min(_most_warps(points.device), max(4, block // 512)), enable_fp_fusion=False,
             )  # fmt: skip
         else:
             nearest = torch.full_like(rows[:, 0], torch.inf)

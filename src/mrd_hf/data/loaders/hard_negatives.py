@@ -14,6 +14,7 @@ from safetensors.numpy import save
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
+from ...models.float32_products import exact_float32_products
 from .batch_sampler import GlobalBatchSampler
 from .triplet_dataset import TripletDataset
 
@@ -63,10 +64,13 @@ def most_similar_rows(vectors: np.ndarray, count: int, device: torch.device | st
             return _without_self(index.search(np.ascontiguousarray(vectors), count + 1)[1], first_row=0)
     gallery = torch.from_numpy(vectors).to(device)
     step = max(1, SIMILARITIES_AT_ONCE // len(vectors))
-    found = [
-        _without_self((gallery[start : start + step] @ gallery.T).topk(count + 1, dim=1).indices.cpu().numpy(), start)
-        for start in range(0, len(vectors), step)
-    ]
+    with exact_float32_products():  # a run with --tf32 has switched that on by now
+        found = [
+            _without_self(
+                (gallery[start : start + step] @ gallery.T).topk(count + 1, dim=1).indices.cpu().numpy(), start
+            )
+            for start in range(0, len(vectors), step)
+        ]
     return np.concatenate(found)
 
 

@@ -13,6 +13,8 @@ from enum import IntEnum
 import torch
 import torch.distributed as dist
 
+from ..distributed import PATIENCE
+
 
 class Ending(IntEnum):
     """Why a run ends; of several processes' reasons the greatest counts."""
@@ -35,7 +37,7 @@ class StopRequest:
         self.terminated = False
         several = dist.is_initialized() and dist.get_world_size() > 1
         # Over the CPUs, so that nobody waits for a GPU.
-        self.group = dist.new_group(backend="gloo") if several else None
+        self.group = dist.new_group(backend="gloo", timeout=PATIENCE) if several else None
 
     @contextmanager
     def listening(self) -> Iterator[None]:
