@@ -19,6 +19,7 @@ from support.paths import SCRIPTS
 from support.tiny_encoders import tiny_encoder
 
 from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf.commands.push import main
 from mrd_hf.data.embedding.embedded_files import to_footer
 from mrd_hf.errors import UserError
 from mrd_hf.hub.file_selection import ENDPOINT_FILES, check_for_secrets, select_files
@@ -220,6 +221,21 @@ def test_a_file_with_an_access_token_is_refused(hub, checkpoint, name, text):
         push_folder(checkpoint, "org/model")
     assert SECRET not in str(error.value)
     assert ("models", "org/model") not in hub.repositories and not hub.requests
+
+
+@pytest.mark.parametrize("name", ["README.md", "ATTRIBUTION.md"])
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=" ".join)
+def test_a_dataset_with_an_access_token_is_refused(hub, tmp_path, name, options):
+    folder = tmp_path / "furniture"
+    (folder / "data").mkdir(parents=True)
+    (folder / "data" / "train-00000-of-00001.parquet").write_text("rows")
+    (folder / "README.md").write_text("---\nlicense: cc0-1.0\n---\n# Furniture\n")
+    with (folder / name).open("a") as file:
+        file.write(f"fetched with {SECRET}\n")
+    with pytest.raises(UserError, match=f"{name}: holds what looks like a Hugging Face access token") as error:
+        main([str(folder), "org/furniture", "--type", "dataset", *options])
+    assert SECRET not in str(error.value)
+    assert not hub.repositories and not hub.requests
 
 
 def test_a_token_anywhere_in_a_file_is_found_and_words_like_one_are_not(tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from mrd_hf.search import ShapeIndex
 
 
 WIDTH = 8
+SECRET = "hf_" + "aB3dE6gH9" * 4
 
 
 @pytest.fixture
@@ -50,9 +51,9 @@ def export(tmp_path):
     return folder
 
 
-def write_index(folder, digest="abc", width=WIDTH, config_digest=None):
+def write_index(folder, digest="abc", width=WIDTH, config_digest=None, **facts):
     embeds = np.random.default_rng(0).standard_normal((3, width)).astype(np.float32)
-    items = [{"id": "a", "name": "chair"}, {"id": "b", "name": None}, {"id": "c", "name": "mug"}]
+    items = [{"id": "a", "name": "chair", **facts}, {"id": "b", "name": None}, {"id": "c", "name": "mug"}]
     return ShapeIndex.build(folder, embeds, items, model="encoder", model_sha256=digest, config_sha256=config_digest)
 
 
@@ -111,6 +112,24 @@ def test_who_may_not_write_is_told_nothing_that_a_space_does_not_take(hub, bundl
     ) as told:
         main([str(export), "org/shapes", "--widget"])
     assert "--create-pr" not in str(told.value)
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]], ids=" ".join)
+@pytest.mark.parametrize("place", ["name", "url", "encoder.json"])
+def test_a_page_with_an_access_token_is_refused(hub, bundle, export, tmp_path, place, options):
+    """One in what is made into the page, and the message names where it comes from, not the copy."""
+    if place == "encoder.json":
+        description = json.loads((export / place).read_text())
+        (export / place).write_text(json.dumps(description | {"prompt": SECRET}))
+        write_index(tmp_path / "index")
+        source = export / place
+    else:
+        write_index(tmp_path / "index", **{place: f"https://hub/a.glb?token={SECRET}"})
+        source = tmp_path / "index"
+    with pytest.raises(UserError, match=rf"^{source}.* holds what looks like a Hugging Face access token") as error:
+        main([str(export), "org/shapes", "--widget", "--collection", str(tmp_path / "index"), *options])
+    assert SECRET not in str(error.value) and "nothing was uploaded" in str(error.value)
+    assert not hub.repositories and not hub.requests
 
 
 def test_a_dry_run_uploads_nothing(bundle, export, capsys):

@@ -19,9 +19,17 @@ from ..errors import UserError
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import atomic_folder, check_replaceable
 from ..hub.endpoint.writing import handler_files, write_handler
-from ..hub.file_selection import select_files
+from ..hub.file_selection import check_for_secrets, select_files
 from ..hub.pushing import check_target, push_folder, push_page
-from ..hub.widget.writing import SETTINGS_FILE, Collection, link_card, read_description, write_widget
+from ..hub.widget.writing import (
+    COLLECTION_FILE,
+    DESCRIPTION_FILE,
+    SETTINGS_FILE,
+    Collection,
+    link_card,
+    read_description,
+    write_widget,
+)
 from .arguments import CommandParser
 
 
@@ -137,6 +145,10 @@ def push_widget(arguments: Namespace) -> None:
         raise UserError(f"{arguments.card}: no such file; give a model's card, the README.md of its folder.")
     with tempfile.TemporaryDirectory(prefix="mrd-widget-") as name:
         files = write_widget(arguments.folder, Path(name), collection)
+        # The page's other texts are the package's own.
+        check_for_secrets(arguments.folder / DESCRIPTION_FILE)
+        if collection is not None:
+            check_for_secrets(Path(name) / COLLECTION_FILE, f"{arguments.collection}, in the name or url of an item")
         if arguments.dry_run:
             print(f"would upload to the static Space {arguments.repo_id}:")
             print_sizes({path: (Path(name) / path).stat().st_size for path in files})

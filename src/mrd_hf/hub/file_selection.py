@@ -119,10 +119,14 @@ def superseded_files(there: Iterable[str], files: Iterable[str], repo_type: Repo
     return sorted(path for path in others if WEIGHTS.fullmatch(path) or path == WEIGHTS_INDEX)
 
 
-def check_for_secrets(file: Path) -> None:
+def check_for_secrets(file: Path, made_of: str | None = None) -> None:
     """Raise a [`UserError`] if there is an access token in a file: one of a known form, or the user's own.
 
     Of weights, the header is looked into.
+
+    Args:
+        file (`Path`)
+        made_of (`str`, *optional*): What the message names in place of a file that the user has not got.
     """
     patterns = dict(SECRETS)
     own = get_token()
@@ -135,8 +139,9 @@ def check_for_secrets(file: Path) -> None:
                 found = expression.search(text)
                 if found is not None:
                     shown = found[0][:6].decode("ascii", "replace")
+                    place = f", at byte {start + found.start()}" if made_of is None else ""
                     raise UserError(
-                        f"{file}: holds what looks like a {name} ('{shown}...', at byte {start + found.start()}); "
+                        f"{made_of or file}: holds what looks like a {name} ('{shown}...'{place}); "
                         "nothing was uploaded. Remove it, and revoke it if others may have seen it."
                     )
 
