@@ -7,14 +7,18 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from safetensors.torch import load_file
 from support.forked_processes import run_command
 from support.paths import SCRIPTS
+from support.tiny_encoders import TINY, TINY_CONFIGS, tiny_encoder
+from support.tiny_mrd import tiny_mrd
 from transformers import AutoFeatureExtractor, AutoModel
 
-from mrd_hf import PointBertModel
+from mrd_hf import PointBertConfig, PointBertForPartSegmentation, PointBertForShapeClassification, PointBertModel
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.encoder import load_encoder, weights_sha256
 from mrd_hf.evaluation.comparison import compare_evaluations
@@ -44,6 +48,22 @@ def test_an_encoder_embeds_as_it_did(made):
     embeds = encode_dataset(model.eval(), extractor, load_triplets(made / "dataset", "test"))
     recorded = load_file(made / "run" / "evaluation" / "point_embeds.safetensors")["point_embeds"]
     assert torch.allclose(embeds, recorded, atol=1e-7) and recorded.abs().max() > 1e-3
+
+
+def test_models_have_the_tensors_that_they_had(made):
+    """By their names and shapes: those of a file that a later version cannot load would not be."""
+    labeled = PointBertConfig(**TINY, num_labels=4, object_parts={"chair": [0, 1], "mug": [2, 3]})
+    models = {kind: tiny_encoder(kind) for kind in TINY_CONFIGS}
+    models |= {
+        "shape classification": PointBertForShapeClassification(labeled),
+        "part segmentation": PointBertForPartSegmentation(labeled),
+        "pretraining": tiny_mrd(),
+    }
+    found = {
+        kind: {name: list(tensor.shape) for name, tensor in model.state_dict().items()}
+        for kind, model in models.items()
+    }
+    assert found == json.loads((made / "tensors.json").read_text())
 
 
 def test_its_weights_have_the_digests_that_were_recorded(made):
@@ -94,8 +114,16 @@ def test_a_finished_dataset_stays_finished_and_its_embeddings_have_their_teacher
 
 
 def test_reports_are_compared(made):
-    folder = made / "run" / "evaluation"
+    """With one of nothing but zeros: the difference is what the report says, and is of the shapes' own figures."""
+    folder, zeros = made / "run" / "evaluation", made / "zeros"
+    shutil.copytree(folder, zeros)
+    outcomes = pq.read_table(folder / "outcomes.parquet")
+    figures = [name for name in outcomes.column_names if name not in ("id", "label")]
+    for name in figures:
+        values = pa.array([None if value is None else 0.0 for value in outcomes[name].to_pylist()], pa.float64())
+        outcomes = outcomes.set_column(outcomes.column_names.index(name), name, values)
+    pq.write_table(outcomes, zeros / "outcomes.parquet")
     report = json.loads((folder / "report.json").read_text())
-    comparisons = compare_evaluations(folder, folder, seed=0)
-    assert comparisons and {c.key for c in comparisons} <= {metric["key"] for metric in report["metrics"]}
-    assert all(c.first == c.second for c in comparisons)
+    found = {comparison.key: comparison.paired.difference for comparison in compare_evaluations(folder, zeros)}
+    assert set(found) == set(figures)
+    assert found == pytest.approx({m["key"]: m["value"] for m in report["metrics"] if m["key"] in figures})

@@ -13,6 +13,7 @@ from accelerate.commands.launch import launch_command_parser
 from support.pages import PAGES, blocks, command_lines, section
 from support.paths import ROOT
 
+from mrd_hf.errors import UserError
 from mrd_hf_cli.parser import COMMANDS, LONG_COMMANDS, make_parser, parse
 
 
@@ -60,8 +61,9 @@ def check_launch(arguments: list[str]) -> None:
     if not launched.module:
         check_script(launched.training_script, launched.training_script_args)
         return
-    (command,) = [name for name, module in LONG_COMMANDS.items() if module == launched.training_script]
-    check_long(command, launched.training_script_args)
+    commands = {module: name for name, module in LONG_COMMANDS.items()}
+    assert launched.training_script in commands, launched.training_script
+    check_long(commands[launched.training_script], launched.training_script_args)
 
 
 def check(words: list[str]) -> None:
@@ -110,27 +112,36 @@ def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("line", "offending"),
     [
-        "mrd-hf class chair.glb --labels a",
-        "mrd-hf classify chair.glb --label a",
-        "mrd-hf pretrain --dataset a --output-dir b --learning-rat 1",
-        "mrd-hf evaluate --model a --dataset b -o c --linear-prob",
-        "mrd-hf prepare meshes a -o b --test-shar 0.2",
-        "accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/none.yaml --output-dir b",
-        "accelerate launch --config_file scripts/recipes/none.yaml scripts/pretrain.py --dataset a --output-dir b",
-        "accelerate launch -m mrd_hf.commands.none --dataset a",
-        "python scripts/order_sensitivity.py --modell a",
-        "make demos",
-        "pip install 'mrd-hf[fast]'",
-        "sbatch --wrap 'mrd-hf prepare nowhere'",
-        "mrd-hg classify",
+        ("mrd-hf class chair.glb --labels a", "'class'"),
+        ("mrd-hf classify chair.glb --label a", "--label"),
+        ("mrd-hf pretrain --dataset a --output-dir b --learning-rat 1", "--learning-rat"),
+        ("mrd-hf evaluate --model a --dataset b -o c --linear-prob", "--linear-prob"),
+        ("mrd-hf prepare meshes a -o b --test-shar 0.2", "--test-shar"),
+        (
+            "accelerate launch --quiet scripts/pretrain.py --config scripts/recipes/none.yaml --output-dir b",
+            "scripts/recipes/none.yaml",
+        ),
+        (
+            "accelerate launch --config_file scripts/recipes/none.yaml scripts/pretrain.py --dataset a --output-dir b",
+            "scripts/recipes/none.yaml",
+        ),
+        ("accelerate launch -m mrd_hf.commands.none --dataset a", "mrd_hf.commands.none"),
+        ("python scripts/order_sensitivity.py --modell a", "--modell"),
+        ("make demos", "demos"),
+        ("pip install 'mrd-hf[fast]'", "mrd-hf[fast]"),
+        ("sbatch --wrap 'mrd-hf prepare nowhere'", "'nowhere'"),
+        ("mrd-hg classify", "mrd-hg"),
     ],
 )
-def test_a_wrong_command_line_is_seen(line, monkeypatch):
+def test_a_wrong_command_line_is_seen(line, offending, monkeypatch, capsys):
+    """And what is said is of the word that is wrong, not of another one or of this test's own reading."""
     monkeypatch.chdir(ROOT)
-    with pytest.raises((Exception, SystemExit)):
+    with pytest.raises((AssertionError, SystemExit, UserError, ValueError)) as error:
         check(shlex.split(line))
+    said = f"{error.value}\n{capsys.readouterr().err}"
+    assert re.search(rf"(?<![\w-]){re.escape(offending)}(?![\w-])", said), said
 
 
 def options_in(text: str) -> set[str]:

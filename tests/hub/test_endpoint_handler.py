@@ -11,8 +11,10 @@ import shlex
 import struct
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,8 +25,9 @@ import trimesh
 from PIL import Image
 from safetensors.torch import load_file
 from support.false_claims import huge_png, npy_header
+from support.model_files import dae, dae_source, object_3mf, threemf, usd_material, usda, zipped
 from support.tiny_encoders import tiny_encoder
-from support.tiny_gltf import as_glb, data_uri, gltf, textured_gltf
+from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 from support.tiny_meshes import QUARTERS, glb
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
@@ -34,6 +37,7 @@ from mrd_hf.hub.endpoint import shape_reading
 from mrd_hf.hub.endpoint.isolation import IsolatedReader
 from mrd_hf.hub.endpoint.shape_reading import Refused, check_url, is_public
 from mrd_hf.hub.endpoint.writing import write_handler
+from mrd_hf.models.shape_files import read_shape
 
 
 LABELS = ["chair", "mug", "a lamp"]
@@ -53,8 +57,16 @@ def folder(tmp_path_factory) -> Path:
     PointCloudFeatureExtractor(num_points=64).save_pretrained(folder)
     write_handler(folder)
     save_tiny_clip(folder.parent / "clip")
-    (folder.parent / "secret.mtl").write_text(f"newmtl a\nmap_Kd {SECRET}.png\n")
     return folder
+
+
+@pytest.fixture(scope="module")
+def uploads(folder) -> Path:
+    """Where the handler puts what it is sent, each in a folder of its own: with files that uploads may name."""
+    uploads = folder.parent / "uploads"
+    uploads.mkdir()
+    write_secrets(uploads)
+    return uploads
 
 
 @pytest.fixture(scope="module")
@@ -67,14 +79,15 @@ def module(folder):
 
 
 @pytest.fixture(scope="module")
-def handler(folder, module):
+def handler(folder, module, uploads):
     settings = {"MRD_TEXT_TOWER": str(folder.parent / "clip"), "MRD_MAX_BYTES": "2000000", "MRD_TIMEOUT": "10"}
     settings["MRD_MAX_MEMORY"] = str(400 * 2**20)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in settings.items():
             patch.setenv(name, value)
+        patch.setattr(tempfile, "tempdir", str(uploads))
         handler = module.EndpointHandler(str(folder))
-    yield handler
+        yield handler
     handler.reader.close()
 
 
@@ -291,7 +304,7 @@ def test_what_is_wrong_is_said(handler, module, data, message, status):
     assert isinstance(error.value, ValueError)  # any exception's text is what an endpoint answers, as status 400
 
 
-def zip_bomb() -> bytes:
+def zip_bomb(_uploads: Path) -> bytes:
     """Unpacks to a gigabyte."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, archive.open("points.npy", "w") as file:
@@ -301,33 +314,60 @@ def zip_bomb() -> bytes:
     return buffer.getvalue()
 
 
+def naming(kind: str, way: str, uploads: Path) -> bytes:
+    """A file that names another one in such a way."""
+    secret, content = NAMING[kind]
+    return content(way.format(secret, uploads=uploads.as_posix()))
+
+
 HUGE = 10**9
+# Format, content (or what makes it, told where uploads lie), and what is said of it.
 HOSTILE = {
-    "glb: a header of 1 GB": ("glb", struct.pack("<4sIIII", b"glTF", 2, 2**30, 2**30, 0x4E4F534A) + b"{}"),
-    "glb: a billion zeros": ("glb", as_glb(gltf(accessors=[{"componentType": 5126, "count": HUGE, "type": "VEC3"}]))),
-    "gltf: a buffer of 1 GB": ("gltf", gltf(bufferViews=[{"buffer": 0, "byteLength": HUGE}])),
+    "glb: a header of 1 GB": (
+        "glb",
+        struct.pack("<4sIIII", b"glTF", 2, 2**30, 2**30, 0x4E4F534A) + b"{}",
+        "within a chunk of 1,073,741,824",
+    ),
+    "glb: a billion zeros": (
+        "glb",
+        as_glb(gltf(accessors=[{"componentType": 5126, "count": HUGE, "type": "VEC3"}])),
+        "1,000,000,000 elements",
+    ),
+    "gltf: a buffer of 1 GB": (
+        "gltf",
+        gltf(bufferViews=[{"buffer": 0, "byteLength": HUGE}]),
+        "ends at byte 1,000,000,000",
+    ),
     "gltf: a billion points": (
         "gltf",
         gltf(accessors=[{"bufferView": 0, "componentType": 5126, "count": HUGE, "type": "VEC3"}]),
+        "ends at byte 12,000,000,000",
     ),
-    "gltf: nodes in a circle": ("gltf", gltf(nodes=[{"mesh": 0, "children": [0]}])),
-    "gltf: 5,000 nodes deep": ("gltf", gltf(nodes=[{"children": [i + 1]} for i in range(5000)] + [{"mesh": 0}])),
+    "gltf: nodes in a circle": ("gltf", gltf(nodes=[{"mesh": 0, "children": [0]}]), "nested in a circle"),
+    "gltf: 5,000 nodes deep": (
+        "gltf",
+        gltf(nodes=[{"children": [i + 1]} for i in range(5000)] + [{"mesh": 0}]),
+        "more than 1000 deep",
+    ),
     "gltf: nodes that double": (
         "gltf",
         gltf(nodes=[{"children": [i + 1, i + 1]} for i in range(60)] + [{"mesh": 0}]),
+        "nested in a circle",
     ),
-    "gltf: 100,000 brackets": ("gltf", b"[" * 100_000),
-    "gltf: 100,000 brackets inside": ("gltf", b'{"asset":' + b"[" * 100_000),
-    "gltf: no object": ("gltf", b"3"),
+    "gltf: 100,000 brackets": ("gltf", b"[" * 100_000, "its JSON cannot be read"),
+    "gltf: 100,000 brackets inside": ("gltf", b'{"asset":' + b"[" * 100_000, "its JSON cannot be read"),
+    "gltf: no object": ("gltf", b"3", "its JSON is no object"),
     "ply: a billion vertices": (
         "ply",
         b"ply\nformat binary_little_endian 1.0\nelement vertex 1000000000\nproperty float x\nproperty float y\n"
         b"property float z\nend_header\n" + bytes(36),
+        "announces 1,000,000,000 rows",
     ),
     "ply: a billion vertices in words": (
         "ply",
         b"ply\nformat ascii 1.0\nelement vertex 1000000000\nproperty float x\nproperty float y\nproperty float z\n"
         b"end_header\n0 0 0\n",
+        "announces 1,000,000,000 rows",
     ),
     "ply: a list of a billion": (
         "ply",
@@ -335,56 +375,142 @@ HOSTILE = {
         b"property float z\nelement face 1\nproperty list uint int vertex_indices\nend_header\n"
         + bytes(12)
         + struct.pack("<I", HUGE),
+        "a list of 1,000,000,000",
     ),
-    "stl: a billion faces": ("stl", bytes(80) + struct.pack("<I", HUGE) + bytes(50)),
-    "off: a billion vertices": ("off", b"OFF\n1000000000 1 0\n0 0 0\n"),
-    "npy: a billion points": ("npy", npy_header((HUGE, 3), "<f8")),
+    "stl: a billion faces": (
+        "stl",
+        bytes(80) + struct.pack("<I", HUGE) + bytes(50),
+        "1,000,000,000 facets that it announces",
+    ),
+    "off: a billion vertices": ("off", b"OFF\n1000000000 1 0\n0 0 0\n", "1,000,000,000 points; at most"),
+    "npy: a billion points": ("npy", npy_header((HUGE, 3), "<f8"), "announces an array of shape .1000000000, 3."),
     "npy: a pickle": (
         "npy",
         b"\x93NUMPY\x01\x00\x46\x00{'descr': '|O', 'fortran_order': False, 'shape': (1,), }" + b" " * 18,
+        "pickled objects are not loaded",
     ),
-    "npz: a bomb": ("npz", zip_bomb),
-    "npz: no archive": ("npz", b"PK\x03\x04 nothing"),
+    "npz: a bomb": ("npz", zip_bomb, "once unpacked"),
+    "npz: no archive": ("npz", b"PK\x03\x04 nothing", "File is not a zip file"),
     "pcd: a billion points": (
         "pcd",
         b"VERSION .7\nFIELDS x y z\nSIZE 4 4 4\nTYPE F F F\nCOUNT 1 1 1\nWIDTH 1000000000\nHEIGHT 1\n"
         b"POINTS 1000000000\nDATA binary_compressed\n" + struct.pack("<II", 8, HUGE) + bytes(8),
+        "1,000,000,000 points; at most",
     ),
     "ply: NaN points": (
         "ply",
         b"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
         b"nan 0 0\n",
+        "not finite",
     ),
-    "xyz: NaN points": ("xyz", b"0 0 inf\nnan 0 0\n"),
-    "obj: a face of what is not there": ("obj", b"v 0 0 0\nv 1 0 0\nf 1 2 900\n"),
-    "obj: empty": ("obj", b"\n"),
+    "xyz: NaN points": ("xyz", b"0 0 inf\nnan 0 0\n", "not finite"),
+    "obj: a face of what is not there": ("obj", b"v 0 0 0\nv 1 0 0\nf 1 2 900\n", "a vertex that does not exist"),
+    "obj: empty": ("obj", b"\n", "no faces and no points"),
 }
-# What may lie outside the upload: beside it, above it, on the server, on the web.
-OUTSIDE = ("secret.bin", "../secret.mtl", "/etc/passwd", "file:///etc/passwd", "http://127.0.0.1:9/x", "C:\\x.png")
-for name in OUTSIDE:
-    HOSTILE[f"gltf: a buffer at {name}"] = ("gltf", gltf(buffers=[{"byteLength": 36, "uri": name}]))
-    HOSTILE[f"glb: a picture at {name}"] = ("glb", as_glb(gltf(images=[{"uri": name}], textures=[{"source": 0}])))
-    HOSTILE[f"obj: materials at {name}"] = ("obj", f"mtllib {name}\nv 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 3\n".encode())
+# Files that a file of a shape may name, how it names them, and what is said of that where they may not be read.
+UV = dae_source("uv", np.zeros((8, 2)), "ST")
+DAE_TEXTURE = {
+    "effect": "<diffuse><texture texture='sampler' texcoord='UVMap'/></diffuse>",
+    "params": "<newparam sid='surface'><surface type='2D'><init_from>picture</init_from></surface></newparam>"
+    "<newparam sid='sampler'><sampler2D><source>surface</source></sampler2D></newparam>",
+    "inputs": "<input semantic='TEXCOORD' source='#uv' offset='1' set='0'/>",
+    "stride": 2,
+}
+OBJ = "mtllib {}\nusemtl a\nv 0 0 0\nv 1 0 0\nv 0 1 0\nvt 0 0\nf 1/1 2/1 3/1\n"
+USD_TEXTURE = """
+    def Shader "texture"
+    {{
+        uniform token info:id = "UsdUVTexture"
+        asset inputs:file = @{}@
+        float3 outputs:rgb
+    }}
+"""
+TEXTURE_3MF = (
+    '<m:texture2d id="5" path="{}" contenttype="image/png"/>'
+    '<m:texture2dgroup id="6" texid="5"><m:tex2coord u="0.5" v="0.5"/></m:texture2dgroup>'
+)
+
+
+def textured_ply(name: str) -> bytes:
     textured = trimesh.creation.box()
     textured.visual = trimesh.visual.TextureVisuals(uv=np.zeros((8, 2)))
     ply = textured.export(file_type="ply", encoding="ascii", vertex_normal=False)
-    HOSTILE[f"ply: a texture at {name}"] = (
-        "ply",
-        ply.replace(b"\ncomment", f"\ncomment TextureFile {name}\ncomment".encode(), 1),
+    return ply.replace(b"\ncomment", f"\ncomment TextureFile {name}\ncomment".encode(), 1)
+
+
+def textured_usda(name: str) -> bytes:
+    material = usd_material(".connect = </look/texture.outputs:rgb>", USD_TEXTURE.format(name))
+    return usda(
+        material, 'rel material:binding = </look>\ntexCoord2f[] primvars:st = [(0, 0)] (interpolation = "constant")'
     )
 
 
+def textured_3mf(name: str) -> bytes:
+    return threemf(TEXTURE_3MF.format(name) + object_3mf(2, 'pid="6" p1="0"'), '<item objectid="2"/>')
+
+
+NAMING = {
+    "gltf: a buffer": ("secret.bin", lambda name: gltf(buffers=[{"byteLength": 36, "uri": name}])),
+    "glb: a picture": ("secret.png", lambda name: as_glb(textured_gltf(name))),
+    "obj: materials": ("secret.mtl", lambda name: OBJ.format(name).encode()),
+    "ply: a texture": ("secret.png", textured_ply),
+    "dae: a texture": ("secret.png", lambda name: dae(sources=UV, **DAE_TEXTURE).replace(b"skin.png", name.encode())),
+    "usda: a texture": ("secret.png", textured_usda),
+    "usda: a layer": ("secret.usda", lambda name: f"#usda 1.0\n(\nsubLayers = [@{name}@]\n)\n".encode()),
+    "usd: a layer": ("secret.usda", lambda name: f"#usda 1.0\n(\nsubLayers = [@{name}@]\n)\n".encode()),
+    "3mf: a texture": ("secret.png", textured_3mf),
+    "zip: materials": ("secret.mtl", lambda name: zipped({"shape.obj": OBJ.format(name)})),
+}
+# Beside the upload, where nothing is; above it, by its path, by its address; on the web; as Windows writes it.
+WAYS = ("{}", "../{}", "../../uploads/{}", "{uploads}/{}", "file://{uploads}/{}", "http://127.0.0.1:9/{}", "C:\\{}")
+OTHERS = "only what is in one file is read, and this one names others"
+LAYERS = "only files beside it are read|only files in its folder and below are read|consists of other files as well"
+for kind in NAMING:
+    for way in WAYS:
+        cause = LAYERS if kind.endswith("a layer") else OTHERS
+        HOSTILE[f"{kind} at {way}"] = (kind.partition(":")[0], partial(naming, kind, way), cause)
+
+
+def write_secrets(folder: Path) -> None:
+    """What the files of `NAMING` name: had one of these been read, there would be a shape, and no error."""
+    (folder / "secret.bin").write_bytes(TRIANGLE)
+    Image.new("RGB", (2, 2), (1, 200, 3)).save(folder / "secret.png")
+    (folder / f"{SECRET}.png").write_bytes((folder / "secret.png").read_bytes())
+    (folder / "secret.mtl").write_text(f"newmtl a\nmap_Kd {SECRET}.png\n")
+    (folder / "secret.usda").write_bytes(usda())
+
+
 @pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_files_cost_little_and_the_handler_goes_on(handler, module, name):
-    file_format, data = HOSTILE[name]
-    data = data() if callable(data) else data  # made here if that takes long
+def test_hostile_files_cost_little_and_the_handler_goes_on(handler, module, uploads, name):
+    """And each for the reason that it was made for, by a reader that lives on."""
+    file_format, data, cause = HOSTILE[name]
+    data = data(uploads) if callable(data) else data  # made here if that takes long, or needs the place
+    handler.reader.start()
+    reader = handler.reader.process.pid
     started = time.monotonic()
-    with pytest.raises(module.RequestError) as error:
+    with pytest.raises(module.RequestError, match=cause) as error:
         handler({"inputs": {"file": encoded(data), "format": file_format}})
     assert error.value.status in (400, 413)
     assert not any(word in str(error.value) for word in ("Traceback", SECRET, "/shape-"))
     assert time.monotonic() - started < 30
     assert len(embedding(handler, glb())) == CLIP_WIDTH
+    assert handler.reader.process.pid == reader
+
+
+@pytest.mark.parametrize("kind", [kind for kind in NAMING if kind.partition(":")[0] not in ("3mf", "zip")])
+def test_what_these_files_name_is_read_where_it_may_be(tmp_path, kind):
+    """Else they would be refused for another reason than the place. Of 3MF and zip nothing outside is read."""
+    write_secrets(tmp_path)
+    secret, content = NAMING[kind]
+    file = tmp_path / f"shape.{kind.partition(':')[0]}"
+    file.write_bytes(content(secret))
+    shape = read_shape(file)
+    assert shape.parts and shape.warnings == []
+    file.write_bytes(content("nowhere" + secret))
+    try:
+        assert read_shape(file).warnings
+    except ValueError as error:
+        assert "nowhere" in str(error)
 
 
 def test_a_picture_too_large_to_decode_is_left_out(handler):

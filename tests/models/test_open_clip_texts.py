@@ -3,9 +3,11 @@
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
+from support.forked_processes import start
 from support.golden import recording
 from support.tiny_open_clip import KINDS, add_tokenizer, save_tiny_open_clip
 from support.tiny_teachers import save_tiny_clip
@@ -33,7 +35,7 @@ def test_texts_embed_as_in_open_clip(kind, tmp_path):
     assert model.logit_scale.item() == pytest.approx(2.6592, abs=1e-4)
 
 
-def test_a_tower_tokenizes_and_embeds_and_takes_nothing_with_it(tmp_path):
+def test_a_tower_tokenizes_and_embeds(tmp_path):
     folder = tmp_path / "teacher"
     save_tiny_open_clip(folder, "open_clip_custom_text", vocab_size=add_tokenizer(folder))
     tower = TextTower.from_pretrained(folder)
@@ -47,7 +49,18 @@ def test_a_tower_tokenizes_and_embeds_and_takes_nothing_with_it(tmp_path):
             expected = normalize(tower.model.get_text_features(ids).pooler_output[0], dim=-1)
         torch.testing.assert_close(embed, expected)
     assert not torch.allclose(embeds[0], embeds[1], atol=0.1)
-    assert not {"open_clip", "torchvision", "timm"} & sys.modules.keys() or HAS_OPEN_CLIP
+
+
+def embed_without(packages: tuple[str, ...], folder: Path) -> None:
+    assert "open_clip" not in sys.modules  # by what the package imports at its start
+    sys.modules.update(dict.fromkeys(packages))  # importing one raises ModuleNotFoundError
+    assert TextTower.from_pretrained(folder).embed(["a mug"]).shape == (1, 24)
+
+
+def test_a_tower_needs_none_of_open_clips_packages(tmp_path):
+    save_tiny_open_clip(tmp_path, "open_clip_custom_text", vocab_size=add_tokenizer(tmp_path))
+    process = start(embed_without, ("open_clip", "torchvision", "timm"), tmp_path)
+    assert process.wait(timeout=120) == 0
 
 
 def test_what_transformers_loads_is_not_taken_for_open_clips(tmp_path):

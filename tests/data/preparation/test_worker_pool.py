@@ -134,15 +134,22 @@ def test_a_fork_server_that_is_killed_is_replaced():
 
 
 def test_a_fork_server_that_takes_a_while_to_be_gone_is_waited_for(monkeypatch):
-    gone, worker = time.monotonic() + 0.4, worker_pool._Worker
+    refusals, waits = [ConnectionRefusedError] * (STARTS - 1), []
+    worker, sleep = worker_pool._Worker, time.sleep
 
     def refused_at_first(*arguments):
-        if time.monotonic() < gone:
-            raise ConnectionRefusedError
+        if refusals:  # threads start workers one at a time
+            raise refusals.pop()
         return worker(*arguments)
 
+    def noted_sleep(seconds):
+        waits.append(seconds)
+        sleep(seconds)
+
     monkeypatch.setattr(worker_pool, "_Worker", refused_at_first)
+    monkeypatch.setattr(time, "sleep", noted_sleep)
     assert list(map_in_order(slow_square, range(6), 2)) == [job * job for job in range(6)]
+    assert not refusals and len(waits) >= STARTS - 1
 
 
 def test_a_worker_that_is_killed_before_it_is_ready_is_replaced(monkeypatch):

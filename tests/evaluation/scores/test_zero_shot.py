@@ -116,8 +116,13 @@ def test_blocks_give_the_same_result(monkeypatch):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_takes_any_float_type(dtype):
+    """As the float32 that it is made into."""
     shapes, classes, labels = random_case(4)
-    result = zero_shot_classification(torch.tensor(shapes).to(dtype), torch.tensor(classes), labels)
+    embeds = [torch.tensor(values).double().div(3).to(dtype) for values in (shapes, classes)]
+    result = zero_shot_classification(*embeds, labels)
+    expected = zero_shot_classification(*(values.float().numpy() for values in embeds), labels)
+    np.testing.assert_array_equal(result.ranking, expected.ranking)
+    np.testing.assert_array_equal(result.similarity, expected.similarity)
     assert result.similarity.dtype == np.float32
 
 
