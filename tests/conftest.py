@@ -1,4 +1,4 @@
-"""Keeps the tests' caches apart from the user's; fixes property examples; what one test leaves reaches no other."""
+"""Keeps tests apart from the user's caches and the Hub; fixes property examples; what one leaves reaches no other."""
 
 import os
 import signal
@@ -15,6 +15,14 @@ from hypothesis import settings
 _CACHES = tempfile.TemporaryDirectory(prefix="mrd-hf-tests-", ignore_cleanup_errors=True)  # deleted with this process
 for _cache in ("HF_DATASETS_CACHE", "HF_EVALUATE_CACHE", "HF_METRICS_CACHE", "HF_MODULES_CACHE"):
     os.environ[_cache] = str(Path(_CACHES.name, _cache.lower()))
+
+# No test asks the Hub, nor anybody as the user. This is read when `huggingface_hub` is imported; where a server is in
+# the Hub's place it is lifted, and that server is not asked through a proxy.
+os.environ["HF_HUB_OFFLINE"] = "1"
+for _setting in ("HF_TOKEN", "HF_ENDPOINT", "HF_HUB_ETAG_TIMEOUT"):
+    os.environ.pop(_setting, None)
+for _name in ("NO_PROXY", "no_proxy"):
+    os.environ[_name] = ",".join(filter(None, (os.environ.get(_name), "127.0.0.1", "localhost")))
 
 # The kernels are interpreted where there is no GPU to run them. Read when Triton is imported.
 if not torch.cuda.is_available():

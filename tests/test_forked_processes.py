@@ -7,6 +7,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from support.ended_processes import has_ended
 from support.forked_processes import ForkedCommand, run_command, start
 
 
@@ -65,7 +66,7 @@ def test_what_is_killed_takes_along_what_it_started(tmp_path):
     process.kill()
     assert process.poll() == -signal.SIGKILL
     psutil.wait_procs([child], timeout=30)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child)
 
 
 def write_and_fail(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import sys
 import time
 from types import ModuleType
@@ -37,14 +38,18 @@ def test_a_part_that_fails_or_hangs_does_not_stop_the_next(gpu_report, tmp_path,
         "hangs": WRITES + "time.sleep(60)",
         "works": WRITES,
     }
+    # All of them have time to start Python; the one that hangs is waited for until its own is over.
+    shares = {"fails": 3, "hangs": 1, "works": 2}
     parts = {
-        name: gpu_report.PartOfReport(name.title(), 1, [sys.executable, "-c", code]) for name, code in codes.items()
+        name: gpu_report.PartOfReport(name.title(), shares[name], [sys.executable, "-c", code])
+        for name, code in codes.items()
     }
     monkeypatch.setattr(gpu_report, "PARTS", parts)
-    status = gpu_report.main(["--out", str(tmp_path / "out"), "--minutes", "0.1", "--parts", *parts])
+    monkeypatch.setattr(gpu_report, "STOPPING", 60)
+    status = gpu_report.main(["--out", str(tmp_path / "out"), "--minutes", "0.3", "--parts", *parts])
     assert status == 1
     screen = capsys.readouterr().out
-    assert screen.startswith("0.1 minutes") and "  hangs         2 s  Hangs" in screen.splitlines()
+    assert screen.startswith("0.3 minutes") and "  hangs         3 s  Hangs" in screen.splitlines()
     report = json.loads((tmp_path / "out" / "results.json").read_text())
     found = {name: (part["status"].split()[0], part["facts"]) for name, part in report["parts"].items()}
     assert found == {
@@ -82,6 +87,13 @@ def test_parts_run_on_a_cpu(gpu_report, tmp_path, capsys):
     assert [(row["differs_from_torch"], row["differs_from_numpy"]) for row in rows] == [(0, 0)] * 3
 
 
+# Columns with a figure that rounding leaves above 0 even of tiny sizes.
+MEASURED = {
+    "encoders": ("step_ms", "shapes_per_s", "times_the_floor", "sampling_and_grouping_ms"),
+    "objective": ("step_ms",),
+}
+
+
 @pytest.mark.parametrize("name", ["encoders", "objective", "precisions", "golden"])
 def test_parts_measure(gpu_report, monkeypatch, tmp_path, name):
     """In this process, which has imported what they need."""
@@ -91,5 +103,33 @@ def test_parts_measure(gpu_report, monkeypatch, tmp_path, name):
     results = json.loads((tmp_path / "part.json").read_text())
     ((_, rows),) = results["tables"].items()
     assert len(rows) == {"encoders": 2, "objective": 4, "precisions": 2, "golden": 2}[name]
+    for row in rows if name in MEASURED else ():
+        figures = [row[column] for column in MEASURED[name]]  # of a run that failed, the first is its error
+        assert all(isinstance(figure, int | float) and 0 < figure < math.inf for figure in figures), row
+    if name == "encoders":
+        assert [row["encoder"] for row in rows] == ["tiny", "tiny"]
+        assert [row["grouped_by"] for row in rows] == ["kernels", "loops and sorts"]
+        for row in rows:
+            assert row["shapes_per_s"] == pytest.approx(1000 * row["batch"] / row["step_ms"], rel=0.1, abs=1)
+    if name == "objective":
+        forms = ("normalized_similarity", "euclidean", "partial_order")
+        assert [row["relations"] for row in rows] == ["none, alignment alone", *(f"all, {form}" for form in forms)]
     assert all(row["verdict"] == "good" for row in rows if name == "golden")
     assert all(row["finite"] for row in rows if name == "precisions")
+
+
+@pytest.mark.parametrize(
+    ("device", "before", "seen"),
+    [
+        (None, None, None),
+        ("cuda", "2,3", "2,3"),
+        ("cuda:1", None, "1"),
+        ("cuda:1", "2,3", "3"),
+        ("cpu", "2,3", ""),
+    ],
+)
+def test_parts_see_the_device_that_was_asked_for_alone(gpu_report, tmp_path, monkeypatch, device, before, seen):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if before is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", before)
+    assert gpu_report.environment(tmp_path, device).get("CUDA_VISIBLE_DEVICES") == seen

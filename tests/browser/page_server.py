@@ -25,7 +25,9 @@ class Server:
 
 def start_server(encoder: Path, index: Path, proxy: str, port: int = 7930) -> subprocess.Popen:
     """Start the page as `make app` does."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MRD_", "GRADIO_"))}
+    # Of the tests' own, `HF_HUB_OFFLINE` would hide requests from the proxy.
+    others = ("MRD_", "GRADIO_", "HF_HUB_OFFLINE")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     environment |= {"http_proxy": proxy, "https_proxy": proxy, "HTTP_PROXY": proxy, "HTTPS_PROXY": proxy}
     environment |= {"no_proxy": "127.0.0.1,localhost", "NO_PROXY": "127.0.0.1,localhost", "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "scripts/app/app.py", "--model", str(encoder), "--index", str(index)]

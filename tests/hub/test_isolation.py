@@ -6,6 +6,7 @@ import time
 
 import psutil
 import pytest
+from support.ended_processes import has_ended
 
 from mrd_hf.hub.endpoint import isolation
 from mrd_hf.hub.endpoint.isolation import IsolatedReader
@@ -143,4 +144,4 @@ def test_no_process_outlives_its_parent(target, state):
     parent.kill()
     parent.communicate()
     psutil.wait_procs([child], timeout=30)  # a busy one has its own time to the end
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    assert has_ended(child)

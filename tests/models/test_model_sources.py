@@ -91,14 +91,15 @@ def test_a_folder_that_a_package_has_twice(site):
     assert find_model("package:tiny-words/large/model").path == str(site / "tiny_words" / "large" / "model")
 
 
-def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(online, tmp_path):
+def test_a_path_that_is_not_there_is_not_looked_for_on_the_hub(online, tmp_path, monkeypatch):
     with silent_server() as address:
         online(address)
+        monkeypatch.setattr(model_sources, "PATIENCE", 30)  # which would be seen
         started = time.perf_counter()
         for path in (tmp_path / "no", "no/such/encoder", "./no", "../no", "no/", "C:\\no"):
             with pytest.raises(ValueError, match="encoder '.*': no such folder; give one saved by save_pretrained"):
                 find_model(path, what="encoder")
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 5
 
 
 @pytest.mark.parametrize("kind", ["openshape", "uni3d"])
@@ -128,7 +129,7 @@ def online(monkeypatch, tmp_path):
 @pytest.mark.parametrize(
     "load", [TextTower.from_pretrained, Teacher.from_pretrained, lambda n: MRDProcessor.from_teacher(None, n)]
 )
-def test_a_hub_that_is_not_there_is_one_message_soon(server, load, online, capfd, caplog):
+def test_a_hub_that_is_not_there_is_one_message_soon(server, load, online, capfd, caplog, monkeypatch):
     with server() as address:
         online(address)
         started = time.perf_counter()
@@ -137,10 +138,11 @@ def test_a_hub_that_is_not_there_is_one_message_soon(server, load, online, capfd
         assert time.perf_counter() - started < SOON
         assert "'some/where'" in str(failed.value) and f"{address} did not answer within 1.5 s" in str(failed.value)
         assert len(str(failed.value)) < 400 and "\n" not in str(failed.value)
+        monkeypatch.setattr(model_sources, "PATIENCE", 30)
         started = time.perf_counter()
         with pytest.raises((ValueError, UserError)):
             load("some/where")  # what is known is not waited for again
-        assert time.perf_counter() - started < 1
+        assert time.perf_counter() - started < 5
     assert capfd.readouterr() == ("", "") and caplog.records == []
 
 

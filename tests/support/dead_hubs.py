@@ -11,8 +11,9 @@ from huggingface_hub import constants
 from mrd_hf.models import model_sources
 
 
-# Seconds that looking for the Hub may cost: 1.5 of patience, and what a busy machine takes.
-SOON = 2.5
+# Seconds that looking for the Hub may cost: 1.5 of patience, and what a busy machine takes. Loaders that ask it
+# themselves wait 10 for each file.
+SOON = 8.0
 
 
 @contextmanager

@@ -1,9 +1,12 @@
 """Small files of formats that packages read, written by hand, and by laspy and usd-core where they are binary."""
 
 import io
+import struct
 import zipfile
+import zlib
 
 import numpy as np
+from PIL import Image
 
 
 # A box of 1 x 2 x 3 with a corner at the origin: eight corners, and six squares that look outwards.
@@ -18,6 +21,31 @@ def zipped(files: dict[str, bytes | str], compression: int = zipfile.ZIP_DEFLATE
     with zipfile.ZipFile(data, "w", compression) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+    return data.getvalue()
+
+
+def understated(data: bytes, size: int) -> bytes:
+    """A zip file of one file, of which it says that it has `size` bytes: the first of those that it has."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        (member,) = archive.infolist()
+        checksum = zlib.crc32(archive.read(member)[:size])
+    entry = data.rindex(b"PK\1\2")
+    said = struct.pack("<I4sI", checksum, data[entry + 20 : entry + 24], size)
+    return data[: entry + 16] + said + data[entry + 28 :]
+
+
+def run_length_bmp() -> bytes:
+    """A picture of 8 x 8 pixels that begins with the code to go right by 255 and up by 255."""
+    codes, palette = b"\0\2\xff\xff\0\1", bytes(range(256)) * 4
+    start = 14 + 40 + len(palette)
+    header = struct.pack("<2sI4xI", b"BM", start + len(codes), start)
+    return header + struct.pack("<IiiHHI20x", 40, 8, 8, 1, 8, 1) + palette + codes
+
+
+def ico() -> bytes:
+    """An icon of 16 x 16 pixels, which holds a PNG."""
+    data = io.BytesIO()
+    Image.new("RGB", (16, 16), (1, 2, 3)).save(data, "ICO")
     return data.getvalue()
 
 

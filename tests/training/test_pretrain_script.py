@@ -10,16 +10,19 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import yaml
 from pretrain_runs import ENVIRONMENT, RECIPE, assert_refused, command, pretrain
 from safetensors.torch import load_file
 from support.forked_processes import ForkedCommand
 from support.launched import run_ranks
 from support.tiny_teachers import save_tiny_clip
-from support.tiny_triplets import save_tiny_triplets, tiny_rows
+from support.tiny_triplets import WIDTH, save_tiny_triplets, tiny_rows
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from mrd_hf import PointBertConfig, PointBertModel
 from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
 from mrd_hf.models.teacher_folder import folder_revision
 from mrd_hf.training.checkpoints import list_checkpoints
@@ -171,31 +174,50 @@ def test_killed_before_the_export_it_only_evaluates_and_exports(recipe, finished
     assert f"| final training loss | {loss:.4f} |" in (output_dir / "encoder" / "README.md").read_text()
 
 
-def test_two_processes_train_on_the_batches_of_one(recipe, finished_run, tmp_path):
-    """The first step's batch is the same, so its alignment is close; batch norm and augmentation are per process."""
+def save_encoder_that_is_blind(folder: Path) -> Path:
+    """It gives every shape the same embedding, so that only a batch's images and texts make its loss."""
+    config = PointBertConfig(**yaml.safe_load(RECIPE)["point_config"], projection_dim=WIDTH)
+    torch.manual_seed(0)
+    model = PointBertModel(config)
+    torch.nn.init.zeros_(model.projection.weight)
+    torch.nn.init.normal_(model.projection.bias)
+    model.save_pretrained(folder)
+    return folder
+
+
+def losses(output_dir: Path) -> list[float]:
+    return [line["loss"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line]
+
+
+def test_two_processes_train_on_the_batches_of_one(recipe, tmp_path):
+    """Every step's loss is the same, of an encoder that stays blind: batch norm and augmentation are per process."""
+    blind = ("--encoder", str(save_encoder_that_is_blind(tmp_path / "blind")))
+    blind += ("--learning_rate", "1e-9", "--loss_learning_rate", "1e-9")
+    pretrain(recipe, tmp_path / "one", *blind, "--num_train_steps", "6", "--save_steps", "6")
+    expected = losses(tmp_path / "one")
+    assert len(expected) == 6 and min(np.diff(np.sort(expected))) > 1e-3  # another batch would be seen
     output_dir = tmp_path / "two"
     tracked = ("--report_to", "tensorboard", "--project", "shapes", "--run_name", "two processes")
     short = ("--per_device_batch_size", "4", "--num_train_steps", "4", "--save_steps", "2", "--eval_steps", "2")
-    run_ranks(2, command(recipe, output_dir, *short, *tracked), ENVIRONMENT)
-    ours = read_log(output_dir / "training_log.jsonl")
-    expected = read_log(finished_run / "training_log.jsonl")
-    assert ours[0]["loss"] == pytest.approx(expected[0]["loss"], rel=0.2)
+    run_ranks(2, command(recipe, output_dir, *blind, *short, *tracked), ENVIRONMENT)
+    assert losses(output_dir) == pytest.approx(expected[:4], rel=1e-5)
     assert "(2 process(es))" in (output_dir / "encoder" / "README.md").read_text()
     # Resumed on one process at the same global batch, from before the last steps, which are repeated.
     shutil.rmtree(output_dir / "checkpoint-4")
     resume = ("--num_train_steps", "6", "--resume_from_checkpoint", "latest", "--report_to", "tensorboard")
-    said = pretrain(recipe, output_dir, *resume, "--save_steps", "2", "--eval_steps", "2").stderr
+    said = pretrain(recipe, output_dir, *blind, *resume, "--save_steps", "2", "--eval_steps", "2").stderr
     assert "num_processes 2 -> 1, num_train_steps 4 -> 6, per_device_batch_size 4 -> 8" in said
     assert [line["step"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line] == list(
         range(1, 7)
     )
+    assert losses(output_dir) == pytest.approx(expected, rel=1e-5)
+    logged = dict(enumerate(losses(output_dir), start=1))
     # The tracker has one run, under the name that was given once, with each step once.
     [run] = (output_dir / "shapes").iterdir()
     assert run.name == "two processes" and len(list(run.iterdir())) == 2 and all(p.is_file() for p in run.iterdir())
     events = EventAccumulator(str(run)).Reload()
-    losses = {line["step"]: line["loss"] for line in read_log(output_dir / "training_log.jsonl") if "loss" in line}
     assert [event.step for event in events.Scalars("loss")] == list(range(1, 7))
-    assert {e.step: e.value for e in events.Scalars("loss")} == pytest.approx(losses, rel=1e-6)
+    assert {e.step: e.value for e in events.Scalars("loss")} == pytest.approx(logged, rel=1e-6)
     assert [event.step for event in events.Scalars("eval/zero_shot_top1")] == [2, 4, 6]
 
 

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import tiny_source
 from datasets import load_dataset
+from support.ended_processes import has_ended
 from tiny_source import FEATURES, calls, prepare_tiny, start, tiny_row
 from tqdm import tqdm
 
@@ -286,7 +287,7 @@ def test_a_killed_run_goes_on_where_it_was(tmp_path):
     assert len(workers) >= 2
     run.kill()
     run.join(60)
-    wait_for(lambda: not any(worker.is_running() for worker in workers))
+    wait_for(lambda: all(has_ended(worker) for worker in workers))
     assert partial_files(out)  # it had no time to tidy up
     with pytest.raises(UserError, match=rf"unfinished, 1 of its 3 files are missing \(data/{NAMES[2]}\.parquet\)"):
         load_triplets(out, "train")

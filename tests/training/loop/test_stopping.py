@@ -6,8 +6,10 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 import torch
+from support.ended_processes import has_ended
 from support.short_runs import tiny_run, weights
 from support.tiny_triplets import save_tiny_triplets
 
@@ -131,13 +133,13 @@ with StopRequest(None).listening():
 def test_processes_that_read_data_outlive_the_signal_and_not_their_parent():
     """As a cluster sends it, to every process; and the program still ends, by an error with the loader at work."""
     process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, text=True)
-    workers = {int(process.stdout.readline()) for _ in range(20)}
+    workers = {psutil.Process(int(process.stdout.readline())) for _ in range(20)}
     assert len(workers) == 2
-    for pid in (*workers, process.pid):
-        os.kill(pid, signal.SIGTERM)
+    for told in (*workers, process):
+        os.kill(told.pid, signal.SIGTERM)
     said, _ = process.communicate(timeout=60)
     assert said == "all read\n" and process.returncode == 3
     deadline = time.monotonic() + 20
-    while any(os.path.exists(f"/proc/{pid}") for pid in workers):
+    while not all(has_ended(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
