@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pytest
 from PIL import Image
+from support.model_files import ico, run_length_bmp
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data.loaders.triplet_dataset import TripletDataset
@@ -54,13 +55,17 @@ def test_it_is_what_datasets_makes_of_it(content, as_file, tmp_path):
     ("entry", "message"),
     [
         ({"bytes": EPS, "path": None}, "pictures of the format EPS are not read"),
+        ({"bytes": ico(), "path": None}, "pictures of the format ICO are not read"),
+        ({"bytes": run_length_bmp(), "path": None}, "BMP files that are run-length encoded are not read"),
         ({"bytes": encoded(Image.new("1", (9000, 9000)), "PNG"), "path": None}, "9000 x 9000 pixels"),
         ({"bytes": None, "path": "https://example.org/a.png"}, "is no file here"),
         ({"bytes": None, "path": None}, "has no bytes"),
         ({"bytes": b"no picture", "path": None}, "cannot identify image file"),
     ],
 )
-def test_what_is_not_decoded(entry, message):
+def test_what_is_not_decoded(entry, message, monkeypatch):
+    for decodes in ("IcoImagePlugin.IcoImageFile.load", "BmpImagePlugin.BmpRleDecoder.decode"):
+        monkeypatch.setattr(f"PIL.{decodes}", lambda *_: pytest.fail("it was decoded"))
     with pytest.raises((ValueError, OSError), match=message):
         decode_picture(entry)
 

@@ -20,6 +20,7 @@ LIMITED = {
     "instances": "instances",
     "placed nodes": "nodes",
     "JSON values": "values",
+    "XML elements": "elements",
     "files": "files that it names",
     "pixels of pictures": "pixels of its pictures",
     "texels": "pixels of its textures",

@@ -366,6 +366,8 @@ def varint(number: int) -> bytes:
         bytes([2, 2, 1, 1, 0, 128, 0, 1, 1, 97, 1, 0, 0, 0]) + varint(100_000) + varint(150_000_000),  # with metadata
         bytes([2, 1, 1, 1, 0, 0, 0]) + varint(7) + varint(100_000) + varint(150_000_000),
         bytes([2, 2, 1, 0, 0, 0]) + varint(150_000_000),
+        bytes([2, 2, 1, 0, 0, 0]) + varint(1) + varint(500_000_000),  # a mesh in its own order: of one face
+        bytes([2, 1, 1, 0, 0, 0]) + struct.pack("<II", 1, 500_000_000),
         bytes([2, 3, 0, 1, 0, 0]) + struct.pack("<i", 500_000_000) + bytes([1, 1, 0, 9, 3]),  # a cloud: 5.7 GB
     ],
 )

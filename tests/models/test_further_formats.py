@@ -3,6 +3,7 @@
 import io
 import sys
 import time
+import tracemalloc
 import zipfile
 
 import numpy as np
@@ -18,6 +19,7 @@ from support.model_files import (
     las,
     object_3mf,
     threemf,
+    understated,
     usd_material,
     usda,
     zipped,
@@ -30,6 +32,7 @@ from mrd_hf.models.polygons import cut_holes
 from mrd_hf.models.shape_files import colored_points, read_shape
 from mrd_hf.models.shape_suffixes import SHAPE_SUFFIXES
 from mrd_hf.models.shapes import PointCloud
+from mrd_hf.models.zip_members import ZipMembers
 from mrd_hf_cli.parser import DESCRIPTION
 
 
@@ -168,6 +171,20 @@ def test_textures_of_collada(tmp_path):
     assert shape.parts[0].color_source == "texture" and shape.parts[0].wrap == ("clamp", "repeat")
     (tmp_path / "skin.png").unlink()
     assert read(tmp_path, "a.dae", dae(sources=coordinates, **TEXTURE)).warnings == ["file not found: skin.png"]
+
+
+def test_parts_of_collada_share_a_texture_that_counts_once_more_as_an_opaque_one(tmp_path, monkeypatch):
+    (tmp_path / "skin.png").write_bytes(picture((10, 200, 30, 0), (0, 0, 255, 128), mode="RGBA"))
+    coordinates = dae_source("uv", np.zeros((8, 2)), "ST")
+    twice = "<instance_geometry url='#box'>{bind}</instance_geometry>" * 2
+    data = dae(sources=coordinates, node=twice, **TEXTURE)
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "texels", shape_limits.Allowance(4, 0))
+    first, second = read(tmp_path, "a.dae", data).parts
+    assert first.texture is second.texture
+    assert first.texture.tolist() == [[[10, 200, 30, 255], [0, 0, 255, 255]]]
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "texels", shape_limits.Allowance(3, 0))
+    with pytest.raises(ValueError, match=r"a\.dae: .*4 texels; at most 3"):
+        read(tmp_path, "a.dae", data)
 
 
 def test_only_files_of_its_own_folder_are_opened(tmp_path):
@@ -335,6 +352,15 @@ def test_3mf_whose_triangles_name_no_colour_or_one_that_is_not_there(tmp_path):
     assert shape.warnings == ["colours of group 5 left out"]
 
 
+def test_many_parts_of_3mf_with_colours_of_one_large_group_are_read_in_time(tmp_path):
+    group = '<m:colorgroup id="1">' + '<m:color color="#FF0000"/>' * 50_000 + "</m:colorgroup>"
+    data = threemf(group + object_3mf(2, 'pid="1" p1="49999"'), '<item objectid="2"/>' * 300)
+    start = time.process_time()
+    shape = read(tmp_path, "a.3mf", data)
+    assert time.process_time() - start < 3
+    assert len(shape.parts) == 300 and all((part.corner_colors == [255, 0, 0]).all() for part in shape.parts)
+
+
 def test_what_3mf_builds_is_read_where_it_is_built(tmp_path):
     component = '<component objectid="2" transform="1 0 0 0 1 0 0 0 1 5 0 0"/>'
     moved = f'<object id="4"><components>{component}</components></object>'
@@ -350,6 +376,69 @@ def test_what_3mf_builds_is_read_where_it_is_built(tmp_path):
     model = zipfile.ZipFile(io.BytesIO(other)).read("3D/3dmodel.model")
     data = threemf("", '<item objectid="9" p:path="/3D/Objects/o.model"/>', {"3D/Objects/o.model": model})
     assert facts(read(tmp_path, "a.3mf", data))[:2] == ([[0, 0, 0], [1, 2, 3]], AREA)
+
+
+EXTENSIONS_3MF = {
+    "slicestack": (
+        "http://schemas.microsoft.com/3dmanufacturing/slice/2015/07",
+        '<x:slicestack id="7"><x:slice ztop="1"><x:vertices><x:vertex x="0" y="0"/></x:vertices>'
+        '<x:polygon startv="0"><x:segment v2="0"/></x:polygon></x:slice></x:slicestack>',
+    ),
+    "volumedata": (
+        "http://schemas.3mf.io/3dmanufacturing/volumetric/2022/01",
+        '<x:volumedata id="8"><x:color functionid="3"/></x:volumedata>',
+    ),
+    "beamlattice": (
+        "http://schemas.microsoft.com/3dmanufacturing/beamlattice/2017/02",
+        '<x:beamlattice><x:beams><x:beam v1="0" v2="1"/></x:beams></x:beamlattice>',
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXTENSIONS_3MF)
+@pytest.mark.parametrize("place", ["before", "within", "after"])
+def test_extensions_of_3mf_that_have_elements_of_the_same_names_are_left_out(tmp_path, name, place):
+    space, text = EXTENSIONS_3MF[name]
+    text = text.replace(f"<x:{name}", f'<x:{name} xmlns:x="{space}"', 1)
+    box = MATERIAL_3MF + object_3mf(2, 'pid="1" p1="0"')
+    resources = {
+        "before": text + box,
+        "within": box.replace("</vertices>", f"</vertices>{text}"),
+        "after": box + text,
+    }[place]
+    shape = read(tmp_path, "a.3mf", threemf(resources, BUILT))
+    assert facts(shape) == (PLACED, PLACED_AREA, ORANGE) and shape.warnings == [f"{name} left out"]
+
+
+def test_3mf_of_no_namespace_another_or_what_is_displaced(tmp_path):
+    core = 'xmlns="http://schemas.microsoft.com/3dmanufacturing/core/2015/02"'
+    data = BOXES["a.3mf"]()
+    model = zipfile.ZipFile(io.BytesIO(data)).read("3D/3dmodel.model").decode()
+    assert core in model
+    displacement = "http://schemas.3mf.io/3dmanufacturing/displacement/2023/10"
+    displaced = model.replace("<mesh>", f'<d:displacementmesh xmlns:d="{displacement}">')
+    displaced = displaced.replace("</mesh>", "</d:displacementmesh>")
+    for each in ("vertices", "vertex", "triangles", "triangle"):
+        displaced = displaced.replace(f"<{each} ", f"<d:{each} ").replace(f"<{each}>", f"<d:{each}>")
+        displaced = displaced.replace(f"</{each}>", f"</d:{each}>")
+    for changed in (model.replace(core, ""), model.replace(core, 'xmlns="urn:older"'), displaced):
+        shape = read(tmp_path, "a.3mf", zipped({"3D/3dmodel.model": changed}))
+        assert facts(shape) == (PLACED, PLACED_AREA, ORANGE) and shape.warnings == []
+
+
+@pytest.mark.parametrize("name", ["3D/3dmodel.model", "_rels/.rels"])
+def test_many_xml_elements_of_few_bytes_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "XML elements", shape_limits.Allowance(60_000, 6))
+    with zipfile.ZipFile(io.BytesIO(BOXES["a.3mf"]())) as archive:
+        files = {each: archive.read(each).decode() for each in archive.namelist()}
+    end = files[name].rindex("</")
+    for count in (59_000, 61_000):
+        data = zipped({**files, name: files[name][:end] + "<a/>" * count + files[name][end:]})
+        if count == 59_000:
+            assert read(tmp_path, "a.3mf", data).parts
+            continue
+        with pytest.raises(ValueError, match=r"a\.3mf: .*\d\d,\d\d\d XML elements"):
+            read(tmp_path, "a.3mf", data)
 
 
 def test_3mf_that_is_not_as_it_should_be(tmp_path, monkeypatch):
@@ -468,6 +557,36 @@ def test_textures_of_usd_in_a_folder_and_in_a_package(tmp_path, binary):
     assert read(tmp_path, f"a.{kind}", scene).warnings == ["file not found: textures/skin.png"]
 
 
+def test_materials_of_usd_share_a_texture_and_what_they_make_of_it_counts(tmp_path, monkeypatch):
+    (tmp_path / "textures").mkdir()
+    (tmp_path / "textures" / "skin.png").write_bytes(picture((10, 200, 30, 0), (0, 0, 255, 128), mode="RGBA"))
+    subset = (
+        'def GeomSubset "front" (prepend apiSchemas = ["MaterialBindingAPI"])\n{\n'
+        'uniform token familyName = "materialBind"\nuniform token elementType = "face"\n'
+        "int[] indices = [0, 1]\nrel material:binding = </other>\n}\n"
+    )
+
+    def scene(other):
+        other = other.replace("/look", "/other").replace('"look"', '"other"')
+        return usda(TEXTURED + other, BOUND + COORDINATES + "\n" + subset)
+
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "texels", shape_limits.Allowance(4, 0))
+    first, second = read(tmp_path, "a.usda", scene(TEXTURED)).parts
+    assert first.texture is second.texture
+    assert first.texture.tolist() == [[[10, 200, 30, 255], [0, 0, 255, 255]]]
+    opacity = "token outputs:surface\nfloat inputs:opacity.connect = </look/skin.outputs:a>\n"
+    cut = TEXTURED.replace("token outputs:surface\n", opacity, 1)
+    raw = TEXTURED.replace("token inputs:wrapS", 'token inputs:sourceColorSpace = "raw"\ntoken inputs:wrapS')
+    # As linear light, 10 is (1.055 * (10 / 255) ** (1 / 2.4) - 0.055) * 255 = 56.
+    for other, shown in ((cut, [10, 200, 30, 0]), (raw, [56, 229, 96, 255])):
+        monkeypatch.setitem(shape_limits.ALLOWANCES, "texels", shape_limits.Allowance(6, 0))
+        found = {str(part.texture.tolist()) for part in read(tmp_path, "a.usda", scene(other)).parts}
+        assert found == {str([[shown, [0, 0, 255, 255]]]), str(first.texture.tolist())}
+        monkeypatch.setitem(shape_limits.ALLOWANCES, "texels", shape_limits.Allowance(5, 0))
+        with pytest.raises(ValueError, match=r"a\.usda: .*6 texels; at most 5"):
+            read(tmp_path, "a.usda", scene(other))
+
+
 def test_the_scale_of_a_texture_multiplies_in_linear_light(tmp_path):
     (tmp_path / "textures").mkdir()
     (tmp_path / "textures" / "skin.png").write_bytes(picture((255, 255, 255)))
@@ -580,6 +699,31 @@ def test_instances_and_what_is_not_seen_in_usd(tmp_path):
         read(tmp_path, "a.usda", b'#usda 1.0\ndef Sphere "ball"\n{\n}\n')
 
 
+def test_prototypes_that_usd_does_not_show_in_their_place(tmp_path):
+    """Below an over they are seen as instances alone, below a class not at all."""
+    over = INSTANCES.replace('def Scope "kinds"', 'over "kinds"')
+    shape = read(tmp_path, "a.usda", usda(spaced(over)))
+    assert facts(shape)[:2] == ([[10, 0, 0], [31, 2, 5]], PLACED_AREA + 2)
+    for changed in (INSTANCES.replace('def Scope "kinds"', 'class "kinds"'), INSTANCES.replace("/box>", "/gone>")):
+        shape = read(tmp_path, "a.usda", usda(spaced(changed)))
+        assert facts(shape)[:2] == (PLACED, PLACED_AREA)
+        assert "nothing to see in /many/kinds/" in shape.warnings[0] and "/many has instances" in shape.warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("bound", "color"),
+    [
+        ("rel material:binding:preview = </look>", ORANGE),
+        ("rel material:binding:full = </look>", ORANGE),
+        ("rel material:binding:full = </none>\nrel material:binding = </look>", ORANGE),
+        ("rel material:binding:full = </look>\nrel material:binding:preview = </blue>", (0, 0, 255)),
+    ],
+)
+def test_materials_that_usd_binds_for_a_purpose(tmp_path, bound, color):
+    looks = usd_material(f" = {LINEAR_ORANGE}") + usd_material(" = (0, 0, 1)").replace("look", "blue")
+    assert facts(read(tmp_path, "a.usda", usda(looks, bound)))[2] == color
+
+
 def test_points_of_usd(tmp_path):
     points = (
         b'#usda 1.0\n(\n upAxis = "Z"\n)\ndef Points "cloud"\n{\npoint3f[] points = [(0, 0, 0), (1, 2, 3)]\n'
@@ -628,18 +772,92 @@ def test_usd_with_value_clips_is_refused(tmp_path):
     clips = f'#usda 1.0\ndef "a" (\nclips = {{\n{default}\n}}\n)\n{{\n}}\n'.encode()
     with pytest.raises(ValueError, match=r"a\.usda: .*value clips, which are not read"):
         read(tmp_path, "a.usda", clips)
+    variant = variants("a", f'"v" (\nclips = {{\n{default}\n}}\n) {{\n}}')
+    with pytest.raises(ValueError, match=r"a\.usda: .*\{kind=v\} has value clips, which are not read"):
+        read(tmp_path, "a.usda", f"#usda 1.0\n{variant}".encode())
 
 
-def test_usd_that_refers_to_itself_many_times_over_is_refused_in_time(tmp_path):
+def variants(name: str, content: str) -> str:
+    """A prim of one kind, v."""
+    chosen = 'variants = {\nstring kind = "v"\n}\nprepend variantSets = "kind"'
+    return f'def "{name}" (\n{chosen}\n)\n{{\nvariantSet "kind" = {{\n{content}\n}}\n}}\n'
+
+
+def twice(target: str) -> str:
+    return "".join(f'def "{name}" (references = <{target}>)\n{{\n}}\n' for name in "xy")
+
+
+# By what a level is the one below it twice: a level, the last one, and of which layer they are.
+DOUBLED = {
+    "prims": (lambda n: f'def "a{n}"\n{{\n{twice(f"/a{n + 1}")}}}\n', 'def Mesh "a26"\n{\n}\n', "a.usda"),
+    "sublayers": (lambda n: f'def "a{n}"\n{{\n{twice(f"/a{n + 1}")}}}\n', 'def Mesh "a26"\n{\n}\n', "b.usda"),
+    "prims in variants": (
+        lambda n: variants(f"a{n}", f'"v" {{\n{twice(f"/a{n + 1}")}}}'),
+        'def Mesh "a26"\n{\n}\n',
+        "a.usda",
+    ),
+    "variants": (
+        lambda n: (
+            variants(f"a{n}", f'"v" (references = </b{n}>) {{\n}}') + f'def "b{n}"\n{{\n{twice(f"/a{n + 1}")}}}\n'
+        ),
+        'def Mesh "a26"\n{\n}\n',
+        "a.usda",
+    ),
+    # /a0/in has nothing of its own: it is there as /a0 is /b0.
+    "what is above": (
+        lambda n: (
+            f'def "a{n}" (references = </b{n}>)\n{{\n}}\n'
+            f'def "b{n}"\n{{\ndef "in"\n{{\n{twice(f"/a{n + 1}/in")}}}\n}}\n'
+        ),
+        'def "a26"\n{\ndef Mesh "in"\n{\n}\n}\n',
+        "a.usda",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", DOUBLED)
+def test_usd_that_refers_to_itself_many_times_over_is_refused_in_time(tmp_path, monkeypatch, how):
     """Of 26 levels, each of which is the one below it twice."""
-    levels = "".join(
-        f'def "a{n}"\n{{\ndef "x" (references = </a{n + 1}>)\n{{\n}}\ndef "y" (references = </a{n + 1}>)\n{{\n}}\n}}\n'
-        for n in range(26)
-    )
-    start = time.perf_counter()
+    pxr = pytest.importorskip("pxr.Usd")
+    monkeypatch.setattr(pxr.Stage, "Open", lambda path: pytest.fail("is put together"))
+    level, last, layer = DOUBLED[how]
+    scene = f"#usda 1.0\n{''.join(map(level, range(26)))}{last}".encode()
+    if layer != "a.usda":
+        (tmp_path / layer).write_bytes(scene)
+        scene = f"#usda 1.0\n(\nsubLayers = [@{layer}@]\n)\n".encode()
+    start = time.process_time()
     with pytest.raises(ValueError, match=r"a\.usda: .*more than 1,000,000 prims"):
-        read(tmp_path, "a.usda", f'#usda 1.0\n{levels}def Mesh "a26"\n{{\n}}\n'.encode())
-    assert time.perf_counter() - start < 5
+        read(tmp_path, "a.usda", scene)
+    assert time.process_time() - start < 5
+
+
+def test_usd_layers_that_are_sublayers_many_times_over_or_of_themselves_are_refused(tmp_path):
+    for n in range(26):
+        (tmp_path / f"l{n}.usda").write_text(f"#usda 1.0\n(\nsubLayers = [@l{n + 1}.usda@, @m{n + 1}.usda@]\n)\n")
+        (tmp_path / f"m{n}.usda").write_bytes((tmp_path / f"l{n}.usda").read_bytes())
+    for name in ("l26.usda", "m26.usda"):
+        (tmp_path / name).write_text("#usda 1.0\n")
+    for scene in ((tmp_path / "l0.usda").read_bytes(), b"#usda 1.0\n(\nsubLayers = [@a.usda@]\n)\n"):
+        with pytest.raises(ValueError, match=r"a\.usda: .*more than 1000 sublayers, or itself among them"):
+            read(tmp_path, "a.usda", scene)
+
+
+def test_usd_that_moves_prims_of_other_layers_is_refused(tmp_path):
+    moved = b'#usda 1.0\n(\nrelocates = {\n</a/x>: </a/z>\n}\n)\ndef "a"\n{\n}\n'
+    with pytest.raises(ValueError, match=r"a\.usda: .*relocates prims, which is not read"):
+        read(tmp_path, "a.usda", moved)
+
+
+def test_usd_of_sublayers_and_variants(tmp_path):
+    """What a prim of one layer refers to may be in another one of the same stack."""
+    box = usda(metadata="").decode().partition('def Xform "crate"')[2]
+    (tmp_path / "box.usda").write_text(f'#usda 1.0\nclass Xform "crate"{box}')
+    scene = variants("whole", '"v" {\ndef "box" (references = </crate>)\n{\n}\n}')
+    data = f'#usda 1.0\n(\nsubLayers = [@box.usda@]\nupAxis = "Z"\n)\n{scene}'.encode()
+    assert facts(read(tmp_path, "a.usda", data))[:2] == (PLACED, PLACED_AREA)
+
+
+def test_usd_that_refers_to_itself_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"a\.usda: .*refers to itself"):
         read(tmp_path, "a.usda", b'#usda 1.0\ndef "a"\n{\ndef "b" (references = </a>)\n{\n}\n}\n')
 
@@ -689,6 +907,22 @@ def test_3mf_that_spells_its_model_otherwise(tmp_path):
     for names in (("3D/3dmodel.model",), ("_rels/.rels",), tuple(spelled)):
         data = zipped({spelled[n] if n in names else n: content for n, content in files.items()})
         assert facts(read(tmp_path, "a.3mf", data)) == expected
+
+
+@pytest.mark.parametrize("compression", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_no_more_is_unpacked_than_a_zip_file_says_it_has(compression):
+    """Python unpacks all that there is, and cuts that to the stated size. It does so by deflate alone in pieces."""
+    members = ZipMembers(understated(zipped({"a.obj": bytes(2**23)}, compression), 100))
+    tracemalloc.start()
+    try:
+        if compression == zipfile.ZIP_DEFLATED:
+            assert members.read("a.obj") == bytes(100)
+        else:
+            with pytest.raises(ValueError, match="a.obj in the zip file .*not packed by deflate; pack it anew"):
+                members.read("a.obj")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
 
 
 def test_zip_files_of_no_model_or_several(tmp_path):

@@ -21,6 +21,7 @@ from support.gltf_writer import (
     png,
 )
 
+from mrd_hf.models.gltf_document import GltfDocument
 from mrd_hf.models.shapes import PointCloud
 
 
@@ -237,10 +238,24 @@ def test_filters_of_meshopt():
     np.testing.assert_allclose([second.min(axis=0), second.max(axis=0)], [[-5, 0, 0], [0, 5, 0]], atol=5e-3)
     assert np.abs(np.array(color(shown(file))) - [255, 188, 137]).max() <= 2
     # Normals are not used; their values are those of the library: (0, 0, 127).
-    from mrd_hf.models.gltf_document import GltfDocument
-
     normals = GltfDocument(shown(file), lambda uri: b"").buffer_view(3)
     assert np.frombuffer(normals, np.int8).reshape(4, 4)[:, :3].tolist() == [[0, 0, 127]] * 4
+
+
+def test_views_of_meshopt_that_unpack_to_too_much_together_are_not_all_unpacked():
+    """The same few bytes as many views of 1.2 MB each, of which 55 make 64 MiB."""
+    meshopt = pytest.importorskip("meshopt")
+    data = meshopt.encode_gltf_buffer(np.zeros((100_000, 3), dtype=np.float32), "ATTRIBUTES", 1)
+    file = meshopt_file(
+        "KHR_meshopt_compression", [(data, {"count": 100_000, "byteStride": 12, "mode": "ATTRIBUTES"})]
+    )
+    file.json["bufferViews"] *= 60
+    document = GltfDocument(shown(file), lambda uri: b"")
+    assert 50 * len(shown(file)) < 2**26
+    for number in range(55):
+        assert len(document.buffer_view(number)) == 1_200_000
+    with pytest.raises(ValueError, match="64 MiB once unpacked"):
+        document.buffer_view(55)
 
 
 def test_without_the_extra_the_fallback_of_meshopt_is_read(monkeypatch):

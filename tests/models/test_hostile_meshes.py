@@ -1,6 +1,7 @@
 """Mesh files that are damaged or made to harm: each is an error that names it, or a warning, and costs little."""
 
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -8,12 +9,13 @@ import trimesh
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.tiny_gltf import TRIANGLE, data_uri, textured_gltf
+from support.model_files import ico, run_length_bmp, usda
+from support.tiny_gltf import TRIANGLE, data_uri, gltf, textured_gltf
 
 from mrd_hf.models import shape_limits
 from mrd_hf.models.mesh_loading import AssetResolver, read_mesh
 from mrd_hf.models.shapes import MeshError
-from mrd_hf.models.textures import texture_to_rgba
+from mrd_hf.models.textures import Textures, texture_to_rgba
 
 
 def read_gltf(**changes):
@@ -21,9 +23,9 @@ def read_gltf(**changes):
     return read_mesh(file, "gltf", AssetResolver("", lambda name: None), "x.gltf")
 
 
-def png():
+def png(color=(1, 2, 3)):
     buffer = io.BytesIO()
-    Image.new("RGB", (2, 2), (1, 2, 3)).save(buffer, "PNG")
+    Image.new("RGB", (2, 2), color).save(buffer, "PNG")
     return buffer.getvalue()
 
 
@@ -92,6 +94,100 @@ def test_a_geometry_placed_too_often_is_an_error(monkeypatch):
         read_mesh(file, "glb", AssetResolver("", lambda name: None), "many.glb")
 
 
+@pytest.mark.parametrize(
+    ("what", "size", "limit"),
+    [
+        # As SECURITY.md's table has them: what any file may hold, what a larger one may, and where that ends.
+        ("faces", 100, 1_000_000),
+        ("faces", 1_000_000, 2_000_000),
+        ("faces", 2**31, 10_000_000),
+        ("points", 1_500_000, 1_500_000),
+        ("points", 2_000_000, 2_000_000),
+        ("points", 2**31, 50_000_000),
+        ("placed vertices", 0, 10_000_000),
+        ("placed vertices", 5_000_000, 20_000_000),
+        ("parts", 0, 10_000),
+        ("parts", 1_000_000, 20_000),
+        ("instances", 0, 200_000),
+        ("instances", 10_000_000, 1_000_000),
+        ("placed nodes", 0, 50_000),
+        ("placed nodes", 2_000_000, 100_000),
+        ("JSON values", 0, 1_500_000),
+        ("JSON values", 16_000_000, 2_000_000),
+        ("files", 0, 1_000),
+        ("files", 100_000, 2_000),
+        ("pixels of pictures", 0, 134_217_728),
+        ("pixels of pictures", 4_000_000, 256_000_000),
+        ("texels", 0, 33_554_432),
+        ("texels", 2**31, 8_589_934_592),
+    ],
+)
+def test_limits_grow_with_the_file_up_to_their_most(what, size, limit):
+    budget = shape_limits.ShapeBudget(size)
+    assert budget.limit(what) == limit
+    budget.take(what, limit - 1)
+    budget.take(what, 1)
+    with pytest.raises(ValueError, match=rf"^{limit + 1:,} {what}; at most {limit:,} are read of a file of {size:,} "):
+        budget.take(what, 1)
+    assert budget.left(what) == 0
+
+
+def test_files_that_a_file_names_raise_its_limits():
+    budget = shape_limits.ShapeBudget(1_000_000)
+    assert budget.counted(lambda name: bytes(500_000))("a.bin") == bytes(500_000)
+    assert budget.limit("faces") == 3_000_000 and budget.left("files") == 29_999
+
+
+def placed_three_times() -> tuple[str, bytes]:
+    """The triangle of the points' own coordinates, at each of these."""
+    instances = {"EXT_mesh_gpu_instancing": {"attributes": {"TRANSLATION": 0}}}
+    return "gltf", gltf(nodes=[{"mesh": 0, "extensions": instances}])
+
+
+def placed_three_times_in_usd() -> tuple[str, bytes]:
+    scene = """
+def PointInstancer "crates"
+{
+    rel prototypes = </crate>
+    int[] protoIndices = [0, 0, 0]
+    point3f[] positions = [(0, 0, 0), (10, 0, 0), (20, 0, 0)]
+}"""
+    return "usda", usda(scene)
+
+
+def of_three_libraries() -> tuple[str, bytes]:
+    return "obj", b"mtllib a.mtl\nmtllib b.mtl\nmtllib c.mtl\nv 0 0 0\nv 1 0 0\nv 0 1 0\nusemtl a\nf 1 2 3\n"
+
+
+@pytest.mark.parametrize(
+    ("what", "made"),
+    [("instances", placed_three_times), ("instances", placed_three_times_in_usd), ("files", of_three_libraries)],
+)
+def test_one_thing_more_than_a_file_may_hold_is_an_error(monkeypatch, what, made):
+    kind, data = made()
+    read = partial(read_mesh, file_type=kind, resolver=AssetResolver("", lambda name: b"newmtl a\n"), name="many")
+    monkeypatch.setitem(shape_limits.ALLOWANCES, what, shape_limits.Allowance(3, 0))
+    assert read(io.BytesIO(data)).parts
+    monkeypatch.setitem(shape_limits.ALLOWANCES, what, shape_limits.Allowance(2, 0))
+    with pytest.raises(MeshError, match=f"many: .*3 {what}; at most 2 are read"):
+        read(io.BytesIO(data))
+
+
+@pytest.mark.parametrize("what", ["pixels of pictures", "texels"])
+def test_a_picture_more_than_a_file_may_hold_is_left_out(monkeypatch, what):
+    """Another one: the same picture again costs nothing."""
+    monkeypatch.setitem(shape_limits.ALLOWANCES, what, shape_limits.Allowance(4, 0))
+    warnings = []
+    pictures = Textures(shape_limits.ShapeBudget(10_000), warnings)
+    first = pictures.decode(png(), "first")
+    assert first is not None and pictures.decode(png(), "again") is first and warnings == []
+    assert pictures.decode(png((3, 2, 1)), "second") is None
+    (warning,) = warnings
+    assert warning.startswith(
+        f"texture cannot be read: second (8 {what}; at most 4 are read of a file of 10,000 bytes"
+    )
+
+
 def test_images_of_too_many_pixels_are_not_decoded(monkeypatch):
     monkeypatch.setattr(shape_limits, "MAX_TEXELS", 99)
     with pytest.raises(ValueError, match="10 x 10 pixels; at most 99"):
@@ -134,3 +230,16 @@ def test_a_texture_that_another_program_would_decode_is_not_decoded(monkeypatch)
     assert any("EPS are not read; convert it to PNG" in warning for warning in mesh.warnings)
     with pytest.raises(ValueError, match="EPS are not read"):
         texture_to_rgba(Image.open(io.BytesIO(eps())))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [(ico(), "format ICO are not read; convert"), (run_length_bmp(), "run-length encoded are not")],
+)
+def test_a_texture_whose_decoding_has_no_bounds_is_not_decoded(data, message, monkeypatch):
+    """Pillow decodes an icon as it opens it, and run lengths by Python, to any size."""
+    for decodes in ("IcoImagePlugin.IcoImageFile.load", "BmpImagePlugin.BmpRleDecoder.decode"):
+        monkeypatch.setattr(f"PIL.{decodes}", lambda *_: pytest.fail("was decoded"))
+    mesh = read_gltf(images=[{"uri": data_uri(data)}])
+    assert mesh.parts[0].texture is None
+    assert any(message in warning for warning in mesh.warnings)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mrd_hf.models.gltf_compression import decode_meshopt
+from mrd_hf.models.shape_limits import ShapeBudget
 
 
 meshopt = pytest.importorskip("meshopt")
@@ -13,7 +14,7 @@ TRIANGLES = np.random.default_rng(0).integers(0, 500, (333, 3)).astype("<u4")
 
 
 def unpacked(data: bytes, **packed) -> bytes:
-    return decode_meshopt(memoryview(data), packed, NAME)
+    return decode_meshopt(memoryview(data), packed, NAME, ShapeBudget(len(data)))
 
 
 def test_vertices_come_back():

@@ -1,6 +1,7 @@
 """PLY as the tools write it: each a few rows, with the shape and the colours that they mean."""
 
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from support.small_shapes import (
     read,
 )
 
+from mrd_hf.models.ply_text import ListProperty, parse_ply
 from mrd_hf.models.shape_files import colored_points
 from mrd_hf.models.shapes import DEFAULT_COLOR, MeshError, PointCloud, TexturedMesh
 
@@ -472,6 +474,31 @@ def test_faces_of_mixed_sizes_take_no_time(tmp_path):
     content = header[:-13].replace(b"face 1", b"face 8000") + body
     shape = read(tmp_path, "a.ply", content)
     assert faces(shape) == 12_000 and area(shape) == 6000
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_many_lists_of_changing_lengths_take_no_time_and_keep_their_values(form):
+    """Embeddings of points may be hundreds of properties: these are of 1,000 lists and 1,000 numbers."""
+    generator = np.random.default_rng(0)
+    properties = [p for n in range(1000) for p in (f"list uchar short l{n}", f"int n{n}")]
+    rows = [
+        [
+            generator.integers(-99, 99, generator.integers(0, 3)).tolist() if p.startswith("list") else row
+            for p in properties
+        ]
+        for row in range(100)
+    ]
+    content = ply(("odd", properties, rows), ("last", ["float x"], [(7.0,)]), form=form)
+    start = time.process_time()
+    elements = parse_ply(content).elements
+    assert time.process_time() - start < 2
+    assert elements["last"]["x"].tolist() == [7.0]
+    for number, declared in enumerate(properties):
+        found, expected = elements["odd"][declared.split()[-1]], [row[number] for row in rows]
+        if isinstance(found, ListProperty):
+            assert found.lengths.tolist() == [len(each) for each in expected]
+            found, expected = found.values, [item for each in expected for item in each]
+        assert found.tolist() == expected
 
 
 def test_the_default_color_beside_a_texture(tmp_path):

@@ -1,10 +1,13 @@
 """Files that hold a point cloud and nothing else."""
 
+import io
 import pickle
+import tracemalloc
 import zipfile
 
 import numpy as np
 import pytest
+from support.model_files import understated, zipped
 
 from mrd_hf.models.point_cloud_files import load_point_cloud
 
@@ -138,6 +141,41 @@ def test_an_archive_that_unpacks_to_more_than_is_read_is_refused_unread(tmp_path
     np.savez_compressed(tmp_path / "bomb.npz", points=np.zeros((1_000_000, 3), dtype=np.float32))
     assert len(load_point_cloud(tmp_path / "bomb.npz").points.xyz) == 1_000_000
     monkeypatch.setattr("mrd_hf.models.shape_limits.HARMLESS_BYTES", 2**23)
-    monkeypatch.setattr(np, "load", lambda *arguments, **options: pytest.fail("was read"))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *arguments, **options: pytest.fail("was read"))
     with pytest.raises(ValueError, match=r"bomb\.npz: .*11 MiB once unpacked, of 0.0 MiB"):
         load_point_cloud(tmp_path / "bomb.npz")
+
+
+def npy(array: np.ndarray) -> bytes:
+    data = io.BytesIO()
+    np.save(data, array)
+    return data.getvalue()
+
+
+def test_no_more_of_an_archive_is_unpacked_than_it_says_it_has(tmp_path):
+    """Nor is what its header announces, or another method's output, which Python does not bound."""
+    content = npy(np.zeros((700_000, 3), dtype=np.float32))
+    (tmp_path / "little.npz").write_bytes(understated(zipped({"points.npy": content}), 200))
+    (tmp_path / "other.npz").write_bytes(zipped({"points.npy": content}, zipfile.ZIP_BZIP2))
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"little\.npz: it announces an array of shape \(700000, 3\)"):
+            load_point_cloud(tmp_path / "little.npz")
+        with pytest.raises(ValueError, match=r"other\.npz: is a damaged archive \(it is not packed by deflate"):
+            load_point_cloud(tmp_path / "other.npz")
+        assert tracemalloc.get_traced_memory()[1] < 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_an_array_is_checked_whatever_its_name_and_whatever_follows_it(tmp_path):
+    """numpy finds an array `points` that lacks .npy, and one that has a zip file behind it."""
+    (tmp_path / "bare.npz").write_bytes(zipped({"points": npy(XYZ)}))
+    assert (load_point_cloud(tmp_path / "bare.npz").points.xyz == XYZ).all()
+    huge = npy(XYZ).replace(b"(2, 3), }" + b" " * 9, b"(2000000000, 3), }")
+    (tmp_path / "bare.npz").write_bytes(zipped({"points": huge}))
+    with pytest.raises(ValueError, match=r"bare\.npz: it announces an array of shape \(2000000000, 3\)"):
+        load_point_cloud(tmp_path / "bare.npz")
+    (tmp_path / "both.npy").write_bytes(npy(XYZ) + zipped({"points.npy": npy(XYZ)}))
+    with pytest.raises(ValueError, match=r"both\.npy: is not what its suffix \.npy says"):
+        load_point_cloud(tmp_path / "both.npy")

@@ -7,7 +7,8 @@ from typing import Any
 from PIL import Image, ImageOps
 from PIL.ExifTags import Base
 
-from ..models.shape_limits import check_image, check_pixels
+from ..models.shape_limits import check_pixels
+from ..models.textures import open_picture
 
 
 def decode_picture(entry: dict[str, Any]) -> Image.Image:
@@ -25,8 +26,7 @@ def decode_picture(entry: dict[str, Any]) -> Image.Image:
     content, path = entry["bytes"], entry["path"]
     if content is None and not (path and os.path.isfile(path)):
         raise ValueError(f"has no bytes, and its path {path!r} is no file here")
-    with Image.open(path if content is None else io.BytesIO(content)) as image:
-        check_image(image)
+    with open(path, "rb") if content is None else io.BytesIO(content) as file, open_picture(file) as image:
         check_pixels(*image.size, os.path.getsize(path) if content is None else len(content))
         image.load()
     return ImageOps.exif_transpose(image) if image.getexif().get(Base.Orientation) is not None else image

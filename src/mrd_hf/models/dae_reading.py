@@ -86,6 +86,7 @@ class _Reader:
         self.warnings = [f"{str(error).strip()[:100]}" for error in document.errors]
         self.pictures = Textures(budget, self.warnings)
         self.textures: dict[str, np.ndarray | None] = {}
+        self.opaque: dict[int, np.ndarray] = {}  # of textures, by where their texels lie
         self.num_lines = 0
 
     def read(self) -> None:
@@ -199,9 +200,13 @@ class _Reader:
         texels = self.textures[path]
         if texels is None or isinstance(effect.transparent, collada.material.Map):
             return texels
-        opaque = texels.copy()  # without <transparent> its opacity means something else
-        opaque[..., 3] = 255
-        return opaque
+        if id(texels) not in self.opaque:
+            opaque = texels
+            if texels[..., 3].min(initial=255) < 255:  # without <transparent> it means something else
+                opaque = self.pictures.copied(texels)
+                opaque[..., 3] = 255
+            self.opaque[id(texels)] = opaque
+        return self.opaque[id(texels)]
 
     def _decode(self, path: str) -> np.ndarray | None:
         name = unquote(path).removeprefix("file://").removeprefix("./")

@@ -1,6 +1,7 @@
 """The counts that a Draco buffer begins with: its decoder takes memory for them, whether its data are there or not.
 
-Source: the Draco bitstream specification, sections 4 (header), 5 (metadata) and 9 (edgebreaker).
+Source: the Draco bitstream specification, sections 4 (header), 5 (metadata) and 9 (edgebreaker); of meshes without the
+latter, Draco's mesh_sequential_decoder.cc, which says what versions before 2.2 have.
 """
 
 from .shape_limits import ShapeBudget
@@ -62,8 +63,9 @@ def check_draco_counts(data: bytes) -> None:
     if kind == CLOUD:
         budget.take("points", rest.number(4))
         return
-    count = rest.varint if version >= (2, 0) else lambda: rest.number(4)
-    if kind == MESH and method == EDGEBREAKER:
+    is_edgebreaker = kind == MESH and method == EDGEBREAKER
+    count = rest.varint if version >= ((2, 0) if is_edgebreaker else (2, 2)) else lambda: rest.number(4)
+    if is_edgebreaker:
         rest.number(1)
         if version < (2, 2):
             count()
@@ -71,3 +73,4 @@ def check_draco_counts(data: bytes) -> None:
         budget.take("faces", max(num_faces, num_vertices // 3))
     elif kind == MESH:
         budget.take("faces", count())
+        budget.take("points", count())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .draco_header import check_draco_counts
+from .shape_limits import ShapeBudget
 
 
 class MissingPackageError(ValueError):
@@ -59,16 +60,17 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
         raise ValueError(f"its Draco data cannot be decoded ({type(error).__name__}: {error})") from None
 
 
-def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str) -> bytes:
+def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str, budget: ShapeBudget) -> bytes:
     """The bytes of a buffer view that meshopt has compressed.
 
     Args:
         data (`memoryview`): The compressed bytes.
         packed (`dict`): What the extension says of them.
         name (`str`): The extension's.
+        budget (`ShapeBudget`): What the file may hold.
 
     Raises:
-        ValueError: It cannot be decoded.
+        ValueError: It cannot be decoded, or is too large with what was decoded before.
     """
     try:
         import meshopt
@@ -86,6 +88,7 @@ def decode_meshopt(data: memoryview, packed: dict[str, Any], name: str) -> bytes
         raise ValueError(f"{name}: filter {filtered!r} of mode {mode!r} is not known")
     if stride not in FILTER_STRIDES[filtered]:
         raise ValueError(f"{name}: filter {filtered!r} does not fit byteStride {stride!r}")
+    budget.unpack(count * stride)
     try:
         values = meshopt.decode_gltf_buffer(bytes(data), count, stride, mode, filtered)
         return np.ascontiguousarray(values).tobytes()

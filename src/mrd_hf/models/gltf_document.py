@@ -130,7 +130,7 @@ class GltfDocument:
             packed = view.get("extensions", {}).get(name)
             if packed is not None:
                 try:
-                    data = decode_meshopt(self._slice(packed, f"bufferViews {index}"), packed, name)
+                    data = decode_meshopt(self._slice(packed, f"bufferViews {index}"), packed, name, self.budget)
                 except MissingPackageError:
                     if name in (self.json.get("extensionsRequired") or []):
                         raise

@@ -29,8 +29,6 @@ UNLIT = "KHR_materials_unlit"
 BLACK = 0.01
 # What is no metal reflects less than this of the light that falls on it straight.
 METAL = 0.1
-# Values of a texture that is not made smaller: 64 x 64 texels.
-MIN_TEXTURE = 4 * 64 * 64
 # The opacity from which a point is no hole, see `MIN_OPACITY` of surface_sampling.py, as a share of 255.
 OPAQUE_FROM = 128 / 255
 
@@ -149,14 +147,12 @@ class GltfMaterials:
         """The texture as the surface shows it; where materials make many of one, in less detail."""
         key = (id(texels), surface.factor.tobytes(), surface.alpha, has_opacity)
         if key not in self._shaded:
-            budget = self.document.budget
-            while texels.size > MIN_TEXTURE and budget.left("texels") < texels.size // 4:
-                texels = texels[::2, ::2]
+            texels = self._textures.fitting(texels)
             if not has_opacity and texels[..., 3].min(initial=255) < 255:
                 texels = texels.copy()
                 texels[..., 3] = 255
             shaded = _shaded(texels, surface)
-            budget.take("texels", texels.size // 4 if shaded is not texels else 0)
+            self.document.budget.take("texels", texels.size // 4 if shaded is not texels else 0)
             self._shaded[key] = shaded
         return self._shaded[key]
 

@@ -242,7 +242,7 @@ def _read_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Pr
 
 
 def _read_mixed_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Property], int]:
-    """The same where lengths change often: a walk over all rows, then those of the same lengths at once."""
+    """The same where lengths change often: a walk over all rows, then one property after the other."""
     places = np.empty(element.count + 1, dtype=np.int64)
     places[0] = place = start
     walked = []
@@ -253,35 +253,34 @@ def _read_mixed_rows(element: _Element, data: bytes, start: int) -> tuple[dict[s
     if place > len(data):
         raise ValueError(f"it ends within row {element.count:,} of {element.count:,} of '{element.name}'")
     table = np.array(walked, dtype=np.int64)
-    numbers = [number for number, column in enumerate(element.columns) if column.length_dtype is not None]
-    firsts = np.cumsum(table, axis=0) - table
+    chunks: list[list[np.ndarray]] = [[] for _ in element.columns]
+    for first in range(0, element.count, MAX_ROWS):
+        here = slice(first, first + MAX_ROWS)
+        for chunk, values in zip(chunks, _values_at(element, data, places[:-1][here], table[here]), strict=True):
+            chunk.append(values)
+    lists = iter(table.T)
     found: dict[str, Property] = {}
-    for number, column in enumerate(element.columns):
-        size = int(table[:, numbers.index(number)].sum()) if number in numbers else element.count
-        values: np.ndarray = np.empty(size, column.dtype.newbyteorder("="))
-        found[column.name] = ListProperty(table[:, numbers.index(number)], values) if number in numbers else values
-    characters = np.frombuffer(data, np.uint8)
-    for here in _alike(table):
-        lengths = table[here[0]].tolist()
-        record = _record(element, lengths)
-        rows = characters[places[here][:, None] + np.arange(record.itemsize)].view(record)[:, 0]
-        for number, column in enumerate(element.columns):
-            to = found[column.name]
-            if isinstance(to, ListProperty):
-                list_number = numbers.index(number)
-                into = firsts[here, list_number][:, None] + np.arange(lengths[list_number])
-                to.values[into] = rows[f"{number}"].reshape(into.shape)
-            else:
-                to[here] = rows[f"{number}"]
+    for column, chunk in zip(element.columns, chunks, strict=True):
+        values = np.concatenate(chunk).astype(column.dtype.newbyteorder("="))
+        found[column.name] = values if column.length_dtype is None else ListProperty(next(lists), values)
     return found, place
 
 
-def _alike(table: np.ndarray) -> Iterator[np.ndarray]:
-    """Numbers of rows that are alike, not too many at once."""
-    _, kinds = np.unique(table, axis=0, return_inverse=True)
-    order = np.argsort(kinds.reshape(-1), kind="stable")
-    for group in np.split(order, np.flatnonzero(np.diff(kinds.reshape(-1)[order])) + 1):
-        yield from np.split(group, range(MAX_ROWS, len(group), MAX_ROWS))
+def _values_at(element: _Element, data: bytes, places: np.ndarray, table: np.ndarray) -> Iterator[np.ndarray]:
+    """The values of each property of rows, which start at `places` and whose lists have the lengths of `table`."""
+    characters = np.frombuffer(data, np.uint8)
+    lists = iter(table.T)
+    for column in element.columns:
+        starts, size = places, column.dtype.itemsize
+        if column.length_dtype is None:
+            places = places + size
+        else:
+            lengths = next(lists)
+            starts = places + column.length_dtype.itemsize
+            places = starts + lengths * size
+            before = np.cumsum(lengths) - lengths
+            starts = np.repeat(starts - before * size, lengths) + np.arange(lengths.sum()) * size
+        yield characters[starts[:, None] + np.arange(size)].view(column.dtype)[:, 0]
 
 
 def _lengths_at(element: _Element, data: bytes, place: int, row: int) -> tuple[list[int], int]:

@@ -4,6 +4,7 @@ Those that may hold a mesh as well (.ply, .obj, .off, .glb) are `mesh_loading`'s
 in, which says their range: integers are 0..255, floats 0..1.
 """
 
+import io
 import math
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from .shape_colors import stored_colors_as_bytes
 from .shape_limits import ShapeBudget, check_size, cut_message
 from .shapes import ColoredPoints, PointCloud
 from .text_clouds import read_text_cloud
+from .zip_members import read_member
 
 
 # Keys of a .npz file; the first that is there counts.
@@ -70,19 +72,22 @@ def load_point_cloud(path: Path) -> PointCloud:
 
 def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
     size = path.stat().st_size
-    if zipfile.is_zipfile(path):
-        _check_archive(path, size)
+    is_archive = zipfile.is_zipfile(path)
+    found = ["points"]
+    contents: dict[str, bytes] = {}
+    if is_archive:
+        found, contents = _read_archive(path, size)
     else:
         with path.open("rb") as file:
             _check_array(file, size, size)
     try:
-        content = np.load(path, allow_pickle=False)
-        if isinstance(content, np.ndarray):
-            found, arrays = ["points"], {"points": content}
+        if is_archive:
+            arrays = {
+                name: np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+                for name, content in contents.items()
+            }
         else:
-            with content:
-                found = list(content)
-                arrays = {name: content[name] for name in NPZ_POINTS + NPZ_COLORS if name in found}
+            arrays = {"points": np.load(path, allow_pickle=False)}
     except MemoryError:
         raise
     except Exception as error:  # of many kinds in a broken archive; a file that is no array is read as a pickle
@@ -90,11 +95,8 @@ def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
             f"cannot be read ({error}); pickled objects are not loaded, as that may run code: save plain arrays by "
             "np.save or np.savez"
         ) from error
-    if isinstance(content, np.ndarray) != (suffix == ".npy"):
+    if is_archive == (suffix == ".npy"):
         raise ValueError(f"is not what its suffix {suffix} says; rename it")
-    for name, array in arrays.items():
-        if not isinstance(array, np.ndarray):  # numpy gives a damaged one as bytes
-            raise ValueError(f"its array '{name}' is damaged")
     used = [next((name for name in names if name in arrays), None) for names in (NPZ_POINTS, NPZ_COLORS)]
     left_out = [name for name in found if name not in used and "normal" not in name.lower()]
     if left_out:
@@ -113,19 +115,26 @@ def _read_numpy(path: Path, suffix: str, warnings: list[str]) -> ColoredPoints:
     return split_colors(points) if colors is None else ColoredPoints(points, colors)
 
 
-def _check_archive(path: Path, size: int) -> None:
-    """Raise a `ValueError` for an .npz file whose arrays are too large, by what it says of them."""
+def _read_archive(path: Path, size: int) -> tuple[list[str], dict[str, bytes]]:
+    """The names of an .npz file's arrays, and of those that are used the .npy files, which are not too large."""
     try:
         with zipfile.ZipFile(path) as archive:
-            wanted = [archive.NameToInfo.get(f"{name}.npy") for name in NPZ_POINTS + NPZ_COLORS]
-            members = [member for member in wanted if member is not None]
-            check_size(size, sum(member.file_size for member in members))
-            for member in members:
-                with archive.open(member) as file:
-                    _check_array(file, member.file_size, size)
+            found = [name.removesuffix(".npy") for name in archive.namelist()]
+            members = {}
+            for name in NPZ_POINTS + NPZ_COLORS:
+                member = archive.NameToInfo.get(f"{name}.npy") or archive.NameToInfo.get(name)
+                if member is not None:
+                    members[name] = member
+            check_size(size, sum(member.file_size for member in members.values()))
+            contents = {name: read_member(archive, member) for name, member in members.items()}
     # OSError: of a place before the file's start.
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ValueError(f"is a damaged archive ({error})") from error
+    for name, content in contents.items():
+        if not content.startswith(np.lib.format.MAGIC_PREFIX):
+            raise ValueError(f"its array '{name}' is damaged")
+        _check_array(io.BytesIO(content), len(content), size)
+    return found, contents
 
 
 def _check_array(file: IO[bytes], available: int, size: int) -> None:

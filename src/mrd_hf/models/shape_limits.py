@@ -48,7 +48,7 @@ SPACE_MEMORY, ENDPOINT_MEMORY = 2 * 2**30, 3 * 2**30
 # Pillow decodes these itself. Of others it hands some to another program: EPS, which is one itself, to Ghostscript.
 # fmt: off
 TEXTURE_FORMATS = {
-    "AVIF", "BMP", "DDS", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI",
+    "AVIF", "BMP", "DDS", "DIB", "GIF", "JPEG", "JPEG2000", "MPO", "PCX", "PNG", "PPM", "PSD", "QOI", "SGI",
     "SUN", "TGA", "TIFF", "WEBP",
 }
 # fmt: on
@@ -79,6 +79,8 @@ ALLOWANCES = {
     "instances": Allowance(200_000, 1 / 10),
     "placed nodes": Allowance(50_000, 1 / 20),
     "JSON values": Allowance(1_500_000, 1 / 8),
+    # Of 3MF, by its packed bytes. A face takes one and a half, or four where it shares no vertex.
+    "XML elements": Allowance(3_000_000, 6),
     "files": Allowance(1_000, 1 / 50),
     # Of pictures as they are stored, and of textures as they are kept.
     "pixels of pictures": Allowance(2**27, 64),
@@ -92,10 +94,13 @@ class ShapeBudget:
 
     Args:
         size (`int`): Of the file, in bytes; [`ShapeBudget.counted`] adds the files that it names.
+        taken (`dict[str, int]`, *optional*): By the keys of `ALLOWANCES`.
+        unpacked (`int`, *optional*): Bytes that packed data in it were unpacked to.
     """
 
     size: int
     taken: dict[str, int] = field(default_factory=dict)
+    unpacked: int = 0
 
     def limit(self, what: str) -> int:
         """How many the file may hold."""
@@ -125,6 +130,15 @@ class ShapeBudget:
             )
         self.taken[what] = total
 
+    def unpack(self, num_bytes: int) -> None:
+        """Count bytes that data in the file are about to be unpacked to.
+
+        Raises:
+            ValueError: They are more than a file of this size may unpack to.
+        """
+        self.unpacked += num_bytes
+        check_size(self.size, self.unpacked)
+
     def counted(self, get: Callable[..., bytes]) -> Callable[..., bytes]:
         """A function that gets the content of a file by its name, so that what it gets is counted."""
 
@@ -141,10 +155,13 @@ class ShapeBudget:
 def check_image(image: Any) -> None:
     """Raise a `ValueError` for an opened, not yet decoded Pillow image that is not to be decoded.
 
-    That is one of more than `MAX_TEXELS` pixels, or of a file in another format than `TEXTURE_FORMATS`.
+    That is one of more than `MAX_TEXELS` pixels, or of a file in another format than `TEXTURE_FORMATS`, or a BMP file
+    that is run-length encoded, as Pillow takes any time and memory for some of a few bytes.
     """
     if image.format is not None and image.format not in TEXTURE_FORMATS:
         raise ValueError(f"pictures of the format {image.format} are not read; convert it to PNG")
+    if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
+        raise ValueError("BMP files that are run-length encoded are not read; convert it to PNG")
     check_pixels(*image.size)
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -16,10 +16,13 @@ except ImportError as error:
     raise ImportError(f"Reading meshes needs Pillow: pip install pillow ({error}).") from error
 
 KTX2 = b"\xabKTX 20\xbb\r\n\x1a\n"
+ICO = b"\0\0\1\0"
 # Beyond this many texels a side a texture holds more detail than ten thousand surface points can show.
 MAX_TEXTURE_SIZE = 1024
 # What is decoded is made smaller in bands of about so many pixels, so that no second picture of its size is needed.
 BAND = 2**20
+# Values of a texture that is not made smaller: 64 x 64 texels.
+MIN_TEXTURE = 4 * 64 * 64
 
 
 class Textures:
@@ -47,13 +50,24 @@ class Textures:
             self._decoded[digest] = self._decode(bytes(data), name)
         return self._decoded[digest]
 
+    def fitting(self, texels: np.ndarray) -> np.ndarray:
+        """Texels that are to be changed; where the file may not hold as many more of them, in less detail."""
+        while texels.size > MIN_TEXTURE and self.budget.left("texels") < texels.size // 4:
+            texels = texels[::2, ::2]
+        return texels
+
+    def copied(self, texels: np.ndarray) -> np.ndarray:
+        """A copy of texels that is to be changed, and counts as a texture of its own; see [`Textures.fitting`]."""
+        texels = self.fitting(texels)
+        self.budget.take("texels", texels.size // 4)
+        return texels.copy()
+
     def _decode(self, data: bytes, name: str) -> np.ndarray | None:
         try:
             if data.startswith(KTX2):
                 texels = texture_to_rgba(self._decode_ktx2(data))
             else:
-                with Image.open(io.BytesIO(data)) as picture:
-                    check_image(picture)
+                with open_picture(io.BytesIO(data)) as picture:
                     # Within a scan no such bytes occur.
                     if picture.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
                         raise ValueError(f"a JPEG of more than {MAX_SCANS} scans")
@@ -84,6 +98,20 @@ class Textures:
         sizes = [texture.level_size(level) for level in range(texture.levels)]
         enough = [level for level, size in enumerate(sizes) if max(size) >= MAX_TEXTURE_SIZE]
         return Image.fromarray(np.asarray(texture.transcode("rgba8", enough[-1] if enough else 0).data))
+
+
+def open_picture(file: IO[bytes]) -> Image.Image:
+    """An image of which nothing but the header has been read.
+
+    Raises:
+        ValueError: It is not to be decoded, see [`check_image`].
+        Exception: What Pillow makes of what is no picture.
+    """
+    if file.read(len(ICO)) == ICO:  # Pillow decodes an icon as it opens it, before its pixels can be counted
+        raise ValueError("pictures of the format ICO are not read; convert it to PNG")
+    image = Image.open(file)
+    check_image(image)
+    return image
 
 
 def texture_to_rgba(image: Image.Image) -> np.ndarray:

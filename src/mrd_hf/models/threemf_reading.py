@@ -61,6 +61,7 @@ class _Reader:
         self.warnings: list[str] = []
         self.pictures = Textures(budget, self.warnings)
         self.textures: dict[str, np.ndarray | None] = {}
+        self.tables: dict[tuple[str, int], np.ndarray] = {}  # entries of groups, by the file and the group
 
     def main_model(self) -> str:
         """The path of the XML file that says what is built."""
@@ -71,6 +72,7 @@ class _Reader:
             parser = expat.ParserCreate(namespace_separator=" ")
 
             def start(_: str, attributes: dict[str, str]) -> None:
+                self.budget.take("XML elements", 1)
                 if attributes.get("Type") == MODEL_TYPE:
                     found.append(_resolved(attributes.get("Target", ""), ""))
 
@@ -157,7 +159,9 @@ class _Reader:
         plain = np.broadcast_to(np.array(DEFAULT_COLOR, dtype=np.uint8), triangles.shape)
         if group == NONE:
             return MeshPart(triangles, plain, color_source=None)
-        values = np.array(model.colors.get(group) or model.coordinates[group])[entries]
+        if (path, group) not in self.tables:
+            self.tables[path, group] = np.array(model.colors.get(group) or model.coordinates[group])
+        values = self.tables[path, group][entries]
         if group in model.colors:
             return MeshPart(triangles, values[..., :3].astype(np.uint8))
         name, *tiling = model.textures.get(model.texture_of[group], ("", "wrap", "wrap"))

@@ -1,6 +1,7 @@
 """The XML of 3MF files: objects, how they are put together, and the colours of their triangles.
 
-Source: the 3MF core specification 1.3, its materials and properties extension, and its production extension.
+Source: the 3MF core specification 1.3, its materials and properties extension, and its production extension. Of the
+displacement extension, what is displaced is read.
 """
 
 import re
@@ -17,6 +18,12 @@ from .xml_text import check_xml
 # A property that a triangle does not have.
 NONE = -1
 MAX_NUMBER = 2**31
+MATERIALS = "http://schemas.microsoft.com/3dmanufacturing/material/2015/02"
+DISPLACEMENT = "http://schemas.3mf.io/3dmanufacturing/displacement/2023/10"
+UNREAD = (
+    *("compositematerials", "multiproperties", "beamlattice", "slicestack", "volumetricstack", "volumedata"),
+    "displacement2d",
+)
 
 
 @dataclass
@@ -74,7 +81,7 @@ def parse_model(data: bytes, budget: ShapeBudget) -> Model3mf:
         ValueError: It is damaged or too large; the message says where.
     """
     check_xml(data)
-    reader = _Reader(budget.left("faces"))
+    reader = _Reader(budget.left("faces"), budget.left("XML elements"))
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler = reader.start
     try:
@@ -84,6 +91,7 @@ def parse_model(data: bytes, budget: ShapeBudget) -> Model3mf:
     except (KeyError, ValueError, TypeError) as error:
         missing = f"lacks the attribute {error}" if isinstance(error, KeyError) else f"{error}"
         raise ValueError(f"line {parser.CurrentLineNumber} of its XML: {missing}") from error
+    budget.take("XML elements", reader.num_elements)
     return reader.model
 
 
@@ -98,16 +106,32 @@ def parse_transform(text: str | None) -> np.ndarray:
 
 
 class _Reader:
-    def __init__(self, most_faces: int) -> None:
-        self.most_faces = most_faces
+    def __init__(self, most_faces: int, most_elements: int) -> None:
+        self.most_faces, self.most_elements = most_faces, most_elements
+        self.core = ""
         self.model = Model3mf()
         self.object = Mesh3mf()
         self.colors: list[tuple[int, ...]] = []
         self.coordinates: list[tuple[float, float]] = []
         self.num_faces = 0
+        self.num_elements = 0
 
     def start(self, tag: str, attributes: dict[str, str]) -> None:
-        name = tag.rpartition(" ")[2]
+        # Extensions have elements of the same names: a slice has vertices, too.
+        space, _, name = tag.rpartition(" ")
+        if not self.num_elements:
+            self.core = space
+        self.num_elements += 1
+        if self.num_elements > self.most_elements:
+            raise ValueError(f"more than {self.most_elements:,} XML elements; simplify the mesh")
+        if space in (self.core, DISPLACEMENT):
+            self._start_core(name, attributes)
+        if space in (self.core, MATERIALS):
+            self._start_material(name, attributes)
+        if name in UNREAD:
+            self.model.unread.add(name)
+
+    def _start_core(self, name: str, attributes: dict[str, str]) -> None:
         get = attributes.get
         if name == "vertex":
             self.object.vertices.extend((float(attributes["x"]), float(attributes["y"]), float(attributes["z"])))
@@ -127,7 +151,10 @@ class _Reader:
             path = next((value for key, value in attributes.items() if key.endswith(" path")), "")
             placed = (path, _number(attributes["objectid"]), parse_transform(get("transform")))
             (self.model.items if name == "item" else self.object.components).append(placed)
-        elif name in ("basematerials", "colorgroup"):
+
+    def _start_material(self, name: str, attributes: dict[str, str]) -> None:
+        get = attributes.get
+        if name in ("basematerials", "colorgroup"):
             self.colors = self.model.colors.setdefault(_number(attributes["id"]), [])
         elif name == "base":
             self.colors.append(_color(attributes["displaycolor"]))
@@ -141,8 +168,6 @@ class _Reader:
             self.coordinates = self.model.coordinates.setdefault(_number(attributes["id"]), [])
         elif name == "tex2coord":
             self.coordinates.append((float(attributes["u"]), float(attributes["v"])))
-        elif name in ("compositematerials", "multiproperties", "beamlattice", "slicestack", "volumetricstack"):
-            self.model.unread.add(name)
 
 
 def _number(text: str | None, default: int | None = None) -> int:

@@ -7,6 +7,7 @@ refused.
 
 import posixpath
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .zip_members import ZipMembers, leads_out
 LAYER_SUFFIXES = (".usd", ".usda", ".usdc")
 MAX_LAYERS = 1000
 MAX_PRIMS = 1_000_000
-# A layer's path, and the prim's in it; "" for the layer's default prim.
+# The path of a layer, and of a prim in it or in its sublayers; "" for the layer's default prim.
 Prim = tuple[str, str]
 
 
@@ -110,62 +111,124 @@ def _path_of(named: str, beside: str) -> str:
     return found
 
 
+@dataclass
+class _Spec:
+    """What a layer says of a prim, in any variant: the prims below it, and those that it refers to.
+
+    Args:
+        below (`set[str]`): By their paths.
+        arcs (`list[Prim]`): A layer "" is the one that the prim's layer is a sublayer of, or itself.
+    """
+
+    below: set[str] = field(default_factory=set)
+    arcs: list[Prim] = field(default_factory=list)
+
+
 class _Arcs:
     """What prims are put together from: those below them, and those that they refer to, in this layer or another.
 
     Files of a few lines can refer to themselves many times over at each of many levels, and USD would go through all
-    of it. So it is counted before.
+    of it. So it is counted before: a layer together with its sublayers, and all variants, whichever are chosen.
     """
 
     def __init__(self) -> None:
-        self.parts: dict[Prim, list[Prim]] = {}
+        self.specs: dict[str, dict[str, _Spec]] = {}  # by the prim's path, then by the layer's
         self.default: dict[str, str] = {}
-        self._counts: dict[Prim, int] = {}
+        self.sublayers: dict[str, list[str]] = {}
+        self._stacks: dict[str, set[str]] = {}
+        self._counts: dict[tuple[Prim, bool], int] = {}
+        self._above: set[tuple[Prim, bool]] = set()
 
     def add(self, layer: Any, path: str) -> None:
         """Note what the prims of a layer refer to.
 
         Raises:
-            ValueError: A prim has value clips, which are files that USD opens by itself.
+            ValueError: It has value clips, which are files that USD opens by itself, or moves prims of other layers.
         """
-        self.default[path] = f"/{layer.defaultPrim}" if layer.defaultPrim else "/"
+        if layer.defaultPrim:
+            self.default[path] = "/" + str(layer.defaultPrim).lstrip("/")
+        self.sublayers[path] = [_path_of(str(each), path) for each in layer.subLayerPaths if each]
+        if layer.HasRelocates():
+            raise ValueError(f"{path} relocates prims, which is not read")
 
         def note(found: Any) -> None:
-            if found.IsPropertyPath() or found.IsTargetPath():
+            prim = layer.GetPrimAtPath(found) if found.IsPrimPath() or found.IsPrimVariantSelectionPath() else None
+            if prim is None:
                 return
-            its_parts = self.parts.setdefault((path, str(found)), [])
-            if found != found.GetParentPath() and not found.IsAbsoluteRootPath():
-                self.parts.setdefault((path, str(found.GetParentPath())), []).append((path, str(found)))
-            if not found.IsPrimPath():
-                return
-            prim = layer.GetObjectAtPath(found)
             if prim.HasInfo("clips"):
                 raise ValueError(f"{path}: {found} has value clips, which are not read")
-            for arcs in (prim.referenceList, prim.payloadList):
-                for arc in arcs.GetAddedOrExplicitItems():
-                    target = _path_of(str(arc.assetPath), path) if arc.assetPath else path
-                    its_parts.append((target, str(arc.primPath)))
-            for arcs in (prim.inheritPathList, prim.specializesList):
-                its_parts += [(path, str(arc)) for arc in arcs.GetAddedOrExplicitItems()]
+            place = found.StripAllVariantSelections()
+            self._spec(str(place.GetParentPath()), path).below.add(str(place))
+            arcs = self._spec(str(place), path).arcs
+            for named in (prim.referenceList, prim.payloadList):
+                for arc in named.GetAddedOrExplicitItems():
+                    target = _path_of(str(arc.assetPath), path) if arc.assetPath else ""
+                    arcs.append((target, str(arc.primPath)))
+            for inherited in (prim.inheritPathList, prim.specializesList):
+                arcs += [("", str(arc)) for arc in inherited.GetAddedOrExplicitItems()]
 
         layer.Traverse(layer.pseudoRoot.path, note)
 
     def check(self, path: str) -> None:
         """Raise a `ValueError` if a layer is put together from more than `MAX_PRIMS` prims, or in a circle."""
         try:
-            self._count((path, "/"), set())
+            self._count((path, "/"))
         except RecursionError:
             raise ValueError("its prims are nested too deep") from None
 
-    def _count(self, prim: Prim, above: set[Prim]) -> int:
+    def _spec(self, place: str, path: str) -> _Spec:
+        return self.specs.setdefault(place, {}).setdefault(path, _Spec())
+
+    def _stack(self, path: str) -> set[str]:
+        """A layer and all its sublayers."""
+        if path not in self._stacks:
+            found = [path]
+            for layer in found:  # which grows
+                found += self.sublayers.get(layer, [])
+                if len(found) > MAX_LAYERS:
+                    raise ValueError(f"{path} has more than {MAX_LAYERS} sublayers, or itself among them")
+            self._stacks[path] = set(found)
+        return self._stacks[path]
+
+    def _said(self, prim: Prim) -> list[_Spec]:
         path, place = prim
-        prim = (path, place or self.default.get(path, "/"))
-        if prim in self._counts:
-            return self._counts[prim]
-        if prim in above:
+        layers = self.specs.get(place, {})
+        return [layers[layer] for layer in sorted(layers.keys() & self._stack(path))]
+
+    def _targets(self, prim: Prim, below: str = "") -> list[Prim]:
+        """What a prim refers to, or for one below it, what is at the same place there."""
+        arcs = [(layer or prim[0], place) for spec in self._said(prim) for layer, place in spec.arcs]
+        named = [(layer, place or self.default.get(layer, "")) for layer, place in arcs]
+        return [(layer, place + below) for layer, place in named if place]
+
+    def _count(self, prim: Prim, is_target: bool = False) -> int:
+        """Of how many prims one is put together.
+
+        Args:
+            prim (`Prim`): With its path.
+            is_target (`bool`): Whether another refers to it. It then brings what those above it refer to as well.
+        """
+        path, place = prim
+        key = (prim, is_target)
+        if key in self._counts:
+            return self._counts[key]
+        if key in self._above:
             raise ValueError(f"{path}: {place} refers to itself")
-        count = 1 + sum(self._count(part, above | {prim}) for part in self.parts.get(prim, []))
-        if count > MAX_PRIMS:
-            raise ValueError(f"it is put together from more than {MAX_PRIMS:,} prims, most of them many times over")
-        self._counts[prim] = count
+        self._above.add(key)
+        said = self._said(prim)
+        targets = self._targets(prim)
+        above = place.rpartition("/")[0]
+        while is_target and above:
+            targets += self._targets((path, above), place[len(above) :])
+            above = above.rpartition("/")[0]
+        count = max(len(said), 1)
+        parts = [((path, child), False) for child in sorted(set().union(*(spec.below for spec in said)))]
+        for part, refers in parts + [(target, True) for target in targets]:
+            count += self._count(part, refers)
+            if count > MAX_PRIMS:
+                raise ValueError(
+                    f"it is put together from more than {MAX_PRIMS:,} prims, most of them many times over"
+                )
+        self._above.remove(key)
+        self._counts[key] = count
         return count

@@ -67,11 +67,14 @@ class UsdMaterials:
         self._pictures = Textures(budget, warnings)
         self._looks: dict[str, UsdLook | None] = {}
         self._textures: dict[str, np.ndarray | None] = {}
+        self._shown: dict[tuple, np.ndarray] = {}  # by where the texels lie first
 
     def look(self, prim: Any) -> UsdLook | None:
         """How the material looks that is bound to a mesh or a subset of it; None where there is none that is read."""
         pxr = load_usd()
-        material = pxr.UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()[0]
+        binding, tokens = pxr.UsdShade.MaterialBindingAPI(prim), pxr.UsdShade.Tokens
+        # Each of them, if there is none of its purpose, is the one that is bound for all.
+        material = binding.ComputeBoundMaterial(tokens.preview)[0] or binding.ComputeBoundMaterial(tokens.full)[0]
         if not material:
             return None
         path = str(material.GetPath())
@@ -108,18 +111,27 @@ class UsdMaterials:
         if texels is None:
             fallback = np.array(self._value(shader, "fallback", (*DEFAULT_DIFFUSE, 1)), dtype=np.float64)[:3]
             return replace(look, color=fallback)
-        texels = texels.copy()
-        if self._value(shader, "sourceColorSpace", "auto") == "raw":
-            texels[..., :3] = linear_to_srgb(texels[..., :3] / 255)
-        opacity = self._source(surface, "opacity")
+        is_raw = self._value(shader, "sourceColorSpace", "auto") == "raw"
+        opacity, threshold = self._source(surface, "opacity"), None
         if opacity is not None and opacity[0] is not None and opacity[0].GetPath() == shader.GetPath():
             threshold = float(self._value(surface, "opacityThreshold", 0.0))
-            shown = texels[..., 3] >= threshold * 255 if threshold > 0 else texels[..., 3] > 0
-            texels[..., 3] = np.where(shown, 255, 0)
-        else:
-            texels[..., 3] = 255
         name, transform = self._coordinates(shader)
-        return replace(look, texels=texels, coordinates=name, transform=transform)
+        return replace(look, texels=self._as_shown(texels, is_raw, threshold), coordinates=name, transform=transform)
+
+    def _as_shown(self, texels: np.ndarray, is_raw: bool, threshold: float | None) -> np.ndarray:
+        """A texture as surfaces show it; `threshold` is of its own opacity, and None where that does not count."""
+        key = (id(texels), is_raw, threshold)
+        if key not in self._shown:
+            if is_raw or threshold is not None or texels[..., 3].min(initial=255) < 255:
+                texels = self._pictures.copied(texels)
+                if is_raw:
+                    texels[..., :3] = linear_to_srgb(texels[..., :3] / 255)
+                shown: Any = True
+                if threshold is not None:
+                    shown = texels[..., 3] >= threshold * 255 if threshold > 0 else texels[..., 3] > 0
+                texels[..., 3] = np.where(shown, 255, 0)
+            self._shown[key] = texels
+        return self._shown[key]
 
     def _coordinates(self, shader: Any) -> tuple[str, np.ndarray | None]:
         """The primvar with the texture's coordinates, and what is done to them."""

@@ -48,7 +48,7 @@ def read_usd(data: bytes, kind: str, get: Callable[[str], bytes]) -> TexturedMes
             gather_layers(folder, name, data, get)
             stage = pxr.Usd.Stage.Open(str(folder / name))
             reader = _Reader(stage, folder, get, budget)
-            reader.walk(stage.GetPseudoRoot(), np.eye(4), 0)
+            reader.walk(stage.GetPseudoRoot(), np.eye(4), 0, pxr.Usd.PrimDefaultPredicate)
             return reader.result()
         except pxr.Tf.ErrorException as error:
             raise ValueError(f"damaged: {_reason(str(error)).replace(f'{folder}/', '')}") from error
@@ -76,12 +76,15 @@ class _Reader:
         self.left_out: dict[str, int] = {}
         self.num_faces = 0
 
-    def walk(self, root: Any, after: np.ndarray, depth: int) -> None:
-        """Add what is below a prim. `after`, `(4, 4)` for row vectors, moves what the scene has put into its place."""
+    def walk(self, root: Any, after: np.ndarray, depth: int, which: Any) -> None:
+        """Add what is below a prim, of the prims that are such as `which` says.
+
+        `after`, `(4, 4)` for row vectors, moves what the scene has put into its place.
+        """
         pxr = load_usd()
         if depth > MAX_DEPTH:
             raise ValueError("its instances consist of themselves")
-        prims = iter(pxr.Usd.PrimRange(root, pxr.Usd.TraverseInstanceProxies(pxr.Usd.PrimDefaultPredicate)))
+        prims = iter(pxr.Usd.PrimRange(root, pxr.Usd.TraverseInstanceProxies(which)))
         for prim in prims:
             self.budget.take("placed nodes", 1)
             shown = pxr.UsdGeom.Imageable(prim)
@@ -126,6 +129,9 @@ class _Reader:
     def _leave_out(self, kind: str) -> None:
         self.left_out[kind] = self.left_out.get(kind, 0) + 1
 
+    def _num_found(self) -> int:
+        return len(self.parts) + len(self.clouds) + sum(self.left_out.values())
+
     def _world(self, prim: Any) -> np.ndarray:
         return np.array(self.transforms.GetLocalToWorldTransform(prim), dtype=np.float64)
 
@@ -145,12 +151,20 @@ class _Reader:
         if not fits or (len(chosen) and not 0 <= chosen.min() <= chosen.max() < len(prototypes)):
             raise ValueError(f"{instancer.GetPath()}: its instances do not fit its prototypes")
         outer = self._world(instancer.GetPrim()) @ after
+        # As USD shows them. They may be below an "over", which keeps them from being seen where they are defined.
+        usd = pxr.Usd
+        which = usd.PrimIsActive & usd.PrimHasDefiningSpecifier & ~usd.PrimIsAbstract & usd.PrimIsLoaded
+        empty = set()
         for number, matrix in zip(chosen[seen].tolist(), matrices[seen], strict=True):
             self.budget.take("instances", 1)
-            prototype = prototypes[number]
+            prototype, before = prototypes[number], self._num_found()
             if prototype:
                 inner = np.linalg.pinv(self._world(prototype))
-                self.walk(prototype, inner @ matrix @ outer, depth + 1)
+                self.walk(prototype, inner @ matrix @ outer, depth + 1, which)
+            if self._num_found() == before:
+                empty.add(number)
+        for number in sorted(empty):
+            self.warnings.append(f"nothing to see in {paths[number]}, of which {instancer.GetPath()} has instances")
 
     def _placed(self, prim: Any, points: Any, after: np.ndarray) -> np.ndarray:
         matrix = self._world(prim) @ after

@@ -60,7 +60,7 @@ class ZipMembers:
         self._unpacked += member.file_size
         check_size(self.size, self._unpacked)
         try:
-            return self._zip.read(member)
+            return read_member(self._zip, member)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
             raise ValueError(f"{name} in the zip file is damaged or cannot be read ({error})") from error
 
@@ -72,6 +72,20 @@ class ZipMembers:
                 self._without_case.setdefault(without_case(path), []).append(path)
         alike = self._without_case.get(without_case(name), [])
         return self._members[alike[0]] if len(alike) == 1 else None
+
+
+def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
+    """Content of a file in a zip file: at most as many bytes as the zip file says it has, see [`check_size`].
+
+    Raises:
+        NotImplementedError: It is packed by another method than deflate; Python bounds the output of no other.
+        Exception: What else `ZipFile.read` raises for a damaged one.
+    """
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise NotImplementedError("it is not packed by deflate; pack it anew")
+    with archive.open(member) as file:
+        # Without a count, Python would unpack up to a gigabyte before it cuts that to what the zip file says.
+        return file.read(member.file_size)
 
 
 def without_case(name: str) -> str:

@@ -19,7 +19,7 @@ from datasets import Dataset, Features, Value, load_dataset
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from support.model_files import object_3mf, threemf
+from support.model_files import object_3mf, threemf, understated, zipped
 from support.paths import SCRIPTS
 from support.tiny_meshes import glb
 
@@ -400,6 +400,15 @@ def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
     bomb, hurt = report["skipped"]
     assert bomb["why"].startswith("bomb.stl: 1 MiB once unpacked, of 0.0 MiB")
     assert hurt["why"].startswith("hurt.obj: damaged or not readable")
+
+
+def test_a_zip_file_packed_by_another_method_than_deflate_is_not_unpacked(tmp_path):
+    """Python bounds the output of no other."""
+    (tmp_path / "in.zip").write_bytes(zipped({"a.obj": OBJ}, zipfile.ZIP_LZMA))
+    with pytest.raises(OSError, match="not readable .it is not packed by deflate; pack it anew"):
+        MeshFiles(tmp_path / "in.zip").read("a.obj")
+    (tmp_path / "in.zip").write_bytes(understated(zipped({"a.obj": bytes(2**23)}), 100))
+    assert MeshFiles(tmp_path / "in.zip").read("a.obj") == bytes(100)
 
 
 @given(st.text("./\\a:C", max_size=12))

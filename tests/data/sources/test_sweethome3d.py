@@ -121,6 +121,7 @@ def test_damaged_member_is_skipped(tmp_path):
     ("kind", "size", "reason"),
     [
         ("EPS", (4, 4), "pictures of the format EPS are not read"),
+        ("ICO", (16, 16), "pictures of the format ICO are not read"),
         ("PNG", (8200, 8200), "8200 x 8200 pixels; at most 67,108,864 are read"),
         ("PNG", (8000, 8000), "8000 x 8000 pixels of [0-9,]+ bytes, too many"),
         ("PNG", (20000, 10000), "not an image that can be read"),  # from where on Pillow refuses it
@@ -141,10 +142,18 @@ def test_an_icon_is_decoded_by_pillow_alone_and_only_if_it_is_not_too_large(kind
 
 def test_what_unpacks_to_more_than_a_file_may_hold_is_not_unpacked(tmp_path, monkeypatch):
     """65 MiB out of some 64 KiB; SECURITY.md has the limits."""
-    monkeypatch.setattr(zipfile.ZipFile, "read", lambda *_: pytest.fail("it was unpacked"))
     with zipfile.ZipFile(tmp_path / "Tiny.sh3f", "w", zipfile.ZIP_DEFLATED) as library:
         library.writestr("PluginFurnitureCatalog.properties", b"#" * (65 * 2**20))
+    monkeypatch.setattr(zipfile.ZipFile, "open", lambda *_: pytest.fail("it was unpacked"))
     with pytest.raises(UserError, match=r"Tiny\.sh3f:PluginFurnitureCatalog\.properties: 65 MiB once unpacked"):
+        FurnitureLibrary(tmp_path / "Tiny.sh3f")
+
+
+def test_what_is_packed_by_another_method_than_deflate_is_not_unpacked(tmp_path):
+    """Python bounds the output of no other."""
+    with zipfile.ZipFile(tmp_path / "Tiny.sh3f", "w", zipfile.ZIP_BZIP2) as library:
+        library.writestr("PluginFurnitureCatalog.properties", b"#")
+    with pytest.raises(UserError, match="not readable .it is not packed by deflate; pack it anew"):
         FurnitureLibrary(tmp_path / "Tiny.sh3f")
 
 

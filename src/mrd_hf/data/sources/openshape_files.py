@@ -18,6 +18,7 @@ from typing import Any
 
 from ...errors import UserError
 from ...files.tar_stream import BrokenArchive, TarStream
+from ...models.zip_members import read_member
 from .published_fields import check_items, read_file
 
 
@@ -137,8 +138,9 @@ class MetaData:
         try:
             if self._names[name]:
                 with zipfile.ZipFile(self._zip) as archive:
-                    size = archive.getinfo(self._names[name]).file_size
-                    content = archive.read(self._names[name]) if size <= MAX_META_DATA_BYTES else b""
+                    member = archive.getinfo(self._names[name])
+                    size = member.file_size
+                    content = read_member(archive, member) if size <= MAX_META_DATA_BYTES else b""
             else:
                 size = where.stat().st_size
                 content = where.read_bytes() if size <= MAX_META_DATA_BYTES else b""

@@ -27,9 +27,11 @@ from ...errors import UserError
 from ...files.digests import change_stamp
 from ...models.mesh_loading import AssetResolver, read_mesh
 from ...models.shape_files import colored_points
-from ...models.shape_limits import check_image, check_pixels, check_size
+from ...models.shape_limits import check_pixels, check_size
 from ...models.shapes import UNCOLORED, MeshError, TexturedMesh
 from ...models.surface_sampling import normalize_points
+from ...models.textures import open_picture
+from ...models.zip_members import read_member
 from ..preparation.dataset_writing import PreparedShape, Run, prepare_dataset
 from ..schema import triplet_features
 
@@ -123,7 +125,7 @@ class FurnitureLibrary:
         except ValueError as error:
             raise UserError(f"{self.path.name}:{name}: {error}.") from error
         try:
-            return self._zip.read(info)
+            return read_member(self._zip, info)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise UserError(f"{self.path.name}:{name}: damaged or not readable ({error}).") from error
 
@@ -157,8 +159,7 @@ class FurnitureLibrary:
         if data is None:
             raise UserError(f"{name}: no such file in the library.")
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                check_image(image)
+            with open_picture(io.BytesIO(data)) as image:
                 check_pixels(*image.size, len(data))
                 image.load()
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

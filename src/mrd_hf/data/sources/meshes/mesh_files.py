@@ -19,7 +19,7 @@ from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh, spelled_on_disk
 from ....models.shape_limits import check_size
 from ....models.shapes import MeshError, TexturedMesh
-from ....models.zip_members import leads_out, without_case
+from ....models.zip_members import leads_out, read_member, without_case
 
 
 class MeshFiles:
@@ -79,7 +79,7 @@ class MeshFiles:
             info = same[0]
         _check_size(info.compress_size, info.file_size)
         try:
-            return self._zip.read(info)
+            return read_member(self._zip, info)
         except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
             raise OSError(f"damaged or not readable ({error})") from error
 
