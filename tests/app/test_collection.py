@@ -1,4 +1,4 @@
-"""The pictures of a collection that may be a stranger's: what its rows name is not published, only what they hold."""
+"""The pictures of a collection that is untrusted input: what its rows name is not published, only what they hold."""
 
 import io
 import logging
@@ -68,7 +68,7 @@ def test_files_that_rows_name_are_never_shown(tmp_path, shown, monkeypatch):
             Collection(folder, shown)
 
 
-def test_pictures_are_shown_anew_and_small_enough(tmp_path, shown):
+def test_pictures_are_encoded_again_and_small_enough(tmp_path, shown):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     hidden = picture(Image.fromarray(pixels))
     hidden["bytes"] += SECRET.encode()  # which viewers of pictures pass over

@@ -1,4 +1,4 @@
-"""Pictures of datasets: as `datasets` decodes them, but for those that a stranger could make to harm."""
+"""Pictures of datasets: as `datasets` decodes them, but for those that are made to harm."""
 
 import io
 

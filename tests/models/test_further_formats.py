@@ -918,7 +918,7 @@ def test_no_more_is_unpacked_than_a_zip_file_says_it_has(compression):
         if compression == zipfile.ZIP_DEFLATED:
             assert members.read("a.obj") == bytes(100)
         else:
-            with pytest.raises(ValueError, match="a.obj in the zip file .*not packed by deflate; pack it anew"):
+            with pytest.raises(ValueError, match="a.obj in the zip file .*not packed by deflate; pack it again"):
                 members.read("a.obj")
         assert tracemalloc.get_traced_memory()[1] < 2**20
     finally:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -238,3 +239,10 @@ def test_the_compiled_kernels_have_no_fused_multiply_add(tmp_path):
     counts = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
     assert counts.pop("with fusion") != "0"  # so the count sees them
     assert len(counts) == 7 and set(counts.values()) == {"0"}
+
+
+@pytest.mark.parametrize(("lanes", "warps"), [(32, 32), (64, 16)])
+def test_no_more_warps_are_started_than_a_program_may_have(monkeypatch, lanes, warps):
+    """1,024 threads; AMD's data centre GPUs have warps of 64."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(warp_size=lanes))
+    assert sampling_kernels._most_warps.__wrapped__(torch.device("cuda")) == warps

@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 class Collection:
     """A triplet dataset as the page shows it: those of its shapes that have a picture, of all its splits.
 
-    The dataset may be a stranger's. So a picture is one whose bytes it holds: a path could be that of any file of this
+    The dataset is untrusted input. So a picture is one whose bytes it holds: a path could be that of any file of this
     machine, which the page would publish.
 
     Args:

@@ -1,4 +1,4 @@
-"""Pictures of a triplet dataset, which may be a stranger's, decoded by Pillow alone."""
+"""Pictures of a triplet dataset, which are untrusted input, decoded by Pillow alone."""
 
 import io
 import os

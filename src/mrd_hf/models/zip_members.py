@@ -82,7 +82,7 @@ def read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> bytes:
         Exception: What else `ZipFile.read` raises for a damaged one.
     """
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise NotImplementedError("it is not packed by deflate; pack it anew")
+        raise NotImplementedError("it is not packed by deflate; pack it again by that")
     with archive.open(member) as file:
         # Without a count, Python would unpack up to a gigabyte before it cuts that to what the zip file says.
         return file.read(member.file_size)

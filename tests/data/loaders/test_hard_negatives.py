@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -158,3 +159,23 @@ def test_saved_neighbors_are_checked(tmp_path):
     path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(UserError, match=r"cannot read .*n.safetensors: .*delete it"):
         load_neighbors(path, 120, 31)
+
+
+def test_they_are_found_exactly_in_a_run_that_rounds_its_products(monkeypatch):
+    products, without_self, seen = torch.backends.cuda.matmul, hard_negatives._without_self, []
+    # Who has set the newer name cannot read the older one.
+    name, rounded = ("fp32_precision", "tf32") if hasattr(products, "fp32_precision") else ("allow_tf32", True)
+
+    def note(*arguments):
+        seen.append(getattr(products, name))
+        return without_self(*arguments)
+
+    monkeypatch.setattr(hard_negatives, "_without_self", note)
+    monkeypatch.setitem(sys.modules, "faiss", None)  # torch's way
+    before = getattr(products, name)
+    try:
+        setattr(products, name, rounded)
+        most_similar_rows(np.eye(6, dtype=np.float32), 2)
+        assert seen and rounded not in seen and getattr(products, name) == rounded
+    finally:
+        setattr(products, name, before)

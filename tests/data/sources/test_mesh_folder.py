@@ -405,7 +405,7 @@ def test_a_zip_bomb_and_a_damaged_member_are_named(tmp_path, monkeypatch):
 def test_a_zip_file_packed_by_another_method_than_deflate_is_not_unpacked(tmp_path):
     """Python bounds the output of no other."""
     (tmp_path / "in.zip").write_bytes(zipped({"a.obj": OBJ}, zipfile.ZIP_LZMA))
-    with pytest.raises(OSError, match="not readable .it is not packed by deflate; pack it anew"):
+    with pytest.raises(OSError, match="not readable .it is not packed by deflate; pack it again by that"):
         MeshFiles(tmp_path / "in.zip").read("a.obj")
     (tmp_path / "in.zip").write_bytes(understated(zipped({"a.obj": bytes(2**23)}), 100))
     assert MeshFiles(tmp_path / "in.zip").read("a.obj") == bytes(100)

@@ -153,7 +153,7 @@ def test_what_is_packed_by_another_method_than_deflate_is_not_unpacked(tmp_path)
     """Python bounds the output of no other."""
     with zipfile.ZipFile(tmp_path / "Tiny.sh3f", "w", zipfile.ZIP_BZIP2) as library:
         library.writestr("PluginFurnitureCatalog.properties", b"#")
-    with pytest.raises(UserError, match="not readable .it is not packed by deflate; pack it anew"):
+    with pytest.raises(UserError, match="not readable .it is not packed by deflate; pack it again by that"):
         FurnitureLibrary(tmp_path / "Tiny.sh3f")
 
 

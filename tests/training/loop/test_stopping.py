@@ -5,10 +5,12 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 
 import psutil
 import pytest
 import torch
+import torch.distributed as dist
 from support.ended_processes import has_ended
 from support.short_runs import tiny_run, weights
 from support.tiny_triplets import save_tiny_triplets
@@ -143,3 +145,13 @@ def test_processes_that_read_data_outlive_the_signal_and_not_their_parent():
     while not all(has_ended(worker) for worker in workers):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def test_the_group_that_agrees_on_it_waits_as_long_as_the_others(monkeypatch):
+    """For a process whose loader stalls; gloo's own patience is half an hour."""
+    asked = {}
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "new_group", lambda **options: asked.update(options))
+    StopRequest(None)
+    assert asked == {"backend": "gloo", "timeout": timedelta(hours=3)}

@@ -42,7 +42,7 @@ class Status:
     cpu: str | None = None
 
     def note_cpu(self, resumed: bool) -> None:
-        """When training starts on this machine, or goes on with what was done on one that may be another."""
+        """When training starts on this machine, or resumes what was done on one that may be another."""
         if self.device != "cpu" or (resumed and self.cpu is None):
             return
         here = torch.backends.cpu.get_cpu_capability()
