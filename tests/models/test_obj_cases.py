@@ -326,6 +326,13 @@ def test_materials_of_other_encodings(tmp_path):
         assert mean_color(read(tmp_path, "a.obj", obj, a__mtl=mtl.encode(library))) == [255, 0, 0]
 
 
+def test_a_letter_whose_last_byte_is_a_backslash(tmp_path):
+    obj = f"mtllib a.mtl\nusemtl \u8868\n{CORNERS}f 1 2 3 4\n".encode("shift_jis")
+    assert b"\\\n" in obj
+    mtl = "newmtl \u8868\nKd 1 0 0\n".encode("shift_jis")
+    assert mean_color(read(tmp_path, "a.obj", obj, a__mtl=mtl)) == [255, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("line", "color", "warning"),
     [

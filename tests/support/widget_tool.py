@@ -49,6 +49,10 @@ class WidgetTool:
     def random(self) -> dict[str, list[float]]:
         return json.loads(run_node(self.tool, "random"))
 
+    def picture_sizes(self, files: list[Path]) -> list[list[int] | None]:
+        """Width and height, where the files' first bytes say them."""
+        return [json.loads(line) for line in run_node(self.tool, "sizes", *files).splitlines()]
+
     def prepare(self, files: list[Path], settings: dict[str, Any]) -> list[np.ndarray | str]:
         """For each file `point_values`, float32 of shape `(num_points, 6)`, or the message of an error."""
         described = self.folder / "input.json"

@@ -4,11 +4,12 @@ import json
 import re
 from typing import Any
 
+import numpy as np
 from PIL import Image
-from support.gltf_writer import SQUARE, SQUARE_UV, USHORT, Gltf, four_quarters, png
+from support.gltf_writer import FLOAT, SQUARE, SQUARE_UV, USHORT, Gltf, four_quarters, png
 from support.paths import ROOT
 from support.tiny_gltf import as_glb, data_uri
-from support.widget_parity import assert_same_answers, assert_same_points, write_files
+from support.widget_parity import assert_same_answers, assert_same_points, input_settings, write_files
 
 from mrd_hf.models.gltf_extensions import HARMLESS, READ
 
@@ -43,6 +44,37 @@ def test_nulls_count_as_left_out(widget, tmp_path):
     positions = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])
     gltf.show_mesh({"attributes": {"POSITION": positions, "COLOR_0": None}, "indices": None, "material": None})
     assert_same_points(widget, write_files(tmp_path, "glb", {"nulls": gltf.glb()}))
+
+
+def test_an_empty_surface_beside_points(widget, tmp_path):
+    gltf = Gltf()
+    places = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])
+    empty = {"attributes": {"POSITION": places}, "indices": gltf.accessor([0, 1], USHORT)}
+    glb = gltf.show_mesh(empty, {"attributes": {"POSITION": places}, "mode": 0}).glb()
+    assert_same_points(widget, write_files(tmp_path, "glb", {"points": glb}))
+
+
+def test_points_of_all_primitives_are_counted(widget, tmp_path):
+    """Two times 1.1 million; the page reads 2 million."""
+    gltf = Gltf()
+    view = gltf.view(np.random.default_rng(0).random((1_100_000, 3), dtype=np.float32).tobytes())
+    places = gltf.add("accessors", bufferView=view, componentType=FLOAT, count=1_100_000, type="VEC3")
+    primitive = {"attributes": {"POSITION": places}, "mode": 0}
+    (file,) = write_files(tmp_path, "glb", {"many": gltf.show_mesh(primitive, primitive).glb()})
+    (answer,) = widget.prepare([file], input_settings())
+    assert isinstance(answer, str) and "2,200,000 points" in answer
+
+
+def test_a_picture_of_many_materials_is_shaded_once_for_each_color(widget, tmp_path):
+    gltf, picture = Gltf(), None
+    primitives = []
+    for color in ([1, 1, 1, 1], [1, 0, 0, 1], [1, 0, 0, 1], [0, 0.5, 1, 0.5]):
+        picture = picture if picture is not None else gltf.texture(png(four_quarters()))
+        for mode in ("OPAQUE", "BLEND"):
+            base = {"baseColorFactor": color, "baseColorTexture": {"index": picture}}
+            attributes = {"TEXCOORD_0": gltf.accessor(SQUARE_UV)}
+            primitives.append(gltf.square(material=gltf.material(base, alphaMode=mode), attributes=attributes))
+    assert_same_points(widget, write_files(tmp_path, "glb", {"shared": gltf.show_mesh(*primitives).glb()}))
 
 
 def test_indices_that_are_called_normalised_and_numbers_with_a_point(widget, tmp_path):

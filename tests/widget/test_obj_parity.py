@@ -1,8 +1,9 @@
 """OBJ files that are written in unusual ways, or damaged: the page reads what the Python package reads."""
 
+import numpy as np
 from PIL import Image
 from support.gltf_writer import four_quarters, png
-from support.widget_parity import assert_same_answers, assert_same_points, write_files
+from support.widget_parity import assert_same_answers, assert_same_points, input_settings, write_files
 
 
 VERTICES = "v 0 0 0\nv 2 0 0\nv 0 1 0\nv 0 0 1\n"
@@ -93,6 +94,31 @@ def test_materials(widget, tmp_path):
     texts["two"] = "mtllib cyan.mtl\nmtllib named_again.mtl\n" + body
     texts["two_in_a_line"] = "mtllib cyan.mtl named_again.mtl\n" + body
     assert_same_points(widget, write_files(tmp_path, "obj", texts))
+
+
+def test_names_in_the_encodings_of_many_countries(widget, tmp_path):
+    words = {
+        "gb18030": "\u7ea2\u8272",
+        "shift_jis": "\u8d64\u3044\u8868",  # the last one ends with a backslash's byte
+        "cp949": "\ube68\uac15",
+        "big5": "\u7d05\u8272",
+        "cp1251": "\u0442\u0430\u0431\u0443\u0440\u0435\u0442",
+        "latin-1": "r\u00f4\u00e0",
+        "utf-8": "\u8d64\u00e0",
+    }
+    body = f"{VERTICES}{UVS}f 1/1 2/2 3/3\nf 1/1 3/3 4/4\n"
+    files = []
+    for encoding, word in words.items():
+        (tmp_path / f"{word}.png").write_bytes(png(four_quarters()))
+        (tmp_path / f"{encoding}.mtl").write_bytes(f"newmtl {word}\nmap_Kd textures\\{word}.png\n".encode(encoding))
+        files.append(tmp_path / f"{encoding}.obj")
+        files[-1].write_bytes(f"mtllib {encoding}.mtl\nusemtl {word}\n{body}".encode(encoding))
+    (tmp_path / "mixed.obj").write_text(f"mtllib gb18030.mtl\nusemtl {words['gb18030']}\n{body}", encoding="utf-8")
+    files.append(tmp_path / "mixed.obj")
+    assert_same_points(widget, files)
+    # Each has the picture's colours, and not that of a shape without any.
+    for values in widget.prepare(files, input_settings()):
+        assert not isinstance(values, str) and len(np.unique(values[:, 3:], axis=0)) > 3
 
 
 def test_faces_on_the_edges_of_the_texture(widget, tmp_path):

@@ -3,11 +3,12 @@
 import numpy as np
 import trimesh
 from exporting.exported import save_encoder
+from PIL import Image
 from support.paths import DEMO_DATA, ROOT
 from support.random_gltf import random_scene
 from support.textured_square import quarters, textured_square, write_textured_obj
 from support.tiny_gltf import as_glb
-from support.widget_parity import assert_same_points, input_settings
+from support.widget_parity import assert_same_answers, assert_same_points, input_settings
 
 from mrd_hf.encoder import load_encoder
 from mrd_hf.exporting.onnx_encoder import open_onnx_encoder
@@ -85,6 +86,74 @@ def test_clouds_of_every_type_and_number(widget, tmp_path):
     np.save(tmp_path / "bytes.npy", (points + 10).clip(0, 255).astype(np.uint8))
     trimesh.PointCloud(points[:, :3], colors=points[:, 3:].astype(np.uint8)).export(tmp_path / "cloud.ply")
     assert_same_points(widget, sorted([*tmp_path.glob("*.npy"), *tmp_path.glob("*.ply")]))
+
+
+def test_clouds_with_named_fields(widget, tmp_path):
+    rng = np.random.default_rng(2)
+    points = rng.standard_normal((700, 3))
+    colors = rng.integers(0, 256, (700, 3))
+    kinds = {
+        "plain": ([("x", "<f4"), ("y", "<f4"), ("z", "<f4")], 1),
+        "bytes": ([("x", "<f8"), ("y", ">f4"), ("z", "<f4"), ("red", "u1"), ("green", "u1"), ("blue", "u1")], 1),
+        "shorts": ([("r", "<u2"), ("g", "<u2"), ("b", ">u2"), ("z", "<f4"), ("y", "<f4"), ("x", "<f4")], 256),
+        "signed": ([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "i1"), ("green", "i1"), ("blue", "i1")], 1),
+        "whole": ([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "<i4"), ("green", "<i4"), ("blue", "<i4")], 1),
+        "shares": ([("X", "<f4"), ("Y", "<f4"), ("Z", "<f4"), ("R", "<f4"), ("G", "<f4"), ("B", "<f4")], 1 / 255),
+        "others": (
+            [("name", "<U3"), ("normal", "<f4", (3,)), ("x", "<f4"), ("flag", "?"), ("y", "<f4"), ("z", "<f4")],
+            1,
+        ),
+        "of_a_list": ([("x", "<f4"), ("y", "<f4"), ("z", "<f4", (2,))], 1),
+        "of_words": ([("x", "<f4"), ("y", "<f4"), ("z", "<U4")], 1),
+        "without_one": ([("x", "<f4"), ("y", "<f4")], 1),
+        "too_bright": (
+            [("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("red", "<i4"), ("green", "<i4"), ("blue", "<i4")],
+            2,
+        ),
+    }
+    for name, (fields, factor) in kinds.items():
+        rows = np.zeros(700, dtype=np.dtype(fields, align=name == "bytes"))
+        for i, axis in enumerate("xyz"):
+            key = next((key for key in rows.dtype.names if key.lower() == axis), None)
+            if key and rows[key].ndim == 1:
+                rows[key] = points[:, i]
+        for i, (long, short) in enumerate((("red", "r"), ("green", "g"), ("blue", "b"))):
+            key = next((key for key in rows.dtype.names if key.lower() in (long, short)), None)
+            if key:
+                values = colors[:, i] * factor
+                rows[key] = (
+                    values.astype(np.uint8).view(np.int8) if name == "signed" else values.astype(rows[key].dtype)
+                )
+        np.save(tmp_path / f"{name}.npy", rows)
+    refused = assert_same_answers(widget, sorted(tmp_path.glob("*.npy")))
+    assert refused.keys() == {"of_a_list", "of_words", "without_one", "too_bright"}
+    # Python leaves fields within fields out; the page does not read their header.
+    np.save(tmp_path / "nested.npy", np.zeros(9, dtype=[("x", "<f4"), ("rest", [("y", "<f4")])]))
+    (answer,) = widget.prepare([tmp_path / "nested.npy"], input_settings())
+    assert isinstance(answer, str) and "no plain numbers" in answer
+
+
+def test_how_large_pictures_say_that_they_are(widget, tmp_path):
+    image = Image.effect_noise((301, 47), 50).convert("RGB")
+    saved = {
+        "a.png": {},
+        "b.jpg": {},
+        "progressive.jpg": {"progressive": True, "exif": b"Exif\0\0" + bytes(500)},
+        "lossy.webp": {},
+        "lossless.webp": {"lossless": True},
+        "extended.webp": {"icc_profile": bytes(40)},
+        "c.gif": {},
+        "d.bmp": {},
+    }
+    for name, options in saved.items():
+        image.save(tmp_path / name, **options)
+    files = sorted(tmp_path.glob("?*.*"))
+    (tmp_path / "cut.jpg").write_bytes((tmp_path / "progressive.jpg").read_bytes()[:400])
+    (tmp_path / "upper.bmp").write_bytes(
+        (tmp_path / "d.bmp").read_bytes()[:22] + (-47).to_bytes(4, "little", signed=True) + bytes(9)
+    )
+    assert widget.picture_sizes(files) == [list(Image.open(file).size) for file in files] == [[301, 47]] * len(saved)
+    assert widget.picture_sizes([tmp_path / "cut.jpg", tmp_path / "upper.bmp"]) == [None, [301, 47]]
 
 
 def test_random_scenes(widget, tmp_path):

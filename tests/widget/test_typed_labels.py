@@ -18,15 +18,15 @@ WORDS = ["[UNK]", "a", "point", "cloud", "model", "of", ".", "chair", "lamp", "r
 ALLOWED = {"access-control-allow-origin": "*", "access-control-expose-headers": "x-linked-size, content-length"}
 
 
-def text_model(table: np.ndarray) -> bytes:
-    """The mean of the words' rows, as `text_embeds`."""
+def text_model(table: np.ndarray, output: str = "text_embeds") -> bytes:
+    """The mean of the words' rows."""
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"], axis=0),
-        helper.make_node("ReduceMean", ["rows", "axes"], ["text_embeds"], keepdims=0),
+        helper.make_node("ReduceMean", ["rows", "axes"], [output], keepdims=0),
     ]
     weights = [numpy_helper.from_array(table, "table"), numpy_helper.from_array(np.array([1]), "axes")]
     inputs = [helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "length"])]
-    outputs = [helper.make_tensor_value_info("text_embeds", TensorProto.FLOAT, ["batch", table.shape[1]])]
+    outputs = [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["batch", table.shape[1]])]
     graph = helper.make_graph(nodes, "text", inputs, outputs, weights)
     return onnx.helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9).SerializeToString()
 
@@ -72,6 +72,15 @@ def test_they_are_embedded_here_by_the_teachers_text_model(browser, server, sett
     assert not any(b"chair" in line.encode() or "lamp" in line for line in asked)
     labels = ["lamp", "chair", "red sofa"]
     rows = [table[tokenizer.encode(f"a point cloud model of {label}.").ids].mean(axis=0) for label in labels]
+    assert_ranked(shown, labels, rows, onnx_encoder, settings)
+    shown.page.click("#texts-back")
+    shown.page.wait_for_function("document.querySelectorAll('#bars li').length > 3")
+    assert shown.labels == own
+    shown.page.close()
+
+
+def assert_ranked(shown, labels, rows, onnx_encoder, settings):
+    """That the chair's bars are those of these embeddings of the labels."""
     embeds = np.stack(rows) / np.linalg.norm(rows, axis=1, keepdims=True)
     shape = onnx_encoder.embed(onnx_encoder.extractor.point_values(CHAIR))[0]
     logits = settings["logit_scale"] * embeds @ (shape / np.linalg.norm(shape))
@@ -80,9 +89,74 @@ def test_they_are_embedded_here_by_the_teachers_text_model(browser, server, sett
     assert shown.labels == [labels[i] for i in order]
     percents = [float(text.rstrip("%")) for text in shown.page.locator("#bars li span:last-child").all_inner_texts()]
     np.testing.assert_allclose(percents, 100 * shares[order], atol=0.15)
-    shown.page.click("#texts-back")
-    shown.page.wait_for_function("document.querySelectorAll('#bars li').length > 3")
-    assert shown.labels == own
+
+
+def serve(shown, files: dict[str, bytes]) -> None:
+    """A Hub whose models all have these files."""
+
+    def answer(route: Route) -> None:
+        name = route.request.url.partition("/resolve/main/")[2]
+        size = {"x-linked-size": str(len(files.get(name, b"")))}
+        route.fulfill(status=200 if name in files else 404, headers={**ALLOWED, **size}, body=files.get(name, b""))
+
+    shown.page.context.route("https://huggingface.co/**", answer)
+
+
+def type_labels(shown, labels: str) -> None:
+    shown.page.click("summary")
+    shown.page.click("#texts-size")
+    shown.page.fill("#texts-labels", labels)
+    shown.page.keyboard.press("Enter")
+
+
+def test_siglips_texts_are_of_one_length(browser, server, settings, onnx_encoder):
+    """It sees what they are filled with, which transformers does by `padding="max_length"`."""
+    files, tokenizer, table = hub_files(settings["output"]["embedding_dim"])
+    files["onnx/text_model.onnx"] = text_model(table, "pooler_output")
+    files["config.json"] = json.dumps(
+        {"model_type": "siglip", "text_config": {"max_position_embeddings": 12}}
+    ).encode()
+    described = json.loads(files["tokenizer_config.json"]) | {"pad_token": "sofa"}
+    files["tokenizer_config.json"] = json.dumps(described).encode()
+    shown = open_page(browser, server, 900, 900)
+    serve(shown, files)
+    shown.give(CHAIR)
+    # What `replace` of JavaScript would take for the place of the label is a label like others.
+    type_labels(shown, "lamp, red red red red red red chair, $& chair")
+    shown.page.wait_for_function("document.querySelectorAll('#bars li').length === 3")
+    labels = ["lamp", "red red red red red red chair", "$& chair"]
+    ids = [tokenizer.encode(f"a point cloud model of {label}.").ids for label in labels]
+    assert [len(each) for each in ids] == [7, 13, 8]
+    fitted = [each + [WORDS.index("sofa")] * (12 - len(each)) for each in ids]
+    fitted[1] = [*ids[1][:11], ids[1][-1]]
+    assert_ranked(shown, labels, [table[each].mean(axis=0) for each in fitted], onnx_encoder, settings)
+    shown.page.close()
+
+
+def test_a_model_that_only_happens_to_have_that_width_is_refused(browser, server, settings):
+    files, _, table = hub_files(settings["output"]["embedding_dim"])
+    files |= {"onnx/text_model.onnx": text_model(table, "pooler_output"), "config.json": b'{"model_type": "bert"}'}
+    shown = open_page(browser, server, 900, 900)
+    serve(shown, files)
+    type_labels(shown, "lamp, chair")
+    shown.page.wait_for_selector("#texts-problem:not([hidden])")
+    assert "no output text_embeds" in shown.page.inner_text("#texts-problem")
+    shown.page.close()
+
+
+def test_typed_labels_are_not_those_of_the_shape_before(browser, server, settings):
+    files, *_ = hub_files(settings["output"]["embedding_dim"])
+    shown = open_page(browser, server, 900, 900)
+    serve(shown, files)
+    shown.give(CHAIR)
+    assert shown.labels
+    shown.give({"name": "bad.glb", "mimeType": "", "buffer": b"glTF"})
+    assert shown.labels == [] and shown.problem
+    type_labels(shown, "lamp, chair")
+    shown.page.wait_for_function("document.querySelector('#texts-go').textContent === 'Classify'")
+    assert shown.labels == [] and shown.page.inner_text("#status") == "The labels are ready. Give it a shape."
+    shown.give(CHAIR)
+    assert sorted(shown.labels) == ["chair", "lamp"]
     shown.page.close()
 
 

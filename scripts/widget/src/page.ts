@@ -4,6 +4,7 @@ import { Computing } from "./computing";
 import { element, item, problem, progress, row, sentence } from "./elements";
 import { LabelsForm } from "./labels_form";
 import type { FromWorker, Hit, Ranked, WidgetSettings } from "./protocol";
+import { checkFileSize, ShapeError } from "./shapes";
 import { isOfBrowser, View } from "./view";
 
 const SHOWN_LABELS = 8;
@@ -37,7 +38,12 @@ function onMessage(message: FromWorker): void {
                 `Encoder ${message.name === "encoder" ? "" : message.name + ", "}of ${message.numPoints.toLocaleString("en")} points`;
             element("by").textContent = `, by ${message.by}`;
             element("texts").hidden = !message.hasTextModels;
-            element("collection-heading").textContent = `Nearest of ${message.collection.toLocaleString("en")} shapes`;
+            element("collection-problem").textContent = message.problem && sentence(message.problem);
+            element("collection-problem").hidden = !message.problem;
+            showHits([]);
+            if (message.collection) {
+                element("collection-heading").textContent = `Nearest of ${message.collection.toLocaleString("en")} shapes`;
+            }
             return;
         case "shape":
             return showShape(message);
@@ -67,6 +73,8 @@ function showFailed({ what, message }: Extract<FromWorker, { type: "failed" }>):
         return progress("", undefined);
     }
     element("view").hidden = true;
+    showLabels([]);
+    showHits([]);
     if (what === "read") {
         progress("Not classified.", undefined);
         return problem(`${document.body.dataset.reading || "The file"} cannot be read: ${message}.`);
@@ -81,14 +89,18 @@ async function takeFiles(list: FileList | null | undefined): Promise<void> {
     const drop = ++drops;
     try {
         const files = new Map<string, Uint8Array>();
-        for (const file of list) files.set(file.name, new Uint8Array(await file.arrayBuffer()));
+        for (const file of list) {
+            checkFileSize(file.size, `${file.name} cannot be read: `);
+            files.set(file.name, new Uint8Array(await file.arrayBuffer()));
+        }
         if (drop !== drops) return;
         problem("");
         delete document.body.dataset.result;
         const name = (document.body.dataset.reading = [...files.keys()].join(", ").slice(0, 120));
         computing.read(name, files);
-    } catch {
-        if (drop === drops) problem("The file cannot be read. Is it a folder, or too large?");
+    } catch (error) {
+        if (drop !== drops) return;
+        problem(error instanceof ShapeError ? `${error.message}.` : "The file cannot be read. Is it a folder, or too large?");
     }
 }
 
@@ -99,6 +111,7 @@ function showShape({ name, view: shape, facts, warnings }: Extract<FromWorker, {
     element("facts").textContent = facts;
     element("warnings").replaceChildren(...warnings.map((text) => item(sentence(text))));
     element("left-side").hidden = shape.parts.length === 0;
+    element("canvas").hidden = false;
     try {
         view ??= new View(element<HTMLCanvasElement>("canvas"));
         view.show(shape);
@@ -120,7 +133,7 @@ function showLabels(ranked: Ranked[]): void {
 }
 
 function showHits(hits: Hit[]): void {
-    element("collection").hidden = hits.length === 0;
+    element("collection").hidden = hits.length === 0 && element("collection-problem").hidden;
     element("hits").replaceChildren(
         ...hits.map(({ name, url, cosine }) => {
             if (!url || !/^https:\/\//.test(url)) return row(name, cosine.toFixed(2));

@@ -1,6 +1,7 @@
 /** Pictures decoded by the browser, made smaller as the Python package does. */
 
 import { unturned } from "./orientation";
+import { pictureSize } from "./picture_size";
 import { ShapeError, type Texture } from "./shapes";
 import { texelsOf } from "./texels";
 
@@ -8,7 +9,8 @@ const MAX_SIZE = 1024;
 const MAX_PIXELS = 2 ** 26;
 
 export async function decodePicture(data: Uint8Array): Promise<Texture> {
-    const [width, height] = sizeOf(data);
+    // Of other kinds the browser's own decoder limits it.
+    const [width, height] = pictureSize(data) ?? [1, 1];
     if (width * height > MAX_PIXELS) throw new ShapeError("too many pixels");
     const picture = await createImageBitmap(new Blob([unturned(data) as BlobPart]), {
         premultiplyAlpha: "none",
@@ -29,11 +31,4 @@ export async function decodePicture(data: Uint8Array): Promise<Texture> {
 function isOpaque(rgba: Uint8ClampedArray): boolean {
     for (let i = 3; i < rgba.length; i += 4) if (rgba[i] < 255) return false;
     return true;
-}
-
-/** Of a PNG, which says it at its start; others are limited by the browser's own decoder. */
-function sizeOf(data: Uint8Array): [number, number] {
-    const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-    const isPng = data.length > 24 && view.getUint32(0) === 0x89504e47;
-    return isPng ? [view.getUint32(16), view.getUint32(20)] : [1, 1];
 }

@@ -64,6 +64,8 @@ export type FromWorker =
           numPoints: number;
           numLabels: number;
           collection: number;
+          /** Why the collection cannot be searched. */
+          problem: string | null;
           hasTextModels: boolean;
       }
     | { type: "shape"; number: number; name: string; view: ShapeView; facts: string; warnings: string[] }

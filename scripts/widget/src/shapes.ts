@@ -72,6 +72,12 @@ export function checkCount(count: number, what: "triangles" | "points"): void {
     }
 }
 
+/** @param whose What the message of an error begins with. */
+export function checkFileSize(bytes: number, whose = ""): void {
+    if (bytes <= MAX_FILE_BYTES) return;
+    throw new ShapeError(`${whose}it has ${Math.round(bytes / 2 ** 20)} MiB; at most ${MAX_FILE_BYTES / 2 ** 20} are read`);
+}
+
 /** Twice the area of a triangle that begins at `at`, halved. */
 export function area(triangles: Float64Array, at: number): number {
     const bx = triangles[at + 3] - triangles[at];

@@ -15,6 +15,8 @@ const HUB = "https://huggingface.co";
 const FILES = ["onnx/text_model_quantized.onnx", "onnx/text_model.onnx"];
 const TEMPLATE = "a point cloud model of {}.";
 const DEFAULT_LENGTH = 77;
+// Of SigLIP, whose configuration leaves out what is so by default.
+const PADDED_LENGTH = 64;
 // Beside a repository's own name: who keeps copies of text models in the form that browsers read.
 const OWNERS = ["Xenova"];
 
@@ -54,7 +56,11 @@ export class TextModel {
         private readonly runtime: Runtime,
         private readonly session: InferenceSession,
         private readonly tokenizer: Tokenizer,
+        /** As many tokens as it takes. */
         private readonly length: number,
+        /** What fills each text up to that length; null where texts keep their own. */
+        private readonly padding: number | null,
+        private readonly output: string,
     ) {}
 
     static async load(file: TextFile, runtime: Runtime, onShare: (share: number | null) => void): Promise<TextModel> {
@@ -65,15 +71,25 @@ export class TextModel {
         ]);
         const data = await download(file.url, onShare);
         const session = await runtime.InferenceSession.create(data, { executionProviders: ["wasm"], logSeverityLevel: 3 });
-        const length = Math.min(Number(settings.model_max_length) || DEFAULT_LENGTH, 512);
-        return new TextModel(runtime, session, new Tokenizer(tokens, settings), length);
+        const tokenizer = new Tokenizer(tokens, settings);
+        if (session.outputNames.includes("text_embeds")) {
+            const length = Math.min(Number(settings.model_max_length) || DEFAULT_LENGTH, 512);
+            return new TextModel(runtime, session, tokenizer, length, null, "text_embeds");
+        }
+        const config = await downloadJson(`${folder}config.json`);
+        if (!/^siglip/.test(config.model_type)) throw new Error("the text model has no output text_embeds");
+        // It was trained on texts of one length, and sees what they are filled with.
+        const length = config.text_config?.max_position_embeddings ?? PADDED_LENGTH;
+        const padding = tokenizer.token_to_id(settings.pad_token?.content ?? settings.pad_token);
+        if (padding === undefined) throw new Error("the text model's tokenizer has no token to fill texts with");
+        return new TextModel(runtime, session, tokenizer, length, padding, "pooler_output");
     }
 
     /** Normalised embeddings of the labels, each in the sentence that the Python package puts it in. */
     async embed(labels: string[], width: number): Promise<Table> {
         const embeds = new Float32Array(labels.length * width);
         for (const [row, label] of labels.entries()) {
-            const ids = this.cut(this.tokenizer.encode(TEMPLATE.replace("{}", label)).ids);
+            const ids = this.fitted(this.tokenizer.encode(TEMPLATE.replace("{}", () => label)).ids);
             const all: Record<string, number[]> = { input_ids: ids, attention_mask: ids.map(() => 1) };
             const feeds = Object.fromEntries(
                 this.session.inputNames.map((name) => {
@@ -82,7 +98,7 @@ export class TextModel {
                 }),
             );
             const found = await this.session.run(feeds);
-            const embed = found.text_embeds?.data as Float32Array | undefined;
+            const embed = found[this.output]?.data as Float32Array | undefined;
             if (embed?.length !== width) throw new Error("the text model is of another embedding space");
             embeds.set(normalized(embed), row * width);
         }
@@ -90,7 +106,9 @@ export class TextModel {
     }
 
     /** The last token says that the text ends, and stays. */
-    private cut(ids: number[]): number[] {
-        return ids.length <= this.length ? ids : [...ids.slice(0, this.length - 1), ids[ids.length - 1]];
+    private fitted(ids: number[]): number[] {
+        const kept = ids.length <= this.length ? ids : [...ids.slice(0, this.length - 1), ids[ids.length - 1]];
+        if (this.padding === null) return kept;
+        return Array.from({ length: this.length }, (_, i) => kept[i] ?? this.padding!);
     }
 }

@@ -29,6 +29,8 @@ export class View {
         this.renderer.setPixelRatio(Math.min(devicePixelRatio, 2));
         this.renderer.autoClear = false;
         this.controls = new OrbitControls(this.camera, canvas);
+        // They take every touch, and a phone's page could not be scrolled over the canvas.
+        canvas.style.touchAction = "pan-y";
         this.controls.enablePan = false;
         this.controls.minDistance = 1.2;
         this.controls.maxDistance = 8;

@@ -21,7 +21,7 @@ let collection: Collection | null = null;
 let textFile: TextFile | null = null;
 let textModel: TextModel | null = null;
 let typed: (Table & { labels: string[] }) | null = null;
-let embedding: Float32Array | null = null;
+let embedded: { number: number; embedding: Float32Array } | null = null;
 // Of the shape that was given last.
 let lastNumber = 0;
 
@@ -32,7 +32,8 @@ function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 async function load(settings: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
     const folder = new URL(settings.encoder, base).href;
     encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
-    if (settings.collection) collection = await loadCollection(new URL(settings.collection, base).href);
+    const { found, problem } = await tryCollection(settings.collection && new URL(settings.collection, base).href);
+    collection = found;
     const { description, classes } = encoder;
     say({
         type: "ready",
@@ -41,17 +42,28 @@ async function load(settings: WidgetSettings, base: string, mayThread: boolean):
         numPoints: description.input.num_points,
         numLabels: classes?.labels.length ?? 0,
         collection: collection?.items.length ?? 0,
+        problem,
         hasTextModels: textModels(description).length > 0,
     });
+}
+
+/** A page without its collection still classifies. */
+async function tryCollection(url: string | null): Promise<{ found: Collection | null; problem: string | null }> {
+    try {
+        return { found: url ? await loadCollection(url) : null, problem: null };
+    } catch (error) {
+        const message = error instanceof Error ? error.message : String(error);
+        return { found: null, problem: `it cannot be searched: ${message}` };
+    }
 }
 
 async function loadCollection(url: string): Promise<Collection> {
     const facts = await downloadJson(url);
     const width = encoder!.description.output.embedding_dim;
-    const data = await download(new URL(String(facts.file).split("/").pop()!, url).href);
+    const data = await download(new URL(String(facts?.file).split("/").pop()!, url).href);
     const embeds = new Float32Array(data.buffer, 0, Math.floor(data.length / 4));
-    if (facts.width !== width || embeds.length !== width * facts.items.length) {
-        throw new Error(`${url}: its embeddings do not fit the encoder's; write the page again`);
+    if (facts.width !== width || embeds.length !== width * facts.items?.length) {
+        throw new DownloadError(`${url}: its embeddings do not fit the encoder's; write the page again`);
     }
     return { embeds, width, items: facts.items };
 }
@@ -66,8 +78,9 @@ async function read(number: number, names: Map<string, Uint8Array>): Promise<voi
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);
     say({ type: "shape", number, name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
-    embedding = await encoder!.backend.embed(values);
+    const embedding = await encoder!.backend.embed(values);
     if (!embedding.every(Number.isFinite)) throw new ShapeError("its embedding is not finite");
+    embedded = { number, embedding };
     const hits = collection ? nearest(embedding, collection.items, collection, HITS) : [];
     const seconds = (performance.now() - start) / 1000;
     say({ type: "result", number, name, ranked: ranked(), hits, seconds, embedding, by: computedBy() });
@@ -79,9 +92,11 @@ function computedBy(): string {
     return threads > 1 ? `${name} with ${threads} threads` : name;
 }
 
+/** Of the shape that was given last; nothing while it is not embedded, or where it cannot be. */
 function ranked() {
     const table = typed ?? encoder!.classes;
-    return table && embedding ? rankLabels(embedding, table.labels, table, encoder!.description.logit_scale) : [];
+    if (!table || embedded?.number !== lastNumber) return [];
+    return rankLabels(embedded.embedding, table.labels, table, encoder!.description.logit_scale);
 }
 
 function factsOf(shape: Shape): string {

@@ -1,6 +1,7 @@
 /**
  * What the page does, in Node: `node tool.mjs prepare SETTINGS OUT FILE...` writes the encoder's input of each file, and
- * `node tool.mjs embed ENCODER OUT VALUES...` the embeddings of such inputs, both as float32.
+ * `node tool.mjs embed ENCODER OUT VALUES...` the embeddings of such inputs, both as float32; `node tool.mjs sizes PICTURE...`
+ * says how large pictures say that they are.
  */
 
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
@@ -9,6 +10,7 @@ import { inflateSync } from "node:zlib";
 import { Generator } from "../src/random";
 import { coloredPoints, pointValues } from "../src/preparation";
 import { readShape } from "../src/readers/index";
+import { pictureSize } from "../src/picture_size";
 import type { Texture } from "../src/shapes";
 
 const [command, settings, out, ...files] = process.argv.slice(2);
@@ -40,6 +42,8 @@ if (command === "prepare") {
         const found = await session.run(feeds);
         writeFileSync(join(out, `${basename(file)}.embeds`), found.point_embeds.data as Float32Array);
     }
+} else if (command === "sizes") {
+    for (const file of process.argv.slice(3)) console.log(JSON.stringify(pictureSize(readFileSync(file))));
 } else if (command === "random") {
     const [uniform, order] = [new Generator().random(1000), new Generator().permutation(100_000)];
     console.log(JSON.stringify({ uniform: Array.from(uniform), order: Array.from(order) }));

@@ -154,7 +154,8 @@ def _plain_lines(data: bytes) -> bytes:
     if b"\\" in data:
         # Not in comments: those end with paths of folders.
         data = re.sub(rb"(?m)^[ \t]*#.*$", lambda comment: comment[0].rstrip(b"\\ \t"), data)
-        data = re.sub(rb"\\[ \t]*\n", b" ", data)
+        # After a byte above 0x80 it is the second one of a letter, as of Shift JIS.
+        data = re.sub(rb"(?<![\x81-\xff])\\[ \t]*\n", b" ", data)
     if data[:1] in (b" ", b"\t") or b"\n " in data or b"\n\t" in data:
         data = re.sub(rb"(?m)^[ \t]+", b"", data)
     return data if data.endswith(b"\n") else data + b"\n"

@@ -1,6 +1,7 @@
 /** The files that were dropped with a shape, by their names, and pictures decoded once. */
 
 import type { Texture } from "../shapes";
+import { readable, spellings } from "./encodings";
 
 /** Decodes a picture; a browser does it by itself. */
 export type Decode = (data: Uint8Array) => Promise<Texture>;
@@ -13,8 +14,16 @@ export class Companions {
         readonly decode: Decode,
     ) {}
 
-    /** Content of a file, whatever folder it was in when the shape was written, in small letters or not. */
+    /** Content of a file, whatever folder it was in when the shape was written, in small letters or not, in any encoding. */
     find(name: string): Uint8Array | null {
+        for (const spelling of spellings(name)) {
+            const found = this.named(spelling);
+            if (found) return found;
+        }
+        return null;
+    }
+
+    private named(name: string): Uint8Array | null {
         // An accent may be a character of its own.
         const bare = (path: string) => path.replaceAll("\\", "/").split("/").pop()!.normalize("NFC");
         // A number sign may be part of a name, or begin a comment; some names are in quotation marks.
@@ -31,8 +40,8 @@ export class Companions {
     async picture(name: string, warnings: string[]): Promise<Texture | null> {
         if (!this.decoded.has(name)) {
             const data = this.find(name);
-            if (!data) warnings.push(`a texture is in ${name}, which was not dropped with it`);
-            this.decoded.set(name, data && (await this.tryDecode(data, name, warnings)));
+            if (!data) warnings.push(`a texture is in ${readable(name)}, which was not dropped with it`);
+            this.decoded.set(name, data && (await this.tryDecode(data, readable(name), warnings)));
         }
         return this.decoded.get(name)!;
     }

@@ -34,6 +34,7 @@ class Reader {
     private readonly parts: Part[] = [];
     private readonly clouds: Cloud[] = [];
     private faces = 0;
+    private points = 0;
 
     constructor(
         private readonly document: GltfDocument,
@@ -81,6 +82,7 @@ class Reader {
 
     private addFaces(xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {
         this.faces += corners.length / 3;
+        if (!corners.length) return;
         checkCount(this.faces, "triangles");
         const cornerColors = colors && take(colors.values, corners, colors.width).map((value) => (Number.isNaN(value) ? 1 : value));
         const tint = tints(surface, cornerColors, colors?.width ?? 4);
@@ -103,7 +105,8 @@ class Reader {
 
     private addPoints(xyz: Float64Array, indices: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {
         const count = indices.length;
-        checkCount(count, "points");
+        this.points += count;
+        checkCount(this.points, "points");
         const stored = colors && take(colors.values, indices, colors.width).map((value) => (Number.isNaN(value) ? 1 : value));
         const tint = tints(surface, stored, colors?.width ?? 4) ?? [1, 1, 1, 1];
         const { texture, wrap } = surface;

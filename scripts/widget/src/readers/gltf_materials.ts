@@ -45,6 +45,7 @@ export const WHITE: Surface = {
 export class GltfMaterials {
     private readonly surfaces = new Map<number, Surface>();
     private readonly images = new Map<number, Texture | null>();
+    private readonly shadedImages = new Map<Texture, Map<string, Texture>>();
 
     constructor(
         private readonly document: GltfDocument,
@@ -94,11 +95,21 @@ export class GltfMaterials {
         const transform: Json = reference.extensions?.KHR_texture_transform ?? {};
         return {
             ...surface,
-            texture: shaded(hasOpacity ? found.texels : opaque(found.texels), surface),
+            texture: this.shaded(found.texels, surface, hasOpacity),
             uvSet: transform.texCoord ?? reference.texCoord ?? 0,
             place: placeOf(transform),
             wrap: found.wrap,
         };
+    }
+
+    /** One for each picture and what is done to it, which materials share. */
+    private shaded(texels: Texture, surface: Surface, hasOpacity: boolean): Texture {
+        const made = this.shadedImages.get(texels) ?? new Map<string, Texture>();
+        this.shadedImages.set(texels, made);
+        const key = [...surface.factor, surface.alpha, hasOpacity].join();
+        const found = made.get(key) ?? shaded(hasOpacity ? texels : opaque(texels), surface);
+        made.set(key, found);
+        return found;
     }
 
     private async texture(index: unknown): Promise<{ texels: Texture; wrap: [Wrap, Wrap] } | null> {

@@ -1,6 +1,6 @@
 /** Which reader a file takes: its suffix says it. */
 
-import { checked, MAX_FILE_BYTES, ShapeError, type Shape } from "../shapes";
+import { checked, checkFileSize, ShapeError, type Shape } from "../shapes";
 import { Companions, type Decode } from "./companions";
 import { readGlb } from "./gltf";
 import { readNpy } from "./npy";
@@ -22,9 +22,7 @@ export function shapeAmong(names: string[]): string {
 
 export async function readShape(name: string, files: Map<string, Uint8Array>, decode: Decode): Promise<Shape> {
     const data = files.get(name)!;
-    if (data.length > MAX_FILE_BYTES) {
-        throw new ShapeError(`it has ${Math.round(data.length / 2 ** 20)} MiB; at most ${MAX_FILE_BYTES / 2 ** 20} are read`);
-    }
+    checkFileSize(data.length);
     if (data.length === 0) throw new ShapeError("it is empty");
     const companions = new Companions(files, decode);
     try {

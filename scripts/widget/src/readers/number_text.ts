@@ -1,4 +1,4 @@
-/** Numbers that are written as text, and texts of any encoding; what is no number is refused, and never 0 or nan. */
+/** Numbers that are written as text; what is no number is refused, and never 0 or nan. */
 
 import { ShapeError } from "../shapes";
 
@@ -26,18 +26,4 @@ export function parseNumber(word: string, where: string): number {
     if (bare === "inf" || bare === "infinity") return word.startsWith("-") ? -Infinity : Infinity;
     const hint = /\d,\d/.test(word) ? "; decimals have a point, not a comma" : "";
     throw new ShapeError(`${where}: '${word.slice(0, MAX_SHOWN)}' is no number${hint}`);
-}
-
-/** UTF-16 with its mark, else UTF-8, else the encoding of Chinese tools, else byte by byte. */
-export function decodedText(data: Uint8Array): string {
-    if (data[0] === 0xff && data[1] === 0xfe) return new TextDecoder("utf-16le").decode(data);
-    if (data[0] === 0xfe && data[1] === 0xff) return new TextDecoder("utf-16be").decode(data);
-    for (const encoding of ["utf-8", "gb18030"]) {
-        try {
-            return new TextDecoder(encoding, { fatal: true }).decode(data);
-        } catch {
-            // The next one.
-        }
-    }
-    return new TextDecoder("latin1").decode(data);
 }

@@ -3,7 +3,7 @@
 import { clip } from "../colors";
 import type { Wrap } from "../shapes";
 import type { Companions } from "./companions";
-import { decodedText } from "./number_text";
+import { decodedText, readable, spellings } from "./encodings";
 
 export interface ObjTexture {
     name: string;
@@ -33,7 +33,7 @@ export function readLibraries(lines: string[], files: Companions, warnings: stri
     for (const library of new Set(wanted)) {
         const data = files.find(library);
         if (!data) {
-            warnings.push(`its colours are in ${library}, which was not dropped with it`);
+            warnings.push(`its colours are in ${readable(library)}, which was not dropped with it`);
             continue;
         }
         for (const [name, material] of parseMtl(data, warnings)) if (!materials.has(name)) materials.set(name, material);
@@ -48,6 +48,9 @@ export function findMaterial(materials: Map<string, ObjMaterial>, name: string):
     const exact = materials.get(key) ?? materials.get(bare(key));
     if (exact) return exact;
     for (const [known, material] of materials) if (bare(known) === key || bare(known) === bare(key)) return material;
+    // The mesh and its library may be of two encodings.
+    const texts = spellings(bare(key));
+    for (const [known, material] of materials) if (spellings(bare(known)).some((text) => texts.includes(text))) return material;
     return null;
 }
 
@@ -70,11 +73,11 @@ function parseMtl(data: Uint8Array, warnings: string[]): Map<string, ObjMaterial
         } else if (keyword === "kd") {
             const color = colorOf(rest);
             if (color) current.color = color;
-            else warnings.push(`a colour is not understood: Kd ${rest.slice(0, 60)}`);
+            else warnings.push(`a colour is not understood: Kd ${readable(rest.slice(0, 60))}`);
         } else if (keyword === "map_kd") {
             const texture = textureOf(rest);
             if (texture) current.texture = texture;
-            else warnings.push(`a texture is not understood: ${rest.slice(0, 60)}`);
+            else warnings.push(`a texture is not understood: ${readable(rest.slice(0, 60))}`);
         } else if (keyword === "map_d" || keyword === "map_opacity") {
             warnings.push("masks (map_d) are not read here; the Python package reads them");
         }

@@ -1,7 +1,8 @@
 /** The text of an OBJ file as arrays: vertices, colours, texture coordinates and polygons; the twin of `obj_text`. */
 
 import { checkCount, ShapeError } from "../shapes";
-import { decodedText, parseNumber, withPlainNan } from "./number_text";
+import { decodedText } from "./encodings";
+import { parseNumber, withPlainNan } from "./number_text";
 
 /** In place of texture coordinates that a corner does not have. */
 export const MISSING = -1;
@@ -87,8 +88,8 @@ export function parseObj(data: Uint8Array): ObjText {
 function plainLines(text: string): string {
     const lines = text.replace(/[\0\x1a]+$/, "").replace(/\r\n?/g, "\n");
     if (!lines.includes("\\")) return lines;
-    // Not in comments: those end with paths of folders.
-    return lines.replace(/^[ \t]*#.*$/gm, (comment) => comment.replace(/[\\ \t]+$/, "")).replace(/\\[ \t]*\n/g, " ");
+    // Not in comments: those end with paths of folders. Nor where it is the second byte of a letter, as of Shift JIS.
+    return lines.replace(/^[ \t]*#.*$/gm, (comment) => comment.replace(/[\\ \t]+$/, "")).replace(/(?<![\u0080-\uffff])\\[ \t]*\n/g, " ");
 }
 
 /** Of a line without its comment, what follows the keyword. */

@@ -7,7 +7,7 @@ import { PACKED_NAMES, parsePly, SIZES, type Column, type Columns } from "./ply_
 import { triangulate } from "./polygons";
 
 const INDEX_NAMES = ["vertex_indices", "vertex_index", "vertex_indexes", "vertex_list", "vertices", "indices"];
-const COLOR_NAMES = [
+export const COLOR_NAMES = [
     ["red", "green", "blue"],
     ["r", "g", "b"],
     ["diffuse_red", "diffuse_green", "diffuse_blue"],
@@ -117,7 +117,8 @@ function readColors(columns: Columns, whose: string, warnings: string[]): Uint8A
     return null;
 }
 
-function ofTypes(values: Float64Array, types: string[]): Uint8Array {
+/** Of numbers as they are stored, and their types as PLY names them. */
+export function ofTypes(values: Float64Array, types: string[]): Uint8Array {
     if (types.every((type) => type === "char")) return Uint8Array.from(values, (value) => value & 255);
     if (types.some((type) => type === "float" || type === "double")) return storedColorsAsBytes(values, "float");
     const isShort = types.includes("ushort") && types.every((type) => type === "ushort" || type === "uchar");

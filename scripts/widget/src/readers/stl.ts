@@ -2,7 +2,8 @@
 
 import { round } from "../colors";
 import { checkCount, DEFAULT_COLOR, ShapeError, type Mesh } from "../shapes";
-import { decodedText, parseNumber, withPlainNan } from "./number_text";
+import { decodedText } from "./encodings";
+import { parseNumber, withPlainNan } from "./number_text";
 import { triangulate } from "./polygons";
 
 const HEADER = 84;

@@ -1,0 +1,58 @@
+"""What of the page may be missing or refused while the rest of it works."""
+
+from support.paths import DEMO_DATA
+from support.widget_page import open_page
+
+
+CHAIR = DEMO_DATA / "shapes/chair.glb"
+WITHOUT_WEBGL = """
+    const getContext = HTMLCanvasElement.prototype.getContext;
+    window.refused = 0;
+    HTMLCanvasElement.prototype.getContext = function (kind, ...rest) {
+        if (kind.startsWith("webgl") && this.id === "canvas" && window.lacksWebgl) return window.refused++, null;
+        return getContext.call(this, kind, ...rest);
+    };
+    window.lacksWebgl = true;
+"""
+HUGE = """
+    Object.defineProperty(File.prototype, "size", {get: () => 2 ** 30});
+    File.prototype.arrayBuffer = () => { window.wasRead = true; throw new Error("out of memory"); };
+"""
+
+
+def test_a_collection_that_cannot_be_searched(browser, server):
+    routes = {"**/collection.bin": lambda route: route.fulfill(status=404)}
+    shown = open_page(browser, server, 900, 900, routes=routes)
+    shown.give(CHAIR)
+    assert "chair" in shown.labels[0] and not shown.problem
+    assert "cannot be searched" in shown.page.inner_text("#collection-problem")
+    assert shown.page.is_visible("#collection-problem") and shown.page.locator("#hits li").count() == 0
+    shown.page.close()
+
+
+def test_a_browser_that_can_draw_again(browser, server):
+    """As after a graphics card was lost."""
+    shown = open_page(browser, server, 900, 900, script=WITHOUT_WEBGL)
+    shown.give(CHAIR)
+    assert "chair" in shown.labels[0] and shown.page.evaluate("window.refused") > 0
+    assert not shown.page.is_visible("#canvas") and "cannot draw" in shown.page.inner_text("#warnings")
+    shown.page.evaluate("window.lacksWebgl = false")
+    shown.give(CHAIR)
+    assert shown.page.is_visible("#canvas") and "cannot draw" not in shown.page.inner_text("#warnings")
+    shown.page.close()
+
+
+def test_a_file_that_is_too_large_is_not_read(browser, server):
+    shown = open_page(browser, server, 900, 900, script=HUGE)
+    shown.give(CHAIR)
+    assert shown.problem == "chair.glb cannot be read: it has 1024 MiB; at most 512 are read."
+    assert shown.page.evaluate("window.wasRead") is None
+    shown.page.close()
+
+
+def test_a_finger_on_the_canvas_scrolls_a_phones_page(browser, server):
+    shown = open_page(browser, server, 390, 500)
+    shown.give(CHAIR)
+    shown.page.wait_for_selector("#canvas")
+    assert shown.page.evaluate("getComputedStyle(document.querySelector('#canvas')).touchAction") == "pan-y"
+    shown.page.close()
