@@ -128,8 +128,10 @@ class _Reader:
             raise ValueError(f"{path}: a triangle names a vertex that does not exist (there are {len(vertices)})")
         with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is dropped or reported later
             corners = (vertices @ transform[:3] + transform[3])[rows[:, :3]]
-        for group in np.unique(rows[:, 6]).tolist():
-            here = rows[:, 6] == group
+        # Sorted once: there may be as many groups as triangles.
+        order = np.argsort(rows[:, 6], kind="stable")
+        used, starts = np.unique(rows[order, 6], return_index=True)
+        for group, here in zip(used.tolist(), np.split(order, starts[1:]), strict=True):
             table: list = model.colors.get(group) or model.coordinates.get(group) or []
             entries = self._entries(rows[here, 3:6], table, group)
             colored = (entries < len(table)).all(axis=1)
