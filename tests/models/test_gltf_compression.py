@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+from support.compressed_gltf import DRACO, ids_of, meshopt_file, packed, shown
 from support.gltf_seen import area, bounds, color, corners, quarters, read
 from support.gltf_writer import (
     BLUE,
@@ -26,37 +27,12 @@ from mrd_hf.models.shapes import PointCloud
 
 
 DracoPy = pytest.importorskip("DracoPy")
-DRACO = "KHR_draco_mesh_compression"
 QUARTERS = [RED, GREEN, BLUE, YELLOW]
 POINTS = np.array(SQUARE, dtype=np.float32)
 FACES = np.array(SQUARE_INDICES, dtype=np.uint32).reshape(-1, 3)
 
 
-def packed(data: bytes, ids: dict[str, int], kinds: dict[str, tuple[int, str, bool]], **primitive) -> Gltf:
-    """The square in Draco: attributes by their ids, and what each is: component type, type and whether normalised."""
-    file = Gltf()
-    attributes = {
-        name: file.add("accessors", componentType=component, count=4, type=kind, normalized=normalized)
-        for name, (component, kind, normalized) in kinds.items()
-    }
-    indices = file.add("accessors", componentType=USHORT, count=6, type="SCALAR")
-    extension = {"bufferView": file.view(data), "attributes": ids}
-    file.json["extensionsUsed"] = file.json["extensionsRequired"] = [DRACO]
-    return file.show_mesh(
-        {"attributes": attributes, "indices": indices, "extensions": {DRACO: extension}, **primitive}
-    )
-
-
 POSITION = {"POSITION": (FLOAT, "VEC3", False)}
-
-
-def ids_of(data: bytes) -> dict[str, int]:
-    """Draco's ids by the kind of the attribute."""
-    names = {0: "POSITION", 1: "NORMAL", 2: "COLOR_0", 3: "TEXCOORD_0"}
-    attributes = DracoPy.decode(data).attributes
-    return {
-        names[int(each["attribute_type"])]: each["unique_id"] for each in attributes if each["attribute_type"] in names
-    }
 
 
 @pytest.mark.parametrize("bits", [8, 14])
@@ -152,29 +128,6 @@ def test_without_the_extra_what_is_beside_the_compressed_data_is_read(monkeypatc
     del file.json["accessors"][0]["bufferView"]
     with pytest.raises(ValueError, match=r"KHR_draco_mesh_compression \(Draco\); pip install 'mrd-hf\[formats\]'"):
         read(file)
-
-
-def meshopt_file(name: str, views: list[tuple[bytes, dict]], fallback: bool = False) -> Gltf:
-    """A file whose buffer views are these compressed ones, which lie over a buffer that is not there."""
-    file = Gltf()
-    for data, what in views:
-        view = file.view(data)
-        size = what["count"] * what["byteStride"]
-        inner = file.json["bufferViews"][view] | what
-        file.json["bufferViews"][view] = {"buffer": 1, "byteLength": size, "extensions": {name: inner}}
-        if what["mode"] == "ATTRIBUTES":
-            file.json["bufferViews"][view]["byteStride"] = what["byteStride"]
-    file.json["extensionsUsed"] = file.json["extensionsRequired"] = [name]
-    return file
-
-
-def shown(file: Gltf) -> bytes:
-    """The file with its second buffer, which has no data."""
-    import json
-
-    header = json.loads(file.gltf())
-    header["buffers"].append({"byteLength": 10**6, "extensions": {"EXT_meshopt_compression": {"fallback": True}}})
-    return json.dumps(header).encode()
 
 
 @pytest.mark.parametrize("name", ["EXT_meshopt_compression", "KHR_meshopt_compression"])

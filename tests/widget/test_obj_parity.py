@@ -96,6 +96,36 @@ def test_materials(widget, tmp_path):
     assert_same_points(widget, write_files(tmp_path, "obj", texts))
 
 
+def test_masks(widget, tmp_path):
+    (tmp_path / "t.png").write_bytes(png(four_quarters()))
+    (tmp_path / "large.png").write_bytes(png(four_quarters(20)))
+    gray = Image.new("RGB", (8, 8), (255, 255, 255))
+    gray.paste((0, 0, 0), (0, 0, 4, 8))
+    gray.paste((127, 128, 129), (4, 4, 8, 8))  # a shade below the middle, by the luma
+    gray.save(tmp_path / "mask.png")
+    holed = four_quarters().convert("RGBA")
+    holed.putalpha(gray.convert("L"))
+    holed.save(tmp_path / "holed.png")
+    libraries = {
+        "mask": "map_Kd t.png\nmap_d mask.png",
+        "opacity": "map_Kd t.png\nmap_opacity -imfchan m holed.png",
+        "of_itself": "map_Kd holed.png\nmap_d holed.png",
+        "opaque_of_itself": "map_Kd t.png\nmap_d t.png",
+        "of_another_size": "map_Kd large.png\nmap_d mask.png",
+        "larger_mask": "map_Kd mask.png\nmap_d large.png",
+        "of_a_color": "Kd 1 0 0.2\nmap_d mask.png",
+        "of_no_color": "map_d holed.png",
+        "placed_alike": "map_Kd -s 2 1 t.png\nmap_d -s 2 1 mask.png",
+        "placed_otherwise": "map_Kd t.png\nmap_d -s 2 2 mask.png",
+        "gone": "map_Kd t.png\nmap_d gone.png",
+    }
+    body = f"{VERTICES}{UVS}usemtl a\nf 1/1 2/2 3/3\nf 1/1 3/3 4/4\nf 1 2 4\n"
+    for name, text in libraries.items():
+        (tmp_path / f"{name}.mtl").write_text(f"newmtl a\n{text}\n")
+    texts = {name: f"mtllib {name}.mtl\n{body}" for name in libraries}
+    assert_same_points(widget, write_files(tmp_path, "obj", texts))
+
+
 def test_names_in_the_encodings_of_many_countries(widget, tmp_path):
     words = {
         "gb18030": "\u7ea2\u8272",

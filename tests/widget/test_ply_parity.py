@@ -3,6 +3,8 @@
 import struct
 
 import numpy as np
+from PIL import Image
+from support.gltf_writer import four_quarters, png
 from support.widget_parity import assert_same_answers, assert_same_points, write_files
 
 
@@ -53,6 +55,43 @@ def test_headers_and_rows(widget, tmp_path):
         "nan": plain.replace("2 0 0", "-nan(ind) 0 0"),
         "indices_as_floats": text_mesh(corners="list float float vertex_indices"),
     }
+    assert_same_points(widget, write_files(tmp_path, "ply", texts))
+
+
+def test_textures(widget, tmp_path):
+    (tmp_path / "my wood.png").write_bytes(png(four_quarters()))
+    Image.new("RGB", (4, 4), (10, 200, 30)).save(tmp_path / "green.png")
+    comments = "comment TextureFile my wood.png\ncomment texturefile: 'green.png'\n"
+    uv = [(0.1, 0.1), (0.9, 0.1), (0.9, 0.9), (0.1, 0.9)]
+    of_faces = "list uchar int vertex_indices\nproperty list uchar float texcoord\nproperty int texnumber"
+    colored = (*XYZ, "uchar red", "uchar green", "uchar blue")
+    paint = [(255, 0, 0), (0, 255, 0), (0, 0, 255), (9, 9, 9)]
+
+    def by_corners(
+        numbers: tuple[int, int], second: tuple[int, ...], properties: tuple = XYZ, more: list | None = None
+    ) -> str:
+        rows = text_mesh(properties, more, of_faces).splitlines()
+        for row, number, corners in zip((-2, -1), numbers, ((0, 1, 2), second), strict=True):
+            values = [value for corner in corners for value in uv[corner]]
+            rows[row] += f" {len(values)} {' '.join(map(str, values))} {number}"
+        return "\n".join(rows) + "\n"
+
+    texts = {
+        f"vertices_{first}": text_mesh((*XYZ, f"float {first}", f"float {second}"), uv)
+        for first, second in (("s", "t"), ("u", "v"), ("texture_u", "texture_v"), ("texcoord_u", "texcoord_v"))
+    }
+    texts |= {
+        "corners": by_corners((0, 1), (0, 2, 3)),
+        "one_without": by_corners((1, -1), (0, 2, 3)),
+        "one_beyond": by_corners((7, 0), (0, 2, 3), colored, paint),
+        "too_few_coordinates": by_corners((0, 0), (0, 2), colored, paint),
+        "none_by_corners": by_corners((0, 0), ()).replace(" 6 0.1 0.1 0.9 0.1 0.9 0.9 0", " 0 0"),
+        "nan": text_mesh((*XYZ, "float s", "float t"), [("nan", 0.2), *uv[1:]]),
+        "without_coordinates": text_mesh(colored, paint),
+    }
+    texts = {name: text.replace("element vertex", f"{comments}element vertex") for name, text in texts.items()}
+    texts["gone"] = texts["corners"].replace("green.png", "gone.png")
+    texts["unnamed"] = by_corners((0, 1), (0, 2, 3))
     assert_same_points(widget, write_files(tmp_path, "ply", texts))
 
 

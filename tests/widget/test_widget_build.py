@@ -21,7 +21,7 @@ def test_the_same_bytes_twice(tmp_path):
         runtime = {name: size for name, size in sizes.items() if name.startswith(f"runtime-{kind}")}
         assert sum({**common, **runtime}.values()) < 12e6, sizes
     # Nothing names this machine, or is fetched from a server of others.
-    for name in ("page.js", "worker.js", "index.html"):
+    for name in ("page.js", "worker.js", "draco.js", "meshopt.js", "basis.js", "index.html"):
         text = (tmp_path / "first" / name).read_text(encoding="utf-8")
         assert str(WIDGET) not in text and "cdn." not in text, name
 

@@ -4,12 +4,15 @@ import io
 import json
 import struct
 
+import DracoPy
+import meshopt
 import numpy as np
 import pytest
 import trimesh
 from browser.looks import accessibility_tree, cut_off, faint, nameless
 from PIL import ExifTags, Image
-from support.gltf_writer import Gltf
+from support.compressed_gltf import meshopt_file, packed, shown
+from support.gltf_writer import FLOAT, USHORT, Gltf
 from support.hostile_uploads import hostile_files
 from support.paths import DEMO_DATA
 from support.static_server import static_server
@@ -49,6 +52,25 @@ def test_a_texture_is_decoded_as_in_python(wide, onnx_encoder, tmp_path):
     expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(tmp_path / "square.glb"))[0]
     assert 1 - cosine(wide.embedding, expected) < 1e-3
     assert "2 triangles, textured" in wide.page.inner_text("figcaption")
+
+
+def test_what_is_packed_is_unpacked_in_the_browser(wide, onnx_encoder, tmp_path):
+    ball = trimesh.creation.icosphere(3).apply_scale((1, 2, 0.5))
+    points, faces = ball.vertices.astype(np.float32), ball.faces.astype(np.uint32)
+    data = DracoPy.encode(points, faces, quantization_bits=14)
+    (tmp_path / "draco.glb").write_bytes(packed(data, {"POSITION": 0}, {"POSITION": (FLOAT, "VEC3", False)}).glb())
+    said = {"count": len(points), "byteStride": 12, "mode": "ATTRIBUTES"}
+    file = meshopt_file("EXT_meshopt_compression", [(meshopt.encode_gltf_buffer(points, "ATTRIBUTES", 0), said)])
+    position = file.add("accessors", bufferView=0, componentType=FLOAT, count=len(points), type="VEC3")
+    indices = file.accessor(faces.reshape(-1).tolist(), USHORT)
+    (tmp_path / "meshopt.glb").write_bytes(
+        shown(file.show_mesh({"attributes": {"POSITION": position}, "indices": indices}))
+    )
+    for name in ("draco.glb", "meshopt.glb", "draco.glb"):
+        wide.give(tmp_path / name)
+        assert not wide.problem and f"{len(faces):,} triangles" in wide.page.inner_text("figcaption")
+        expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(tmp_path / name))[0]
+        assert 1 - cosine(wide.embedding, expected) < 1e-3
 
 
 def test_colours_stay_where_a_texture_has_no_opacity(wide, onnx_encoder, tmp_path):

@@ -1,5 +1,10 @@
 """What of the page may be missing or refused while the rest of it works."""
 
+import DracoPy
+import numpy as np
+from playwright.sync_api import Route
+from support.compressed_gltf import packed
+from support.gltf_writer import FLOAT, SQUARE, SQUARE_INDICES
 from support.paths import DEMO_DATA
 from support.widget_page import open_page
 
@@ -27,6 +32,29 @@ def test_a_collection_that_cannot_be_searched(browser, server):
     assert "chair" in shown.labels[0] and not shown.problem
     assert "cannot be searched" in shown.page.inner_text("#collection-problem")
     assert shown.page.is_visible("#collection-problem") and shown.page.locator("#hits li").count() == 0
+    shown.page.close()
+
+
+def test_a_program_that_cannot_be_fetched(browser, server, tmp_path):
+    data = DracoPy.encode(np.array(SQUARE, dtype=np.float32), np.array(SQUARE_INDICES).reshape(-1, 3))
+    (tmp_path / "square.glb").write_bytes(packed(data, {"POSITION": 0}, {"POSITION": (FLOAT, "VEC3", False)}).glb())
+    asked = []
+
+    def answer(route: Route) -> None:
+        asked.append(route.request.url)
+        if len(asked) == 1:
+            return route.fulfill(status=503)
+        return route.continue_()
+
+    shown = open_page(browser, server, 900, 900, routes={"**/draco.wasm.gzip": answer})
+    assert asked == []
+    shown.give(tmp_path / "square.glb")
+    assert "is compressed, and what unpacks it cannot be loaded" in shown.problem and "503" in shown.problem
+    for _ in range(2):
+        shown.give(tmp_path / "square.glb")
+        assert not shown.problem and "2 triangles" in shown.page.inner_text("figcaption")
+    # Kept once it is there.
+    assert len(asked) == 2
     shown.page.close()
 
 

@@ -1,6 +1,18 @@
 /** How large a picture says that it is, before it is decoded. */
 
-/** Width and height of a PNG, JPEG, WebP, GIF or BMP; null of others, and of what is cut off before it says so. */
+import { ShapeError } from "./shapes";
+
+/** The longer side of a picture once it is a texture. */
+export const MAX_TEXTURE_SIZE = 1024;
+const MAX_PIXELS = 2 ** 26;
+
+/** Refuses a picture of too many pixels. Of kinds that are not known here the browser's own decoder limits it. */
+export function checkPixels(data: Uint8Array): void {
+    const [width, height] = pictureSize(data) ?? [1, 1];
+    if (width * height > MAX_PIXELS) throw new ShapeError("too many pixels");
+}
+
+/** Width and height of a PNG, JPEG, WebP, GIF, BMP or KTX2; null of others, and of what is cut off before it says so. */
 export function pictureSize(data: Uint8Array): [number, number] | null {
     const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
     if (data.length < 30) return null;
@@ -9,6 +21,7 @@ export function pictureSize(data: Uint8Array): [number, number] | null {
     if (letters(data, 0, 4) === "RIFF" && letters(data, 8, 12) === "WEBP") return webpSize(view, letters(data, 12, 16));
     if (letters(data, 0, 4) === "GIF8") return [view.getUint16(6, true), view.getUint16(8, true)];
     if (letters(data, 0, 2) === "BM") return bmpSize(view);
+    if (letters(data, 1, 7) === "KTX 20") return [view.getUint32(20, true), view.getUint32(24, true)];
     return null;
 }
 

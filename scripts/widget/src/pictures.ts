@@ -1,22 +1,16 @@
 /** Pictures decoded by the browser, made smaller as the Python package does. */
 
 import { unturned } from "./orientation";
-import { pictureSize } from "./picture_size";
-import { ShapeError, type Texture } from "./shapes";
+import { MAX_TEXTURE_SIZE } from "./picture_size";
+import type { Texture } from "./shapes";
 import { texelsOf } from "./texels";
 
-const MAX_SIZE = 1024;
-const MAX_PIXELS = 2 ** 26;
-
 export async function decodePicture(data: Uint8Array): Promise<Texture> {
-    // Of other kinds the browser's own decoder limits it.
-    const [width, height] = pictureSize(data) ?? [1, 1];
-    if (width * height > MAX_PIXELS) throw new ShapeError("too many pixels");
     const picture = await createImageBitmap(new Blob([unturned(data) as BlobPart]), {
         premultiplyAlpha: "none",
         colorSpaceConversion: "none",
     });
-    const scale = Math.min(1, MAX_SIZE / Math.max(picture.width, picture.height));
+    const scale = Math.min(1, MAX_TEXTURE_SIZE / Math.max(picture.width, picture.height));
     const [w, h] = [Math.max(Math.round(picture.width * scale), 1), Math.max(Math.round(picture.height * scale), 1)];
     const context = new OffscreenCanvas(w, h).getContext("2d", { willReadFrequently: true })!;
     context.imageSmoothingQuality = "high";

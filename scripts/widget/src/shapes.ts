@@ -143,7 +143,8 @@ export function checked(shape: Shape): Shape {
     return shape;
 }
 
-function keepFaces(part: Part, kept: number[]): void {
+/** Leaves out the other faces of a part. */
+export function keepFaces(part: Part, kept: number[]): void {
     part.triangles = pick(part.triangles, kept, 9);
     if (part.colors instanceof Uint8Array) part.colors = pick(part.colors, kept, 9);
     if (part.uv) part.uv = pick(part.uv, kept, 6);

@@ -1,11 +1,12 @@
 /** Reads, samples and embeds beside the page, so that the page answers whatever a file holds. */
 
+import { browserDecoders } from "./decoders";
 import { DownloadError, download, downloadJson } from "./downloads";
 import { loadEncoder, type Encoder } from "./encoder";
-import { decodePicture } from "./pictures";
 import { coloredPoints, pointValues } from "./preparation";
 import type { FromWorker, ToWorker, WidgetSettings } from "./protocol";
 import { nearest, rankLabels, type Table } from "./ranking";
+import type { Decoders } from "./readers/companions";
 import { readShape, shapeAmong } from "./readers/index";
 import { ShapeError, type Shape } from "./shapes";
 import { findTextModel, TextModel, textModels, type TextFile } from "./texts";
@@ -17,6 +18,7 @@ interface Collection extends Table {
 
 const HITS = 8;
 let encoder: Encoder | null = null;
+let decoders: Decoders | null = null;
 let collection: Collection | null = null;
 let textFile: TextFile | null = null;
 let textModel: TextModel | null = null;
@@ -31,6 +33,7 @@ function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
 
 async function load(settings: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
     const folder = new URL(settings.encoder, base).href;
+    decoders = browserDecoders(base);
     encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
     const { found, problem } = await tryCollection(settings.collection && new URL(settings.collection, base).href);
     collection = found;
@@ -73,7 +76,7 @@ async function read(number: number, names: Map<string, Uint8Array>): Promise<voi
     const start = performance.now();
     const { input } = encoder!.description;
     const name = shapeAmong([...names.keys()]);
-    const shape = await readShape(name, names, decodePicture);
+    const shape = await readShape(name, names, decoders!);
     const points = coloredPoints(shape, input.num_points);
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);

@@ -7,12 +7,24 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { inflateSync } from "node:zlib";
+import { createBasis } from "../src/basis";
+import { createDraco } from "../src/draco";
+import { createMeshopt } from "../src/meshopt";
 import { Generator } from "../src/random";
 import { coloredPoints, pointValues } from "../src/preparation";
+import type { Decoders } from "../src/readers/companions";
 import { readShape } from "../src/readers/index";
 import { pictureSize } from "../src/picture_size";
 import type { Texture } from "../src/shapes";
 
+// From the page's folder, where this runs.
+const LIBRARIES = "node_modules/three/examples/jsm/libs";
+const decoders: Decoders = {
+    picture: async (data) => decodePng(data),
+    draco: () => createDraco(new Uint8Array(readFileSync(`${LIBRARIES}/draco/draco_decoder.wasm`)).buffer),
+    basis: () => createBasis(new Uint8Array(readFileSync(`${LIBRARIES}/basis/basis_transcoder.wasm`)).buffer),
+    meshopt: createMeshopt,
+};
 const [command, settings, out, ...files] = process.argv.slice(2);
 
 if (command === "prepare") {
@@ -22,7 +34,7 @@ if (command === "prepare") {
         const beside = entries.map(({ name }): [string, Uint8Array] => [name, readFileSync(join(dirname(file), name))]);
         let line: string;
         try {
-            const shape = await readShape(basename(file), new Map(beside), async (data) => decodePng(data));
+            const shape = await readShape(basename(file), new Map(beside), decoders);
             const values = pointValues(coloredPoints(shape, input.num_points), shape.upAxis, input);
             writeFileSync(join(out, `${number}.f32`), values);
             line = JSON.stringify({ warnings: shape.warnings });

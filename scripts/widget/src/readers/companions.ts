@@ -1,17 +1,28 @@
 /** The files that were dropped with a shape, by their names, and pictures decoded once. */
 
+import { checkPixels } from "../picture_size";
 import type { Texture } from "../shapes";
 import { readable, spellings } from "./encodings";
+import type { Draco, MeshoptDecoder } from "./gltf_compression";
+import { decodeKtx2, isKtx2, type Basis } from "./ktx2";
 
-/** Decodes a picture; a browser does it by itself. */
-export type Decode = (data: Uint8Array) => Promise<Texture>;
+/** What decodes parts of a shape; each program is asked for when a shape has such a part. */
+export interface Decoders {
+    /** A browser does it by itself. */
+    picture(data: Uint8Array): Promise<Texture>;
+    /** With a memory of its own. */
+    draco(): Promise<Draco>;
+    meshopt(): Promise<MeshoptDecoder>;
+    basis(): Promise<Basis>;
+}
 
 export class Companions {
     private readonly decoded = new Map<string, Texture | null>();
+    private basis: Basis | null = null;
 
     constructor(
         private readonly files: Map<string, Uint8Array>,
-        readonly decode: Decode,
+        readonly decoders: Decoders,
     ) {}
 
     /** Content of a file, whatever folder it was in when the shape was written, in small letters or not, in any encoding. */
@@ -49,7 +60,10 @@ export class Companions {
     /** The picture, or null and a warning. */
     async tryDecode(data: Uint8Array, name: string, warnings: string[]): Promise<Texture | null> {
         try {
-            return await this.decode(data);
+            checkPixels(data);
+            if (!isKtx2(data)) return await this.decoders.picture(data);
+            this.basis ??= await this.decoders.basis();
+            return decodeKtx2(this.basis, data);
         } catch {
             warnings.push(`a texture cannot be read: ${name}`);
             return null;

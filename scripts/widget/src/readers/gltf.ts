@@ -3,7 +3,7 @@
 import { clip, linearToSrgb, round, srgbToLinear, texelAt } from "../colors";
 import { checkCount, ShapeError, type Cloud, type Part, type Shape } from "../shapes";
 import type { Companions } from "./companions";
-import { GltfDocument, type Accessor, type Json } from "./gltf_document";
+import { GltfDocument, type Accessor, type Json, type UnpackedPrimitive } from "./gltf_document";
 import { GltfMaterials, tints, type Surface } from "./gltf_materials";
 
 type Matrix = number[]; // 4 x 4, by columns
@@ -19,6 +19,7 @@ const MAX_NODES = 50_000;
 
 export async function readGlb(data: Uint8Array, files: Companions): Promise<Shape> {
     const document = new GltfDocument(data, files);
+    await document.prepare();
     const warnings: string[] = [];
     const reader = new Reader(document, new GltfMaterials(document, warnings), warnings);
     for (const { mesh, world, node } of placed(document)) {
@@ -44,7 +45,7 @@ class Reader {
 
     async add(primitive: Json, world: Matrix): Promise<void> {
         const names: Json = primitive.attributes ?? {};
-        const mode: number = primitive.mode ?? TRIANGLES;
+        let mode: number = primitive.mode ?? TRIANGLES;
         if (names.POSITION === undefined) return;
         if (![POINTS, TRIANGLES, STRIP, FAN].includes(mode)) {
             this.warnings.push("lines are left out");
@@ -54,15 +55,22 @@ class Reader {
             throw new ShapeError("it has Gaussian splats in glTF, which this page does not read; the Python package does");
         }
         if (primitive.targets) this.warnings.push("morph targets are left out");
-        const positions = this.document.accessor(names.POSITION);
+        const packed = this.document.unpacked(primitive);
+        // Draco stores triangles, also where they once were a strip.
+        if (packed && mode !== POINTS) mode = TRIANGLES;
+        const positions = this.attribute("POSITION", names, packed);
         if (positions.width !== 3) throw new ShapeError("its positions are damaged");
         const xyz = moved(positions.values, world);
-        const indices = primitive.indices === undefined ? range(positions.count) : this.document.stored(primitive.indices).values;
+        const indices = this.indices(primitive, mode, positions.count, packed);
         for (const index of indices) {
             if (!(index < positions.count)) throw new ShapeError(`a face names a vertex that does not exist (${index})`);
         }
         let surface = await this.materials.surface(primitive.material);
-        const of = (name: string, normalizes: boolean) => this.attribute(names[name], positions.count, normalizes);
+        const of = (name: string, normalizes: boolean) => {
+            const found = this.attribute(name, names, packed, normalizes);
+            if (found.count === positions.count) return found;
+            throw new ShapeError("an attribute has another number of elements than its positions");
+        };
         const colors = names.COLOR_0 !== undefined && surface.takesVertexColors ? of("COLOR_0", true) : null;
         const uvName = `TEXCOORD_${surface.uvSet}`;
         if (surface.texture && names[uvName] === undefined) {
@@ -74,10 +82,16 @@ class Reader {
         else this.addFaces(xyz, faceCorners(mode, indices), surface, colors, uv);
     }
 
-    private attribute(index: unknown, count: number, normalizes: boolean): Accessor {
-        const found = this.document.accessor(index, normalizes);
-        if (found.count !== count) throw new ShapeError("an attribute has another number of elements than its positions");
-        return found;
+    private attribute(name: string, names: Json, packed: UnpackedPrimitive | null, normalizes = false): Accessor {
+        const unpacked = packed?.attributes.get(name);
+        if (!unpacked) return this.document.accessor(names[name], normalizes);
+        return this.document.asMeant(unpacked, names[name], normalizes, unpacked.isInteger);
+    }
+
+    private indices(primitive: Json, mode: number, count: number, packed: UnpackedPrimitive | null): Float64Array {
+        if (packed && mode !== POINTS) return packed.indices ?? new Float64Array();
+        if (packed || primitive.indices === undefined) return range(count);
+        return this.document.stored(primitive.indices).values;
     }
 
     private addFaces(xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {

@@ -2,6 +2,9 @@
 
 import { ShapeError } from "../shapes";
 import type { Companions } from "./companions";
+import {
+    DRACO, decodeDraco, decodeMeshopt, MESHOPT, UnpackedBytes, type Draco, type MeshoptDecoder, type Unpacked,
+} from "./gltf_compression";
 import { checkExtensions } from "./gltf_extensions";
 import { half } from "./npy";
 
@@ -10,6 +13,13 @@ export interface Accessor {
     count: number;
     width: number;
     values: Float64Array;
+}
+
+/** What a primitive's Draco data hold. */
+export interface UnpackedPrimitive {
+    /** Three a triangle; null of a cloud. */
+    indices: Float64Array | null;
+    attributes: Map<string, Accessor & Unpacked>;
 }
 
 type Getter = (view: DataView, at: number) => number;
@@ -34,6 +44,11 @@ export class GltfDocument {
     readonly json: Json;
     private binary: Uint8Array = new Uint8Array();
     private readonly decoded = new Map<unknown, Uint8Array>();
+    private meshopt: MeshoptDecoder | null = null;
+    private draco: Draco | null = null;
+    private readonly unpackedViews = new Map<unknown, Uint8Array>();
+    private readonly unpackedPrimitives = new Map<Json, UnpackedPrimitive>();
+    private readonly unpackedBytes = new UnpackedBytes();
 
     constructor(
         data: Uint8Array,
@@ -70,15 +85,54 @@ export class GltfDocument {
         checkExtensions(this.json.extensionsRequired ?? []);
     }
 
+    /** Gets the programs that unpack what is packed in it. */
+    async prepare(): Promise<void> {
+        const views: Json[] = this.json.bufferViews ?? [];
+        const primitives: Json[] = (this.json.meshes ?? []).flatMap((mesh: Json) => mesh.primitives ?? []);
+        try {
+            if (views.some((view) => MESHOPT.some((name) => view.extensions?.[name]))) {
+                this.meshopt = await this.files.decoders.meshopt();
+            }
+            if (primitives.some((primitive) => primitive.extensions?.[DRACO])) this.draco = await this.files.decoders.draco();
+        } catch (error) {
+            throw new ShapeError(`it is compressed, and what unpacks it cannot be loaded (${String((error as Error).message)})`);
+        }
+    }
+
     item(list: string, index: unknown): Json {
         const found = this.json[list]?.[index as number];
         if (!found || typeof found !== "object") throw new ShapeError(`its ${list} ${String(index)} does not exist`);
         return found;
     }
 
-    /** Bytes of a buffer view. */
+    /** Bytes of a buffer view, unpacked if need be. */
     view(index: unknown): Uint8Array {
+        const known = this.unpackedViews.get(index);
+        if (known) return known;
         const view = this.item("bufferViews", index);
+        const packed: Json | undefined = MESHOPT.map((name) => view.extensions?.[name]).find((found) => found);
+        if (!packed) return this.slice(view);
+        const found = decodeMeshopt(this.meshopt!, this.slice(packed), packed, this.unpackedBytes);
+        this.unpackedViews.set(index, found);
+        return found;
+    }
+
+    /** What Draco has packed of a primitive; null where it has not. */
+    unpacked(primitive: Json): UnpackedPrimitive | null {
+        const packed: Json | undefined = primitive.extensions?.[DRACO];
+        if (!packed) return null;
+        let found = this.unpackedPrimitives.get(primitive);
+        if (!found) {
+            const names = Object.keys(packed.attributes ?? {}).filter((name) => primitive.attributes?.[name] !== undefined);
+            const ids = new Map(names.map((name) => [name, packed.attributes[name] as number]));
+            const { indices, count, attributes } = decodeDraco(this.draco!, this.view(packed.bufferView), ids);
+            found = { indices, attributes: new Map([...attributes].map(([name, each]) => [name, { ...each, count }])) };
+            this.unpackedPrimitives.set(primitive, found);
+        }
+        return found;
+    }
+
+    private slice(view: Json): Uint8Array {
         const buffer = this.buffer(view.buffer);
         const [start, length] = [view.byteOffset ?? 0, view.byteLength ?? 0];
         if (!(start >= 0 && length >= 0 && start + length <= buffer.length)) {
@@ -113,13 +167,17 @@ export class GltfDocument {
 
     /** An accessor's elements; normalised integers as float32 in 0..1 or -1..1. */
     accessor(index: unknown, normalizes = false): Accessor {
-        const { componentType, normalized } = this.item("accessors", index);
         const found = this.stored(index);
-        if ((normalized || normalizes) && !FLOATS.includes(componentType)) {
-            const { most } = TYPES[componentType];
-            for (let i = 0; i < found.values.length; i++) found.values[i] = Math.max(Math.fround(found.values[i] / most), -1);
-        }
-        return found;
+        return this.asMeant(found, index, normalizes, !FLOATS.includes(this.item("accessors", index).componentType));
+    }
+
+    /** Elements as an accessor says that they are meant. */
+    asMeant(stored: Accessor, index: unknown, normalizes: boolean, isInteger: boolean): Accessor {
+        const { componentType, normalized } = this.item("accessors", index);
+        if (!isInteger || !(normalized || normalizes)) return stored;
+        const most = TYPES[componentType]?.most ?? 1;
+        const values = stored.values.map((value) => Math.max(Math.fround(value / most), -1));
+        return { ...stored, values };
     }
 
     /** An accessor's elements as they are stored: indices, which some exporters call normalised. */

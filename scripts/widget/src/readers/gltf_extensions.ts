@@ -2,8 +2,8 @@
 
 import { ShapeError } from "../shapes";
 
-const UNREAD = ["KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression"];
 const READ = [
+    "KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_meshopt_compression",
     "KHR_gaussian_splatting", "EXT_mesh_gpu_instancing", "KHR_node_visibility", "MSFT_lod", "KHR_texture_transform",
     "KHR_texture_basisu", "EXT_texture_webp", "EXT_texture_avif", "EXT_texture_qoi", "MSFT_texture_dds",
     "KHR_accessor_float16", "KHR_accessor_float64", "KHR_mesh_quantization",
@@ -26,10 +26,6 @@ const HARMLESS = [
 
 /** Refuses a file that cannot be read without one that is not read here. */
 export function checkExtensions(required: string[]): void {
-    const missing = required.filter((name) => UNREAD.includes(name));
-    if (missing.length) {
-        throw new ShapeError(`it is compressed by ${missing.join(", ")}, which this page does not read; save it without`);
-    }
     for (const name of required) {
         if (READ.includes(name) || HARMLESS.some((start) => name.startsWith(start))) continue;
         throw new ShapeError(`it requires the extension ${name}, which is not read`);

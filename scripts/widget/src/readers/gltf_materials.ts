@@ -117,12 +117,14 @@ export class GltfMaterials {
         const sampler: Json = texture.sampler === undefined ? {} : this.document.item("samplers", texture.sampler);
         const wrap: [Wrap, Wrap] = [WRAPS[sampler.wrapS] ?? "repeat", WRAPS[sampler.wrapT] ?? "repeat"];
         const sources: number[] = [...IMAGE_EXTENSIONS.map((name) => texture.extensions?.[name]?.source), texture.source];
+        // Last, as it is of less detail.
+        sources.push(texture.extensions?.KHR_texture_basisu?.source);
         for (const source of sources) {
             const texels = source === undefined ? null : await this.image(source);
             if (texels) return { texels, wrap };
         }
         if (sources.every((source) => source === undefined)) {
-            this.warnings.push("a texture is of a kind that this page does not read (KTX2, or none)");
+            this.warnings.push("a texture names no image");
         }
         return null;
     }

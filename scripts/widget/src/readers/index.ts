@@ -1,7 +1,7 @@
 /** Which reader a file takes: its suffix says it. */
 
 import { checked, checkFileSize, ShapeError, type Shape } from "../shapes";
-import { Companions, type Decode } from "./companions";
+import { Companions, type Decoders } from "./companions";
 import { readGlb } from "./gltf";
 import { readNpy } from "./npy";
 import { readObj } from "./obj";
@@ -20,16 +20,16 @@ export function shapeAmong(names: string[]): string {
     return found;
 }
 
-export async function readShape(name: string, files: Map<string, Uint8Array>, decode: Decode): Promise<Shape> {
+export async function readShape(name: string, files: Map<string, Uint8Array>, decoders: Decoders): Promise<Shape> {
     const data = files.get(name)!;
     checkFileSize(data.length);
     if (data.length === 0) throw new ShapeError("it is empty");
-    const companions = new Companions(files, decode);
+    const companions = new Companions(files, decoders);
     try {
         switch (suffix(name)) {
             case ".glb": return checked(await readGlb(data, companions));
             case ".obj": return checked(await readObj(data, companions));
-            case ".ply": return checked(readPly(data));
+            case ".ply": return checked(await readPly(data, companions));
             case ".stl": return checked(readStl(data));
             default: return checked(readNpy(data));
         }

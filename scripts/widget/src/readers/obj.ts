@@ -1,17 +1,18 @@
 /**
  * Wavefront OBJ into coloured triangles; materials and textures are files that were dropped with it.
  *
- * A texture replaces the diffuse colour Kd; vertex colours replace Kd.
+ * A texture replaces the diffuse colour Kd; vertex colours replace Kd; a mask cuts holes.
  */
 
 import { clip, round } from "../colors";
 import { checkCount, DEFAULT_COLOR, ShapeError, type Part, type Shape, type Texture } from "../shapes";
 import type { Companions } from "./companions";
+import { readable } from "./encodings";
 import { findMaterial, readLibraries, type ObjMaterial, type ObjTexture } from "./obj_materials";
 import { MISSING, parseObj, type ObjText } from "./obj_text";
 import { triangulate } from "./polygons";
 
-const NO_MATERIAL: ObjMaterial = { color: null, texture: null };
+const NO_MATERIAL: ObjMaterial = { color: null, texture: null, mask: null };
 
 export async function readObj(data: Uint8Array, files: Companions): Promise<Shape> {
     const text = parseObj(data);
@@ -27,7 +28,7 @@ export async function readObj(data: Uint8Array, files: Companions): Promise<Shap
     const parts: Part[] = [];
     for (const used of [...new Set(owners.map((owner) => text.materials[owner]))].sort((a, b) => a - b)) {
         const its = used < 0 ? sole : (names[used] && findMaterial(materials, names[used])) || NO_MATERIAL;
-        const texture = its.texture ? await files.picture(its.texture.name, warnings) : null;
+        const { texture, placed } = await textureOf(its, files, warnings);
         const [plain, textured]: [number[], number[]] = [[], []];
         owners.forEach((owner, face) => {
             if (text.materials[owner] !== used) return;
@@ -35,9 +36,52 @@ export async function readObj(data: Uint8Array, files: Companions): Promise<Shap
             (texture && here.every((corner) => text.places[corner] !== MISSING) ? textured : plain).push(...here);
         });
         if (plain.length) parts.push(plainPart(plain, text, its, own));
-        if (texture && its.texture && textured.length) parts.push(texturedPart(textured, text, its, texture, its.texture));
+        if (texture && placed && textured.length) parts.push(texturedPart(textured, text, its, texture, placed));
     }
     return { kind: "mesh", parts, warnings: [...new Set(warnings)], upAxis: null };
+}
+
+/** A material's texture with the holes of its mask, and how they lie. */
+async function textureOf(
+    material: ObjMaterial, files: Companions, warnings: string[],
+): Promise<{ texture: Texture | null; placed: ObjTexture | null }> {
+    const texture = material.texture && (await files.picture(material.texture.name, warnings));
+    const mask = material.mask && (await files.picture(material.mask.name, warnings));
+    const asItIs = { texture, placed: material.texture };
+    if (!mask || !material.mask) return asItIs;
+    let opacity = Uint8Array.from({ length: mask.width * mask.height }, (_, i) => mask.data[4 * i + 3]);
+    if (opacity.every((value) => value === 255)) {
+        // A picture without opacity is no mask of itself.
+        if (material.texture?.name === material.mask.name) return asItIs;
+        opacity = opacity.map((_, i) => round(0.299 * mask.data[4 * i] + 0.587 * mask.data[4 * i + 1] + 0.114 * mask.data[4 * i + 2]));
+    }
+    const its = { width: mask.width, height: mask.height, opacity };
+    if (!texture || !material.texture) {
+        const color = diffuse(material);
+        const plain = { ...mask, data: Uint8Array.from(mask.data, (_, i) => (i % 4 === 3 ? 255 : color[i % 4])) };
+        return { texture: masked(plain, its), placed: material.mask };
+    }
+    if (JSON.stringify({ ...material.texture, name: "" }) !== JSON.stringify({ ...material.mask, name: "" })) {
+        warnings.push(`map_d left out, as it lies otherwise than map_Kd: ${readable(material.mask.name)}`);
+        return asItIs;
+    }
+    return { texture: masked(texture, its), placed: material.texture };
+}
+
+/** As large as the larger of both. */
+function masked(texture: Texture, mask: { width: number; height: number; opacity: Uint8Array }): Texture {
+    const [width, height] = [Math.max(texture.width, mask.width), Math.max(texture.height, mask.height)];
+    const data = new Uint8Array(4 * width * height);
+    const place = (row: number, column: number, from: { width: number; height: number }) =>
+        Math.floor((row * from.height) / height) * from.width + Math.floor((column * from.width) / width);
+    for (let row = 0, at = 0; row < height; row++) {
+        for (let column = 0; column < width; column++, at += 4) {
+            const texel = 4 * place(row, column, texture);
+            for (let channel = 0; channel < 3; channel++) data[at + channel] = texture.data[texel + channel];
+            data[at + 3] = Math.min(texture.data[texel + 3], mask.opacity[place(row, column, mask)]);
+        }
+    }
+    return { width, height, data };
 }
 
 function diffuse(material: ObjMaterial): [number, number, number] {

@@ -1,4 +1,4 @@
-/** MTL material libraries: diffuse colours and textures; the twin of `mrd_hf.models.obj_materials`, without masks. */
+/** MTL material libraries: diffuse colours, textures and the masks that cut holes; the twin of `mrd_hf.models.obj_materials`. */
 
 import { clip } from "../colors";
 import type { Wrap } from "../shapes";
@@ -16,6 +16,8 @@ export interface ObjMaterial {
     /** `Kd`, sRGB in 0..1. */
     color: [number, number, number] | null;
     texture: ObjTexture | null;
+    /** `map_d`, how opaque it is. */
+    mask: ObjTexture | null;
 }
 
 // How many words each option of a texture takes, at least and at most.
@@ -66,7 +68,7 @@ function parseMtl(data: Uint8Array, warnings: string[]): Map<string, ObjMaterial
         const keyword = word.toLowerCase();
         if (keyword === "newmtl") {
             // One that is named again goes on.
-            current = materials.get(spaced(rest)) ?? { color: null, texture: null };
+            current = materials.get(spaced(rest)) ?? { color: null, texture: null, mask: null };
             materials.set(spaced(rest), current);
         } else if (!current || !rest) {
             continue;
@@ -74,12 +76,10 @@ function parseMtl(data: Uint8Array, warnings: string[]): Map<string, ObjMaterial
             const color = colorOf(rest);
             if (color) current.color = color;
             else warnings.push(`a colour is not understood: Kd ${readable(rest.slice(0, 60))}`);
-        } else if (keyword === "map_kd") {
+        } else if (keyword === "map_kd" || keyword === "map_d" || keyword === "map_opacity") {
             const texture = textureOf(rest);
-            if (texture) current.texture = texture;
+            if (texture) current[keyword === "map_kd" ? "texture" : "mask"] = texture;
             else warnings.push(`a texture is not understood: ${readable(rest.slice(0, 60))}`);
-        } else if (keyword === "map_d" || keyword === "map_opacity") {
-            warnings.push("masks (map_d) are not read here; the Python package reads them");
         }
     }
     return materials;

@@ -1,9 +1,11 @@
 /** PLY into coloured triangles or, of a file without any face, points: scans and Gaussian splats. */
 
 import { storedColorsAsBytes } from "../colors";
-import { checkCount, DEFAULT_COLOR, ShapeError, type Shape } from "../shapes";
+import { checkCount, DEFAULT_COLOR, keepFaces, ShapeError, type Part, type Shape } from "../shapes";
+import type { Companions } from "./companions";
 import { splatColors, unpackSplats, visible } from "./ply_splats";
 import { PACKED_NAMES, parsePly, SIZES, type Column, type Columns } from "./ply_text";
+import { NO_TEXTURE, placeTextures, textureNames } from "./ply_textures";
 import { triangulate } from "./polygons";
 
 const INDEX_NAMES = ["vertex_indices", "vertex_index", "vertex_indexes", "vertex_list", "vertices", "indices"];
@@ -15,7 +17,7 @@ export const COLOR_NAMES = [
 const SPLAT_NAMES = ["f_dc_0", "f_dc_1", "f_dc_2"];
 const COLOR_WORD = /colou?r|rgb|bgr|albedo|(?<![a-z])(red|green|blue|diffuse)(?![a-z])/i;
 
-export function readPly(data: Uint8Array): Shape {
+export async function readPly(data: Uint8Array, files: Companions): Promise<Shape> {
     const { elements, comments, warnings } = parsePly(data);
     if (elements.get("vertex")?.has("packed_position")) elements.set("vertex", unpackSplats(elements));
     const vertices: Columns = elements.get("vertex") ?? new Map();
@@ -42,25 +44,38 @@ export function readPly(data: Uint8Array): Shape {
     const here = corners.map((corner) => places[corner]);
     const faceColors = own === indices ? readColors(faces, "faces", warnings) : null;
     const pick = (i: number) => (colors ? colors[3 * here[Math.floor(i / 3)] + (i % 3)] : faceColors![3 * owners[Math.floor(i / 9)] + (i % 3)]);
-    if (comments.some((comment) => /^texturefile:?\s+\S/i.test(comment))) {
-        warnings.push("textures of PLY files are not read here; the Python package reads them");
-    }
-    return {
-        kind: "mesh",
-        parts: [
-            {
-                triangles: Float64Array.from({ length: 9 * owners.length }, (_, i) => xyz[3 * here[Math.floor(i / 3)] + (i % 3)]),
-                colors: colors || faceColors ? Uint8Array.from({ length: 9 * owners.length }, (_, i) => pick(i)) : DEFAULT_COLOR,
-                texture: null,
-                uv: null,
-                tint: null,
-                wrap: ["repeat", "repeat"],
-                isColored: colors !== null || faceColors !== null,
-            },
-        ],
-        warnings,
-        upAxis: null,
+    const whole: Part = {
+        triangles: Float64Array.from({ length: 9 * owners.length }, (_, i) => xyz[3 * here[Math.floor(i / 3)] + (i % 3)]),
+        colors: colors || faceColors ? Uint8Array.from({ length: 9 * owners.length }, (_, i) => pick(i)) : DEFAULT_COLOR,
+        texture: null,
+        uv: null,
+        tint: null,
+        wrap: ["repeat", "repeat"],
+        isColored: colors !== null || faceColors !== null,
     };
+    const pictures = textureNames(comments);
+    const its = own === indices ? faces : new Map<string, Column>();
+    const placed = pictures.length ? placeTextures(vertices, its, indices.lengths!, corners, owners, here) : null;
+    const parts = placed ? await texturedParts(whole, pictures, placed, files, warnings) : [whole];
+    return { kind: "mesh", parts, warnings: [...new Set(warnings)], upAxis: null };
+}
+
+/** A part for each texture, and one, the last, for what has none. */
+async function texturedParts(
+    whole: Part, pictures: string[], { uv, chosen }: { uv: Float64Array; chosen: number[] }, files: Companions, warnings: string[],
+): Promise<Part[]> {
+    const known = chosen.map((number) => (number >= 0 && number < pictures.length ? number : pictures.length));
+    if (chosen.some((number, face) => number !== NO_TEXTURE && known[face] === pictures.length)) {
+        warnings.push("some faces have textures that no comment names");
+    }
+    const parts: Part[] = [];
+    for (const number of [...new Set(known)].sort((a, b) => a - b)) {
+        const part: Part = { ...whole, uv };
+        keepFaces(part, [...known.keys()].filter((face) => known[face] === number));
+        part.texture = number < pictures.length ? await files.picture(pictures[number], warnings) : null;
+        parts.push(part.texture ? { ...part, isColored: true } : { ...part, uv: null });
+    }
+    return parts;
 }
 
 /** The list of corners; null where there is none, and no row that should have one. */
