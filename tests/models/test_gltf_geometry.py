@@ -1,12 +1,12 @@
 """Where glTF puts things: modes, scenes, nodes, instances, skins and morph targets, with corners by hand."""
 
 import math
-import struct
 
 import numpy as np
 import pytest
 from support.gltf_seen import area, bounds, color, corners, read
 from support.gltf_writer import BYTE, FLOAT, SHORT, SQUARE, UBYTE, USHORT, Gltf
+from support.posed_gltf import morphed, skinned
 
 
 UNIT = [[0, 0, 0], [1, 1, 0]]
@@ -229,23 +229,6 @@ def test_instances_of_different_numbers_are_an_error():
         read(instanced(attributes, file))
 
 
-def skinned(file: Gltf, joints: list, weights: list, component: int = FLOAT, **skin) -> Gltf:
-    """The square, skinned to nodes 1 and 2, which are at (10, 0, 0) and, of twice the size, at (0, 20, 0)."""
-    attributes = {
-        "JOINTS_0": file.accessor(joints, UBYTE),
-        "WEIGHTS_0": file.accessor(weights, component, normalized=component != FLOAT),
-    }
-    mesh = file.mesh(file.square(attributes=attributes))
-    file.add("skins", joints=[1, 2], **skin)
-    file.json["nodes"] = [
-        {"mesh": mesh, "skin": 0, "translation": [99, 99, 99]},
-        {"translation": [10, 0, 0]},
-        {"translation": [0, 20, 0], "scale": [2, 2, 2]},
-    ]
-    file.json["scenes"] = [{"nodes": [0, 1, 2]}]
-    return file
-
-
 @pytest.mark.parametrize(
     ("component", "one", "half"), [(FLOAT, 1, 0.5), (UBYTE, 254, 127), (USHORT, 65534, 32767), (FLOAT, 6, 3)]
 )
@@ -312,22 +295,6 @@ def test_a_joint_that_the_skin_lacks_is_an_error_unless_nothing_hangs_on_it():
     skinned(file, [(0, 200, 0, 0)] * 4, [(0.5, 0.5, 0, 0)] * 4)
     with pytest.raises(ValueError, match="a joint that its skin lacks"):
         read(file)
-
-
-def morphed(file: Gltf, node: dict, **mesh) -> Gltf:
-    """The square with two targets: along z by 1, and, sparse, its third corner along x by 4."""
-    up = file.accessor([(0, 0, 1)] * 4)
-    places = {"bufferView": file.view(bytes([2])), "componentType": UBYTE}
-    values = {"bufferView": file.view(struct.pack("<3f", 4, 0, 0))}
-    right = file.add(
-        "accessors",
-        componentType=FLOAT,
-        count=4,
-        type="VEC3",
-        sparse={"count": 1, "indices": places, "values": values},
-    )
-    targets = [{"POSITION": up}, {"POSITION": right}]
-    return file.show({"mesh": file.mesh(file.square(targets=targets), **mesh), **node})
 
 
 @pytest.mark.parametrize(

@@ -35,10 +35,11 @@ def assert_same_points(widget: WidgetTool, files: list[Path], **changes: Any) ->
         _assert_close(values, preparation.point_values(file)[0], str(file))
 
 
-def assert_same_answers(widget: WidgetTool, files: list[Path]) -> dict[str, str]:
+def assert_same_answers(widget: WidgetTool, files: list[Path], **changes: Any) -> dict[str, str]:
     """The same of files that may be refused, then by both: what the page says of those, by the files' stems."""
-    found = widget.prepare(files, input_settings())
-    preparation = PointPreparation(**input_settings())
+    facts = input_settings(**changes)
+    found = widget.prepare(files, facts)
+    preparation = PointPreparation(**facts)
     refused: dict[str, str] = {}
     for file, values in zip(files, found, strict=True):
         try:

@@ -20,9 +20,7 @@ from mrd_hf.models.shapes import MeshError
 
 CASES = ROOT / "tests/models/reading_cases"
 READ = (".glb", ".obj", ".ply", ".stl", ".npy")
-# Of reading_cases: parts of formats that the page leaves to the Python package, as docs/widget.md says.
-LEFT_TO_PYTHON = {"25"}
-# What they say is packed is not, in truth.
+# Of reading_cases: what they say is packed is not, in truth.
 DAMAGED = {"09", "10", "11"}
 # Whose surface is divided into other triangles.
 DIVIDED_OTHERWISE = {"32": "in.obj"}
@@ -192,7 +190,7 @@ def test_what_is_divided_otherwise_is_the_same_surface(widget, tmp_path):
 def test_files_that_readers_disagree_about(widget):
     files = [file for file in sorted(CASES.glob("*/*")) if file.suffix in READ]
     damaged = [file for file in files if file.parent.name[:2] in DAMAGED]
-    files = [file for file in files if file.parent.name[:2] not in LEFT_TO_PYTHON | DAMAGED | set(DIVIDED_OTHERWISE)]
+    files = [file for file in files if file.parent.name[:2] not in DAMAGED | set(DIVIDED_OTHERWISE)]
     assert len(files) > 10 and len(damaged) == 3
     assert_same_points(widget, files)
     for file in damaged:

@@ -1,11 +1,12 @@
 /** Shapes of any size, scale and place into the values that an encoder takes; the twin of `point_preparation`. */
 
+import type { PartChoice } from "./left_out_parts";
 import { Generator } from "./random";
 import { sampleSurface } from "./sampling";
 import type { ColoredPoints, Shape, UpAxis } from "./shapes";
 
 /** The key `input` of encoder.json. */
-export interface InputSettings {
+export interface InputSettings extends PartChoice {
     num_points: number;
     normalize: boolean;
     up_axis: UpAxis;

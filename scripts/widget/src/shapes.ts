@@ -23,6 +23,10 @@ export interface Part {
     tint: Float32Array | null;
     wrap: [Wrap, Wrap];
     isColored: boolean;
+    /** Its material's, in OBJ. */
+    name?: string;
+    /** Of the nodes above it, its own and its mesh's, or of its object or group; those by which it may be left out. */
+    groups?: string[];
 }
 
 export interface Mesh {

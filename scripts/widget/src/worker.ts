@@ -76,7 +76,7 @@ async function read(number: number, names: Map<string, Uint8Array>): Promise<voi
     const start = performance.now();
     const { input } = encoder!.description;
     const name = shapeAmong([...names.keys()]);
-    const shape = await readShape(name, names, decoders!);
+    const shape = await readShape(name, names, decoders!, input);
     const points = coloredPoints(shape, input.num_points);
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);

@@ -34,7 +34,7 @@ if (command === "prepare") {
         const beside = entries.map(({ name }): [string, Uint8Array] => [name, readFileSync(join(dirname(file), name))]);
         let line: string;
         try {
-            const shape = await readShape(basename(file), new Map(beside), decoders);
+            const shape = await readShape(basename(file), new Map(beside), decoders, input);
             const values = pointValues(coloredPoints(shape, input.num_points), shape.upAxis, input);
             writeFileSync(join(out, `${number}.f32`), values);
             line = JSON.stringify({ warnings: shape.warnings });

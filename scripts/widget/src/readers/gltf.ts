@@ -3,29 +3,33 @@
 import { clip, linearToSrgb, round, srgbToLinear, texelAt } from "../colors";
 import { checkCount, ShapeError, type Cloud, type Part, type Shape } from "../shapes";
 import type { Companions } from "./companions";
-import { GltfDocument, type Accessor, type Json, type UnpackedPrimitive } from "./gltf_document";
+import { GltfDocument, type Accessor } from "./gltf_document";
 import { GltfMaterials, tints, type Surface } from "./gltf_materials";
+import { placedMeshes, type PlacedMesh } from "./gltf_nodes";
+import { FAN, faceCorners, GltfPrimitive, POINTS, STRIP, TRIANGLES } from "./gltf_primitives";
 
-type Matrix = number[]; // 4 x 4, by columns
-const IDENTITY: Matrix = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
-const POINTS = 0;
-const TRIANGLES = 4;
-const STRIP = 5;
-const FAN = 6;
 // As of points that are drawn from a surface.
 const MIN_OPACITY = 128;
-const MAX_DEPTH = 1000;
-const MAX_NODES = 50_000;
+// Of Gaussian splats: the factor of their colours, and the opacity from which one is seen.
+const [HARMONIC, MIN_SPLAT_OPACITY] = [0.28209479177387814, 0.1];
+const SPLATS = "KHR_gaussian_splatting";
+const LINES = [1, 2, 3];
 
 export async function readGlb(data: Uint8Array, files: Companions): Promise<Shape> {
     const document = new GltfDocument(data, files);
     await document.prepare();
     const warnings: string[] = [];
-    const reader = new Reader(document, new GltfMaterials(document, warnings), warnings);
-    for (const { mesh, world, node } of placed(document)) {
-        if (node.skin !== undefined) warnings.push("skins are left out: the shape is in the pose that it was modelled in");
-        for (const primitive of document.item("meshes", mesh).primitives ?? []) {
-            for (const here of instances(document, node)) await reader.add(primitive, multiplied(world, here));
+    const reader = new Reader(new GltfMaterials(document, warnings), warnings);
+    for (const placed of placedMeshes(document)) {
+        const mesh = document.item("meshes", placed.mesh);
+        const weights = placed.weights ?? mesh.weights;
+        for (const primitive of mesh.primitives ?? []) {
+            const mode = primitive.mode ?? TRIANGLES;
+            if (LINES.includes(mode)) warnings.push("lines are left out");
+            else if (![POINTS, TRIANGLES, STRIP, FAN].includes(mode)) throw new ShapeError(`a primitive has the mode ${mode}`);
+            else if (primitive.attributes?.POSITION !== undefined) {
+                await reader.add(new GltfPrimitive(document, primitive, Array.isArray(weights) ? weights : []), placed);
+            }
         }
     }
     return reader.result();
@@ -38,63 +42,34 @@ class Reader {
     private points = 0;
 
     constructor(
-        private readonly document: GltfDocument,
         private readonly materials: GltfMaterials,
         private readonly warnings: string[],
     ) {}
 
-    async add(primitive: Json, world: Matrix): Promise<void> {
-        const names: Json = primitive.attributes ?? {};
-        let mode: number = primitive.mode ?? TRIANGLES;
-        if (names.POSITION === undefined) return;
-        if (![POINTS, TRIANGLES, STRIP, FAN].includes(mode)) {
-            this.warnings.push("lines are left out");
-            return;
-        }
-        if (primitive.extensions?.KHR_gaussian_splatting) {
-            throw new ShapeError("it has Gaussian splats in glTF, which this page does not read; the Python package does");
-        }
-        if (primitive.targets) this.warnings.push("morph targets are left out");
-        const packed = this.document.unpacked(primitive);
-        // Draco stores triangles, also where they once were a strip.
-        if (packed && mode !== POINTS) mode = TRIANGLES;
-        const positions = this.attribute("POSITION", names, packed);
-        if (positions.width !== 3) throw new ShapeError("its positions are damaged");
-        const xyz = moved(positions.values, world);
-        const indices = this.indices(primitive, mode, positions.count, packed);
-        for (const index of indices) {
-            if (!(index < positions.count)) throw new ShapeError(`a face names a vertex that does not exist (${index})`);
-        }
-        let surface = await this.materials.surface(primitive.material);
-        const of = (name: string, normalizes: boolean) => {
-            const found = this.attribute(name, names, packed, normalizes);
-            if (found.count === positions.count) return found;
-            throw new ShapeError("an attribute has another number of elements than its positions");
-        };
-        const colors = names.COLOR_0 !== undefined && surface.takesVertexColors ? of("COLOR_0", true) : null;
+    async add(primitive: GltfPrimitive, placed: PlacedMesh): Promise<void> {
+        const positions = primitive.attribute("POSITION", [3]);
+        const { count } = positions;
+        const indices = primitive.indices(count);
+        let surface = await this.materials.surface(primitive.json.material);
+        const colors = surface.takesVertexColors && primitive.has("COLOR_0") ? primitive.ofVertices("COLOR_0", [3, 4], count, true) : null;
         const uvName = `TEXCOORD_${surface.uvSet}`;
-        if (surface.texture && names[uvName] === undefined) {
+        if (surface.texture && !primitive.has(uvName)) {
             this.warnings.push("a texture has no coordinates");
             surface = { ...surface, texture: null };
         }
-        const uv = surface.texture ? texturePlaces(of(uvName, false), surface) : null;
-        if (mode === POINTS) this.addPoints(xyz, indices, surface, colors, uv);
-        else this.addFaces(xyz, faceCorners(mode, indices), surface, colors, uv);
+        const uv = surface.texture ? texturePlaces(primitive.ofVertices(uvName, [2, 3, 4], count), surface) : null;
+        const splats = primitive.mode === POINTS ? splatsOf(primitive, count) : null;
+        const corners = primitive.mode === POINTS ? indices : faceCorners(primitive.mode, indices);
+        for (const xyz of primitive.placed(positions.values, indices, placed)) {
+            if (splats) this.addSplats(xyz, indices, splats);
+            else if (primitive.mode === POINTS) this.addPoints(xyz, indices, surface, colors, uv);
+            else this.addFaces(xyz, corners, surface, colors, uv, placed.groups);
+        }
     }
 
-    private attribute(name: string, names: Json, packed: UnpackedPrimitive | null, normalizes = false): Accessor {
-        const unpacked = packed?.attributes.get(name);
-        if (!unpacked) return this.document.accessor(names[name], normalizes);
-        return this.document.asMeant(unpacked, names[name], normalizes, unpacked.isInteger);
-    }
-
-    private indices(primitive: Json, mode: number, count: number, packed: UnpackedPrimitive | null): Float64Array {
-        if (packed && mode !== POINTS) return packed.indices ?? new Float64Array();
-        if (packed || primitive.indices === undefined) return range(count);
-        return this.document.stored(primitive.indices).values;
-    }
-
-    private addFaces(xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {
+    private addFaces(
+        xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null, groups: string[],
+    ): void {
         this.faces += corners.length / 3;
         if (!corners.length) return;
         checkCount(this.faces, "triangles");
@@ -114,13 +89,13 @@ class Reader {
             tint: needsTint ? tint : null,
             wrap: surface.wrap,
             isColored: surface.texture !== null || colors !== null || surface.isColored,
+            groups,
         });
     }
 
     private addPoints(xyz: Float64Array, indices: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null): void {
         const count = indices.length;
-        this.points += count;
-        checkCount(this.points, "points");
+        this.count(count);
         const stored = colors && take(colors.values, indices, colors.width).map((value) => (Number.isNaN(value) ? 1 : value));
         const tint = tints(surface, stored, colors?.width ?? 4) ?? [1, 1, 1, 1];
         const { texture, wrap } = surface;
@@ -144,6 +119,19 @@ class Reader {
         });
     }
 
+    private addSplats(xyz: Float64Array, indices: ArrayLike<number>, { rgb, isSeen }: Splats): void {
+        this.count(indices.length);
+        const seen = Array.from(indices).filter((index) => isSeen[index]);
+        const kept = seen.length ? seen : indices;
+        const colors = Uint8Array.from(take(rgb, kept, 3));
+        this.clouds.push({ kind: "cloud", xyz: take(xyz, kept, 3), rgb: colors, warnings: [], upAxis: "y" });
+    }
+
+    private count(points: number): void {
+        this.points += points;
+        checkCount(this.points, "points");
+    }
+
     result(): Shape {
         const warnings = [...new Set(this.warnings)];
         if (this.parts.length || !this.clouds.length) return { kind: "mesh", parts: this.parts, warnings, upAxis: "y" };
@@ -160,80 +148,22 @@ class Reader {
     }
 }
 
-function* placed(document: GltfDocument): Generator<{ mesh: number; world: Matrix; node: Json }> {
-    const nodes: Json[] = document.json.nodes ?? [];
-    if (!nodes.length) {
-        for (let mesh = 0; mesh < (document.json.meshes ?? []).length; mesh++) yield { mesh, world: IDENTITY, node: {} };
-        return;
-    }
-    const scenes: Json[] = document.json.scenes ?? [];
-    // The same once more, in less detail, is no root either.
-    const below = new Set(nodes.flatMap((node) => [...(node.children ?? []), ...(node.extensions?.MSFT_lod?.ids ?? [])]));
-    const roots: number[] = scenes.length
-        ? (document.item("scenes", document.json.scene ?? 0).nodes ?? [])
-        : nodes.map((_, i) => i).filter((i) => !below.has(i));
-    const waiting = roots.map((root) => ({ index: root, parent: IDENTITY, depth: 0 })).reverse();
-    for (let visited = 0; waiting.length; visited++) {
-        const { index, parent, depth } = waiting.pop()!;
-        if (depth > MAX_DEPTH || visited > MAX_NODES) throw new ShapeError("its nodes are too many, or nested in a circle");
-        const node = document.item("nodes", index);
-        const world = multiplied(parent, localMatrix(node));
-        if (node.extensions?.KHR_node_visibility?.visible === false) continue;
-        if (node.mesh !== undefined) yield { mesh: node.mesh, world, node };
-        for (const child of [...(node.children ?? [])].reverse()) waiting.push({ index: child, parent: world, depth: depth + 1 });
-    }
+interface Splats {
+    rgb: Uint8Array;
+    isSeen: boolean[];
 }
 
-/** Where EXT_mesh_gpu_instancing puts a node's mesh; as it is without it. */
-function instances(document: GltfDocument, node: Json): Matrix[] {
-    const names: Json | undefined = node.extensions?.EXT_mesh_gpu_instancing?.attributes;
-    const read = (name: string) => (names?.[name] === undefined ? null : document.accessor(names[name]));
-    const [translation, rotation, scale] = [read("TRANSLATION"), read("ROTATION"), read("SCALE")];
-    const some = translation ?? rotation ?? scale;
-    if (!some) return [IDENTITY];
-    if ([translation, rotation, scale].some((other) => other && other.count !== some.count)) {
-        throw new ShapeError("the places, turns and sizes of a mesh that is placed many times differ in number");
-    }
-    if (some.count > MAX_NODES) throw new ShapeError(`it places a mesh ${some.count.toLocaleString("en")} times`);
-    const row = (from: Accessor | null, i: number, otherwise: number[]) =>
-        from ? otherwise.map((_, k) => from.values[i * from.width + k]) : otherwise;
-    return Array.from({ length: some.count }, (_, i) =>
-        composed(row(translation, i, [0, 0, 0]), row(rotation, i, [0, 0, 0, 1]), row(scale, i, [1, 1, 1])),
-    );
-}
-
-function localMatrix(node: Json): Matrix {
-    if (node.matrix) return node.matrix;
-    return composed(node.translation ?? [0, 0, 0], node.rotation ?? [0, 0, 0, 1], node.scale ?? [1, 1, 1]);
-}
-
-/** Scales, then rotates by a quaternion (x, y, z, w), then translates. */
-function composed([tx, ty, tz]: number[], rotation: number[], [sx, sy, sz]: number[]): Matrix {
-    const [x, y, z, w] = unit(rotation);
-    return [
-        sx * (1 - 2 * (y * y + z * z)), sx * 2 * (x * y + z * w), sx * 2 * (x * z - y * w), 0,
-        sy * 2 * (x * y - z * w), sy * (1 - 2 * (x * x + z * z)), sy * 2 * (y * z + x * w), 0,
-        sz * 2 * (x * z + y * w), sz * 2 * (y * z - x * w), sz * (1 - 2 * (x * x + y * y)), 0,
-        tx, ty, tz, 1,
-    ];
-}
-
-function unit(rotation: number[]): number[] {
-    const length = Math.hypot(...rotation);
-    return length > 0 ? rotation.map((value) => value / length) : [0, 0, 0, 1];
-}
-
-function multiplied(a: Matrix, b: Matrix): Matrix {
-    return a.map((_, i) => [0, 1, 2, 3].reduce((sum, k) => sum + a[4 * k + (i % 4)] * b[4 * Math.floor(i / 4) + k], 0));
-}
-
-function moved(positions: Float64Array, m: Matrix): Float64Array {
-    const found = new Float64Array(positions.length);
-    for (let i = 0; i < positions.length; i += 3) {
-        const [x, y, z] = [positions[i], positions[i + 1], positions[i + 2]];
-        for (let axis = 0; axis < 3; axis++) found[i + axis] = m[axis] * x + m[4 + axis] * y + m[8 + axis] * z + m[12 + axis];
-    }
-    return found;
+/** Colours and opacity of Gaussian splats; null where points are no splats. */
+function splatsOf(primitive: GltfPrimitive, count: number): Splats | null {
+    const [harmonics, opacity] = [`${SPLATS}:SH_DEGREE_0_COEF_0`, `${SPLATS}:OPACITY`];
+    if (!primitive.has(harmonics)) return null;
+    const isLinear = String(primitive.json.extensions?.[SPLATS]?.colorSpace ?? "").includes("lin");
+    const rgb = Uint8Array.from(primitive.ofVertices(harmonics, [3], count).values, (value) => {
+        const light = clip(0.5 + HARMONIC * value, 0, 1);
+        return isLinear ? linearToSrgb(light) : round(light * 255);
+    });
+    const opacities = primitive.has(opacity) ? primitive.ofVertices(opacity, [1], count).values : null;
+    return { rgb, isSeen: Array.from({ length: count }, (_, i) => !opacities || opacities[i] >= MIN_SPLAT_OPACITY) };
 }
 
 /** From glTF's upper left to our lower left. */
@@ -246,17 +176,6 @@ function texturePlaces(uv: Accessor, surface: Surface): Float64Array {
         found[2 * i + 1] = 1 - (d * u + e * v + f);
     }
     return found;
-}
-
-function faceCorners(mode: number, indices: ArrayLike<number>): ArrayLike<number> {
-    const count = indices.length;
-    if (mode === TRIANGLES) return Array.prototype.slice.call(indices, 0, count - (count % 3));
-    const corners: number[] = [];
-    for (let i = 0; i + 2 < count; i++) {
-        const odd = mode === STRIP ? i % 2 : 0;
-        corners.push(indices[mode === FAN ? 0 : i], indices[i + 1 + odd], indices[i + 2 - odd]);
-    }
-    return corners;
 }
 
 function take(values: ArrayLike<number>, rows: ArrayLike<number>, width: number): Float64Array {

@@ -1,5 +1,6 @@
 /** Which reader a file takes: its suffix says it. */
 
+import { chosenParts, type PartChoice } from "../left_out_parts";
 import { checked, checkFileSize, ShapeError, type Shape } from "../shapes";
 import { Companions, type Decoders } from "./companions";
 import { readGlb } from "./gltf";
@@ -20,23 +21,27 @@ export function shapeAmong(names: string[]): string {
     return found;
 }
 
-export async function readShape(name: string, files: Map<string, Uint8Array>, decoders: Decoders): Promise<Shape> {
+export async function readShape(name: string, files: Map<string, Uint8Array>, decoders: Decoders, choice: PartChoice): Promise<Shape> {
     const data = files.get(name)!;
     checkFileSize(data.length);
     if (data.length === 0) throw new ShapeError("it is empty");
     const companions = new Companions(files, decoders);
     try {
-        switch (suffix(name)) {
-            case ".glb": return checked(await readGlb(data, companions));
-            case ".obj": return checked(await readObj(data, companions));
-            case ".ply": return checked(await readPly(data, companions));
-            case ".stl": return checked(readStl(data));
-            default: return checked(readNpy(data));
-        }
+        return checked(chosenParts(await readKind(suffix(name), data, companions, choice), choice));
     } catch (error) {
         if (error instanceof ShapeError) throw error;
         // A file that is damaged in another way ends in an error of any kind.
         throw new ShapeError(`it is damaged (${error instanceof Error ? error.message : String(error)})`);
+    }
+}
+
+async function readKind(kind: string, data: Uint8Array, companions: Companions, choice: PartChoice): Promise<Shape> {
+    switch (kind) {
+        case ".glb": return readGlb(data, companions);
+        case ".obj": return readObj(data, companions, choice);
+        case ".ply": return readPly(data, companions);
+        case ".stl": return readStl(data);
+        default: return readNpy(data);
     }
 }
 

@@ -5,6 +5,7 @@
  */
 
 import { clip, round } from "../colors";
+import { leavesOut, type PartChoice } from "../left_out_parts";
 import { checkCount, DEFAULT_COLOR, ShapeError, type Part, type Shape, type Texture } from "../shapes";
 import type { Companions } from "./companions";
 import { readable } from "./encodings";
@@ -14,7 +15,7 @@ import { triangulate } from "./polygons";
 
 const NO_MATERIAL: ObjMaterial = { color: null, texture: null, mask: null };
 
-export async function readObj(data: Uint8Array, files: Companions): Promise<Shape> {
+export async function readObj(data: Uint8Array, files: Companions, choice: PartChoice): Promise<Shape> {
     const text = parseObj(data);
     const { xyz, sizes, names, libraries, warnings } = text;
     const own = vertexColors(text.colors);
@@ -26,19 +27,44 @@ export async function readObj(data: Uint8Array, files: Companions): Promise<Shap
     const sole = !names.length && materials.size === 1 && text.uvs.length ? [...materials.values()][0] : NO_MATERIAL;
     if (!own && !libraries.length && names.some(Boolean)) warnings.push("its materials have no colours: no mtllib names them");
     const parts: Part[] = [];
-    for (const used of [...new Set(owners.map((owner) => text.materials[owner]))].sort((a, b) => a - b)) {
+    const { apart, found } = setApart(text, choice);
+    // Polygons of one material, those first that are not apart.
+    const count = names.length + 1;
+    const pieces = text.materials.map((material, polygon) => (apart[polygon] + 1) * count + material + 1);
+    const textures = new Map<number, Awaited<ReturnType<typeof textureOf>>>();
+    for (const piece of [...new Set(owners.map((owner) => pieces[owner]))].sort((a, b) => a - b)) {
+        const [used, aside] = [(piece % count) - 1, Math.floor(piece / count) - 1];
         const its = used < 0 ? sole : (names[used] && findMaterial(materials, names[used])) || NO_MATERIAL;
-        const { texture, placed } = await textureOf(its, files, warnings);
+        if (!textures.has(used)) textures.set(used, await textureOf(its, files, warnings));
+        const { texture, placed } = textures.get(used)!;
         const [plain, textured]: [number[], number[]] = [[], []];
         owners.forEach((owner, face) => {
-            if (text.materials[owner] !== used) return;
+            if (pieces[owner] !== piece) return;
             const here = corners.slice(3 * face, 3 * face + 3);
             (texture && here.every((corner) => text.places[corner] !== MISSING) ? textured : plain).push(...here);
         });
-        if (plain.length) parts.push(plainPart(plain, text, its, own));
-        if (texture && placed && textured.length) parts.push(texturedPart(textured, text, its, texture, placed));
+        const called = { name: readable(names[used] ?? ""), groups: found[aside] ?? [] };
+        if (plain.length) parts.push({ ...plainPart(plain, text, its, own), ...called });
+        if (texture && placed && textured.length) parts.push({ ...texturedPart(textured, text, its, texture, placed), ...called });
     }
     return { kind: "mesh", parts, warnings: [...new Set(warnings)], upAxis: null };
+}
+
+/** Objects and groups that may be left out, by their names, and which of them each polygon is in, -1 for none. */
+function setApart(text: ObjText, choice: PartChoice): { apart: number[]; found: string[][] } {
+    const isLeftOut = leavesOut(choice);
+    const found: string[][] = [];
+    const places = [text.objects, text.groups].map((names, kind) => {
+        const known = new Map<string, number>();
+        for (const name of new Set(names)) {
+            const shown = readable(name);
+            // A polygon may be in several groups.
+            const all = kind === 0 ? [shown] : [shown, ...shown.split(/\s+/)];
+            known.set(name, isLeftOut(all) ? found.push(all) - 1 : -1);
+        }
+        return names.map((name) => known.get(name)!);
+    });
+    return { apart: places[0].map((place, polygon) => (place < 0 ? places[1][polygon] : place)), found };
 }
 
 /** A material's texture with the holes of its mask, and how they lie. */

@@ -25,6 +25,9 @@ export interface ObjText {
     /** Of each polygon, a place in `names`, or -1. */
     materials: number[];
     names: string[];
+    /** Of each polygon, its object and its groups; "" for none. */
+    objects: string[];
+    groups: string[];
     libraries: string[];
     warnings: string[];
 }
@@ -35,6 +38,8 @@ export function parseObj(data: Uint8Array): ObjText {
     const [sizes, materials]: number[][] = [[], []];
     const names = new Map<string, number>();
     const libraries: string[] = [];
+    const [objects, groups]: string[][] = [[], []];
+    let [object, group] = ["", ""];
     let material = -1;
     let most = 0;
     let isCurved = false;
@@ -64,10 +69,16 @@ export function parseObj(data: Uint8Array): ObjText {
             }
             sizes.push(words.length);
             materials.push(material);
+            objects.push(object);
+            groups.push(group);
         } else if (keyword === "usemtl") {
             const name = line.slice(6).trim();
             if (!names.has(name)) names.set(name, names.size);
             material = names.get(name)!;
+        } else if (keyword === "o") {
+            object = line.slice(1).trim();
+        } else if (keyword === "g") {
+            group = line.slice(1).trim();
         } else if (keyword === "mtllib") {
             libraries.push(line.slice(6).trim());
         } else if (CURVED.includes(keyword)) {
@@ -81,7 +92,8 @@ export function parseObj(data: Uint8Array): ObjText {
     const warnings = checkPlaces(vertices, count, places, uvs.length / 2);
     const colors = text.includes("#MRGB") ? painted(text, count) : writtenColors(further, most);
     const xyz = Float64Array.from(positions);
-    return { xyz, colors, uvs, vertices, places, sizes, materials, names: [...names.keys()], libraries, warnings };
+    const kinds = { materials, names: [...names.keys()], objects, groups };
+    return { xyz, colors, uvs, vertices, places, sizes, ...kinds, libraries, warnings };
 }
 
 /** Each statement in one line. */
