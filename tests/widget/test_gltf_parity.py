@@ -46,6 +46,34 @@ def test_nulls_count_as_left_out(widget, tmp_path):
     assert_same_points(widget, write_files(tmp_path, "glb", {"nulls": gltf.glb()}))
 
 
+def test_files_that_are_no_glb(widget, tmp_path):
+    square = Painted()
+    base = {"baseColorTexture": square.texture(four_quarters())}
+    square.glb(base)
+    (tmp_path / "my data.bin").write_bytes(square.gltf.buffer)
+    (tmp_path / "paint.png").write_bytes(png(four_quarters()))
+    length = len(square.gltf.buffer)
+
+    def named(uri: str, **changes: Any) -> str:
+        return json.dumps({**square.gltf.json, "buffers": [{"byteLength": length, "uri": uri}], **changes})
+
+    texts = {
+        "embedded": square.gltf.gltf(),
+        "with_a_mark": b"\xef\xbb\xbf" + square.gltf.gltf(),
+        "beside": named("my%20data.bin"),
+        "as_it_stands": named("my data.bin"),
+        "picture_beside": named("my data.bin", images=[{"uri": "textures/paint.png"}]),
+        "no_data": named("gone.bin"),
+        "no_json": b"\0\0\0\0",
+        "cut": square.gltf.gltf()[:-20],
+        "a_list": b"[]",
+        "nothing": b"null",
+    }
+    refused = assert_same_answers(widget, write_files(tmp_path, "gltf", texts))
+    assert refused.keys() == {"no_data", "no_json", "cut", "a_list", "nothing"}
+    assert "gone.bin, which was not dropped with it" in refused["no_data"]
+
+
 def test_an_empty_surface_beside_points(widget, tmp_path):
     gltf = Gltf()
     places = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])

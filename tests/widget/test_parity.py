@@ -19,7 +19,7 @@ from mrd_hf.models.shapes import MeshError
 
 
 CASES = ROOT / "tests/models/reading_cases"
-READ = (".glb", ".obj", ".ply", ".stl", ".npy")
+READ = (".glb", ".gltf", ".obj", ".ply", ".stl", ".npy")
 # Of reading_cases: what they say is packed is not, in truth.
 DAMAGED = {"09", "10", "11"}
 # Whose surface is divided into other triangles.

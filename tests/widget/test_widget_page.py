@@ -25,7 +25,7 @@ from mrd_hf.models.label_ranking import rank_labels
 
 
 CHAIR = DEMO_DATA / "shapes/chair.glb"
-READ = (".glb", ".obj", ".ply", ".stl", ".npy")
+READ = (".glb", ".gltf", ".obj", ".ply", ".stl", ".npy")
 
 
 def cosine(a, b):

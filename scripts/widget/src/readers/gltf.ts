@@ -1,4 +1,4 @@
-/** GLB into coloured triangles or, of a file without any, points; the twin of `mrd_hf.models.gltf_reading`. */
+/** glTF, in a GLB or not, into coloured triangles or, of a file without any, points; the twin of `mrd_hf.models.gltf_reading`. */
 
 import { clip, linearToSrgb, round, srgbToLinear, texelAt } from "../colors";
 import { checkCount, ShapeError, type Cloud, type Part, type Shape } from "../shapes";
@@ -15,7 +15,7 @@ const [HARMONIC, MIN_SPLAT_OPACITY] = [0.28209479177387814, 0.1];
 const SPLATS = "KHR_gaussian_splatting";
 const LINES = [1, 2, 3];
 
-export async function readGlb(data: Uint8Array, files: Companions): Promise<Shape> {
+export async function readGltf(data: Uint8Array, files: Companions): Promise<Shape> {
     const document = new GltfDocument(data, files);
     await document.prepare();
     const warnings: string[] = [];

@@ -1,4 +1,4 @@
-/** The container side of a GLB: its JSON and the arrays in its buffers; the twin of `mrd_hf.models.gltf_document`. */
+/** The container side of a glTF file: its JSON and the arrays in its buffers; the twin of `mrd_hf.models.gltf_document`. */
 
 import { ShapeError } from "../shapes";
 import type { Companions } from "./companions";
@@ -54,8 +54,19 @@ export class GltfDocument {
         data: Uint8Array,
         readonly files: Companions,
     ) {
+        this.json = parsed(new TextDecoder().decode(isGlb(data) ? this.split(data) : data).replace(/[\0\s]+$/, ""));
+        const { version = "2.0", minVersion = "2.0" }: Json = this.json.asset ?? {};
+        const isOther = String(version).split(".")[0] !== "2" || !["2", "2.0"].includes(String(minVersion));
+        if (isOther || (this.json.meshes && !Array.isArray(this.json.meshes))) {
+            throw new ShapeError("it is glTF of another version than 2.0; convert it");
+        }
+        checkExtensions(this.json.extensionsRequired ?? []);
+    }
+
+    /** The JSON chunk of a GLB, whose binary chunk is kept. */
+    private split(data: Uint8Array): Uint8Array {
         const view = new DataView(data.buffer, data.byteOffset, data.byteLength);
-        if (data.length < 20 || view.getUint32(0, true) !== 0x46546c67) throw new ShapeError("it is no GLB file");
+        if (data.length < 20) throw new ShapeError("it is no GLB file");
         if (view.getUint32(4, true) !== 2) throw new ShapeError("it is glTF of another version than 2.0; convert it");
         let text: Uint8Array | null = null;
         for (let place = 12, chunks = 0; place + 8 <= data.length && chunks < 100; chunks++) {
@@ -76,13 +87,7 @@ export class GltfDocument {
             if (length % 4 && !isBinary) place += 4 - (length % 4);
         }
         if (!text) throw new ShapeError("it has no JSON");
-        this.json = parsed(new TextDecoder().decode(text).replace(/[\0\s]+$/, ""));
-        const { version = "2.0", minVersion = "2.0" }: Json = this.json.asset ?? {};
-        const isOther = String(version).split(".")[0] !== "2" || !["2", "2.0"].includes(String(minVersion));
-        if (isOther || (this.json.meshes && !Array.isArray(this.json.meshes))) {
-            throw new ShapeError("it is glTF of another version than 2.0; convert it");
-        }
-        checkExtensions(this.json.extensionsRequired ?? []);
+        return text;
     }
 
     /** Gets the programs that unpack what is packed in it. */
@@ -224,6 +229,10 @@ export class GltfDocument {
         this.fill(replacing, { ...stored, componentType: accessor.componentType }, count, width);
         places.forEach((place, i) => values.set(replacing.subarray(i * width, i * width + width), place * width));
     }
+}
+
+function isGlb(data: Uint8Array): boolean {
+    return data[0] === 0x67 && data[1] === 0x6c && data[2] === 0x54 && data[3] === 0x46;
 }
 
 /** A file's JSON; what some exporters write as null is left out, and so is what is no number, as in Python. */

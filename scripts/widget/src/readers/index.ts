@@ -3,13 +3,13 @@
 import { chosenParts, type PartChoice } from "../left_out_parts";
 import { checked, checkFileSize, ShapeError, type Shape } from "../shapes";
 import { Companions, type Decoders } from "./companions";
-import { readGlb } from "./gltf";
+import { readGltf } from "./gltf";
 import { readNpy } from "./npy";
 import { readObj } from "./obj";
 import { readPly } from "./ply";
 import { readStl } from "./stl";
 
-export const SUFFIXES = [".glb", ".obj", ".ply", ".stl", ".npy"];
+export const SUFFIXES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".npy"];
 
 /** Of files that were dropped together, the name of the shape among them. */
 export function shapeAmong(names: string[]): string {
@@ -37,7 +37,7 @@ export async function readShape(name: string, files: Map<string, Uint8Array>, de
 
 async function readKind(kind: string, data: Uint8Array, companions: Companions, choice: PartChoice): Promise<Shape> {
     switch (kind) {
-        case ".glb": return readGlb(data, companions);
+        case ".glb": case ".gltf": return readGltf(data, companions);
         case ".obj": return readObj(data, companions, choice);
         case ".ply": return readPly(data, companions);
         case ".stl": return readStl(data);
