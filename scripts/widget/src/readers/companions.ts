@@ -64,8 +64,8 @@ export class Companions {
             if (!isKtx2(data)) return await this.decoders.picture(data);
             this.basis ??= await this.decoders.basis();
             return decodeKtx2(this.basis, data);
-        } catch {
-            warnings.push(`a texture cannot be read: ${name}`);
+        } catch (error) {
+            warnings.push(`a texture cannot be read: ${name} (${error instanceof Error ? error.message : String(error)})`);
             return null;
         }
     }

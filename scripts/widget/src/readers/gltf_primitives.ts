@@ -73,10 +73,16 @@ export class GltfPrimitive {
         return this.json.indices === undefined ? null : this.document.stored(this.json.indices).values;
     }
 
-    /** Where its nodes or, of a skinned mesh, its joints put the vertices that `indices` name: once for each instance. */
-    placed(positions: Float64Array, indices: ArrayLike<number>, { transforms, joints }: PlacedMesh): Float64Array[] {
+    /**
+     * Where its nodes or, of a skinned mesh, its joints put the vertices that `indices` name: once for each instance, so that
+     * what is read of them can be counted before the next one takes memory.
+     */
+    *placed(positions: Float64Array, indices: ArrayLike<number>, { transforms, joints }: PlacedMesh): Generator<Float64Array> {
         const sets = Array.from({ length: MAX_SETS }, (_, n) => n).filter((n) => this.has(`JOINTS_${n}`) && this.has(`WEIGHTS_${n}`));
-        if (!joints || !sets.length) return transforms.map((transform) => moved(positions, transform));
+        if (!joints || !sets.length) {
+            for (const transform of transforms) yield moved(positions, transform);
+            return;
+        }
         const count = positions.length / 3;
         const found = new Float64Array(positions.length);
         const totals = new Float64Array(count);
@@ -99,7 +105,7 @@ export class GltfPrimitive {
                 }
             }
         }
-        return [found.map((value, i) => (totals[Math.floor(i / 3)] > 0 ? value / totals[Math.floor(i / 3)] : positions[i]))];
+        yield found.map((value, i) => (totals[Math.floor(i / 3)] > 0 ? value / totals[Math.floor(i / 3)] : positions[i]));
     }
 
     private joints(name: string, count: number): Float64Array {
