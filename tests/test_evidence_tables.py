@@ -224,6 +224,28 @@ def test_the_processor_is_that_of_the_training_where_its_status_says(kept, tmp_p
     assert {kind: list(of_kind["mrd"]) for kind, of_kind in found.items()} == {"AVX512": [(0, 0)], "AVX2": [(0, 1)]}
 
 
+def test_runs_on_a_gpu_are_no_pairs_of_runs_on_this_cpu(kept, tmp_path):
+    Status("these", {"validation": 1.0}, device="cuda").save(finished_run(tmp_path, "mrd", 0, 0, validation=1.0))
+    finished_run(tmp_path, "contrastive", 0, 0, validation=1.0)
+    kept.keep(tmp_path, tmp_path / "arms.parquet")
+    found = kept.read_kept(tmp_path / "arms.parquet")
+    assert found.keys() == {"cuda", "AVX2"} and list(found["cuda"]) == ["mrd"]
+
+
+def test_differences_of_more_pairs_stay_as_they_were(kept, tables, fill, tmp_path):
+    for arm in ("contrastive", "mrd", "weights_fixed"):
+        for seed in (0, 1):
+            finished_run(tmp_path, arm, 0, seed, validation=1.0)
+    kept.keep(tmp_path, tmp_path / "arms.parquet")
+    filled = fill("<!-- gains: arms.parquet mrd:weights_fixed -->\n<!-- end -->", tmp_path)
+    assert "| mrd | weights_fixed | 2 | " in filled and fill(filled, tmp_path) == filled
+    more = filled.replace("| weights_fixed | 2 | ", "| weights_fixed | 3 | ")
+    assert tables.fill(more, tmp_path) == (
+        more,
+        ["arms.parquet mrd:weights_fixed: has fewer pairs of mrd:weights_fixed"],
+    )
+
+
 def test_a_curve_is_drawn_of_arms_that_have_all_of_their_pairs(kept, tables, tmp_path):
     file, recipe = tmp_path / "arms.parquet", read_ablation("arms")
     places = [(split, seed) for split in recipe.splits for seed in recipe.seeds]
@@ -264,4 +286,6 @@ def test_no_arm_is_left_out_of_the_page():
     patterns = " ".join(blocks).split()
     arms = {name for name, arm in read_ablation("arms").arms.items() if arm.baseline is not None}
     assert {name for name in arms if not any(fnmatch(name, pattern) for pattern in patterns)} == set()
+    rows = set(re.findall(r"^\| (\S+) \| \d", PAGE.read_text(), flags=re.MULTILINE))
+    assert arms - rows == set(), "python scripts/evidence/evidence_tables.py fills the page"
     assert [pattern for pattern in patterns if not any(fnmatch(name, pattern) for name in arms)] == []

@@ -33,6 +33,7 @@ IMAGES = Path("model_cards/images")
 BLOCK = re.compile(r"(<!-- (main|arms|gains): (\S+)(.*?) -->\n)(.*?)(<!-- end -->)", flags=re.DOTALL)
 # An arm's row, and how many pairs it tells of; a score's row of a table of one arm, and its pairs.
 TOLD = re.compile(r"^\| (\w[\w.]*) \| (\d+) ", flags=re.MULTILINE)
+TOLD_OF_GAINS = re.compile(r"^\| (\w[\w.]*) \| (\w[\w.]*) \| (\d+) ", flags=re.MULTILINE)
 TOLD_OF_ONE = re.compile(r"\| (\d+) \| (?:\*\*yes\*\*|no|one split) \|$", flags=re.MULTILINE)
 # The scores of a table of arms, and their heads.
 SHOWN = {
@@ -58,7 +59,13 @@ def fill(text: str, folder: Path) -> tuple[str, list[str]]:
             stay.append(f"{file}{names}: there is no such file")
             return match[0]
         if kind == "gains":
-            return f"{begin}{markdown(gain_rows(folder / file, names.split()))}\n{end}"
+            rows = gain_rows(folder / file, names.split())
+            now = {(first, second): int(count) for first, second, count, *_ in rows[1:]}
+            less = [f"{a}:{b}" for a, b, count in TOLD_OF_GAINS.findall(body) if now.get((a, b), 0) < int(count)]
+            if less:
+                stay.append(f"{file}{names}: has fewer pairs of {', '.join(less)}")
+                return match[0]
+            return f"{begin}{markdown(rows)}\n{end}"
         if file not in scores_of:
             scores_of[file] = read_scores(folder / file)
         scores = scores_of[file]

@@ -52,9 +52,8 @@ def keep(folder: Path, file: Path, scored: str = VALIDATION) -> int:
     Raises:
         UserError: It has one of the runs with other settings, or outcomes of other names.
     """
-    # Where there is a GPU, `mrd-hf ablate` trains on it.
-    gpu = torch.cuda.is_available()
-    processor = torch.cuda.get_device_name() if gpu else torch.backends.cpu.get_cpu_capability()
+    # Of runs on the CPU that do not say it: those of earlier versions.
+    processor = torch.backends.cpu.get_cpu_capability()
     new = {
         _run_of(table): table for table in (_run_table(run, scored, processor) for run in _finished(folder, scored))
     }
@@ -110,7 +109,7 @@ def _run_table(folder: Path, scored: str, processor: str) -> pa.Table:
     assert status is not None
     arm, split, seed = folder.parts[-3], *(int(part.rpartition("-")[2]) for part in folder.parts[-2:])
     seconds = sum(value or 0.0 for value in status.seconds.values())
-    processor = status.cpu or processor
+    processor = status.cpu or (processor if status.device == "cpu" else status.device)
     same = {"arm": arm, "split": split, "seed": seed, "processor": processor, "fingerprint": status.fingerprint}
     same |= {"code": status.code, "seconds": seconds}
     types = {"split": pa.int32(), "seed": pa.int32(), "seconds": pa.float32()}

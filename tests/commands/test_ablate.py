@@ -145,7 +145,8 @@ def test_dry_run_of_what_is_done_and_of_what_is_not(out, recipe, capsys):
     # On the test names, both are to be done; how long they took before is known.
     ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run", "--test", "--jobs", "2"])
     lines = capsys.readouterr().out.splitlines()
-    longest = max(sum(read_status(file.parent).seconds.values()) for file in (out / "runs").rglob("status.json"))
+    # They are trained, so only an evaluation each is left.
+    longest = max(read_status(file.parent).seconds["validation"] for file in (out / "runs").rglob("status.json"))
     assert lines[-1] == f"2 runs, 2 to do, 2 at a time: {longest / 3600:.2f} hours expected"
 
 
@@ -196,6 +197,18 @@ def test_data_that_were_divided_before_a_change_are_not_gone_on_with(recipe, tmp
     others = pa.array(["another-teacher"] * len(table))
     pq.write_table(table.set_column(table.column_names.index("teacher"), "teacher", others), file)
     changed_since(data)
+
+
+def test_class_texts_without_a_labelled_shape_are_refused_before_anything_is_trained(recipe, tmp_path):
+    read = ablate.read_ablation(recipe)
+    (run, *_) = ablate.plan_runs(read)
+    ablate.prepare_division(run.division, read, tmp_path)
+    report = tmp_path / "data" / run.division.name / ablate.REPORT_FILE
+    made = json.loads(report.read_text())
+    assert made["labeled"]["validation"] > 0
+    report.write_text(json.dumps(made | {"labeled": made["labeled"] | {"validation": 0}}))
+    with pytest.raises(UserError, match="no shape of its validation or test part has a category"):
+        ablate.prepare_division(run.division, read, tmp_path)
 
 
 def test_a_table_mixes_no_runs_of_other_settings_data_or_threads(out, recipe, tmp_path):
@@ -298,7 +311,14 @@ def test_a_table_of_some_shapes(out, recipe, tmp_path):
     (tmp_path / "some.txt").write_text("\n".join(ids[:5]) + "\n")
     table = ["--config", str(recipe), "--output", str(out), "--table-only", "--shapes"]
     ablate.main([*table, str(tmp_path / "some.txt")])
-    assert "Of the 5 shapes of some alone" in (out / "some-table.md").read_text()
+    assert "Of the 5 shapes of some alone" in (out / "shapes-some-table.md").read_text()
+    # Of a file that is called as a split is, the table has a name of its own too.
+    (tmp_path / "test.txt").write_text(ids[0])
+    ablate.main([*table, str(tmp_path / "test.txt")])
+    assert (out / "shapes-test-table.md").is_file() and not (out / "test-table.md").exists()
+    (tmp_path / "others.txt").write_text("of another dataset\n")
+    with pytest.raises(UserError, match="--shapes others: none of its ids"):
+        ablate.main([*table, str(tmp_path / "others.txt")])
     for text, message in (("\n", "has no ids"), (None, "cannot be read")):
         file = tmp_path / f"{message}.txt"
         if text is not None:

@@ -53,6 +53,16 @@ def test_median_ranks_are_compared_as_ranks(tmp_path):
     assert comparisons_as_dict([median])[0]["statistic"] == "median"
 
 
+def test_variants_of_scanobjectnn_are_other_clouds_under_the_same_ids(tmp_path):
+    names = ("scanobjectnn-obj_only", "scanobjectnn-obj_bg")
+    first, second = (evaluation(tmp_path / name, np.ones(len(LABELS)), benchmark=name) for name in names)
+    with pytest.raises(UserError, match="are of scanobjectnn-obj_only and scanobjectnn-obj_bg"):
+        compare_evaluations(first, second)
+    # A dataset that was renamed is the same.
+    others = (evaluation(tmp_path / name, np.ones(len(LABELS)), benchmark=name) for name in ("mine", "yours"))
+    assert compare_evaluations(*others)
+
+
 def test_a_model_against_itself_differs_by_nothing(tmp_path):
     first = evaluation(tmp_path / "a", [1, 0, 1, 0, 1, 1, 0])
     for comparison in compare_evaluations(first, first):

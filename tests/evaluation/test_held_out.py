@@ -42,6 +42,12 @@ def make_set(count=6, width=4, seed=0):
     )
 
 
+def test_an_id_twice_is_refused(dataset):
+    """Either's image would count as the other's own."""
+    with pytest.raises(UserError, match=r"demo: has .* more than once"):
+        HeldOutSet.from_dataset(dataset.select([0, 1, 2, 1]), name="demo")
+
+
 def test_the_demo_teachers_figures(held_out):
     """Those of texts as its makers measured them, with code of their own; the others as a few lines of numpy do."""
     assert len(held_out) == 236 and len(held_out.labeled) == 119 and len(held_out.class_names) == 34

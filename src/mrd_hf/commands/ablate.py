@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import shutil
+import statistics
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -160,6 +161,11 @@ def prepare_division(division: Division, recipe: AblationRecipe, out: Path) -> s
                 f"{folder}: was made with {key} {made['settings'][key]}, and the recipe has {value}; name another "
                 "--output."
             )
+    if recipe.class_texts is not None and not all(made["labeled"][split] for split in (VALIDATION, TEST)):
+        raise UserError(
+            f"{folder}: no shape of its validation or test part has a category, so {recipe.class_texts} has nothing "
+            "to be compared with; give labels, or leave out class_texts."
+        )
     sources = digests_of_sources(recipe.dataset, recipe.labels, recipe.class_texts)
     for key, digest in made.get("sources", {}).items():  # earlier versions did not note them
         if digest != sources[key]:
@@ -195,7 +201,8 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
     """List the runs, and how long those will take that are not done."""
     out, split = arguments.output, TEST if arguments.test else VALIDATION
     finished: dict[str, list[float]] = {}
-    todo = []
+    evaluations: dict[str, list[float]] = {}
+    todo, trained_ones = [], set()
     for run in plan_runs(recipe):
         status = read_status(run.folder(out))
         seconds = None if status is None else status.seconds
@@ -204,6 +211,8 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
         if seconds is not None and (trained := seconds.get("pretrain")) is not None:
             evaluated = next((value for stage, value in seconds.items() if stage != "pretrain" and value), 0.0)
             finished.setdefault(run.arm.name, []).append(trained + evaluated)
+            evaluations.setdefault(run.arm.name, []).append(evaluated)
+            trained_ones.add(run.name)
     unknown = {cost_key(run): run for run in todo if run.arm.name not in finished}
     step_seconds = {}
     for key, run in unknown.items():
@@ -212,7 +221,10 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
         told = {name: value for name, value in told.items() if name not in ("eval_split", "class_texts")}
         step_seconds[key] = measure_step(told, arguments.threads)
         print(f"{run.arm.name}: {step_seconds[key]:.2f} s a step, measured now", file=sys.stderr)
-    seconds_of_todo = expected_seconds(todo, finished, step_seconds)
+    seconds_of_todo = [
+        statistics.median(evaluations[run.arm.name]) if run.name in trained_ones else seconds
+        for run, seconds in zip(todo, expected_seconds(todo, finished, step_seconds), strict=True)
+    ]
     expected = {run.name: seconds for run, seconds in zip(todo, seconds_of_todo, strict=True)}
     for run in runs:
         print(f"{run.name}: {as_time(expected[run.name]) if run.name in expected else 'done'}")

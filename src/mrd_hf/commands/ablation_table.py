@@ -91,7 +91,9 @@ def write_tables(
     scores = arm_scores(results, baselines, len(recipe.splits) * len(recipe.seeds))
     done = sum(map(len, results.values()))
     prefix = ("test-" if split == TEST else "") + ("" if against is None else f"against-{against}-")
-    prefix += "" if shapes is None else f"{shapes.name}-"
+    prefix += "" if shapes is None else f"shapes-{shapes.name}-"
+    if shapes is not None and done and not any(found.ids for arm in results.values() for found in arm.values()):
+        raise UserError(f"--shapes {shapes.name}: none of its ids is among the shapes of {split} that were scored.")
     facts = {
         "split": split,
         "dataset": recipe.dataset,

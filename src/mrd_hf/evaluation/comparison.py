@@ -52,6 +52,7 @@ def compare_evaluations(first: Path, second: Path, seed: int = 0) -> list[Compar
             were corrupted alike.
     """
     (report, outcomes), (other_report, other_outcomes) = read_report(first), read_report(second)
+    _check_same_variant(first, report, second, other_report)
     _check_same_shapes(first, outcomes, second, other_outcomes)
     labels = outcomes["label"].to_numpy()
     others = {metric["key"]: metric for metric in other_report["metrics"]}
@@ -134,6 +135,15 @@ def _check_same_shapes(first: Path, outcomes: pa.Table, second: Path, other_outc
         raise UserError(
             f"{first} and {second}: have other class lists, or shapes of other classes ('{ids[row]}' has the label "
             f"{labels[row]} in one and {other_labels[row]} in the other); evaluate both models with the same classes."
+        )
+
+
+def _check_same_variant(first: Path, report: dict[str, Any], second: Path, other_report: dict[str, Any]) -> None:
+    """Variants of ScanObjectNN have other clouds under the same ids, which are places in a file."""
+    names = [str(each["benchmark"]["name"]) for each in (report, other_report)]
+    if names[0] != names[1] and all(name.startswith("scanobjectnn-") for name in names):
+        raise UserError(
+            f"{first} and {second}: are of {names[0]} and {names[1]}; evaluate both models on one of them."
         )
 
 

@@ -25,7 +25,12 @@ def classification_scores(
             that the scores are compared with.
         seed (`int`, defaults to 0): Of the bootstrap.
         votes (`int`, defaults to 1): Over how many versions of each shape the probabilities are averaged.
+
+    Raises:
+        ValueError: A probability is not finite.
     """
+    if not np.isfinite(probabilities).all():
+        raise ValueError("probabilities of the classifier are not finite (nan or infinite)")
     num_classes = probabilities.shape[1]
     ranking = np.argsort(-probabilities, axis=1, kind="stable")
     ranks = np.argmax(ranking == labels[:, None], axis=1)

@@ -9,7 +9,7 @@ from datasets import Dataset
 from ..data.class_texts import read_class_texts
 from ..data.schema import EMBEDDING_COLUMNS, check_columns, embedding_dim
 from ..errors import UserError
-from .benchmarks.benchmark import Benchmark
+from .benchmarks.benchmark import Benchmark, check_each_once
 from .report import Score
 from .scores.similarity import Embeddings
 from .scores.zero_shot import ZeroShotResult, zero_shot_classification
@@ -68,6 +68,7 @@ class HeldOutSet:
         """
         check_columns(dataset.features, ["id", "texts", *EMBEDDING_COLUMNS], name)
         ids = list(dataset["id"])
+        check_each_once(ids, name)
         embeds = dataset.select_columns(["image_embeds", "text_embeds"]).with_format("numpy")
         names, image_rows, name_rows = [], [], []
         imageless = None

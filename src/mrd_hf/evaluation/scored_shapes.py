@@ -76,7 +76,8 @@ def open_shapes(
     Raises:
         UserError: There is no such split, it lacks what it is scored against, or it is of another teacher.
     """
-    name, path = options.dataset, Path(options.dataset)
+    # A benchmark is opened in the user's own folder too.
+    name, path = options.dataset, Path(options.dataset).expanduser()
     if options.benchmark == "triplets":
         splits = load_all_splits(name) if splits is None else splits
         dataset = pick_split(splits, name, options.split)
@@ -85,7 +86,8 @@ def open_shapes(
             return _embedded_triplets(options, model_name, model, dataset, fingerprint, splits)
         benchmark = labeled_triplets(splits, name, options.split, options.up_axis or "y")
     else:
-        fingerprint = state_of_files(path)
+        # Files that say where up is are turned, unless the option says it.
+        fingerprint = state_of_files(path) + (f", {options.up_axis} up as told" if options.up_axis else "")
         benchmark = open_benchmark(
             options.benchmark, path, options.split, options.variant, options.up_axis, options.allow_partial, choice
         )

@@ -79,6 +79,12 @@ def test_scores_have_the_figures_and_the_guess_they_are_compared_with():
     assert [s.key for s in voted] == ["part_10_votes_instance_miou", "part_10_votes_class_miou"]
 
 
+def test_probabilities_that_are_not_finite_are_refused():
+    """They would rank the first class first."""
+    with pytest.raises(ValueError, match="not finite"):
+        classification_scores(np.full((3, 2), np.nan), np.zeros(3, dtype=int), np.zeros(3, dtype=int))
+
+
 def test_accuracies_of_a_classifier_are_counts():
     rng = np.random.default_rng(0)
     probabilities, labels, trained = rng.random((50, 5)), rng.integers(0, 5, 50), rng.integers(1, 5, 99)

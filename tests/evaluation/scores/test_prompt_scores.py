@@ -70,3 +70,6 @@ def test_what_does_not_fit_is_refused():
         cosine_table(rows, np.ones((2, 4), np.float32))
     with pytest.raises(ValueError, match="need a key each"):
         score_pairs(rows, rows, [0])
+    for places in ([0, 2], [-1, 0]):
+        with pytest.raises(ValueError, match="there are 2"):
+            score_pairs(rows, rows, places)

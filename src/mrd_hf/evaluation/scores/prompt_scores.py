@@ -73,6 +73,8 @@ def score_pairs(shapes: Embeddings, prompts: Embeddings, prompt_of: Sequence[int
     for 3D as in DreamFields (arXiv 2112.01455).
     """
     places = np.asarray(prompt_of, dtype=np.int64)
+    if places.size and not 0 <= places.min() <= places.max() < len(prompts):
+        raise ValueError(f"prompt_of names prompts from {places.min()} to {places.max()}; there are {len(prompts)}")
     found = retrieval_recall(shapes, prompts, places.tolist(), list(range(len(prompts))), KS)
     cosines, greater, equal = (np.empty(len(places), dtype) for dtype in (np.float64, np.int64, np.int64))
     for rows, block in similarity_blocks(shapes, prompts):

@@ -134,6 +134,8 @@ def read_ablation(name: str | Path) -> AblationRecipe:
         if arm.baseline is not None and arm.baseline not in arms:
             raise UserError(f"{path}: the arm '{arm.name}': its baseline '{arm.baseline}' is no arm.")
     _check_apart(list(arms.values()), path)
+    if content.get("linear_probe") and not content.get("class_texts"):
+        raise UserError(f"{path}: linear_probe needs class_texts, which say what the classes are.")
     given: dict[str, Any] = {key: value for key, value in content.items() if key not in ("baseline", "pretrain")}
     given |= {key: _whole_numbers(content[key], f"{path}: {key}") for key in ("splits", "seeds")}
     return AblationRecipe(**{**given, "arms": arms})
@@ -160,6 +162,9 @@ def _read_arm(name: str, given: Any, common: dict[str, Any], baseline: str | Non
     pretrain = joined(common, own)
     changes = _mapping(content.get("data"), f"{where}: data")
     _check_keys(changes, [f.name for f in fields(TeacherChanges)], f"{where}: data")
+    for key, value in changes.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise UserError(f"{where}: data: {key} is {value!r}; give a number.")
     try:
         teacher_changes = TeacherChanges(**changes)
         training = check_pretraining(pretrain)
@@ -173,6 +178,8 @@ def _read_arm(name: str, given: Any, common: dict[str, Any], baseline: str | Non
         _check_keys(curve, [f.name for f in fields(Curve)], f"{where}: curve")
         if not {"axis", "at"} <= curve.keys():
             raise UserError(f"{where}: curve needs 'axis' and 'at'.")
+        if isinstance(curve["at"], bool) or not isinstance(curve["at"], int | float):
+            raise UserError(f"{where}: curve: at is {curve['at']!r}; give a number.")
         curves.append(Curve(str(curve["axis"]), float(curve["at"]), str(curve.get("line", ""))))
     size = (training.num_train_steps, training.per_device_batch_size)
     return Arm(name, pretrain, teacher_changes, own_baseline, tuple(curves), *size)
