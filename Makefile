@@ -126,7 +126,7 @@ widget: $(VENV)/.installed $(BUNDLE)/index.html | $(APP_ENCODER)
 	$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(DEMO_OUT)/page 8000
 
 test-widget: $(VENV)/.installed $(BUNDLE)/index.html
-	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/widget/test_parity.py tests/widget/test_widget_build.py \
+	$(BIN)/python -m pytest --override-ini addopts="-rfE --strict-markers" tests/widget/test_*parity.py tests/widget/test_widget_build.py \
 		tests/widget/test_units.py
 
 # The wheel is built from the source archive, so that both have all that is needed.

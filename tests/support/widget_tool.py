@@ -45,6 +45,8 @@ class WidgetTool:
     def __init__(self, tool: Path, folder: Path) -> None:
         self.tool = tool
         self.folder = folder
+        # Of the files that were prepared last; of those that were refused none.
+        self.warnings: list[list[str]] = []
 
     def random(self) -> dict[str, list[float]]:
         return json.loads(run_node(self.tool, "random"))
@@ -58,8 +60,10 @@ class WidgetTool:
         described = self.folder / "input.json"
         described.write_text(json.dumps(settings))
         found: list[np.ndarray | str] = []
+        self.warnings = []
         for number, line in enumerate(run_node(self.tool, "prepare", described, self.folder, *files).splitlines()):
             said = json.loads(line)
+            self.warnings.append(said.get("warnings", []))
             if "error" in said:
                 assert said["kind"] == "ShapeError", said
                 found.append(said["error"])

@@ -74,6 +74,22 @@ def test_files_that_are_no_glb(widget, tmp_path):
     assert "gone.bin, which was not dropped with it" in refused["no_data"]
 
 
+def test_numbers_that_are_none(widget, tmp_path):
+    """As JSON has NaN of JavaScript."""
+    moved = Gltf()
+    moved.show({"mesh": moved.mesh(moved.square()), "matrix": [None] * 16})
+    texts = {
+        "factor": Painted().glb({"baseColorFactor": [None, None, None, 1]}),
+        "matrix": moved.glb(),
+    }
+    negative = Gltf()
+    indices = negative.view(np.array([0, 1, -1], dtype="<i4").tobytes())
+    indices = negative.add("accessors", bufferView=indices, componentType=5124, count=3, type="SCALAR")
+    texts["negative_index"] = negative.show_mesh(negative.square(indices=indices)).glb()
+    refused = assert_same_answers(widget, write_files(tmp_path, "glb", texts))
+    assert refused.keys() == texts.keys()
+
+
 def test_an_empty_surface_beside_points(widget, tmp_path):
     gltf = Gltf()
     places = gltf.accessor([(0, 0, 0), (2, 0, 0), (0, 1, 0)])

@@ -4,6 +4,7 @@ import numpy as np
 import trimesh
 from exporting.exported import save_encoder
 from PIL import Image
+from support.ktx2_writer import ktx2
 from support.paths import DEMO_DATA, ROOT
 from support.random_gltf import random_scene
 from support.textured_square import quarters, textured_square, write_textured_obj
@@ -103,6 +104,7 @@ def test_clouds_with_named_fields(widget, tmp_path):
             [("name", "<U3"), ("normal", "<f4", (3,)), ("x", "<f4"), ("flag", "?"), ("y", "<f4"), ("z", "<f4")],
             1,
         ),
+        "times": ([("t", "<M8[ns]"), ("x", "<f4"), ("y", "<f4"), ("z", "<f4")], 1),
         "of_a_list": ([("x", "<f4"), ("y", "<f4"), ("z", "<f4", (2,))], 1),
         "of_words": ([("x", "<f4"), ("y", "<f4"), ("z", "<U4")], 1),
         "without_one": ([("x", "<f4"), ("y", "<f4")], 1),
@@ -148,6 +150,8 @@ def test_how_large_pictures_say_that_they_are(widget, tmp_path):
     for name, options in saved.items():
         image.save(tmp_path / name, **options)
     files = sorted(tmp_path.glob("?*.*"))
+    (tmp_path / "a.ktx2").write_bytes(ktx2([[(9, 9, 9, 255)] * 3]))
+    assert widget.picture_sizes([tmp_path / "a.ktx2"]) == [[12, 4]]
     (tmp_path / "cut.jpg").write_bytes((tmp_path / "progressive.jpg").read_bytes()[:400])
     (tmp_path / "upper.bmp").write_bytes(
         (tmp_path / "d.bmp").read_bytes()[:22] + (-47).to_bytes(4, "little", signed=True) + bytes(9)

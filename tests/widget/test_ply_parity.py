@@ -90,6 +90,8 @@ def test_textures(widget, tmp_path):
         "without_coordinates": text_mesh(colored, paint),
     }
     texts = {name: text.replace("element vertex", f"{comments}element vertex") for name, text in texts.items()}
+    (tmp_path / "gem\u00e4lde.png").write_bytes(png(four_quarters()))
+    texts["accent"] = texts["corners"].replace("my wood.png", "gem\u00e4lde.png")
     texts["gone"] = texts["corners"].replace("green.png", "gone.png")
     texts["unnamed"] = by_corners((0, 1), (0, 2, 3))
     assert_same_points(widget, write_files(tmp_path, "ply", texts))

@@ -20,8 +20,10 @@ WITHOUT_WEBGL = """
     window.lacksWebgl = true;
 """
 HUGE = """
-    Object.defineProperty(File.prototype, "size", {get: () => 2 ** 30});
-    File.prototype.arrayBuffer = () => { window.wasRead = true; throw new Error("out of memory"); };
+    const {get} = Object.getOwnPropertyDescriptor(Blob.prototype, "size");
+    const read = Blob.prototype.arrayBuffer;
+    Object.defineProperty(File.prototype, "size", {get() { return window.isHuge ? 2 ** 30 : get.call(this); }});
+    File.prototype.arrayBuffer = function () { window.wasRead ||= window.isHuge; return read.call(this); };
 """
 
 
@@ -73,8 +75,16 @@ def test_a_browser_that_can_draw_again(browser, server):
 def test_a_file_that_is_too_large_is_not_read(browser, server):
     shown = open_page(browser, server, 900, 900, script=HUGE)
     shown.give(CHAIR)
+    assert "chair" in shown.labels[0] and shown.page.is_visible("#view")
+    shown.page.evaluate("window.isHuge = true")
+    shown.give(CHAIR)
     assert shown.problem == "chair.glb cannot be read: it has 1024 MiB; at most 512 are read."
-    assert shown.page.evaluate("window.wasRead") is None
+    assert not shown.page.evaluate("window.wasRead")
+    # Nothing of the shape before stands under the message.
+    assert shown.labels == [] and not shown.page.is_visible("#view") and not shown.page.is_visible("#collection")
+    shown.page.evaluate("window.isHuge = false")
+    shown.give(CHAIR)
+    assert "chair" in shown.labels[0] and not shown.problem
     shown.page.close()
 
 

@@ -19,7 +19,7 @@ export interface Listener {
     /** What the worker says; of shapes, only of the last one that was given. */
     onMessage(message: FromWorker): void;
     /** A shape, or a worker with what it was asked, was given up. */
-    onProblem(text: string): void;
+    onProblem(text: string, isOfShape: boolean): void;
 }
 
 interface Given {
@@ -69,6 +69,12 @@ export class Computing {
         if (this.isReady) this.send(this.given);
     }
 
+    /** Another shape was given in place of the last one, and could not be read: what is said of that is not passed on. */
+    forget(): void {
+        this.given = null;
+        this.number++;
+    }
+
     /** Ask about texts. */
     ask(message: ToWorker): void {
         if (!this.worker) return;
@@ -82,7 +88,7 @@ export class Computing {
             this.worker!.postMessage({ type: "read", number, files } satisfies ToWorker);
         } catch {
             this.given = null;
-            return this.listener.onProblem(`${name} is too large for the memory of this browser. Try a smaller file.`);
+            return this.listener.onProblem(`${name} is too large for the memory of this browser. Try a smaller file.`, true);
         }
         this.listener.onRead();
         this.questions.push({ number, name });
@@ -118,7 +124,7 @@ export class Computing {
     private onStop(): void {
         if (this.isReady) {
             const isOfText = this.questions[0] === null;
-            if (!this.isOfBefore(this.questions[0])) this.listener.onProblem(isOfText ? STOPPED : `${STOPPED} Try a smaller file.`);
+            if (!this.isOfBefore(this.questions[0])) this.listener.onProblem(isOfText ? STOPPED : `${STOPPED} Try a smaller file.`, !isOfText);
         } else if (++this.stops >= MOST_STOPS) {
             return this.fail("the computation stops while it loads. Reload the page, or try another browser");
         } else {
@@ -155,7 +161,7 @@ export class Computing {
         if (!question) return;
         if (question.number === this.given?.number) this.given = null;
         this.readTimer = setTimeout(() => {
-            if (!this.isOfBefore(question)) this.listener.onProblem(`${question.name} took too long. Try a smaller file.`);
+            if (!this.isOfBefore(question)) this.listener.onProblem(`${question.name} took too long. Try a smaller file.`, true);
             this.restart();
         }, TIME_LIMIT);
     }

@@ -13,6 +13,7 @@ export class LabelsForm {
     private readonly back = element<HTMLButtonElement>("texts-back");
     private readonly facts = element("texts-facts");
     private readonly trouble = element("texts-problem");
+    private readonly firstFacts = this.facts.textContent;
     private wanted: string[] = [];
 
     constructor(ask: (message: ToWorker) => void) {
@@ -40,6 +41,8 @@ export class LabelsForm {
     /** As at first: the text model was that of a worker which is gone. */
     reset(): void {
         this.wanted = [];
+        this.say("");
+        this.facts.textContent = this.firstFacts;
         this.form.hidden = this.back.hidden = true;
         this.size.hidden = this.size.disabled = this.go.disabled = false;
     }

@@ -12,17 +12,35 @@ const SHOWN_LABELS = 8;
 let view: View | null = null;
 // Of the files that are given; those of an earlier time may be read later than others.
 let drops = 0;
+// Whether a shape that was given is not answered yet.
+let isReading = false;
 
-const computing = new Computing({ onStart, onRead, onMessage, onProblem: problem });
+const computing = new Computing({ onStart, onRead, onMessage, onProblem });
 const form = new LabelsForm((message) => computing.ask(message));
 
 function onStart(): void {
     form.reset();
+    isReading = false;
     progress("Loading ...", null);
 }
 
 function onRead(): void {
+    isReading = true;
     progress("Reading ...", null);
+    showLabels([]);
+    showHits([]);
+}
+
+/** Of a shape that was given up, or of texts. */
+function onProblem(text: string, isOfShape: boolean): void {
+    problem(text);
+    if (isOfShape) hideShape();
+}
+
+/** What is shown of a shape, when another was given in its place that cannot be. */
+function hideShape(): void {
+    isReading = false;
+    element("view").hidden = true;
     showLabels([]);
     showHits([]);
 }
@@ -48,6 +66,7 @@ function onMessage(message: FromWorker): void {
         case "shape":
             return showShape(message);
         case "result":
+            isReading = false;
             problem("");
             progress(`Classified in ${message.seconds.toFixed(2)} s on this machine.`, undefined);
             showLabels(message.ranked);
@@ -60,6 +79,8 @@ function onMessage(message: FromWorker): void {
             return form.showSize(message);
         case "labels":
             form.showDone();
+            // Of the shape before, while another is read.
+            if (isReading) return;
             progress(message.ranked.length ? "Classified among these labels." : "The labels are ready. Give it a shape.", undefined);
             return showLabels(message.ranked);
         case "failed":
@@ -70,11 +91,9 @@ function onMessage(message: FromWorker): void {
 function showFailed({ what, message }: Extract<FromWorker, { type: "failed" }>): void {
     if (what === "texts") {
         form.showFailed(message);
-        return progress("", undefined);
+        return isReading ? undefined : progress("", undefined);
     }
-    element("view").hidden = true;
-    showLabels([]);
-    showHits([]);
+    hideShape();
     if (what === "read") {
         progress("Not classified.", undefined);
         return problem(`${document.body.dataset.reading || "The file"} cannot be read: ${message}.`);
@@ -100,6 +119,9 @@ async function takeFiles(list: FileList | null | undefined): Promise<void> {
         computing.read(name, files);
     } catch (error) {
         if (drop !== drops) return;
+        computing.forget();
+        hideShape();
+        progress("Not classified.", undefined);
         problem(error instanceof ShapeError ? `${error.message}.` : "The file cannot be read. Is it a folder, or too large?");
     }
 }

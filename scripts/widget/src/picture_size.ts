@@ -5,11 +5,14 @@ import { ShapeError } from "./shapes";
 /** The longer side of a picture once it is a texture. */
 export const MAX_TEXTURE_SIZE = 1024;
 const MAX_PIXELS = 2 ** 26;
+// A picture of one colour has 300 pixels a byte and more; one of many pixels that shows something has fewer.
+const [MAX_PIXELS_A_BYTE, HARMLESS_PIXELS] = [128, 2 ** 25];
 
 /** Refuses a picture of too many pixels. Of kinds that are not known here the browser's own decoder limits it. */
 export function checkPixels(data: Uint8Array): void {
     const [width, height] = pictureSize(data) ?? [1, 1];
-    if (width * height > MAX_PIXELS) throw new ShapeError("too many pixels");
+    const most = Math.min(MAX_PIXELS, Math.max(HARMLESS_PIXELS, MAX_PIXELS_A_BYTE * data.length));
+    if (width * height > most) throw new ShapeError(`${width} x ${height} pixels, too many; reduce it`);
 }
 
 /** Width and height of a PNG, JPEG, WebP, GIF, BMP or KTX2; null of others, and of what is cut off before it says so. */

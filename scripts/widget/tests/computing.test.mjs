@@ -96,6 +96,17 @@ test("of two shapes in a row, what is said of the first is not passed on", () =>
     assert.deepEqual(page.said, ["ready", "shape 2", "result 2"]);
 });
 
+test("what is said of a shape is not passed on once another one could not be read", () => {
+    newest().say({ type: "ready" });
+    computing.read("a.glb", FILES);
+    computing.forget();
+    newest().say(result(1));
+    assert.deepEqual(page.said, ["ready"]);
+    computing.read("c.glb", FILES);
+    newest().say(result(3));
+    assert.deepEqual([page.said, page.problems], [["ready", "result 3"], []]);
+});
+
 test("a worker that never answers a shape is given up", () => {
     newest().say({ type: "ready" });
     computing.read("a.glb", FILES);

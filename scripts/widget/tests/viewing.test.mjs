@@ -18,9 +18,22 @@ test("a texture is sent once, however many parts have it", () => {
     const points = { xyz: Float64Array.of(0, 0, 0, 1, 1, 0), rgb: null };
     const shape = { kind: "mesh", parts, warnings: [], upAxis: "y" };
     const view = shapeView(shape, points, new Float32Array(12), "y", "y");
-    assert.deepEqual(view.parts.map(({ texture }) => texture), [0, null, 1, 0, 0]);
+    assert.deepEqual(view.parts.map(({ texture }) => texture), [null, 0, 1, 0, 0]);
     assert.deepEqual(view.textures.map(({ data }) => [...data]), [[7, 7, 7, 7], [7, 7, 7, 7]]);
     // The points; positions, colours and coordinates of four parts, and of one without a texture; two textures.
     assert.equal(buffersOf(view).length, 1 + 4 * 3 + 2 + 2);
     assert.equal(first.data.length, 4);
+});
+
+test("parts without a texture are drawn together, and too many with one not at all", () => {
+    const points = { xyz: Float64Array.of(0, 0, 0, 1, 1, 0), rgb: null };
+    const shown = (parts) => shapeView({ kind: "mesh", parts, warnings: [], upAxis: "y" }, points, new Float32Array(12), "y", "y");
+    const painted = { ...part(null), colors: Uint8Array.of(9, 8, 7, 6, 5, 4, 3, 2, 1) };
+    const [only, ...others] = shown([part(null), painted, part(null)]).parts;
+    assert.equal(others.length, 0);
+    assert.equal(only.positions.length, 27);
+    assert.deepEqual([...only.colors], [1, 2, 3, 1, 2, 3, 1, 2, 3, 9, 8, 7, 6, 5, 4, 3, 2, 1, 1, 2, 3, 1, 2, 3, 1, 2, 3]);
+    assert.deepEqual([...only.positions.slice(9, 18)], [...only.positions.slice(0, 9)]);
+    assert.equal(shown(Array.from({ length: 50_000 }, () => part(null))).parts.length, 1);
+    assert.equal(shown(Array.from({ length: 1001 }, () => part(picture(1)))).parts.length, 0);
 });

@@ -1,10 +1,13 @@
 /** The files that were dropped with a shape, by their names, and pictures decoded once. */
 
 import { checkPixels } from "../picture_size";
-import type { Texture } from "../shapes";
+import { ShapeError, type Texture } from "../shapes";
 import { readable, spellings } from "./encodings";
 import type { Draco, MeshoptDecoder } from "./gltf_compression";
 import { decodeKtx2, isKtx2, type Basis } from "./ktx2";
+
+// Of four bytes each.
+const MAX_TEXELS = 2 ** 27;
 
 /** What decodes parts of a shape; each program is asked for when a shape has such a part. */
 export interface Decoders {
@@ -19,11 +22,18 @@ export interface Decoders {
 export class Companions {
     private readonly decoded = new Map<string, Texture | null>();
     private basis: Basis | null = null;
+    private texels = 0;
 
     constructor(
         private readonly files: Map<string, Uint8Array>,
         readonly decoders: Decoders,
     ) {}
+
+    /** Counts texels that are about to be kept. */
+    takeTexels(count: number): void {
+        this.texels += count;
+        if (this.texels > MAX_TEXELS) throw new ShapeError("its textures are too many or too large; reduce them");
+    }
 
     /** Content of a file, whatever folder it was in when the shape was written, in small letters or not, in any encoding. */
     find(name: string): Uint8Array | null {
@@ -57,13 +67,18 @@ export class Companions {
         return this.decoded.get(name)!;
     }
 
+    private async decodeKtx2(data: Uint8Array): Promise<Texture> {
+        this.basis ??= await this.decoders.basis();
+        return decodeKtx2(this.basis, data);
+    }
+
     /** The picture, or null and a warning. */
     async tryDecode(data: Uint8Array, name: string, warnings: string[]): Promise<Texture | null> {
         try {
             checkPixels(data);
-            if (!isKtx2(data)) return await this.decoders.picture(data);
-            this.basis ??= await this.decoders.basis();
-            return decodeKtx2(this.basis, data);
+            const found = isKtx2(data) ? await this.decodeKtx2(data) : await this.decoders.picture(data);
+            this.takeTexels(found.width * found.height);
+            return found;
         } catch (error) {
             warnings.push(`a texture cannot be read: ${name} (${error instanceof Error ? error.message : String(error)})`);
             return null;

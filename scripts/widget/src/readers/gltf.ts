@@ -63,12 +63,12 @@ class Reader {
         for (const xyz of primitive.placed(positions.values, indices, placed)) {
             if (splats) this.addSplats(xyz, indices, splats);
             else if (primitive.mode === POINTS) this.addPoints(xyz, indices, surface, colors, uv);
-            else this.addFaces(xyz, corners, surface, colors, uv, placed.groups);
+            else this.addFaces(xyz, corners, surface, colors, uv, placed);
         }
     }
 
     private addFaces(
-        xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null, groups: string[],
+        xyz: Float64Array, corners: ArrayLike<number>, surface: Surface, colors: Accessor | null, uv: Float64Array | null, placed: PlacedMesh,
     ): void {
         this.faces += corners.length / 3;
         if (!corners.length) return;
@@ -89,7 +89,8 @@ class Reader {
             tint: needsTint ? tint : null,
             wrap: surface.wrap,
             isColored: surface.texture !== null || colors !== null || surface.isColored,
-            groups,
+            name: placed.name,
+            groups: placed.groups,
         });
     }
 

@@ -75,7 +75,7 @@ const FILTER_FITS: Record<string, (stride: number) => boolean> = {
 // Of the second version, 256 equal bytes take two bits.
 const MESHOPT_RATIO = 1024;
 
-/** How many bytes what meshopt has packed may take in a file, and take so far. */
+/** How many bytes what is packed in a file takes once it is unpacked, which is limited. */
 export class UnpackedBytes {
     private taken = 0;
 
@@ -112,7 +112,7 @@ export function decodeMeshopt(meshopt: MeshoptDecoder, data: Uint8Array, packed:
  * @returns Indices only of a mesh.
  */
 export function decodeDraco(
-    draco: Draco, data: Uint8Array, ids: Map<string, number>,
+    draco: Draco, data: Uint8Array, ids: Map<string, number>, kept: UnpackedBytes,
 ): { indices: Float64Array | null; count: number; attributes: Map<string, Unpacked> } {
     checkDracoCounts(data);
     const made: unknown[] = [];
@@ -143,6 +143,7 @@ export function decodeDraco(
             const isFloat = [draco.DT_FLOAT32, draco.DT_FLOAT64].includes(attribute.data_type());
             const type = isFloat ? draco.DT_FLOAT32 : draco.DT_INT32;
             const width = attribute.num_components();
+            kept.take(Float64Array.BYTES_PER_ELEMENT * width * count);
             const stored = written(4 * width * count, (place) =>
                 decoder.GetAttributeDataArrayForAllPoints(geometry, attribute, type, 4 * width * count, place),
             );
@@ -150,6 +151,7 @@ export function decodeDraco(
             attributes.set(name, { width, values, isInteger: !isFloat });
         }
         const size = isMesh ? 12 * geometry.num_faces() : 0;
+        kept.take(2 * size);
         const corners = size ? written(size, (place) => decoder.GetTrianglesUInt32Array(geometry, size, place)) : new ArrayBuffer(0);
         return { indices: isMesh ? Float64Array.from(new Uint32Array(corners)) : null, count, attributes };
     } catch (error) {

@@ -35,6 +35,8 @@ const TYPES: Record<number, { size: number; read: Getter; most: number }> = {
     5130: { size: 8, read: (view, at) => view.getFloat64(at, true), most: 1 },
     5131: { size: 2, read: (view, at) => half(view.getUint16(at, true)), most: 1 },
 };
+// Attributes that are read.
+const USED = /^(POSITION|COLOR_0|TEXCOORD_\d|JOINTS_\d|WEIGHTS_\d|KHR_gaussian_splatting:.*)$/;
 const FLOATS = [5126, 5130, 5131];
 const WIDTHS: Record<string, number> = { SCALAR: 1, VEC2: 2, VEC3: 3, VEC4: 4, MAT4: 16 };
 // As many as three corners of each triangle that is read; before memory is taken for them.
@@ -42,6 +44,8 @@ const MAX_ELEMENTS = 6_000_000;
 
 export class GltfDocument {
     readonly json: Json;
+    /** In bytes. */
+    readonly size: number;
     private binary: Uint8Array = new Uint8Array();
     private readonly decoded = new Map<unknown, Uint8Array>();
     private meshopt: MeshoptDecoder | null = null;
@@ -54,6 +58,7 @@ export class GltfDocument {
         data: Uint8Array,
         readonly files: Companions,
     ) {
+        this.size = data.length;
         this.json = parsed(new TextDecoder().decode(isGlb(data) ? this.split(data) : data).replace(/[\0\s]+$/, ""));
         const { version = "2.0", minVersion = "2.0" }: Json = this.json.asset ?? {};
         const isOther = String(version).split(".")[0] !== "2" || !["2", "2.0"].includes(String(minVersion));
@@ -128,9 +133,10 @@ export class GltfDocument {
         if (!packed) return null;
         let found = this.unpackedPrimitives.get(primitive);
         if (!found) {
-            const names = Object.keys(packed.attributes ?? {}).filter((name) => primitive.attributes?.[name] !== undefined);
+            const isUsed = (name: string) => USED.test(name) && primitive.attributes?.[name] !== undefined;
+            const names = Object.keys(packed.attributes ?? {}).filter(isUsed);
             const ids = new Map(names.map((name) => [name, packed.attributes[name] as number]));
-            const { indices, count, attributes } = decodeDraco(this.draco!, this.view(packed.bufferView), ids);
+            const { indices, count, attributes } = decodeDraco(this.draco!, this.view(packed.bufferView), ids, this.unpackedBytes);
             found = { indices, attributes: new Map([...attributes].map(([name, each]) => [name, { ...each, count }])) };
             this.unpackedPrimitives.set(primitive, found);
         }
@@ -235,9 +241,12 @@ function isGlb(data: Uint8Array): boolean {
     return data[0] === 0x67 && data[1] === 0x6c && data[2] === 0x54 && data[3] === 0x46;
 }
 
-/** A file's JSON; what some exporters write as null is left out, and so is what is no number, as in Python. */
+/** A file's JSON; what some exporters write as null is left out, but in lists; what is no number counts as null. */
 function parsed(text: string): Json {
-    const read = (given: string) => JSON.parse(given, (_, value) => value ?? undefined);
+    const read = (given: string) =>
+        JSON.parse(given, function (this: unknown, _, value) {
+            return value === null && !Array.isArray(this) ? undefined : value;
+        });
     try {
         return read(text);
     } catch {

@@ -44,7 +44,7 @@ export const WHITE: Surface = {
 
 export class GltfMaterials {
     private readonly surfaces = new Map<number, Surface>();
-    private readonly images = new Map<number, Texture | null>();
+    private readonly images = new Map<string, Texture | null>();
     private readonly shadedImages = new Map<Texture, Map<string, Texture>>();
 
     constructor(
@@ -107,7 +107,12 @@ export class GltfMaterials {
         const made = this.shadedImages.get(texels) ?? new Map<string, Texture>();
         this.shadedImages.set(texels, made);
         const key = [...surface.factor, surface.alpha, hasOpacity].join();
-        const found = made.get(key) ?? shaded(hasOpacity ? texels : opaque(texels), surface);
+        const known = made.get(key);
+        if (known) return known;
+        const source = hasOpacity || isOpaque(texels) ? texels : opaque(texels);
+        const changes = surface.alpha !== "opaque" || surface.factor.slice(0, 3).some((value) => value !== 1) || !isOpaque(source);
+        if (changes) this.document.files.takeTexels(texels.width * texels.height);
+        const found = changes ? shaded(source, surface) : source;
         made.set(key, found);
         return found;
     }
@@ -131,21 +136,23 @@ export class GltfMaterials {
 
     /** Texels, or null and a warning. */
     private async image(index: number): Promise<Texture | null> {
-        if (!this.images.has(index)) {
-            this.images.set(index, null);
-            const image = this.document.item("images", index);
+        const image = this.document.item("images", index);
+        // Several may be one picture.
+        const place: string = image.uri ?? `view ${image.bufferView}`;
+        if (!this.images.has(place)) {
+            this.images.set(place, null);
             const name = image.name ?? `image ${index}`;
             try {
                 const isInside = image.uri === undefined;
                 const data = isInside ? this.document.view(image.bufferView) : this.document.content(image.uri);
-                if (data) this.images.set(index, await this.document.files.tryDecode(data, name, this.warnings));
+                if (data) this.images.set(place, await this.document.files.tryDecode(data, name, this.warnings));
                 else this.warnings.push(`a texture is in ${image.uri}, which was not dropped with it`);
             } catch (error) {
                 if (!(error instanceof ShapeError)) throw error;
                 this.warnings.push(`a texture cannot be read: ${name} (${error.message})`);
             }
         }
-        return this.images.get(index)!;
+        return this.images.get(place)!;
     }
 }
 
@@ -166,12 +173,17 @@ function colorOfLight(material: Json): number[] | null {
 /** Numbers of a material, as many as the default has. */
 function numbers(values: unknown, otherwise: number[]): number[] {
     if (values === undefined) return otherwise;
-    if (Array.isArray(values) && values.length === otherwise.length && values.every(Number.isFinite)) return values;
+    if (Array.isArray(values) && values.length === otherwise.length && values.every((value) => Number.isFinite(value))) return values;
     throw new ShapeError("a material's colour is damaged");
 }
 
 function opaque(texels: Texture): Texture {
     return { ...texels, data: Uint8Array.from(texels.data, (value, i) => (i % 4 === 3 ? 255 : value)) };
+}
+
+function isOpaque({ data }: Texture): boolean {
+    for (let i = 3; i < data.length; i += 4) if (data[i] < 255) return false;
+    return true;
 }
 
 function isBlack(surface: Surface): boolean {

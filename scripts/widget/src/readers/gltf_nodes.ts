@@ -7,7 +7,9 @@ import type { Accessor, GltfDocument, Json } from "./gltf_document";
 export type Matrix = ArrayLike<number>;
 export const IDENTITY: Matrix = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1];
 const MAX_DEPTH = 1000;
-const MAX_NODES = 50_000;
+// As many in any file; in a larger one, one for so many of its bytes.
+const [HARMLESS_NODES, BYTES_A_NODE, MOST_NODES] = [50_000, 20, 500_000];
+const [HARMLESS_INSTANCES, BYTES_AN_INSTANCE, MOST_INSTANCES] = [200_000, 10, 500_000];
 // Names are kept of so many nodes above a mesh.
 const MAX_GROUPS = 32;
 
@@ -20,8 +22,18 @@ export interface PlacedMesh {
     joints: Matrix[] | null;
     /** Of the morph targets; without them the mesh's own hold. */
     weights: unknown;
+    /** The node's, or the mesh's. */
+    name: string;
     /** Names of the nodes above it, its own and the mesh's. */
     groups: string[];
+}
+
+/** Of EXT_mesh_gpu_instancing: where it puts a node's mesh. */
+interface Placing {
+    count: number;
+    translation: Accessor | null;
+    rotation: Accessor | null;
+    scale: Accessor | null;
 }
 
 interface Waiting {
@@ -32,13 +44,16 @@ interface Waiting {
     above: string[];
 }
 
-export function placedMeshes(document: GltfDocument): PlacedMesh[] {
+export function* placedMeshes(document: GltfDocument): Generator<PlacedMesh> {
     const nodes: Json[] = document.json.nodes ?? [];
     if (!nodes.length) {
-        return (document.json.meshes ?? []).map((mesh: Json, index: number) => ({
-            mesh: index, transforms: [IDENTITY], joints: null, weights: undefined, groups: named(mesh),
-        }));
+        for (const [mesh, its] of (document.json.meshes ?? []).entries()) {
+            yield { mesh, transforms: [IDENTITY], joints: null, weights: undefined, name: named(its)[0] ?? "", groups: named(its) };
+        }
+        return;
     }
+    const mostNodes = Math.min(Math.max(HARMLESS_NODES, document.size / BYTES_A_NODE), MOST_NODES);
+    const mostInstances = Math.min(Math.max(HARMLESS_INSTANCES, document.size / BYTES_AN_INSTANCE), MOST_INSTANCES);
     const worlds = new Map<number, Matrix>();
     const shown: { node: Json; world: Matrix; groups: string[] }[] = [];
     const waiting: Waiting[] = roots(document)
@@ -46,30 +61,40 @@ export function placedMeshes(document: GltfDocument): PlacedMesh[] {
         .reverse();
     for (let visited = 0; waiting.length; visited++) {
         const { index, parent, depth, isVisible, above } = waiting.pop()!;
-        if (depth > MAX_DEPTH || visited > MAX_NODES) throw new ShapeError("its nodes are too many, or nested in a circle");
         const node = document.item("nodes", index);
+        const children: number[] = node.children ?? [];
+        // Before they take memory.
+        if (depth > MAX_DEPTH || visited + waiting.length + children.length > mostNodes) {
+            throw new ShapeError("its nodes are too many, or nested in a circle");
+        }
         const world = multiplied(parent, localMatrix(node));
         worlds.set(index, world);
         const visible = isVisible && node.extensions?.KHR_node_visibility?.visible !== false;
         const groups = [...above.slice(-MAX_GROUPS), ...named(node)];
         if (node.mesh !== undefined && visible) shown.push({ node, world, groups });
-        for (const child of [...(node.children ?? [])].reverse()) {
+        for (const child of [...children].reverse()) {
             waiting.push({ index: child, parent: world, depth: depth + 1, isVisible: visible, above: groups });
         }
     }
     const parents = new Map<number, number>();
     nodes.forEach((node, parent) => (node.children ?? []).forEach((child: number) => parents.set(child, parent)));
     const skins = new Map<number, Matrix[]>();
-    return shown.map(({ node, world, groups }) => {
-        const all = [...groups, ...named(document.item("meshes", node.mesh))];
-        const its = { mesh: node.mesh as number, weights: node.weights, groups: all };
+    let instanced = 0;
+    for (const { node, world, groups } of shown) {
+        const mesh = named(document.item("meshes", node.mesh));
+        const name = named(node)[0] ?? mesh[0] ?? "";
+        const its = { mesh: node.mesh as number, weights: node.weights, name, groups: [...groups, ...mesh] };
         if (node.skin === undefined) {
-            return { ...its, transforms: instances(document, node).map((here) => multiplied(world, here)), joints: null };
+            const placing = readPlacing(document, node);
+            instanced += placing?.count ?? 0;
+            if (instanced > mostInstances) throw new ShapeError(`it places meshes ${instanced.toLocaleString("en")} times`);
+            yield { ...its, transforms: placing ? instances(placing).map((here) => multiplied(world, here)) : [world], joints: null };
+            continue;
         }
         const joints = skins.get(node.skin) ?? jointMatrices(document, node.skin, worlds, parents);
         skins.set(node.skin, joints);
-        return { ...its, transforms: [world], joints };
-    });
+        yield { ...its, transforms: [world], joints };
+    }
 }
 
 function named(item: Json): string[] {
@@ -85,20 +110,23 @@ function roots(document: GltfDocument): number[] {
     return nodes.map((_, i) => i).filter((i) => !below.has(i));
 }
 
-/** Where EXT_mesh_gpu_instancing puts a node's mesh; as it is without it. */
-function instances(document: GltfDocument, node: Json): Matrix[] {
+/** Null where a node has none. */
+function readPlacing(document: GltfDocument, node: Json): Placing | null {
     const names: Json | undefined = node.extensions?.EXT_mesh_gpu_instancing?.attributes;
     const read = (name: string) => (names?.[name] === undefined ? null : document.accessor(names[name]));
     const [translation, rotation, scale] = [read("TRANSLATION"), read("ROTATION"), read("SCALE")];
     const some = translation ?? rotation ?? scale;
-    if (!some) return [IDENTITY];
+    if (!some) return null;
     if ([translation, rotation, scale].some((other) => other && other.count !== some.count)) {
         throw new ShapeError("the places, turns and sizes of a mesh that is placed many times differ in number");
     }
-    if (some.count > MAX_NODES) throw new ShapeError(`it places a mesh ${some.count.toLocaleString("en")} times`);
+    return { count: some.count, translation, rotation, scale };
+}
+
+function instances({ count, translation, rotation, scale }: Placing): Matrix[] {
     const row = (from: Accessor | null, i: number, otherwise: number[]) =>
         from ? otherwise.map((_, k) => from.values[i * from.width + k]) : otherwise;
-    return Array.from({ length: some.count }, (_, i) =>
+    return Array.from({ length: count }, (_, i) =>
         composed(row(translation, i, [0, 0, 0]), row(rotation, i, [0, 0, 0, 1]), row(scale, i, [1, 1, 1])),
     );
 }
@@ -134,7 +162,7 @@ function worldOf(document: GltfDocument, index: number, worlds: Map<number, Matr
 function localMatrix(node: Json): Matrix {
     const matrix: Matrix =
         node.matrix ?? composed(node.translation ?? [0, 0, 0], node.rotation ?? [0, 0, 0, 1], node.scale ?? [1, 1, 1]);
-    if (matrix.length === 16 && Array.prototype.every.call(matrix, Number.isFinite)) return matrix;
+    if (matrix.length === 16 && Array.from(matrix).every(Number.isFinite)) return matrix;
     throw new ShapeError("a node's transform is damaged");
 }
 

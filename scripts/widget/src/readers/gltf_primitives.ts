@@ -63,7 +63,7 @@ export class GltfPrimitive {
     indices(count: number): ArrayLike<number> {
         const found = this.storedIndices() ?? Float64Array.from({ length: count }, (_, i) => i);
         for (let i = 0; i < found.length; i++) {
-            if (!(found[i] < count)) throw new ShapeError(`a face names a vertex that does not exist (${found[i]})`);
+            if (!(found[i] >= 0 && found[i] < count)) throw new ShapeError(`a face names a vertex that does not exist (${found[i]})`);
         }
         return found;
     }

@@ -77,7 +77,7 @@ interface Field {
 function parsedFields(header: string): { fields: Field[]; stride: number } | null {
     const list = /'descr'\s*:\s*\[(.*?)\]\s*,\s*'fortran_order'/s.exec(header)?.[1];
     if (list === undefined) return null;
-    const each = /\(\s*'([^'\\]*)'\s*,\s*'([<>|=])([a-zA-Z])(\d+)'\s*(?:,\s*\(([\d\s,L]*)\)\s*)?\)\s*(?:,|$)\s*/y;
+    const each = /\(\s*'([^'\\]*)'\s*,\s*'([<>|=])([a-zA-Z])(\d+)(?:\[[^\]]*\])?'\s*(?:,\s*\(([\d\s,L]*)\)\s*)?\)\s*(?:,|$)\s*/y;
     const fields: Field[] = [];
     let stride = 0;
     while (each.lastIndex < list.length) {

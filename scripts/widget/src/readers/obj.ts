@@ -24,7 +24,7 @@ export async function readObj(data: Uint8Array, files: Companions, choice: PartC
     checkCount(owners.length, "triangles");
     const materials = readLibraries(libraries, files, warnings);
     // As MeshLab does, and the Python package.
-    const sole = !names.length && materials.size === 1 && text.uvs.length ? [...materials.values()][0] : NO_MATERIAL;
+    const [soleName, sole] = (!names.length && materials.size === 1 && text.uvs.length && [...materials][0]) || ["", NO_MATERIAL];
     if (!own && !libraries.length && names.some(Boolean)) warnings.push("its materials have no colours: no mtllib names them");
     const parts: Part[] = [];
     const { apart, found } = setApart(text, choice);
@@ -43,7 +43,7 @@ export async function readObj(data: Uint8Array, files: Companions, choice: PartC
             const here = corners.slice(3 * face, 3 * face + 3);
             (texture && here.every((corner) => text.places[corner] !== MISSING) ? textured : plain).push(...here);
         });
-        const called = { name: readable(names[used] ?? ""), groups: found[aside] ?? [] };
+        const called = { name: readable(names[used] ?? soleName), groups: found[aside] ?? [] };
         if (plain.length) parts.push({ ...plainPart(plain, text, its, own), ...called });
         if (texture && placed && textured.length) parts.push({ ...texturedPart(textured, text, its, texture, placed), ...called });
     }
@@ -55,8 +55,9 @@ function setApart(text: ObjText, choice: PartChoice): { apart: number[]; found: 
     const isLeftOut = leavesOut(choice);
     const found: string[][] = [];
     const places = [text.objects, text.groups].map((names, kind) => {
-        const known = new Map<string, number>();
+        const known = new Map<string | null, number>([[null, -1]]);
         for (const name of new Set(names)) {
+            if (name === null) continue;
             const shown = readable(name);
             // A polygon may be in several groups.
             const all = kind === 0 ? [shown] : [shown, ...shown.split(/\s+/)];
@@ -85,18 +86,19 @@ async function textureOf(
     if (!texture || !material.texture) {
         const color = diffuse(material);
         const plain = { ...mask, data: Uint8Array.from(mask.data, (_, i) => (i % 4 === 3 ? 255 : color[i % 4])) };
-        return { texture: masked(plain, its), placed: material.mask };
+        return { texture: masked(files, plain, its), placed: material.mask };
     }
     if (JSON.stringify({ ...material.texture, name: "" }) !== JSON.stringify({ ...material.mask, name: "" })) {
         warnings.push(`map_d left out, as it lies otherwise than map_Kd: ${readable(material.mask.name)}`);
         return asItIs;
     }
-    return { texture: masked(texture, its), placed: material.texture };
+    return { texture: masked(files, texture, its), placed: material.texture };
 }
 
 /** As large as the larger of both. */
-function masked(texture: Texture, mask: { width: number; height: number; opacity: Uint8Array }): Texture {
+function masked(files: Companions, texture: Texture, mask: { width: number; height: number; opacity: Uint8Array }): Texture {
     const [width, height] = [Math.max(texture.width, mask.width), Math.max(texture.height, mask.height)];
+    files.takeTexels(width * height);
     const data = new Uint8Array(4 * width * height);
     const place = (row: number, column: number, from: { width: number; height: number }) =>
         Math.floor((row * from.height) / height) * from.width + Math.floor((column * from.width) / width);

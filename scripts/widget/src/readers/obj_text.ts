@@ -25,9 +25,9 @@ export interface ObjText {
     /** Of each polygon, a place in `names`, or -1. */
     materials: number[];
     names: string[];
-    /** Of each polygon, its object and its groups; "" for none. */
-    objects: string[];
-    groups: string[];
+    /** Of each polygon, its object and its groups; null for none. */
+    objects: (string | null)[];
+    groups: (string | null)[];
     libraries: string[];
     warnings: string[];
 }
@@ -38,8 +38,8 @@ export function parseObj(data: Uint8Array): ObjText {
     const [sizes, materials]: number[][] = [[], []];
     const names = new Map<string, number>();
     const libraries: string[] = [];
-    const [objects, groups]: string[][] = [[], []];
-    let [object, group] = ["", ""];
+    const [objects, groups]: (string | null)[][] = [[], []];
+    let [object, group]: (string | null)[] = [null, null];
     let material = -1;
     let most = 0;
     let isCurved = false;

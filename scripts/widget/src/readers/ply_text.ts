@@ -62,14 +62,16 @@ function header(data: Uint8Array): { elements: Element[]; format: string; commen
         const end = text.indexOf(ending, place);
         if (end < 0) throw new ShapeError("its header is damaged or has no end");
         const line = text.slice(place, end).trim();
-        place = end + 1;
+        // Of one byte a letter until here, so that places are those of the bytes.
+        const comment = () => new TextDecoder().decode(data.subarray(place, end)).trim().slice(keyword.length).trim();
         const [keyword, ...rest] = line.split(/\s+/);
         if (isFirst) {
             if (line.toLowerCase() !== "ply") throw new ShapeError("it does not begin with 'ply'");
         } else if (keyword === "end_header") {
+            place = end + 1;
             break;
         } else if (keyword === "comment" || keyword === "obj_info") {
-            comments.push(line.slice(keyword.length).trim());
+            comments.push(comment());
         } else if (keyword === "format" && rest.length) {
             format = rest[0].toLowerCase();
         } else if (keyword === "element" && rest.length === 2 && /^\d+$/.test(rest[1])) {
@@ -79,6 +81,7 @@ function header(data: Uint8Array): { elements: Element[]; format: string; commen
         } else if (keyword) {
             throw notUnderstood(line);
         }
+        place = end + 1;
     }
     if (!["ascii", "binary_little_endian", "binary_big_endian"].includes(format)) {
         throw new ShapeError(`its format is '${format.slice(0, 40)}'; expected ascii or binary`);
