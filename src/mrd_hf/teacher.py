@@ -23,7 +23,14 @@ from .models.model_sources import CONFIGURATION_FILES, PACKAGE, ModelSource, fin
 from .models.open_clip_images import load_open_clip
 from .models.open_clip_texts import is_open_clip
 from .models.teacher_folder import folder_revision
-from .models.text_tower import TextTower, embed_features, embeds_texts, load_teacher_model, tells_no_words_apart
+from .models.text_tower import (
+    TextTower,
+    embed_features,
+    embeds_texts,
+    load_teacher_model,
+    moved_to,
+    tells_no_words_apart,
+)
 
 
 # A folder of the Hub's cache, which is as good as the repository's name.
@@ -126,7 +133,7 @@ class Teacher:
                 "the model with AutoProcessor.save_pretrained."
             )
         recorded, revision = identify(source)
-        return cls(model.to(device), processor, model_id=source.reference, revision=revision, name=recorded)
+        return cls(_moved(model, device), processor, model_id=source.reference, revision=revision, name=recorded)
 
     @classmethod
     def _from_open_clip(cls, source: ModelSource, device: str | torch.device, dtype: torch.dtype) -> "Teacher":
@@ -141,7 +148,7 @@ class Teacher:
             )
         recorded, revision = identify(source)
         processor = TeacherProcessor(tokenizer, image_processor)
-        return cls(model.to(device), processor, model_id=source.reference, revision=revision, name=recorded)
+        return cls(_moved(model, device), processor, model_id=source.reference, revision=revision, name=recorded)
 
     @property
     def identifier(self) -> str:
@@ -230,3 +237,10 @@ def folder_identifier(name: str) -> str:
         return name
     found, revision = identify(ModelSource(name, name))
     return f"{found}@{revision}"
+
+
+def _moved(model: PreTrainedModel, device: str | torch.device) -> PreTrainedModel:
+    try:
+        return moved_to(model, device)
+    except ValueError as error:
+        raise UserError(str(error)) from None

@@ -1,5 +1,7 @@
 """The start of the page, before anything is loaded."""
 
+import socket
+
 import pytest
 
 from mrd_hf.app import server
@@ -25,3 +27,32 @@ def test_the_environment_and_the_names_of_other_commands_are_understood(monkeypa
     arguments = server.make_parser().parse_args(["--text_tower", "t", "--collection=c"])
     assert (arguments.model, arguments.text_tower, arguments.collection) == ("org/encoder", "t", "c")
     assert server.make_parser().parse_args(["--teacher", "t"]).text_tower == "t"
+
+
+@pytest.mark.parametrize("port", ["abc", "0", "65536", "-1"])
+def test_what_is_no_port_is_said(monkeypatch, capsys, port):
+    with pytest.raises(SystemExit):
+        server.make_parser().parse_args([f"--port={port}"])
+    assert f"'{port}' is no port; give a number from 1 to 65535" in capsys.readouterr().err
+    monkeypatch.setenv("GRADIO_SERVER_PORT", port)
+    with pytest.raises(SystemExit):
+        server.make_parser().parse_args([])
+    assert "--port" in capsys.readouterr().err
+    with pytest.raises(SystemExit) as ended:
+        server.make_parser().parse_args(["--help"])
+    assert ended.value.code == 0
+
+
+def test_addresses_of_ipv6_are_refused_before_anything_is_loaded():
+    with pytest.raises(UserError, match="--host ::1: addresses of IPv6 are not served"):
+        server.main(["--host", "::1"])
+
+
+def test_a_port_in_use_here_is_passed_over_whatever_is_listened_at():
+    """As Gradio looks for one that is free on this machine's own address."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        assert server.free_port("0.0.0.0", taken) > taken  # noqa: S104 (bound for a moment)
+        assert server.free_port("127.0.0.1", taken) > taken

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from gradio.data_classes import ImageData
+from PIL import ExifTags, Image
 from support.tiny_packages import install
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets
@@ -11,6 +12,7 @@ from support.tiny_triplets import save_tiny_triplets
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
 from mrd_hf.app.collection import Collection
 from mrd_hf.app.engine import Engine, UnusableQuery
+from mrd_hf.app.picture_upload import picture_upload
 from mrd_hf.errors import UserError
 from mrd_hf.teacher import Teacher
 
@@ -73,6 +75,30 @@ def test_an_uploaded_picture_finds_what_the_teacher_puts_near_it(engine, teacher
     assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable")[:5].tolist()
     np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected)[::-1][:5], atol=1e-5)
     assert hits[0].item["id"] == engine.collection.ids[hits[0].row]
+
+
+def test_an_uploaded_picture_is_turned_as_those_of_the_collection_are(engine, teacher, tmp_path):
+    picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 50, 3), dtype=np.uint8))
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    picture.save(tmp_path / "photo.png", exif=exif)
+    (hit,) = engine.search_by_picture(str(tmp_path / "photo.png"), 1)
+    turned = picture.transpose(Image.Transpose.ROTATE_270)
+    expected = nearest(engine, Teacher.from_pretrained(teacher).embed_images([turned]))
+    assert hit.score == pytest.approx(expected.max(), abs=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P", "L"])
+def test_the_page_hands_on_what_was_uploaded(tmp_path, mode):
+    """Undecoded: with its opacity, and in its own format, which is checked."""
+    file = tmp_path / "a.bmp"
+    Image.new(mode, (4, 4)).save(file, "PNG")
+    before = file.read_bytes()
+    path = picture_upload().preprocess(ImageData(path=str(file), orig_name="a.bmp"))
+    assert path == str(file) and file.read_bytes() == before
+    assert picture_upload().preprocess(None) is None
+    (tmp_path / "b.png").write_bytes(b"BM nothing that is decoded")
+    assert picture_upload().preprocess(ImageData(path=str(tmp_path / "b.png"))) == str(tmp_path / "b.png")
 
 
 def test_a_text_finds_what_the_teacher_puts_near_it(engine, teacher):

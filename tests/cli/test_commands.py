@@ -619,6 +619,21 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
         ([*classify, "--labels", "a", "--model", teacherless], "does not say in whose space"),
         ([*classify, "--labels", "a", *encoder, "--text-tower", tmp_path / "no"], "give its folder as --text-tower"),
         ([*classify, "--labels", "a", *encoder, "--device", "cuda:99"], "cannot compute on the device cuda:99"),
+        (
+            [*classify, "--class-embeds", work / "classes.parquet", "--template", "a {}"],
+            "--class-texts has the labels' embeddings; leave out --template",
+        ),
+        (
+            [*classify, "--class-embeds", work / "classes.parquet", "--text-tower", "t"],
+            "--class-texts has the labels' embeddings; leave out --text-tower",
+        ),
+        (
+            ["index", tmp_path / "no", "--dataset", "--up-axis", "z"],
+            "--up-axis is for a folder of shapes; leave it out",
+        ),
+        (["index", tmp_path / "x.parquet", "--keep-collision"], "--keep-collision is for a folder of shapes"),
+        (["index", work / "index" / "items.parquet", "-o", work / "index", "--overwrite"], "items.parquet is read"),
+        (["search", work / "index", "a", "--device", "cuda:99"], "cannot compute on the device cuda:99"),
         (["embed", shapes, "-o", tmp_path / "out.glb"], "expected a file with the suffix .parquet"),
         (["index", tmp_path / "no"], "no such folder of shapes"),
         (["index", tmp_path / "no.parquet"], "no.parquet: no such file; expected one of `mrd-hf embed`"),

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -175,6 +175,21 @@ def test_pictures_are_embedded_a_few_at_a_time(work, monkeypatch):
     np.testing.assert_allclose(found, expected_embeds.numpy(), atol=1e-5)
     with pytest.raises(UserError, match=r"none\.png: no such file"):
         pictures.embed_pictures([*paths, "none.png"], "no/teacher", None, width, "cpu", "the encoder")
+
+
+def test_pictures_of_many_pixels_are_fewer_at_a_time(monkeypatch):
+    monkeypatch.setattr(pictures, "PIXELS_AT_ONCE", 100)
+    assert list(pictures._batches([60, 40, 1, 500, 99, 1, 1])) == [(0, 2), (2, 3), (3, 4), (4, 6), (6, 7)]
+    assert list(pictures._batches([])) == []
+    monkeypatch.setattr(pictures, "AT_ONCE", 2)
+    assert list(pictures._batches([1] * 5)) == [(0, 2), (2, 4), (4, 5)]
+
+
+def test_a_picture_is_turned_as_its_exif_data_says(tmp_path):
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg", exif=exif)
+    assert pictures.read_picture(str(tmp_path / "photo.jpg")).size == (20, 30)
 
 
 def test_pairs_have_a_mean_and_an_r_precision(work, pairs, capsys):

@@ -180,6 +180,10 @@ def torch_script(file: Path) -> None:
         (lambda file: torch.save(torch.nn.Linear(2, 2), file), "no tensors"),
         (lambda file: torch.save({"a": torch.ones(2).to_sparse()}, file), "tensor a is sparse"),
         (lambda file: torch.save({"a": torch.ones(2, device="meta")}, file), "tensor a is .* without data"),
+        (
+            lambda file: torch.save({"a": torch.ones(1).expand(10**12)}, file),
+            r"tensor a has the shape \(1000000000000,\), and the data of a smaller one; save it once more, contiguous",
+        ),
         (torch_script, "is a TorchScript program"),
         (lambda file: shutil.make_archive(str(file.with_suffix("")), "zip", file.parent / "folder"), "no such file"),
     ],

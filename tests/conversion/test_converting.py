@@ -302,6 +302,13 @@ def test_every_single_tensor_is_needed(network):
             convert(empty({key: shape for key, shape in shapes.items() if key != name}), preset, model_class)
 
 
+def test_one_name_does_not_decide_how_large_the_model_is():
+    tensors = empty(ulip(2, 3, 20))
+    tensors["point_encoder.blocks.blocks.99999999.norm1.weight"] = torch.empty(3 * 64)
+    with pytest.raises(UserError, match="layer 2 of them is missing"):
+        recognize(flat(tensors), None)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 def test_every_single_shape_is_checked(network):
     shapes, preset, model_class = NETWORKS[network]

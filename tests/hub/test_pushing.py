@@ -3,9 +3,10 @@
 import json
 import re
 import runpy
+import shlex
 import shutil
 import sys
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,9 +23,10 @@ from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.commands.push import main
 from mrd_hf.data.embedding.embedded_files import to_footer
 from mrd_hf.errors import UserError
+from mrd_hf.hub import pushing
 from mrd_hf.hub.file_selection import ENDPOINT_FILES, check_for_secrets, select_files
 from mrd_hf.hub.model_card import write_model_card
-from mrd_hf.hub.pushing import check_login, push_folder
+from mrd_hf.hub.pushing import check_login, push_command, push_folder
 
 
 SCRIPT = SCRIPTS / "push_to_hub.py"
@@ -81,6 +83,22 @@ def test_where_ones_home_is_stays_at_home(hub, checkpoint, monkeypatch, home, to
         card.write("from /home/alice/data, /home/alicea, https://h")
     push_folder(checkpoint, "org/model")
     assert f"from {told}" in hub.repository("org/model").files()["README.md"].decode()
+
+
+def test_where_ones_home_is_on_windows_stays_at_home(hub, checkpoint, monkeypatch):
+    monkeypatch.setattr(pushing.Path, "home", lambda: PureWindowsPath("C:/Users/ann"))
+    with (checkpoint / "README.md").open("a") as card:
+        card.write("from C:\\Users\\ann\\data, C:/Users/ann/data, C:\\Users\\anna, in C:\\Users\\ann.")
+    push_folder(checkpoint, "org/model")
+    told = hub.repository("org/model").files()["README.md"].decode()
+    assert "from ~\\data, ~/data, C:\\Users\\anna, in ~." in told
+
+
+def test_the_command_of_the_remedy_can_be_pasted():
+    given = push_command(Path("out/my run"), "org/m", revision="v 2", message="it's new")
+    assert shlex.split(given.strip("`")) == [
+        *("mrd-hf", "push", "out/my run", "org/m", "--revision", "v 2", "--message", "it's new"),
+    ]
 
 
 def test_to_anothers_repository_files_can_be_proposed(hub, checkpoint):

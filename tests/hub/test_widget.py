@@ -105,6 +105,17 @@ def test_a_static_space_is_made_and_the_card_links_it(hub, bundle, export, tmp_p
     assert text.count("/spaces/org/shapes)") == 1 and text.index("Try it") < text.index("## Use")
 
 
+def test_a_collection_that_is_taken_away_does_not_stay_in_the_space(hub, bundle, export, tmp_path):
+    write_index(tmp_path / "index")
+    main([str(export), "org/shapes", "--widget", "--collection", str(tmp_path / "index")])
+    repository = hub.repository("org/shapes", "spaces")
+    assert {"collection.json", "collection.bin"} <= repository.files().keys()
+    main([str(export), "org/shapes", "--widget"])
+    left = repository.files().keys()
+    assert not {"collection.json", "collection.bin"} & left
+    assert {"index.html", "encoder/encoder.onnx"} <= left
+
+
 def test_who_may_not_write_is_told_nothing_that_a_space_does_not_take(hub, bundle, export, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(

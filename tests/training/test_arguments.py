@@ -1,6 +1,7 @@
 """Recipes and the command line: what wins, and what a mistake is told."""
 
 import json
+from pathlib import Path
 
 import pytest
 from support.paths import SCRIPTS
@@ -52,6 +53,17 @@ def test_an_unknown_key_is_named_with_the_closest_known_one(tmp_path):
 def test_a_file_that_is_no_recipe(tmp_path, text, message):
     with pytest.raises(UserError, match=message):
         parse_arguments(recipe(tmp_path, text))
+
+
+def test_a_recipe_is_in_utf_8_wherever_it_is_read(tmp_path, monkeypatch):
+    (tmp_path / "recipe.yaml").write_bytes("dataset: M\u00f6bel\noutput_dir: o\n".encode())
+    # As on Windows, where the locale has another encoding.
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self, encoding="cp1252": read_text(self, encoding=encoding))
+    assert parse_arguments(["--config", str(tmp_path / "recipe.yaml")])[0].dataset == "M\u00f6bel"
+    (tmp_path / "recipe.yaml").write_bytes(b"# M\xf6bel\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml is no text in UTF-8; save it so"):
+        parse_arguments(["--config", str(tmp_path / "recipe.yaml")])
 
 
 def test_a_missing_recipe(tmp_path):

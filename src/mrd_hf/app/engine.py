@@ -1,12 +1,13 @@
 """What the page asks for: scores of labels for a shape, and the collection's shapes nearest to a query."""
 
 import hashlib
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 from tqdm import tqdm
 from transformers import pipeline
 
@@ -14,7 +15,7 @@ from ..encoder import load_encoder, weights_sha256
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
 from ..models.model_sources import text_tower_of
-from ..models.shape_limits import check_image
+from ..models.shape_limits import check_image, check_pixels
 from ..models.text_tower import TextTower
 from ..search import Hit, ShapeIndex
 from ..teacher import Teacher
@@ -105,9 +106,10 @@ class Engine:
         try:
             with Image.open(path, formats=PICTURE_FORMATS) as image:
                 check_image(image)
+                check_pixels(*image.size, os.path.getsize(path))
                 image.draft("RGB", (1024, 1024))
                 image.thumbnail((1024, 1024))
-                embeds = self.teacher.embed_images([image])
+                embeds = self.teacher.embed_images([ImageOps.exif_transpose(image)])
         except UnidentifiedImageError as error:  # whose message is a path of this machine
             raise UnusableQuery("the picture cannot be read: it is none of PNG, JPEG, WEBP, GIF and BMP.") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -7,6 +7,7 @@ import gradio as gr
 
 from .labels import MAX_LABELS
 from .page import AS_FILE_SAYS, Page
+from .picture_upload import picture_upload
 from .request_limits import MAX_UPLOAD
 from .shape_reading import SUFFIXES
 from .wording import EMPTY, INTRODUCTION, NO_RESULTS, NUM_BARS, TITLE, titled, what_to_expect, why_own
@@ -107,9 +108,8 @@ def _build_search(page: Page) -> None:
                     elem_id="queries",
                 )
             with gr.Tab("By picture"):
-                picture = gr.Image(
+                picture = picture_upload(
                     label="A picture of one thing",
-                    type="filepath",
                     sources=["upload"],
                     height=180,
                     visible=page.engine.teacher is not None,

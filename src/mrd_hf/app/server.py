@@ -62,11 +62,22 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--port",
-        type=int,
-        default=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
+        type=_port,
+        default=os.environ.get("GRADIO_SERVER_PORT", "7860"),
         help="port to listen at; where it is in use, the next one (GRADIO_SERVER_PORT; default: 7860)",
     )
     return parser
+
+
+def _port(text: str) -> int:
+    """A port from 1 to 65535; argparse names the option in front of the message."""
+    try:
+        port = int(text)
+    except ValueError:
+        port = 0
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"'{text}' is no port; give a number from 1 to 65535")
+    return port
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,10 +87,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         argv (sequence of `str`, *optional*): Options; those of the process by default.
     """
     arguments = make_parser().parse_args(argv)
+    if ":" in arguments.host:
+        raise UserError(
+            f"--host {arguments.host}: addresses of IPv6 are not served; give one of IPv4, such as 0.0.0.0."
+        )
     for option, default in (("model", DEMO_ENCODER), ("collection", DEMO_COLLECTION)):
         if getattr(arguments, option) == default and not Path(default).is_dir():
             raise UserError(f"there is no {default} here; give --{option} as a folder or an id on the Hub.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the folder goes as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder goes as well
     with tempfile.TemporaryDirectory(prefix="mrd-app-") as folder:
         serve(arguments, Path(folder))
 
@@ -129,7 +144,7 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
         quiet=True,
         prevent_thread_lock=True,
     )
-    everywhere = arguments.host in ("0.0.0.0", "::")  # noqa: S104 (what was asked for; the default is this machine)
+    everywhere = arguments.host == "0.0.0.0"  # noqa: S104 (what was asked for; the default is this machine)
     shown_host = "127.0.0.1" if everywhere else arguments.host
     print(f"The page is at http://{shown_host}:{port} (Ctrl-C ends it).", flush=True)
     try:
@@ -146,11 +161,13 @@ def free_port(host: str, first: int) -> int:
     """
     problem: OSError | None = None
     for port in range(first, min(first + PORTS_TRIED, 65536)):
-        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
-            try:
-                candidate.bind((host, port))
-                return port
-            except (OSError, OverflowError) as error:
-                problem = error if isinstance(error, OSError) else OSError(str(error))
+        try:
+            # Gradio looks for a free port on this machine's own address, whatever it listens at.
+            for address in dict.fromkeys((host, "127.0.0.1")):
+                with socket.socket(socket.AF_INET) as candidate:
+                    candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the server will
+                    candidate.bind((address, port))
+            return port
+        except (OSError, OverflowError) as error:
+            problem = error if isinstance(error, OSError) else OSError(str(error))
     raise UserError(f"no free port at {host} from {first} on ({problem}); give another by --port or --host.")

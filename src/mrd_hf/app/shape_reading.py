@@ -39,6 +39,10 @@ class UnreadableShape(ValueError):
     """An upload that cannot be read; the message is for the person who sent it, and names the file as they do."""
 
 
+class _Refused(UnreadableShape):
+    """One that says so of the file itself, however busy the machine is."""
+
+
 @dataclass(frozen=True)
 class Shape:
     """A shape as the pipelines take it, and as the page shows it.
@@ -105,7 +109,7 @@ class ShapeReader:
         if found is None:
             try:
                 found = self._read_elsewhere(path, up_axis, name)
-            except UnreadableShape as error:
+            except _Refused as error:
                 found = error  # which is asked for again as well, once to show the shape and once to classify it
         with self._lock:
             self._kept[key] = found
@@ -128,7 +132,7 @@ class ShapeReader:
             with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
                 found = process.ask({"path": path, "up_axis": up_axis, "name": name, "folder": folder})
                 if "error" in found:
-                    raise UnreadableShape(found["error"])
+                    raise _Refused(found["error"])
                 points = np.load(Path(folder) / "points.npy", allow_pickle=False)
                 view = (Path(folder) / "view.glb").read_bytes()
                 return Shape(points, view, found["notes"], found["up_axis"])

@@ -19,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     templates = chosen_templates(options.templates)
     class_embeds = labels = None
     if options.class_texts is not None:
+        _check_not_embedded(options, "--class-texts has the labels' embeddings")
         from ..data.class_texts import read_class_texts  # which takes pyarrow
 
         labels, class_embeds = read_class_texts(options.class_texts)
@@ -31,6 +32,7 @@ def run(options: argparse.Namespace) -> int:
     if labels is None:
         if not isinstance(encoder, OnnxEncoder):
             raise UserError("which labels? Give --labels, --labels-file or --class-texts.")
+        _check_not_embedded(options, f"{encoder.name} has labels of its own, with their embeddings")
         labels, class_embeds = read_classes(encoder)
     elif class_embeds is None:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
@@ -63,3 +65,10 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         print(f"{len(failures)} of {len(files)} files failed.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _check_not_embedded(options: argparse.Namespace, reason: str) -> None:
+    """Raise a [`UserError`] for options of embedding labels where they are embedded already."""
+    for name, value in (("--template", options.templates), ("--text-tower", options.teacher)):
+        if value is not None:
+            raise UserError(f"{reason}; leave out {name}, or give --labels.")

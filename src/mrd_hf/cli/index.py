@@ -1,6 +1,7 @@
 """`mrd-hf index`: an index of a folder of shapes, of embeddings, or of a triplet dataset."""
 
 import argparse
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -33,11 +34,15 @@ LEFT_OUT = ("schema_version", "points", "colors", "images", "texts", "mesh", *EM
 def run(options: argparse.Namespace) -> int:
     """Build an index; returns the exit code."""
     source = options.source
-    output = Path(options.output or f"{source.rstrip('/').removesuffix('.parquet')}-index")
+    output = Path(options.output or _beside(source))
     failures: list[dict[str, str]] = []
     if options.split is not None and not options.dataset:
         raise UserError("--split is for a --dataset.")
-    check_replaceable(output, (FACTS,), "index")
+    if options.dataset or source.lower().endswith(".parquet"):
+        for option in ("up_axis", "keep_collision", "skip_parts"):
+            if getattr(options, option):
+                raise UserError(f"--{option.replace('_', '-')} is for a folder of shapes; leave it out.")
+    check_replaceable(output, (FACTS,), "index", (source, options.model or os.environ.get("MRD_MODEL")))
     check_vacant(output, options.overwrite)
     check_writable(output.parent)
     if options.dataset:
@@ -64,6 +69,14 @@ def run(options: argparse.Namespace) -> int:
     if failures:
         print(f"{len(failures)} of {len(index) + len(failures)} files failed.", file=sys.stderr)
     return 1 if failures else 0
+
+
+def _beside(source: str) -> str:
+    """The index of a source by default: beside it, under its name."""
+    path = Path(source)
+    # A folder by its own name, where the user says "here" or "above".
+    path = path.resolve() if path.name in ("", "..") else path
+    return f"{str(path).removesuffix('.parquet')}-index"
 
 
 def _index_dataset(source: str, output: Path, options: argparse.Namespace) -> ShapeIndex:

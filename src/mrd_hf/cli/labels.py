@@ -100,7 +100,8 @@ def load_text_tower(name: str, revision: str | None, embedding_dim: int, device:
     try:
         tower = TextTower.from_pretrained(name, revision=revision, device=device)
     except (ValueError, OSError) as error:
-        raise UserError(f"{error} If you have it elsewhere, give its folder as --text-tower.") from None
+        remedy = "" if "on the device" in str(error) else " If you have it elsewhere, give its folder as --text-tower."
+        raise UserError(f"{error}{remedy}") from None
     if tower.embedding_dim != embedding_dim:
         raise UserError(
             f"the text tower {name} embeds into width {tower.embedding_dim}, but the shapes' embeddings have "

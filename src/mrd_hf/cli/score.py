@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> int:
         means = scores.mean(axis=0)
         columns: dict[str, list[Any]] = {
             "shape": np.repeat([as_text(name) for name in shapes.names], len(prompts.names)).tolist(),
-            "prompt": prompts.names * len(shapes.names),
+            "prompt": [as_text(name) for name in prompts.names] * len(shapes.names),
             "score": scores.ravel().tolist(),
         }
         summary: dict[str, Any] = {"means": dict(zip(prompts.names, means.tolist(), strict=True))}
@@ -70,7 +70,7 @@ def run(options: argparse.Namespace) -> int:
         found = score_pairs(shapes.embeds[rows], prompt_embeds, prompt_of)
         columns = {
             "shape": [as_text(shapes.names[number]) for number in rows],
-            "prompt": [prompts.names[number] for number in prompt_of],
+            "prompt": [as_text(prompts.names[number]) for number in prompt_of],
             "score": (scale * found.cosines).tolist(),
             "rank": found.ranks.tolist(),
         }

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.embedding.cached_teacher import are_one
+from ..data.embedding.cached_teacher import are_one, split_identifier
 from ..errors import UserError
 from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
@@ -89,7 +89,7 @@ def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str |
             f"encoder {index.model} was trained with."
         )
     if options.teacher is not None:
-        known = [name.partition("@")[0] for name in (index.teacher, index.text_tower) if name is not None]
+        known = [split_identifier(name)[0] for name in (index.teacher, index.text_tower) if name is not None]
         same = index.teacher is not None and are_one(folder_identifier(options.teacher), index.teacher)
         if known and options.teacher not in known and not same:
             print(
@@ -98,5 +98,4 @@ def _teacher(index: ShapeIndex, options: argparse.Namespace) -> tuple[str, str |
                 file=sys.stderr,
             )
         return options.teacher, None
-    name, _, revision = str(index.teacher).partition("@")
-    return name, revision or None
+    return split_identifier(str(index.teacher))

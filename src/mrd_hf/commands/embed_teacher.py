@@ -82,7 +82,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--device",
-        type=torch.device,
+        type=_device,
         default="cuda" if torch.cuda.is_available() else "cpu",
         help="where it runs; of several processes each takes the GPU of its number (default %(default)s)",
     )
@@ -109,6 +109,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if not 0 <= arguments.shard_index < arguments.num_shards:
         parser.error(f"--shard-index must be from 0 to below --num-shards, not {arguments.shard_index}")
     return arguments
+
+
+def _device(text: str) -> torch.device:
+    """For argparse, which names the option in front of the message."""
+    try:
+        return torch.device(text)
+    except RuntimeError as error:
+        raise argparse.ArgumentTypeError(f"'{text}' is no device ({str(error).splitlines()[0]})") from None
 
 
 def default_output(folder: Path, teacher: str) -> Path:

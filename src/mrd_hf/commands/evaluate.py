@@ -35,7 +35,7 @@ from ..evaluation.robustness import robustness_scores
 from ..evaluation.scored_shapes import DEFAULT_TEMPLATES, ShapeOptions, Shapes, open_shapes
 from ..evaluation.scoring import few_shot_scores, few_shot_settings, linear_probe_is_possible, linear_probe_scores
 from ..evaluation.split_encoder import SplitEncoder
-from ..files.atomic_file import check_vacant
+from ..files.atomic_file import atomic_file, check_vacant
 from ..files.atomic_folder import check_writable
 from ..hub.model_card import write_results
 from ..models.left_out_parts import PartChoice
@@ -234,7 +234,8 @@ def compare(arguments: argparse.Namespace) -> None:
     file = arguments.output / "comparison.json"
     if file.exists() and file.read_text() != text:
         check_vacant(file, arguments.overwrite)
-    file.write_text(text)
+    with atomic_file(file) as sink:
+        sink.write(text.encode())
     print(f"first: {first}\nsecond: {second}\n{format_comparison(comparisons)}")
 
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import UserError
-from ..files.atomic_file import check_vacant
+from ..files.atomic_file import atomic_file, check_vacant
 from ..files.atomic_folder import atomic_folder, check_replaceable
 from ..hub.endpoint.writing import handler_files, write_handler
 from ..hub.file_selection import check_for_secrets, select_files
@@ -157,7 +157,8 @@ def push_widget(arguments: Namespace) -> None:
     print(push.summary())
     if arguments.card is not None:
         text = link_card(arguments.card.read_text(encoding="utf-8"), push.url)
-        arguments.card.write_text(text, encoding="utf-8")
+        with atomic_file(arguments.card) as sink:
+            sink.write(text.encode())
         print(f"{arguments.card} links it; upload that folder again")
 
 

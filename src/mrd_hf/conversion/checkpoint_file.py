@@ -92,6 +92,11 @@ def read_checkpoint(file: Path) -> Checkpoint:
     for name, tensor in tensors.items():
         if tensor.layout is not torch.strided or tensor.is_quantized or tensor.is_meta:
             raise UserError(f"{file.name}: the tensor {name} is sparse, quantized or without data; expected numbers.")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise UserError(
+                f"{file.name}: the tensor {name} has the shape {tuple(tensor.shape)}, and the data of a smaller one; "
+                "save it once more, contiguous."
+            )
     others = (str(key) for key, value in contents.items() if key != entry and key not in tensors and value is not None)
     return Checkpoint(tensors, entry, tuple(others), _logit_scale(contents, tensors))
 

@@ -73,8 +73,18 @@ class RenamedTensors:
         return self.tensors[name].shape[dim]
 
     def num_layers(self) -> int:
-        layers = [int(found[1]) for name in self.tensors if (found := re.match(r"layers\.(\d+)\.", name))]
-        return 1 + max(layers, default=-1)
+        """How many layers there are.
+
+        Raises:
+            UserError: when some are left out, so that one number in a name would decide how large the model is.
+        """
+        layers = {int(found[1]) for name in self.tensors if (found := re.match(r"layers\.(\d+)\.", name))}
+        missing = next((number for number in range(len(layers)) if number not in layers), None)
+        if missing is not None:
+            raise UserError(
+                f"the tensors are {self.network}'s, but layer {missing} of them is missing. Is the file complete?"
+            )
+        return len(layers)
 
 
 def rename(network: str, tensors: dict[str, torch.Tensor], names: Names, left_out: re.Pattern[str]) -> RenamedTensors:

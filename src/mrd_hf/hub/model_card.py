@@ -12,6 +12,7 @@ from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import validate_repo_id
 
 from ..errors import UserError
+from ..files.atomic_file import atomic_file
 from ..models.model_sources import package_of
 from .eval_results import write_eval_results
 
@@ -158,7 +159,8 @@ def write_results(card_path: Path, report: dict[str, Any], picture: Path | None 
         others = [other for other in data.get("widget", []) if other.get("output") != example["output"]]
         data["widget"] = [*others, example]
     card.text = _with_table(card.text, report, shown)
-    card.save(card_path)
+    with atomic_file(card_path) as sink:
+        sink.write(str(card).encode())
     if on_hub(report["benchmark"]["name"]):
         write_eval_results(card_path.parent, report)
 

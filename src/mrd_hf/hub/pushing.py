@@ -1,6 +1,8 @@
 """Uploading a checkpoint, a dataset or a page to the Hub, whole or not at all."""
 
 import os
+import re
+import shlex
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -18,6 +20,10 @@ from huggingface_hub.utils import validate_repo_id
 from ..errors import UserError
 from .file_selection import RepoType, select_files, superseded_files
 from .model_card import retarget_card
+
+
+# Of a page in a static Space: an encoder and a collection, which would stay public once they are taken away.
+OF_A_PAGE = re.compile(r"encoder/.*|collection\.(?:json|bin)")
 
 
 @dataclass(frozen=True)
@@ -87,7 +93,7 @@ def push_folder(
     """
     check_target(repo_id, revision, create_pr)
     selection = select_files(folder, repo_type)
-    again = push_command(folder, repo_id, private, repo_type, revision, create_pr)
+    again = push_command(folder, repo_id, private, repo_type, revision, create_pr, message)
     remedy = f"The files are safe in {folder}; upload again with {again}, which does not repeat what has arrived."
     url, deleted = _upload(
         folder,
@@ -113,8 +119,8 @@ def push_page(folder: Path, repo_id: str, private: bool = False) -> Push:
     check_target(repo_id)
     files = sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
     remedy = "Give the same command again; what has arrived is not uploaded once more."
-    url, _ = _upload(folder, files, Target(repo_id, "space", private), "Upload the page", remedy)
-    return Push(url, files, {})
+    url, deleted = _upload(folder, files, Target(repo_id, "space", private), "Upload the page", remedy)
+    return Push(url, files, {}, deleted)
 
 
 def _upload(folder: Path, files: list[str], target: Target, message: str, remedy: str) -> tuple[str, list[str]]:
@@ -138,9 +144,10 @@ def _upload(folder: Path, files: list[str], target: Target, message: str, remedy
             )
         if revision is not None and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
-        deleted: list[str] = []
-        if repo_type != "space":
-            there = api.list_repo_files(repo_id, revision=revision, repo_type=repo_type)
+        there = api.list_repo_files(repo_id, revision=revision, repo_type=repo_type)
+        if repo_type == "space":
+            deleted = [path for path in there if OF_A_PAGE.fullmatch(path) and path not in files]
+        else:
             deleted = superseded_files(there, files, repo_type)
         commit = api.create_commit(
             repo_id,
@@ -194,13 +201,15 @@ def push_command(
     repo_type: RepoType = "model",
     revision: str | None = None,
     create_pr: bool = False,
+    message: str | None = None,
 ) -> str:
     """The command that uploads a folder."""
-    words = [f"`mrd-hf push {folder} {repo_id}"]
+    words = [f"`mrd-hf push {shlex.quote(str(folder))} {repo_id}"]
     words += ["--type dataset"] if repo_type == "dataset" else []
     words += ["--private"] if private else []
-    words += [f"--revision {revision}"] if revision is not None else []
+    words += [f"--revision {shlex.quote(revision)}"] if revision is not None else []
     words += ["--create-pr"] if create_pr else []
+    words += [f"--message {shlex.quote(message)}"] if message is not None else []
     return " ".join(words) + "`"
 
 
@@ -210,7 +219,8 @@ def _addition(folder: Path, path: str, repo_id: str, repo_type: str) -> CommitOp
         # Arguments have paths in them, and the name of whose home it is need not be published.
         home = Path.home()
         if home != Path(home.anchor):
-            card = card.replace(f"{home}/", "~/")
+            spellings = "|".join(re.escape(spelling) for spelling in {str(home), home.as_posix()})
+            card = re.sub(rf"(?:{spellings})(?![\w-]|\.\w)", "~", card)
         return CommitOperationAdd(path, card.encode())
     return CommitOperationAdd(path, os.fspath(folder / path))
 

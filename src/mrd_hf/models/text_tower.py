@@ -91,8 +91,8 @@ class TextTower:
                 are float32 all the same.
 
         Raises:
-            ValueError: If there is no such model, it does not embed texts, its tokenizer lacks its vocabulary, or
-                sentence-transformers would do more with it than pool.
+            ValueError: If there is no such model or device, it does not embed texts, its tokenizer lacks its
+                vocabulary, or sentence-transformers would do more with it than pool.
         """
         source = find_model(name_or_path, revision)
         name = source.reference
@@ -114,7 +114,7 @@ class TextTower:
             raise ValueError(f"teacher '{name}': its tokenizer does not load. {error}") from error
         if tells_no_words_apart(tokenizer):
             raise ValueError(f"teacher '{name}' lacks its tokenizer's vocabulary; save it beside the model.")
-        model = model.to(device)
+        model = moved_to(model, device)
         if pooling is None:
             return cls(model, tokenizer)
         return cls(model, tokenizer, pooling.pooling, pooling.max_length, pooling.lower_case)
@@ -321,3 +321,15 @@ def _read_json(source: ModelSource, file: str) -> Any:
 
 
 __all__ = ["TextTower"]
+
+
+def moved_to(model: PreTrainedModel, device: str | torch.device) -> PreTrainedModel:
+    """The model on a device.
+
+    Raises:
+        ValueError: There is no such device here.
+    """
+    try:
+        return model.to(device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"cannot compute on the device {device}: {error}") from None

@@ -255,7 +255,9 @@ def _read_recipe(name: str | Path, of: tuple[Path, ...], classes: Sequence[type]
     if path in of:
         raise UserError(f"{path}: its key 'config' leads back to itself; leave it out.")
     try:
-        recipe = yaml.safe_load(path.read_text())
+        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise UserError(f"the recipe {path} is no text in UTF-8; save it so.") from None
     except OSError as error:
         names = ", ".join(recipe_names(folder))
         raise UserError(f"cannot read the recipe {path}: {error.strerror}; the package has {names}.") from None

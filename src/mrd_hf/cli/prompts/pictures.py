@@ -1,13 +1,14 @@
 """Pictures that the command line is given, and their embeddings by a teacher."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from ...errors import UserError
-from ...models.shape_limits import check_image
+from ...models.shape_limits import check_image, check_pixels
 from ...teacher import Teacher
 from ..output import one_line
 
@@ -15,8 +16,8 @@ from ..output import one_line
 # Others have readers of their own kind: Pillow hands EPS to Ghostscript, which runs what is in it.
 PICTURE_FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 
-# Pictures that are in memory, and in a teacher's batch, at a time.
-AT_ONCE = 64
+# Pictures that are in memory, and in a teacher's batch, at a time; and their pixels, but for one that has more alone.
+AT_ONCE, PIXELS_AT_ONCE = 64, 2**26
 
 
 def embed_pictures(
@@ -37,9 +38,10 @@ def embed_pictures(
     Raises:
         UserError: A picture cannot be read, the teacher does not load, or is of another width.
     """
+    sizes = []
     for path in paths:  # before the teacher is fetched
-        with _opened(path):
-            pass
+        with _opened(path) as image:
+            sizes.append(image.width * image.height)
     teacher = Teacher.from_pretrained(teacher_name, revision=revision, device=device)
     if teacher.embedding_dim != embedding_dim:
         raise UserError(
@@ -47,21 +49,33 @@ def embed_pictures(
             f"{embedding_dim}; give as --teacher the model that the encoder was trained with."
         )
     embeds = [np.zeros((0, embedding_dim), np.float32)]
-    for start in range(0, len(paths), AT_ONCE):
-        pictures = [read_picture(path) for path in paths[start : start + AT_ONCE]]
+    for start, end in _batches(sizes):
+        pictures = [read_picture(path) for path in paths[start:end]]
         embeds.append(teacher.embed_images(pictures).cpu().numpy())
     return np.concatenate(embeds)
 
 
+def _batches(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """First and last place, the latter left out, of pictures that are in memory together."""
+    start = total = 0
+    for place, size in enumerate(sizes):
+        if place > start and (place - start == AT_ONCE or total + size > PIXELS_AT_ONCE):
+            yield start, place
+            start, total = place, 0
+        total += size
+    if start < len(sizes):
+        yield start, len(sizes)
+
+
 def read_picture(path: str) -> Image.Image:
-    """Read a picture, of a known format and not too large.
+    """Read a picture, of a known format and not too large, turned the way that its EXIF data says.
 
     Raises:
         UserError: It cannot be read.
     """
     with _opened(path) as image:
         image.load()
-        return image
+        return ImageOps.exif_transpose(image)
 
 
 @contextmanager
@@ -70,6 +84,7 @@ def _opened(path: str) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=PICTURE_FORMATS) as image:
             check_image(image)
+            check_pixels(*image.size, os.path.getsize(path))
             yield image
     except FileNotFoundError:
         raise UserError(f"{path}: no such file.") from None

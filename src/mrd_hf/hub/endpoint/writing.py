@@ -2,10 +2,10 @@
 
 import json
 import shlex
-import shutil
 from pathlib import Path
 
 from ...errors import UserError
+from ...files.atomic_file import atomic_file
 from ..file_selection import ENDPOINT_FILES
 
 
@@ -58,4 +58,5 @@ def write_handler(folder: Path, overwrite: bool = False) -> None:
         UserError: See [`handler_files`].
     """
     for name, source in handler_files(folder, overwrite).items():
-        shutil.copyfile(source, folder / name)
+        with atomic_file(folder / name) as sink:
+            sink.write(Path(source).read_bytes())
