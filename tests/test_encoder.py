@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -264,3 +265,18 @@ def test_the_fastest_precision_is_by_what_the_cpu_has(monkeypatch, capabilities,
     monkeypatch.setattr(encoder_module, "get_capabilities", lambda: capabilities)
     assert fastest_dtype() == fastest_dtype(torch.device("cpu")) == dtype
     assert fastest_dtype("meta") == torch.float32
+
+
+def test_the_precision_is_that_of_the_graphics_card_that_is_asked_about(monkeypatch):
+    """And not of the one that is used otherwise."""
+    current = ["cuda:0"]
+
+    @contextmanager
+    def device(name):
+        current.append(str(name))
+        yield
+        current.pop()
+
+    monkeypatch.setattr(torch.cuda, "device", device)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1] == "cuda:1")
+    assert fastest_dtype("cuda:1") == torch.bfloat16 and fastest_dtype("cuda:0") == torch.float32

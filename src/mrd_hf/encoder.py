@@ -110,7 +110,8 @@ def fastest_dtype(device: str | torch.device = "cpu") -> torch.dtype:
     """
     kind = torch.device(device).type
     if kind == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+        with torch.cuda.device(device):
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     found = get_capabilities() if kind == "cpu" else {}
     return torch.bfloat16 if any(found.get(name) for name in FAST_BFLOAT16) else torch.float32
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from safetensors import safe_open
+from support.replicas import replica
 from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from torch import nn
 from transformers import AutoConfig, AutoFeatureExtractor, AutoModel
@@ -208,20 +209,6 @@ def test_saves_shards_that_load(kind, tmp_path):
 def test_refuses_input_of_another_shape(kind, shape):
     with pytest.raises(ValueError, match="point_values must have shape"):
         tiny_encoder(kind)(torch.zeros(shape))
-
-
-def replica(module: nn.Module) -> nn.Module:
-    """What torch's DataParallel, by which Trainer uses several GPUs of one process, makes for each of them."""
-    copy = module._replicate_for_data_parallel()
-    for name, child in module.named_children():
-        copy._modules[name] = replica(child)
-    for name, parameter in module._parameters.items():
-        if parameter is None:
-            copy._parameters[name] = None
-        else:
-            setattr(copy, name, parameter.detach().clone())  # a plain attribute
-    copy._buffers = {name: buffer.clone() for name, buffer in module.named_buffers(recurse=False)}
-    return copy
 
 
 def test_a_replica_for_data_parallel_gives_the_same(kind):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from support.replicas import replica
 from support.tiny_encoders import TINY, clouds, tiny_encoder
 from transformers import AutoModelForSemanticSegmentation
 
@@ -33,6 +34,16 @@ def test_loss_is_torchs_over_the_points_with_a_label():
     assert output.logits.shape == (3, LABELS, 200)
     by_point, kept = output.logits.transpose(1, 2), labels != 255
     torch.testing.assert_close(output.loss, torch.nn.functional.cross_entropy(by_point[kept], labels[kept]))
+
+
+def test_replicas_for_data_parallel_read_the_same_depths():
+    """Step after step: what they capture hidden states by is hung into the model once."""
+    model, plain = tiny_segmenter(num_hidden_layers=4), tiny_segmenter(num_hidden_layers=4)
+    expected = plain(clouds(), CLASSES).logits
+    for _ in range(2):
+        for copy in (replica(model), replica(model)):
+            assert torch.equal(copy(clouds(), CLASSES).logits, expected)
+    assert torch.equal(model(clouds(), CLASSES).logits, expected)
 
 
 def test_another_label_can_be_the_one_left_out():

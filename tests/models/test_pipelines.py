@@ -67,6 +67,17 @@ def score(folder):
     return pipeline(SCORE, model=str(folder), device="cpu")
 
 
+def test_a_network_that_was_fine_tuned_is_no_encoder(tmp_path, teacher):
+    """Its folder lacks the projection, which transformers would draw at random."""
+    torch.manual_seed(0)
+    config = tiny_encoder("openshape", projection_dim=16, teacher_id=str(teacher), num_labels=3).config
+    PointBertForShapeClassification(config).save_pretrained(tmp_path / "classes")
+    PointCloudFeatureExtractor(num_points=NUM_POINTS).save_pretrained(tmp_path / "classes")
+    for task in (CLASSIFY, EMBED, SCORE):
+        with pytest.raises(ValueError, match="saved as PointBertForShapeClassification, which was fine-tuned"):
+            pipeline(task, model=str(tmp_path / "classes"), device="cpu")
+
+
 def shapes(count=5):
     """Clouds of different sizes, with and without colors."""
     made = [clouds(1, num_points=40 + 17 * i, seed=i)[0].numpy() for i in range(count)]

@@ -50,6 +50,18 @@ def test_labels_tell_the_problem_when_the_config_does_not(problem, num_labels, l
     assert torch.equal(loss, tiny_classifier(num_labels, problem_type=problem)(clouds(), labels=labels).loss)
 
 
+@pytest.mark.parametrize(("problem", "num_labels", "labels"), [case[:3] for case in CASES])
+def test_parts_of_a_batch_add_up_to_the_whole(problem, num_labels, labels):
+    """Where `Trainer` says how many labels all parts have; transformers' own loss is a mean for most problems."""
+    model = tiny_classifier(num_labels, problem_type=problem)
+    whole = model(clouds(), labels=labels).loss
+    parts = [
+        model(clouds()[rows], labels=labels[rows], num_items_in_batch=torch.tensor(labels.numel())).loss
+        for rows in (slice(0, 1), slice(1, 3))
+    ]
+    torch.testing.assert_close(sum(parts), whole)
+
+
 def test_loss_is_summed_over_accumulated_batches_when_their_size_is_given():
     """`Trainer` accumulates gradients so: each part's sum over the number of samples in all parts."""
     model = tiny_classifier()

@@ -17,6 +17,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
 from mrd_hf.errors import UserError
+from mrd_hf.training import sharding
 from mrd_hf.training.checkpoints import list_checkpoints
 from mrd_hf.training.loop import compilation
 from mrd_hf.training.loop.stopping import Ending
@@ -291,4 +292,8 @@ def test_what_fsdp2_cannot_do_is_refused(monkeypatch):
     with pytest.raises(UserError, match="mixed_precision fp16 .* use bf16"):
         requested_sharding("fp16")
     with pytest.raises(UserError, match="needs processes to shard over: accelerate launch"):
+        requested_sharding("no")
+    # Whose clipping of gradients has no notion of sharded ones beside whole ones.
+    monkeypatch.setattr(sharding, "compare_versions", lambda name, operation, version: False)
+    with pytest.raises(UserError, match=r"FSDP2 needs accelerate 1\.15 or newer"):
         requested_sharding("no")

@@ -213,8 +213,17 @@ class DropPath(nn.Module):
 
 
 def in_dtype_of(module: nn.Linear | nn.LayerNorm, features: torch.Tensor) -> torch.Tensor:
-    """`features` in the dtype of the module's weight, which it is the input of."""
-    return features.to(module.weight.dtype)
+    """`features` in the dtype of the module's weight, which it is the input of.
+
+    Of a weight that was quantized, whose integers are no precision to compute in, they stay as they are.
+    """
+    dtype = module.weight.dtype
+    return features.to(dtype) if dtype.is_floating_point else features
+
+
+def floating_dtype(module: nn.Module) -> torch.dtype:
+    """The precision of a module's input: that of its first weight that was not quantized."""
+    return next((p.dtype for p in module.parameters() if p.dtype.is_floating_point), torch.float32)
 
 
 def activate(activation: nn.Module, features: torch.Tensor) -> torch.Tensor:

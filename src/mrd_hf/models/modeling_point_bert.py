@@ -30,6 +30,7 @@ from .encoder_layers import (
     activate,
     check_point_values,
     drop_patches,
+    floating_dtype,
     in_dtype_of,
 )
 from .point_sampling import ball_query, farthest_point_sampling, gather_groups, gather_points, knn_query
@@ -47,7 +48,8 @@ class PointBertOutput(ModelOutput):
             The class token; with `config.pooling="cls_max"` followed by the maximum over the patch tokens.
         point_embeds (`torch.Tensor` of shape `(batch, projection_dim)`, *optional*):
             The shape's embedding in the teacher's space, not normalised. None without a projection.
-        hidden_states (`tuple(torch.Tensor)`, *optional*): Input of the first block, then each block's output.
+        hidden_states (`tuple(torch.Tensor)`, *optional*):
+            Input of the first block, then each block's output; the last one after the final norm where there is one.
         attentions (`tuple(torch.Tensor)`, *optional*): Attention probabilities of each block.
         patch_centers (`torch.Tensor` of shape `(batch, num_patches, 3)`, *optional*):
             With `output_patches=True`, the patches' centres, in the order of their tokens. float32.
@@ -122,7 +124,8 @@ class PointBertEmbeddings(nn.Module):
                 centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
             centers, groups, members = drop_patches(centers, groups, self.config.patch_dropout, members)
-        dtype = self.patch_projection.weight.dtype
+        weight = self.patch_projection.weight
+        dtype = weight.dtype if weight.dtype.is_floating_point else floating_dtype(self.patch_network)
         features = self.patch_network(groups.to(dtype)).to(dtype)
         with maybe_autocast(point_values.device.type, enabled=False):
             if self.config.position_embedding == "concatenated":
@@ -315,8 +318,15 @@ class PointBertForShapeClassification(PointBertPreTrainedModel):
         """
         outputs: PointBertOutput = self.point_bert(point_values, return_dict=True, **kwargs)
         logits = self.classifier(in_dtype_of(self.classifier, self.dropout(outputs.pooler_output)))
+        loss = None
+        if labels is not None:
+            loss = self.loss_function(labels, logits, self.config, **kwargs)
+            num_items = kwargs.get("num_items_in_batch")
+            if num_items is not None and self.config.problem_type != "single_label_classification":
+                # Of these transformers' loss is a mean whatever it is told, and its Trainer would add means up.
+                loss = loss * labels.numel() / num_items
         return ImageClassifierOutput(
-            loss=None if labels is None else self.loss_function(labels, logits, self.config, **kwargs),
+            loss=loss,
             logits=logits,
             hidden_states=outputs.hidden_states,
             attentions=outputs.attentions,

@@ -12,6 +12,7 @@ from transformers.modeling_outputs import SemanticSegmenterOutput
 from transformers.processing_utils import Unpack
 from transformers.utils import TransformersKwargs
 from transformers.utils.generic import can_return_tuple
+from transformers.utils.output_capturing import maybe_install_capturing_hooks
 
 from .configuration_point_bert import PointBertConfig
 from .encoder_layers import POINT_CHANNELS
@@ -106,6 +107,9 @@ class PointBertForPartSegmentation(PointBertPreTrainedModel):
         self.depths = sorted({max(1, round(layers * third / 3)) for third in (1, 2, 3)})
         self.head = PartSegmentationHead(config, len(self.depths))
         self.post_init()
+        # As the forward pass does, but once and here: replicas of DataParallel would each hang their own into what
+        # they share, and hidden states would be captured several times.
+        maybe_install_capturing_hooks(self.point_bert)
 
     @can_return_tuple
     def forward(

@@ -30,6 +30,7 @@ from .encoder_layers import (
     activate,
     check_point_values,
     drop_patches,
+    floating_dtype,
     in_dtype_of,
 )
 from .point_sampling import farthest_point_sampling, gather_groups, gather_points, knn_query
@@ -102,7 +103,8 @@ class Uni3DEmbeddings(nn.Module):
                 centers, groups = self.group(point_values)
         if self.training and self.config.patch_dropout > 0:
             centers, groups, members = drop_patches(centers, groups, self.config.patch_dropout, members)
-        dtype = self.patch_projection.weight.dtype
+        weight = self.patch_projection.weight
+        dtype = weight.dtype if weight.dtype.is_floating_point else floating_dtype(self.patch_network)
         features = self.patch_network(groups.to(dtype)).to(dtype)
         with maybe_autocast(point_values.device.type, enabled=False):
             patches = self.patch_projection(features) + self.position_embedding(centers.to(dtype))

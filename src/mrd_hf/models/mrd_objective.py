@@ -100,9 +100,9 @@ class MRDObjective(nn.Module):
     The loss and its learnable parameters: the alignment's scale, the weights of the relations and, if it is to be
     learned, the student's temperature.
 
-    It is evaluated in float32 at least, whatever the autocast, without TF32, and in parts of rows, so that of a large
-    batch no more than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed again in the
-    backward pass.
+    It is evaluated in float32 at least, whatever the autocast, its values without TF32, and in parts of rows, so that
+    of a large batch no more than `PAIRS_AT_ONCE` pairs are in memory at a time: a part's similarities are computed
+    again in the backward pass.
 
     Args:
         config ([`MRDConfig`])

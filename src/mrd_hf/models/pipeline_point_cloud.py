@@ -16,6 +16,10 @@ from .shape_downloads import downloaded_shape, is_url
 from .shape_limits import DEFAULT_TIMEOUT
 
 
+# Networks that were fine-tuned on classes or parts: saved without a projection into their teacher's space.
+FINETUNED = ("PointBertForShapeClassification", "PointBertForPartSegmentation")
+
+
 class PointCloudPipeline(Pipeline):
     """Reads shapes and embeds them; what becomes of an embedding is its children's.
 
@@ -38,6 +42,12 @@ class PointCloudPipeline(Pipeline):
             raise ValueError(
                 f"{type(self.model).__name__} does not embed point clouds; give an encoder, as AutoModel loads it."
             )
+        finetuned = [name for name in getattr(self.model.config, "architectures", None) or () if name in FINETUNED]
+        if finetuned:
+            raise ValueError(
+                f"the model was saved as {finetuned[0]}, which was fine-tuned and has no projection into its "
+                "teacher's space; give the encoder that it was made of, or load it by that class."
+            )
         self.model.eval()
 
     @property
@@ -48,7 +58,8 @@ class PointCloudPipeline(Pipeline):
     @property
     def dtype(self) -> torch.dtype:
         """The encoder's precision: the lowest of its weights, as some are in float32 in any case."""
-        return min((parameter.dtype for parameter in self.model.parameters()), key=lambda dtype: dtype.itemsize)
+        floats = (parameter.dtype for parameter in self.model.parameters() if parameter.dtype.is_floating_point)
+        return min(floats, key=lambda dtype: dtype.itemsize)
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """Run on one shape, or on several: see the children."""

@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import accelerate
 import torch
 import torch.distributed as dist
-from accelerate.utils import is_torch_version
+from accelerate.utils import compare_versions, is_torch_version
 from torch import nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
@@ -72,6 +73,11 @@ def requested_sharding(mixed_precision: str) -> Sharding | None:
         raise UserError("mixed_precision fp16 does not go with FSDP2: no loss scaler reads its gradients; use bf16.")
     if not is_torch_version(">=", "2.8"):
         raise UserError(f"FSDP2 needs torch 2.8 or newer for its checkpoints, and this is {torch.__version__}.")
+    if not compare_versions("accelerate", ">=", "1.15"):
+        raise UserError(
+            "FSDP2 needs accelerate 1.15 or newer, which clips sharded gradients and whole ones together, and this is "
+            f"{accelerate.__version__}."
+        )
     if not dist.is_initialized():
         raise UserError(f"FSDP2 needs processes to shard over: accelerate launch --config_file {RECIPE}, or torchrun.")
     layers = os.environ.get("FSDP_TRANSFORMER_CLS_TO_WRAP", "")

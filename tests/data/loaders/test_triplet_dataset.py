@@ -149,6 +149,23 @@ def test_shapes_that_lack_something_are_left_out_and_listed(caplog):
         TripletDataset(dataset.select([1, 2]), seed=0, cached=True, name="my-data")
 
 
+def test_texts_that_are_null_are_never_drawn(caplog):
+    """As `mrd-hf embed-teacher` leaves them out; a shape that has no other is left out as a whole."""
+    rows = [{**row, "texts": [dict(text) for text in row["texts"]]} for row in ROWS]
+    rows[1]["texts"] = [{"text": None, "source": "name"}, {"text": "a chair", "source": "name"}]
+    rows[2]["texts"] = [{"text": None, "source": "name"}]
+    dataset = Dataset.from_list(rows, features=FEATURES)
+    dataset = concatenate_datasets([dataset.select(range(2)), dataset.select(range(2, 10))])
+    found = TripletDataset(dataset, seed=0, cached=False, name="tiny")
+    assert len(found) == 9 and ROWS[2]["id"] in caplog.text
+    drawn = found[[(index, epoch) for index in range(9) for epoch in range(20)]]
+    of_second = [text for text, of in zip(drawn["texts"], drawn["ids"], strict=True) if of == ROWS[1]["id"]]
+    assert set(of_second) == {"a chair"} and None not in drawn["texts"]
+    # The others are drawn as without it.
+    keys = [(0, epoch) for epoch in range(20)]
+    assert found[keys]["texts"] == triplets(cached=False)[keys]["texts"]
+
+
 def test_broken_rows_are_named():
     rows = rows_of_lengths([(5, 1, 1), (5, 1, 2)])
     rows[1]["texts"] = rows[1]["texts"][:1]

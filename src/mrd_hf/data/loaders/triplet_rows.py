@@ -94,9 +94,19 @@ class TripletRows:
         if self.cached:
             needed += [self.image_embeds, self.text_embeds]
         else:
-            assert self.texts is not None
-            needed += [self.images, self.texts]
-        return np.logical_and.reduce([rows.lengths() > 0 for rows in needed])
+            needed += [self.images]
+        found = [rows.lengths() > 0 for rows in needed]
+        return np.logical_and.reduce(found if self.cached else [*found, self._num_texts() > 0])
+
+    def _num_texts(self) -> np.ndarray:
+        """How many texts each row has that are no nulls."""
+        assert self.texts is not None
+        counts = []
+        for offsets, values in zip(self.texts.offsets, self.texts.values, strict=True):
+            usable = values.field("text").is_valid().to_numpy(zero_copy_only=False)
+            before = np.concatenate([[0], np.cumsum(usable)])
+            counts.append(before[offsets[1:]] - before[offsets[:-1]])
+        return np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
 
     def batch(self, rows: np.ndarray, indices: np.ndarray, epochs: np.ndarray, num_points: int) -> dict[str, Any]:
         """A batch of some rows, all of them usable; see [`TripletDataset`] for what is in it.
@@ -184,4 +194,9 @@ class TripletRows:
         if self.cached and len(sources) != (count := len(self.text_embeds[row])):
             found = f"{self.ids[row]} has {len(sources)} texts, but {count} text_embeds"
             raise UserError(f"{self.name}: {found}; embed them again with mrd-hf embed-teacher.")
-        return pick_text(draw, self.probabilities[sources])
+        number = pick_text(draw, self.probabilities[sources])
+        if self.cached:
+            return number
+        # In the place of a null, which no teacher embeds, another.
+        usable = np.flatnonzero(self.texts[row].field("text").is_valid().to_numpy(zero_copy_only=False))
+        return number if number in usable else int(usable[number % len(usable)])

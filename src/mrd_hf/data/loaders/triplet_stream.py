@@ -43,7 +43,8 @@ class TripletStream(IterableDataset):
     among all workers of all processes, to the row: none gets a row that another one gets. A worker reads
     `shards.buffer_size` shapes at a time and gives them in random order; the batch that an epoch ends in goes on with
     the next epoch. So no shape is lost, and every process can take the same number of steps, whatever the numbers of
-    files and rows.
+    files and rows; but a shape may come twice in that batch, where the loss counts it as two. Of a dataset that is
+    small beside its batches, train without streaming.
 
     Everything follows from the seed, the number of workers and the number of batches that went before: a run that
     resumes at step `start` with as many processes and workers goes on with exactly the batches that would have come.
