@@ -277,6 +277,8 @@ def test_the_precision_is_that_of_the_graphics_card_that_is_asked_about(monkeypa
         yield
         current.pop()
 
+    assert fastest_dtype("cuda") == torch.float32  # without any
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device", device)
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: current[-1] == "cuda:1")
     assert fastest_dtype("cuda:1") == torch.bfloat16 and fastest_dtype("cuda:0") == torch.float32

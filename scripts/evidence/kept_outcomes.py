@@ -6,8 +6,8 @@
 The folder of an ablation is hours of work and takes gigabytes; from this file its tables can be computed again, and
 other figures than ours. It has a row for each shape of each run, of validation names or, with --test, of test
 names, which go into a file of their own. `arm`, `split`, `seed` and `processor` name the run;
-the latter is the vector instructions of the CPU that trained it, since rounding differs. Where the run does not say,
-it is the GPU of the machine where this is called, or its CPU's vector instructions.
+the latter is the vector instructions of the CPU that trained it, since rounding differs, or the kind of device, such
+as `cuda`. Where a run on a CPU does not say, it is the vector instructions of the machine where this is called.
 `fingerprint` is of its settings and data, `code` of the package's files at its last stage; `seconds` is what its
 stages took that were not interrupted; `id` names the shape; and each score of the report that is a mean over shapes is
 a column, empty where the shape does not count. Runs that the file has and the folder has not stay, so an ablation can

@@ -110,6 +110,8 @@ def fastest_dtype(device: str | torch.device = "cpu") -> torch.dtype:
     """
     kind = torch.device(device).type
     if kind == "cuda":
+        if not torch.cuda.is_available():
+            return torch.float32
         with torch.cuda.device(device):
             return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     found = get_capabilities() if kind == "cpu" else {}

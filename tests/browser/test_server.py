@@ -9,6 +9,8 @@ import pytest
 from browser.page_server import start_server, wait_for_address
 from support.paths import ROOT
 
+from mrd_hf.commands.termination import TERMINATED
+
 
 def status(url, data=None, headers=None, method=None):
     request = urllib.request.Request(url, data=data, headers=headers or {}, method=method)
@@ -70,7 +72,7 @@ def test_a_port_in_use_moves_to_the_next_and_a_stop_leaves_nothing(server, encod
         assert len(set(Path("/tmp").glob("mrd-app-*")) - before) == 1
     finally:
         second.terminate()
-        assert second.wait(30) == 0
+        assert second.wait(30) == TERMINATED
     assert set(Path("/tmp").glob("mrd-app-*")) == before
 
 

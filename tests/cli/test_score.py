@@ -190,6 +190,10 @@ def test_a_picture_is_turned_as_its_exif_data_says(tmp_path):
     exif[ExifTags.Base.Orientation] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "photo.jpg", exif=exif)
     assert pictures.read_picture(str(tmp_path / "photo.jpg")).size == (20, 30)
+    for number, damaged in enumerate((b"II*\0", b"no header of TIFF at all", b"")):
+        file = tmp_path / f"{number}.png"
+        Image.new("RGB", (30, 20)).save(file, exif=damaged or None)
+        assert pictures.read_picture(str(file)).size == (30, 20)
 
 
 def test_pairs_have_a_mean_and_an_r_precision(work, pairs, capsys):

@@ -94,6 +94,16 @@ def test_where_ones_home_is_on_windows_stays_at_home(hub, checkpoint, monkeypatc
     assert "from ~\\data, ~/data, C:\\Users\\anna, in ~." in told
 
 
+def test_other_paths_that_end_as_ones_home_does_stay(hub, checkpoint, monkeypatch):
+    monkeypatch.setenv("HOME", "/data")
+    with (checkpoint / "README.md").open("a") as card:
+        card.write("from outputs/data, https://x.org/data, (/data) and /data/a")
+    push_folder(checkpoint, "org/model")
+    told = hub.repository("org/model").files()["README.md"].decode()
+    assert "from outputs/data, https://x.org/data, (~) and ~/a" in told
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="of a POSIX shell")
 def test_the_command_of_the_remedy_can_be_pasted():
     given = push_command(Path("out/my run"), "org/m", revision="v 2", message="it's new")
     assert shlex.split(given.strip("`")) == [

@@ -76,6 +76,15 @@ def test_a_network_that_was_fine_tuned_is_no_encoder(tmp_path, teacher):
     for task in (CLASSIFY, EMBED, SCORE):
         with pytest.raises(ValueError, match="saved as PointBertForShapeClassification, which was fine-tuned"):
             pipeline(task, model=str(tmp_path / "classes"), device="cpu")
+    # Of one that never had a projection nothing is drawn, nor of the encoder in it.
+    config.projection_dim = None
+    model = PointBertForShapeClassification(config)
+    model.save_pretrained(tmp_path / "plain")
+    PointCloudFeatureExtractor(num_points=NUM_POINTS).save_pretrained(tmp_path / "plain")
+    assert pipeline(EMBED, model=str(tmp_path / "plain"), device="cpu")(shapes(1))
+    inner = PointBertForShapeClassification.from_pretrained(tmp_path / "classes").point_bert
+    extractor = PointCloudFeatureExtractor(num_points=NUM_POINTS)
+    assert pipeline(EMBED, model=inner, feature_extractor=extractor, device="cpu")(shapes(1))
 
 
 def shapes(count=5):

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 from transformers import pipeline
 
+from ..data.pictures import turned_upright
 from ..encoder import load_encoder, weights_sha256
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
@@ -109,7 +110,7 @@ class Engine:
                 check_pixels(*image.size, os.path.getsize(path))
                 image.draft("RGB", (1024, 1024))
                 image.thumbnail((1024, 1024))
-                embeds = self.teacher.embed_images([ImageOps.exif_transpose(image)])
+                embeds = self.teacher.embed_images([turned_upright(image)])
         except UnidentifiedImageError as error:  # whose message is a path of this machine
             raise UnusableQuery("the picture cannot be read: it is none of PNG, JPEG, WEBP, GIF and BMP.") from error
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..commands.arguments import CommandParser
+from ..commands.termination import TERMINATED
 from ..errors import UserError
 
 
@@ -94,7 +95,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     for option, default in (("model", DEMO_ENCODER), ("collection", DEMO_COLLECTION)):
         if getattr(arguments, option) == default and not Path(default).is_dir():
             raise UserError(f"there is no {default} here; give --{option} as a folder or an id on the Hub.")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the folder goes as well
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # so that the folder goes as well
     with tempfile.TemporaryDirectory(prefix="mrd-app-") as folder:
         serve(arguments, Path(folder))
 

@@ -39,8 +39,10 @@ class UnreadableShape(ValueError):
     """An upload that cannot be read; the message is for the person who sent it, and names the file as they do."""
 
 
-class _Refused(UnreadableShape):
-    """One that says so of the file itself, however busy the machine is."""
+class _OutOfTime(UnreadableShape):
+    """One that says nothing of the file where the machine was busy."""
+
+    was_told = False
 
 
 @dataclass(frozen=True)
@@ -109,13 +111,17 @@ class ShapeReader:
         if found is None:
             try:
                 found = self._read_elsewhere(path, up_axis, name)
-            except _Refused as error:
+            except UnreadableShape as error:
                 found = error  # which is asked for again as well, once to show the shape and once to classify it
         with self._lock:
             self._kept[key] = found
             self._kept.move_to_end(key)
             while len(self._kept) > KEPT:
                 self._kept.popitem(last=False)
+            if isinstance(found, _OutOfTime) and found.was_told:
+                del self._kept[key]  # perhaps the machine was busy: it is read when it is given once more
+            elif isinstance(found, _OutOfTime):
+                found.was_told = True
         if isinstance(found, UnreadableShape):
             raise UnreadableShape(str(found))
         return found
@@ -132,12 +138,12 @@ class ShapeReader:
             with tempfile.TemporaryDirectory(prefix="mrd-shape-") as folder:
                 found = process.ask({"path": path, "up_axis": up_axis, "name": name, "folder": folder})
                 if "error" in found:
-                    raise _Refused(found["error"])
+                    raise UnreadableShape(found["error"])
                 points = np.load(Path(folder) / "points.npy", allow_pickle=False)
                 view = (Path(folder) / "view.glb").read_bytes()
                 return Shape(points, view, found["notes"], found["up_axis"])
         except TimeoutError:
-            raise UnreadableShape(
+            raise _OutOfTime(
                 f"{name}: reading it takes more than {self.time_limit:g} seconds; simplify the shape."
             ) from None
         except (MemoryError, EOFError):

@@ -52,16 +52,17 @@ def run(options: argparse.Namespace) -> int:
     shapes = _embed_shapes(options, pairs, failures)
     scale = _scale(options, shapes.space)
     prompt_embeds = embed_prompts(prompts, shapes.space, options)
+    prompt_names = [as_text(name) for name in prompts.names]
     if pairs is None:
         cosines = cosine_table(shapes.embeds, prompt_embeds)
         scores = scale * cosines
         means = scores.mean(axis=0)
         columns: dict[str, list[Any]] = {
             "shape": np.repeat([as_text(name) for name in shapes.names], len(prompts.names)).tolist(),
-            "prompt": [as_text(name) for name in prompts.names] * len(shapes.names),
+            "prompt": prompt_names * len(shapes.names),
             "score": scores.ravel().tolist(),
         }
-        summary: dict[str, Any] = {"means": dict(zip(prompts.names, means.tolist(), strict=True))}
+        summary: dict[str, Any] = {"means": dict(zip(prompt_names, means.tolist(), strict=True))}
     else:
         place = {name: number for number, name in enumerate(prompts.names)}
         row = {name: number for number, name in enumerate(shapes.names)}
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
         found = score_pairs(shapes.embeds[rows], prompt_embeds, prompt_of)
         columns = {
             "shape": [as_text(shapes.names[number]) for number in rows],
-            "prompt": [as_text(prompts.names[number]) for number in prompt_of],
+            "prompt": [prompt_names[number] for number in prompt_of],
             "score": (scale * found.cosines).tolist(),
             "rank": found.ranks.tolist(),
         }

@@ -38,7 +38,13 @@ from ..training.ablation.progress import Progress, as_time
 from ..training.ablation.recipe import AblationRecipe, ablation_names, read_ablation
 from ..training.ablation.running import Job, Outcome, Stage, environment_of_runs, one_at_a_time, run_jobs
 from ..training.ablation.status import checked_status, read_status
-from ..training.ablation.step_time import cost_key, expected_duration, expected_seconds, measure_step
+from ..training.ablation.step_time import (
+    SECONDS_BESIDE_STEPS,
+    cost_key,
+    expected_duration,
+    expected_seconds,
+    measure_step,
+)
 from .ablation_table import read_shapes, write_tables
 from .arguments import CommandParser, from_zero, positive
 from .termination import exit_on_sigterm
@@ -201,7 +207,7 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
     """List the runs, and how long those will take that are not done."""
     out, split = arguments.output, TEST if arguments.test else VALIDATION
     finished: dict[str, list[float]] = {}
-    evaluations: dict[str, list[float]] = {}
+    evaluations: list[float] = []
     todo, trained_ones = [], set()
     for run in plan_runs(recipe):
         status = read_status(run.folder(out))
@@ -211,9 +217,12 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
         if seconds is not None and (trained := seconds.get("pretrain")) is not None:
             evaluated = next((value for stage, value in seconds.items() if stage != "pretrain" and value), 0.0)
             finished.setdefault(run.arm.name, []).append(trained + evaluated)
-            evaluations.setdefault(run.arm.name, []).append(evaluated)
+        if seconds is not None and "pretrain" in seconds:
             trained_ones.add(run.name)
-    unknown = {cost_key(run): run for run in todo if run.arm.name not in finished}
+            evaluations += [value for stage, value in seconds.items() if stage != "pretrain" and value]
+    # Of those that are trained an evaluation is left, which takes about as long in every arm.
+    evaluated = statistics.median(evaluations) if evaluations else SECONDS_BESIDE_STEPS
+    unknown = {cost_key(run): run for run in todo if run.arm.name not in finished and run.name not in trained_ones}
     step_seconds = {}
     for key, run in unknown.items():
         # Of the data before it is divided, as a step takes as long with it.
@@ -222,8 +231,7 @@ def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: Ablation
         step_seconds[key] = measure_step(told, arguments.threads)
         print(f"{run.arm.name}: {step_seconds[key]:.2f} s a step, measured now", file=sys.stderr)
     seconds_of_todo = [
-        statistics.median(evaluations[run.arm.name]) if run.name in trained_ones else seconds
-        for run, seconds in zip(todo, expected_seconds(todo, finished, step_seconds), strict=True)
+        evaluated if run.name in trained_ones else expected_seconds([run], finished, step_seconds)[0] for run in todo
     ]
     expected = {run.name: seconds for run, seconds in zip(todo, seconds_of_todo, strict=True)}
     for run in runs:
@@ -274,9 +282,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_tables(recipe, all_runs, out, split)
     if arguments.against is not None:
         write_tables(recipe, all_runs, out, split, arguments.against)
+    report_failures(outcome, out)
     if shapes is not None:
         write_tables(recipe, all_runs, out, split, arguments.against, shapes)
-    report_failures(outcome, out)
 
 
 if __name__ == "__main__":

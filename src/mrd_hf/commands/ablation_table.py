@@ -93,7 +93,10 @@ def write_tables(
     prefix = ("test-" if split == TEST else "") + ("" if against is None else f"against-{against}-")
     prefix += "" if shapes is None else f"shapes-{shapes.name}-"
     if shapes is not None and done and not any(found.ids for arm in results.values() for found in arm.values()):
-        raise UserError(f"--shapes {shapes.name}: none of its ids is among the shapes of {split} that were scored.")
+        raise UserError(
+            f"--shapes {shapes.name}: none of its ids is among the shapes of {split} that were scored; give ids of "
+            "the recipe's dataset, one a line."
+        )
     facts = {
         "split": split,
         "dataset": recipe.dataset,

@@ -2,6 +2,7 @@
 
 import io
 import os
+import struct
 from typing import Any
 
 from PIL import Image, ImageOps
@@ -29,4 +30,13 @@ def decode_picture(entry: dict[str, Any]) -> Image.Image:
     with open(path, "rb") if content is None else io.BytesIO(content) as file, open_picture(file) as image:
         check_pixels(*image.size, os.path.getsize(path) if content is None else len(content))
         image.load()
-    return ImageOps.exif_transpose(image) if image.getexif().get(Base.Orientation) is not None else image
+    return turned_upright(image)
+
+
+def turned_upright(image: Image.Image) -> Image.Image:
+    """The picture turned the way that its EXIF data says; as it is where they say nothing, or are damaged."""
+    try:
+        return ImageOps.exif_transpose(image) if image.getexif().get(Base.Orientation) is not None else image
+    # What Pillow makes of them.
+    except (struct.error, SyntaxError, ValueError, TypeError, KeyError):
+        return image

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..errors import UserError
 from .report import Score
 from .scores.bootstrap import class_mean_interval, mean_interval
 from .scores.part_iou import part_iou
@@ -27,10 +28,12 @@ def classification_scores(
         votes (`int`, defaults to 1): Over how many versions of each shape the probabilities are averaged.
 
     Raises:
-        ValueError: A probability is not finite.
+        UserError: A probability is not finite, as of training that diverged.
     """
     if not np.isfinite(probabilities).all():
-        raise ValueError("probabilities of the classifier are not finite (nan or infinite)")
+        raise UserError(
+            "probabilities of the classifier are not finite (nan, infinite); train at a lower learning rate."
+        )
     num_classes = probabilities.shape[1]
     ranking = np.argsort(-probabilities, axis=1, kind="stable")
     ranks = np.argmax(ranking == labels[:, None], axis=1)

@@ -64,7 +64,7 @@ class HeldOutSet:
 
         Raises:
             UserError: If a column is missing, or a shape lacks a text, or an image that others have, or has a category
-                that is no class; or there are class texts and no categories.
+                that is no class; or an id is there twice; or there are class texts and no categories.
         """
         check_columns(dataset.features, ["id", "texts", *EMBEDDING_COLUMNS], name)
         ids = list(dataset["id"])

@@ -3,6 +3,8 @@
 import os
 import re
 import shlex
+import subprocess
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -204,13 +206,18 @@ def push_command(
     message: str | None = None,
 ) -> str:
     """The command that uploads a folder."""
-    words = [f"`mrd-hf push {shlex.quote(str(folder))} {repo_id}"]
+    words = [f"`mrd-hf push {_quoted(str(folder))} {repo_id}"]
     words += ["--type dataset"] if repo_type == "dataset" else []
     words += ["--private"] if private else []
-    words += [f"--revision {shlex.quote(revision)}"] if revision is not None else []
+    words += [f"--revision {_quoted(revision)}"] if revision is not None else []
     words += ["--create-pr"] if create_pr else []
-    words += [f"--message {shlex.quote(message)}"] if message is not None else []
+    words += [f"--message {_quoted(message)}"] if message is not None else []
     return " ".join(words) + "`"
+
+
+def _quoted(word: str) -> str:
+    """As this machine's command line takes it."""
+    return subprocess.list2cmdline([word]) if sys.platform == "win32" else shlex.quote(word)
 
 
 def _addition(folder: Path, path: str, repo_id: str, repo_type: str) -> CommitOperationAdd:
@@ -220,7 +227,7 @@ def _addition(folder: Path, path: str, repo_id: str, repo_type: str) -> CommitOp
         home = Path.home()
         if home != Path(home.anchor):
             spellings = "|".join(re.escape(spelling) for spelling in {str(home), home.as_posix()})
-            card = re.sub(rf"(?:{spellings})(?![\w-]|\.\w)", "~", card)
+            card = re.sub(rf"(?<![\w.~-])(?:{spellings})(?![\w-]|\.\w)", "~", card)
         return CommitOperationAdd(path, card.encode())
     return CommitOperationAdd(path, os.fspath(folder / path))
 

@@ -161,6 +161,12 @@ def test_texts_that_are_null_are_never_drawn(caplog):
     drawn = found[[(index, epoch) for index in range(9) for epoch in range(20)]]
     of_second = [text for text, of in zip(drawn["texts"], drawn["ids"], strict=True) if of == ROWS[1]["id"]]
     assert set(of_second) == {"a chair"} and None not in drawn["texts"]
+    # Nor is one that the recipe leaves out drawn in its place.
+    rows[1]["texts"] = [*rows[1]["texts"], {"text": "a dog", "source": "caption"}]
+    weighted = TripletDataset(
+        Dataset.from_list(rows, features=FEATURES), seed=0, cached=False, name="tiny", choice=ChoiceConfig({"name": 1})
+    )
+    assert set(weighted[[(1, epoch) for epoch in range(20)]]["texts"]) == {"a chair"}
     # The others are drawn as without it.
     keys = [(0, epoch) for epoch in range(20)]
     assert found[keys]["texts"] == triplets(cached=False)[keys]["texts"]

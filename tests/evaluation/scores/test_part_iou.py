@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mrd_hf.errors import UserError
 from mrd_hf.evaluation.fine_tuned_scores import classification_scores, part_scores
 from mrd_hf.evaluation.scores.part_iou import most_frequent_parts, part_iou
 
@@ -81,7 +82,7 @@ def test_scores_have_the_figures_and_the_guess_they_are_compared_with():
 
 def test_probabilities_that_are_not_finite_are_refused():
     """They would rank the first class first."""
-    with pytest.raises(ValueError, match="not finite"):
+    with pytest.raises(UserError, match="not finite"):
         classification_scores(np.full((3, 2), np.nan), np.zeros(3, dtype=int), np.zeros(3, dtype=int))
 
 

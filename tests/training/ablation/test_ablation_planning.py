@@ -167,6 +167,7 @@ def test_a_fingerprint_is_of_all_that_changes_the_result(recipe, tmp_path):
         ("wrong_images: 0.3", "wrong_images: '0.3'", "the arm 'noisy': data: wrong_images is '0.3'; give a number"),
         ("at: 2}", "at: high}", "the arm 'heavy': curve: at is 'high'; give a number"),
         ("at: 2}", "at: null}", "curve: at is None; give a number"),
+        ("wrong_images: 0.3", "wrong_images: 1e-1", "give a number, of which YAML knows 1.0e-4 and not 1e-4"),
         ("class_texts: texts.parquet", "linear_probe: true", "linear_probe needs class_texts"),
         ("wrong_images: 0.3", "wrong_image: 3", "unknown key 'wrong_image'; did you mean 'wrong_images'"),
         ("at: 2}", "from: 2}", "unknown key 'from'"),
@@ -179,6 +180,13 @@ def test_mistakes_in_a_recipe_name_the_file_and_the_arm(tmp_path, old, new, mess
     with pytest.raises(UserError) as told:
         read_ablation(written(tmp_path, RECIPE.replace(old, new)))
     assert message in str(told.value) and str(tmp_path / "recipe.yaml") in str(told.value)
+
+
+def test_numbers_as_yaml_has_them(tmp_path):
+    text = RECIPE.replace("at: 2}", "at: 1e-4}").replace("wrong_images: 0.3", "wrong_images: 0.3, teacher_width: null")
+    assert text != RECIPE
+    recipe = read_ablation(written(tmp_path, text))
+    assert recipe.arms["heavy"].curves[0].at == 1e-4 and recipe.arms["noisy"].changes.teacher_width is None
 
 
 def test_a_recipe_that_is_not_there(tmp_path):

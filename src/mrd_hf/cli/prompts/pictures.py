@@ -5,8 +5,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from ...data.pictures import turned_upright
 from ...errors import UserError
 from ...models.shape_limits import check_image, check_pixels
 from ...teacher import Teacher
@@ -75,7 +76,7 @@ def read_picture(path: str) -> Image.Image:
     """
     with _opened(path) as image:
         image.load()
-        return ImageOps.exif_transpose(image)
+        return turned_upright(image)
 
 
 @contextmanager

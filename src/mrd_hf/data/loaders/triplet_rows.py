@@ -194,9 +194,13 @@ class TripletRows:
         if self.cached and len(sources) != (count := len(self.text_embeds[row])):
             found = f"{self.ids[row]} has {len(sources)} texts, but {count} text_embeds"
             raise UserError(f"{self.name}: {found}; embed them again with mrd-hf embed-teacher.")
-        number = pick_text(draw, self.probabilities[sources])
+        probabilities = self.probabilities[sources]
         if self.cached:
-            return number
-        # In the place of a null, which no teacher embeds, another.
-        usable = np.flatnonzero(self.texts[row].field("text").is_valid().to_numpy(zero_copy_only=False))
-        return number if number in usable else int(usable[number % len(usable)])
+            return pick_text(draw, probabilities)
+        usable = self.texts[row].field("text").is_valid().to_numpy(zero_copy_only=False)
+        if usable.all():
+            return pick_text(draw, probabilities)
+        # A null is embedded by no teacher: the others as if it were not there.
+        places = np.flatnonzero(usable)
+        others = self.choice.text_probabilities(tuple(sources[place] for place in places))
+        return int(places[pick_text(draw, others)])

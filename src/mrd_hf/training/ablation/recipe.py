@@ -163,8 +163,10 @@ def _read_arm(name: str, given: Any, common: dict[str, Any], baseline: str | Non
     changes = _mapping(content.get("data"), f"{where}: data")
     _check_keys(changes, [f.name for f in fields(TeacherChanges)], f"{where}: data")
     for key, value in changes.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise UserError(f"{where}: data: {key} is {value!r}; give a number.")
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise UserError(
+                f"{where}: data: {key} is {value!r}; give a number, of which YAML knows 1.0e-4 and not 1e-4."
+            )
     try:
         teacher_changes = TeacherChanges(**changes)
         training = check_pretraining(pretrain)
@@ -178,9 +180,11 @@ def _read_arm(name: str, given: Any, common: dict[str, Any], baseline: str | Non
         _check_keys(curve, [f.name for f in fields(Curve)], f"{where}: curve")
         if not {"axis", "at"} <= curve.keys():
             raise UserError(f"{where}: curve needs 'axis' and 'at'.")
-        if isinstance(curve["at"], bool) or not isinstance(curve["at"], int | float):
-            raise UserError(f"{where}: curve: at is {curve['at']!r}; give a number.")
-        curves.append(Curve(str(curve["axis"]), float(curve["at"]), str(curve.get("line", ""))))
+        try:
+            place = float(curve["at"])
+        except (TypeError, ValueError):
+            raise UserError(f"{where}: curve: at is {curve['at']!r}; give a number.") from None
+        curves.append(Curve(str(curve["axis"]), place, str(curve.get("line", ""))))
     size = (training.num_train_steps, training.per_device_batch_size)
     return Arm(name, pretrain, teacher_changes, own_baseline, tuple(curves), *size)
 
