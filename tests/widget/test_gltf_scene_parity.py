@@ -1,5 +1,8 @@
 """GLB files whose scene poses, hides or leaves out: the page reads what the Python package reads."""
 
+import json
+
+import numpy as np
 import pytest
 from support.gltf_writer import SQUARE, UBYTE, USHORT, Gltf
 from support.posed_gltf import morphed, skinned
@@ -173,3 +176,24 @@ def test_an_expression_that_is_pythons_alone_leaves_nothing_out(widget, tmp_path
     (kept,) = widget.prepare([file], input_settings(skip_parts="(?P<name>b)"))
     assert (plain == kept).all()
     assert "is not understood here" in widget.warnings[0][0]
+
+
+def test_classes_of_letters_are_said_where_names_have_others(widget, tmp_path):
+    files = write_files(tmp_path, "glb", {"plain": scene("a", "b_ground"), "other": scene("a", "W\u00e4nde_ground")})
+    widget.prepare(files, input_settings(skip_parts=r"^\w+_ground$"))
+    (left_out,), (first, *_) = widget.warnings
+    assert left_out.startswith("1 of 2 parts left out") and "other letters than a to z" in first
+
+
+def test_instances_are_limited_by_the_files_that_a_file_names_too(widget, tmp_path):
+    """As in a GLB, whose size is that of both."""
+    placed = Gltf()
+    places = np.random.default_rng(0).random((250_000, 3), dtype=np.float32)
+    view = placed.view(places.tobytes())
+    accessor = placed.add("accessors", bufferView=view, componentType=5126, count=len(places), type="VEC3")
+    instances = {"EXT_mesh_gpu_instancing": {"attributes": {"TRANSLATION": accessor}}}
+    placed.show({"mesh": placed.mesh(placed.square()), "extensions": instances})
+    (tmp_path / "scene.bin").write_bytes(placed.buffer)
+    header = {**placed.json, "buffers": [{"byteLength": len(placed.buffer), "uri": "scene.bin"}]}
+    (tmp_path / "scene.gltf").write_text(json.dumps(header))
+    assert_same_points(widget, [tmp_path / "scene.gltf"])

@@ -79,6 +79,7 @@ def test_materials(widget, tmp_path):
         "utf_16": "newmtl a\nKd 1 0 0\nnewmtl b\nKd 0 0 1\n",
         "quoted": 'newmtl a\nmap_Kd "my picture.png"\nnewmtl b\nmap_Kd green.png # green\n',
         "cyan": "newmtl a\nKd 0 1 1\n",
+        "a_line_separator": "# wood\u2028oak\nnewmtl a\nKd 0 1 1\n",
     }
     for name in ("Two.png", "TWO.png", "Wood.PNG", "ho\u0308lzern.png"):  # an accent as macOS has it
         (tmp_path / name).write_bytes(png(four_quarters()))

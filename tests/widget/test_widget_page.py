@@ -12,8 +12,9 @@ import trimesh
 from browser.looks import accessibility_tree, cut_off, faint, nameless
 from PIL import ExifTags, Image
 from support.compressed_gltf import meshopt_file, packed, shown
-from support.gltf_writer import FLOAT, USHORT, Gltf
+from support.gltf_writer import FLOAT, SQUARE_UV, USHORT, Gltf
 from support.hostile_uploads import hostile_files
+from support.ktx2_writer import ktx2
 from support.paths import DEMO_DATA
 from support.static_server import static_server
 from support.textured_square import quarters, textured_square, write_textured_obj
@@ -66,9 +67,17 @@ def test_what_is_packed_is_unpacked_in_the_browser(wide, onnx_encoder, tmp_path)
     (tmp_path / "meshopt.glb").write_bytes(
         shown(file.show_mesh({"attributes": {"POSITION": position}, "indices": indices}))
     )
-    for name in ("draco.glb", "meshopt.glb", "draco.glb"):
+    painted = Gltf()
+    source = painted.add("images", bufferView=painted.view(ktx2([[(250, 9, 9, 255)], [(9, 250, 9, 255)]])))
+    texture = painted.add("textures", extensions={"KHR_texture_basisu": {"source": source}})
+    material = painted.material({"baseColorTexture": {"index": texture}})
+    uv = {"TEXCOORD_0": painted.accessor(SQUARE_UV)}
+    (tmp_path / "ktx2.glb").write_bytes(painted.show_mesh(painted.square(material=material, attributes=uv)).glb())
+    for name in ("draco.glb", "meshopt.glb", "ktx2.glb", "draco.glb"):
         wide.give(tmp_path / name)
-        assert not wide.problem and f"{len(faces):,} triangles" in wide.page.inner_text("figcaption")
+        shown_faces = "2 triangles, textured" if name == "ktx2.glb" else f"{len(faces):,} triangles"
+        assert not wide.problem and shown_faces in wide.page.inner_text("figcaption")
+        assert wide.page.inner_text("#warnings") == ""
         expected = onnx_encoder.embed(onnx_encoder.extractor.point_values(tmp_path / name))[0]
         assert 1 - cosine(wide.embedding, expected) < 1e-3
 
@@ -228,6 +237,13 @@ def hostile() -> dict[str, bytes]:
     files["circle.glb"] = as_glb(
         json.dumps({"asset": {"version": "2.0"}, "nodes": [{"children": [0]}], "scenes": [{"nodes": [0]}]}).encode()
     )
+    named = {"asset": {"version": "2.0"}, "buffers": [{"byteLength": 9, "uri": "a" * 20_000_000}]}
+    named |= {
+        "bufferViews": [{"buffer": 0, "byteLength": 9}],
+        "meshes": [{"primitives": [{"attributes": {"POSITION": 0}}]}],
+    }
+    named |= {"accessors": [{"bufferView": 0, "componentType": 5126, "count": 1, "type": "VEC3"}]}
+    files["long_name.gltf"] = json.dumps(named).encode()
     files["prototype.glb"] = as_glb(b'{"asset": {"version": "2.0"}, "meshes": [{"primitives": [{"attributes": 7}]}]}')
     files["list.ply"] = (
         b"ply\nformat binary_little_endian 1.0\n"

@@ -123,8 +123,10 @@ export class Computing {
 
     private onStop(): void {
         if (this.isReady) {
-            const isOfText = this.questions[0] === null;
-            if (!this.isOfBefore(this.questions[0])) this.listener.onProblem(isOfText ? STOPPED : `${STOPPED} Try a smaller file.`, !isOfText);
+            // It may stop while nothing is asked, too.
+            const isOfShape = Boolean(this.questions[0]);
+            const text = isOfShape ? `${STOPPED} Try a smaller file.` : STOPPED;
+            if (!this.isOfBefore(this.questions[0])) this.listener.onProblem(text, isOfShape);
         } else if (++this.stops >= MOST_STOPS) {
             return this.fail("the computation stops while it loads. Reload the page, or try another browser");
         } else {

@@ -32,23 +32,28 @@ export function chosenParts(shape: Shape, { keep_collision, skip_parts }: PartCh
         skipped: skip ? [name, ...groups].find((each) => skip.test(each)) : undefined,
         collision: keep_collision ? undefined : collisionOf(groups),
     }));
+    // In Python letters and digits of all languages are.
+    const isOfAscii = shape.parts.every(({ name = "", groups = [] }) => [name, ...groups].every((each) => /^[\x00-\x7f]*$/.test(each)));
+    if (skip && !isOfAscii && /\\[wWdDsSbB]/.test(skip.source)) {
+        shape.warnings.unshift("the encoder's skip_parts may leave out other parts here than in Python: names have other letters than a to z");
+    }
     const skipped = names.flatMap((part) => (part.skipped === undefined ? [] : [part.skipped]));
     if (skipped.length && skipped.length === shape.parts.length) {
         throw new ShapeError(`the encoder's skip_parts '${skip_parts}' matches all its parts (${listed(skipped)})`);
     }
     if (skipped.length) {
-        shape.warnings.push(`${skipped.length} of ${shape.parts.length} parts left out, as skip_parts says: ${listed(skipped)}`);
+        shape.warnings.unshift(`${skipped.length} of ${shape.parts.length} parts left out, as skip_parts says: ${listed(skipped)}`);
     }
     const rest = shape.parts.map((part, i) => ({ part, ...names[i] })).filter((each) => each.skipped === undefined);
     const collision = rest.flatMap((each) => (each.collision === undefined ? [] : [each.collision]));
     const seen = rest.filter((each) => each.collision === undefined);
     if (!seen.some(({ part }) => part.triangles.length)) {
-        if (collision.length) shape.warnings.push(`nothing but collision meshes, so they are read: ${listed(collision)}`);
+        if (collision.length) shape.warnings.unshift(`nothing but collision meshes, so they are read: ${listed(collision)}`);
         return { ...shape, parts: rest.map(({ part }) => part) };
     }
     if (collision.length) {
         const few = collision.length === 1 ? "1 collision mesh" : `${collision.length} collision meshes`;
-        shape.warnings.push(`${few} of ${shape.parts.length} parts left out: ${listed(collision)}`);
+        shape.warnings.unshift(`${few} of ${shape.parts.length} parts left out: ${listed(collision)}`);
     }
     return { ...shape, parts: seen.map(({ part }) => part) };
 }
@@ -60,7 +65,7 @@ function expression(pattern: string | null | undefined, warnings: string[]): Reg
     try {
         return new RegExp(ignoresCase ? pattern.slice(4) : pattern, ignoresCase ? "iu" : "u");
     } catch {
-        warnings.push(`the encoder's skip_parts '${pattern}' is not understood here, and leaves nothing out`);
+        warnings.unshift(`the encoder's skip_parts '${pattern}' is not understood here, and leaves nothing out`);
         return null;
     }
 }

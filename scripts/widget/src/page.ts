@@ -79,19 +79,24 @@ function onMessage(message: FromWorker): void {
             return form.showSize(message);
         case "labels":
             form.showDone();
-            // Of the shape before, while another is read.
-            if (isReading) return;
-            progress(message.ranked.length ? "Classified among these labels." : "The labels are ready. Give it a shape.", undefined);
-            return showLabels(message.ranked);
+            return showRanked(message.ranked);
         case "failed":
             return showFailed(message);
     }
 }
 
+/** Of the last shape that the worker knows: not while another one is read, nor where it was hidden. */
+function showRanked(ranked: Ranked[]): void {
+    if (isReading) return progress("Reading ...", null);
+    const shown = element("view").hidden ? [] : ranked;
+    progress(shown.length ? "Classified among these labels." : "The labels are ready. Give it a shape.", undefined);
+    showLabels(shown);
+}
+
 function showFailed({ what, message }: Extract<FromWorker, { type: "failed" }>): void {
     if (what === "texts") {
         form.showFailed(message);
-        return isReading ? undefined : progress("", undefined);
+        return isReading ? progress("Reading ...", null) : progress("", undefined);
     }
     hideShape();
     if (what === "read") {

@@ -17,6 +17,7 @@ interface Collection extends Table {
 }
 
 const HITS = 8;
+const MAX_MESSAGE = 400;
 let encoder: Encoder | null = null;
 let decoders: Decoders | null = null;
 let collection: Collection | null = null;
@@ -80,13 +81,18 @@ async function read(number: number, names: Map<string, Uint8Array>): Promise<voi
     const points = coloredPoints(shape, input.num_points);
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);
-    say({ type: "shape", number, name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5) }, buffersOf(view));
+    say({ type: "shape", number, name, view, facts: factsOf(shape), warnings: shape.warnings.slice(0, 5).map(cut) }, buffersOf(view));
     const embedding = await encoder!.backend.embed(values);
     if (!embedding.every(Number.isFinite)) throw new ShapeError("its embedding is not finite");
     embedded = { number, embedding };
     const hits = collection ? nearest(embedding, collection.items, collection, HITS) : [];
     const seconds = (performance.now() - start) / 1000;
     say({ type: "result", number, name, ranked: ranked(), hits, seconds, embedding, by: computedBy() });
+}
+
+/** What a file made a message of: a page of text would stand still as a hundred megabytes do. */
+function cut(message: string): string {
+    return message.length > MAX_MESSAGE ? `${message.slice(0, MAX_MESSAGE)} ...` : message;
 }
 
 /** Which may change as a graphics card is lost. */
@@ -140,7 +146,7 @@ self.onmessage = ({ data }: MessageEvent<ToWorker>) => {
         .then(() => answer(data))
         .catch((error: unknown) => {
             const known = error instanceof ShapeError || error instanceof DownloadError;
-            const message = error instanceof Error ? error.message : String(error);
+            const message = cut(error instanceof Error ? error.message : String(error));
             if (!known) console.warn(error);
             if (data.type === "read") say({ type: "failed", what: "read", number: data.number, message });
             else say({ type: "failed", what: data.type === "load" ? "load" : "texts", message });

@@ -33,13 +33,16 @@ class StubWorker {
 
 beforeEach(() => {
     mock.timers.enable({ apis: ["setTimeout"] });
-    [workers, page] = [[], { starts: 0, reads: 0, said: [], problems: [] }];
+    [workers, page] = [[], { starts: 0, reads: 0, said: [], problems: [], areOfShapes: [] }];
     globalThis.Worker = StubWorker;
     computing = new Computing({
         onStart: () => page.starts++,
         onRead: () => page.reads++,
         onMessage: ({ type, what, number }) => page.said.push([type, what, number].filter((part) => part !== undefined).join(" ")),
-        onProblem: (text) => page.problems.push(text),
+        onProblem: (text, isOfShape) => {
+            page.problems.push(text);
+            page.areOfShapes.push(isOfShape);
+        },
     });
     computing.start({ title: "", encoder: "encoder/", collection: null }, "http://localhost/");
 });
@@ -194,6 +197,19 @@ test("a worker that stops over a shape does not get it again, one that waited is
     newest().say({ type: "ready" });
     assert.deepEqual([newest().reads(), page.problems.length, page.starts], [[2], 2, 3]);
     assert.doesNotMatch(page.problems[1], /file/);
+});
+
+test("a worker that stops while nothing is asked takes no result away", () => {
+    newest().say({ type: "ready" });
+    computing.read("a.glb", FILES);
+    newest().say(result(1));
+    newest().stop();
+    assert.deepEqual(page.areOfShapes, [false]);
+    assert.doesNotMatch(page.problems[0], /smaller file/);
+    newest().say({ type: "ready" });
+    computing.read("b.glb", FILES);
+    newest().stop();
+    assert.deepEqual(page.areOfShapes, [false, true]);
 });
 
 test("what a worker says that was given up is not heard", () => {

@@ -50,7 +50,10 @@ test("of a new worker everything is asked again", () => {
     type("lamp");
     form.showDone();
     type("chair");
+    form.showFailed("no such model");
+    assert.match(on("texts-facts").textContent, /is fetched once you press/);
     form.reset();
+    assert.deepEqual([on("texts-problem").textContent, on("texts-problem").hidden, on("texts-facts").textContent], ["", true, ""]);
     assert.deepEqual([on("texts-size").hidden, on("texts-size").disabled], [false, false]);
     assert.deepEqual([on("texts-form").hidden, on("texts-back").hidden], [true, true]);
     form.showSize(SIZE);

@@ -18,10 +18,11 @@ test("a texture is sent once, however many parts have it", () => {
     const points = { xyz: Float64Array.of(0, 0, 0, 1, 1, 0), rgb: null };
     const shape = { kind: "mesh", parts, warnings: [], upAxis: "y" };
     const view = shapeView(shape, points, new Float32Array(12), "y", "y");
-    assert.deepEqual(view.parts.map(({ texture }) => texture), [null, 0, 1, 0, 0]);
+    assert.deepEqual(view.parts.map(({ texture }) => texture), [0, null, 1]);
     assert.deepEqual(view.textures.map(({ data }) => [...data]), [[7, 7, 7, 7], [7, 7, 7, 7]]);
-    // The points; positions, colours and coordinates of four parts, and of one without a texture; two textures.
-    assert.equal(buffersOf(view).length, 1 + 4 * 3 + 2 + 2);
+    // The points; positions, colours and coordinates by texture, and of one without; two textures.
+    assert.equal(buffersOf(view).length, 1 + 2 * 3 + 2 + 2);
+    assert.deepEqual(view.parts.map(({ positions, uv }) => [positions.length, uv?.length ?? 0]), [[27, 18], [9, 0], [9, 6]]);
     assert.equal(first.data.length, 4);
 });
 
@@ -36,4 +37,8 @@ test("parts without a texture are drawn together, and too many with one not at a
     assert.deepEqual([...only.positions.slice(9, 18)], [...only.positions.slice(0, 9)]);
     assert.equal(shown(Array.from({ length: 50_000 }, () => part(null))).parts.length, 1);
     assert.equal(shown(Array.from({ length: 1001 }, () => part(picture(1)))).parts.length, 0);
+    const one = picture(1);
+    const mirrored = { ...part(one), wrap: ["mirror", "clamp"] };
+    assert.equal(shown([...Array.from({ length: 5000 }, () => part(one)), mirrored]).parts.length, 2);
+    assert.equal(shown([part({ width: 2 ** 13, height: 2 ** 13, data: new Uint8Array(4) })]).parts.length, 0);
 });

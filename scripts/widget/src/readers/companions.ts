@@ -31,8 +31,8 @@ export class Companions {
 
     /** Counts texels that are about to be kept. */
     takeTexels(count: number): void {
+        if (this.texels + count > MAX_TEXELS) throw new ShapeError("its textures are too many or too large; reduce them");
         this.texels += count;
-        if (this.texels > MAX_TEXELS) throw new ShapeError("its textures are too many or too large; reduce them");
     }
 
     /** Content of a file, whatever folder it was in when the shape was written, in small letters or not, in any encoding. */

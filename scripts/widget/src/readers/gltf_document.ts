@@ -44,8 +44,8 @@ const MAX_ELEMENTS = 6_000_000;
 
 export class GltfDocument {
     readonly json: Json;
-    /** In bytes. */
-    readonly size: number;
+    /** In bytes, with those of the files that it names and that were read so far. */
+    size: number;
     private binary: Uint8Array = new Uint8Array();
     private readonly decoded = new Map<unknown, Uint8Array>();
     private meshopt: MeshoptDecoder | null = null;
@@ -167,7 +167,9 @@ export class GltfDocument {
         if (uri.slice(0, 5).toLowerCase() === "data:") return dataUri(uri);
         for (const name of fileNames(uri)) {
             const data = this.files.find(name);
-            if (data) return data;
+            if (!data) continue;
+            this.size += data.length;
+            return data;
         }
         return null;
     }

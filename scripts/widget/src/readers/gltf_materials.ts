@@ -86,8 +86,10 @@ export class GltfMaterials {
         let found: { texels: Texture; wrap: [Wrap, Wrap] } | null = null;
         try {
             found = await this.texture(reference.index);
+            if (found) found.texels = this.shaded(found.texels, surface, hasOpacity);
         } catch (error) {
-            // It names what does not exist: the shape is read without it.
+            found = null;
+            // It names what does not exist, or there are too many: the shape is read without it.
             if (!(error instanceof ShapeError)) throw error;
             this.warnings.push(`a texture cannot be read: ${error.message}`);
         }
@@ -95,7 +97,7 @@ export class GltfMaterials {
         const transform: Json = reference.extensions?.KHR_texture_transform ?? {};
         return {
             ...surface,
-            texture: this.shaded(found.texels, surface, hasOpacity),
+            texture: found.texels,
             uvSet: transform.texCoord ?? reference.texCoord ?? 0,
             place: placeOf(transform),
             wrap: found.wrap,
@@ -138,7 +140,8 @@ export class GltfMaterials {
     private async image(index: number): Promise<Texture | null> {
         const image = this.document.item("images", index);
         // Several may be one picture.
-        const place: string = image.uri ?? `view ${image.bufferView}`;
+        const { buffer, byteOffset, byteLength }: Json = this.document.json.bufferViews?.[image.bufferView] ?? {};
+        const place: string = image.uri ?? `buffer ${buffer} ${byteOffset ?? 0} ${byteLength} ${buffer === undefined ? image.bufferView : ""}`;
         if (!this.images.has(place)) {
             this.images.set(place, null);
             const name = image.name ?? `image ${index}`;

@@ -53,7 +53,6 @@ export function* placedMeshes(document: GltfDocument): Generator<PlacedMesh> {
         return;
     }
     const mostNodes = Math.min(Math.max(HARMLESS_NODES, document.size / BYTES_A_NODE), MOST_NODES);
-    const mostInstances = Math.min(Math.max(HARMLESS_INSTANCES, document.size / BYTES_AN_INSTANCE), MOST_INSTANCES);
     const worlds = new Map<number, Matrix>();
     const shown: { node: Json; world: Matrix; groups: string[] }[] = [];
     const waiting: Waiting[] = roots(document)
@@ -87,6 +86,7 @@ export function* placedMeshes(document: GltfDocument): Generator<PlacedMesh> {
         if (node.skin === undefined) {
             const placing = readPlacing(document, node);
             instanced += placing?.count ?? 0;
+            const mostInstances = Math.min(Math.max(HARMLESS_INSTANCES, document.size / BYTES_AN_INSTANCE), MOST_INSTANCES);
             if (instanced > mostInstances) throw new ShapeError(`it places meshes ${instanced.toLocaleString("en")} times`);
             yield { ...its, transforms: placing ? instances(placing).map((here) => multiplied(world, here)) : [world], joints: null };
             continue;

@@ -92,7 +92,13 @@ async function textureOf(
         warnings.push(`map_d left out, as it lies otherwise than map_Kd: ${readable(material.mask.name)}`);
         return asItIs;
     }
-    return { texture: masked(files, texture, its), placed: material.texture };
+    try {
+        return { texture: masked(files, texture, its), placed: material.texture };
+    } catch (error) {
+        if (!(error instanceof ShapeError)) throw error;
+        warnings.push(`map_d left out: ${error.message}`);
+        return asItIs;
+    }
 }
 
 /** As large as the larger of both. */

@@ -64,7 +64,7 @@ function parseMtl(data: Uint8Array, warnings: string[]): Map<string, ObjMaterial
     const materials = new Map<string, ObjMaterial>();
     let current: ObjMaterial | null = null;
     for (const line of decodedText(data).split(/[\r\n]+/)) {
-        const [, word, rest] = /^(\S*)\s*(.*)$/.exec(line.trim().replaceAll("\t", " "))!;
+        const [, word, rest] = /^(\S*)\s*(.*)$/s.exec(line.trim().replaceAll("\t", " "))!;
         const keyword = word.toLowerCase();
         if (keyword === "newmtl") {
             // One that is named again goes on.
