@@ -143,17 +143,16 @@ def test_the_test_names_need_no_further_training(out, recipe):
 def test_dry_run_of_what_is_done_and_of_what_is_not(out, recipe, capsys):
     ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run"])
     assert capsys.readouterr().out.splitlines()[-1].startswith("2 runs, 0 to do")
-    # On the test names, both are to be done; how long they took before is known.
-    ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run", "--test", "--jobs", "2"])
-    lines = capsys.readouterr().out.splitlines()
-    # They are trained, however long that took or was interrupted, so only an evaluation each is left.
+    # On the test names both are to be done. They are trained, however long that took or was interrupted, so only an
+    # evaluation each is left.
     files = sorted((out / "runs").rglob("status.json"))
     before = [file.read_bytes() for file in files]
     for file, trained in zip(files, (7200.0, None), strict=True):
         replace(read_status(file.parent), seconds={"pretrain": trained, "validation": 720.0}).save(file.parent)
+    ablate.main(["--config", str(recipe), "--output", str(out), "--dry-run", "--test", "--jobs", "2"])
     for file, content in zip(files, before, strict=True):
         file.write_bytes(content)
-    assert lines[-1] == "2 runs, 2 to do, 2 at a time: 0.20 hours expected"
+    assert capsys.readouterr().out.splitlines()[-1] == "2 runs, 2 to do, 2 at a time: 0.20 hours expected"
 
 
 def test_dry_run_measures_steps_where_nothing_is_known_and_writes_nothing(recipe, tmp_path, capsys):
