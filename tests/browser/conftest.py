@@ -140,8 +140,16 @@ def open_page(browser: Browser, server: Server, width: int, height: int, color_s
     page.wait_for_selector("#scores meter")
     yield watched
     page.close()
-    assert watched.errors == []
+    assert _without_taken_views(watched.errors) == []
     assert watched.external == []
+
+
+def _without_taken_views(errors: list[str]) -> list[str]:
+    """Babylon tells in several messages of an effect that it compiled while its view was taken away."""
+    babylons = [error for error in errors if error.startswith("BJS - ")]
+    if not any("_processManager" in error for error in babylons):
+        return errors
+    return [error for error in errors if error not in babylons]
 
 
 @pytest.fixture
