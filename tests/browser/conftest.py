@@ -147,7 +147,7 @@ def open_page(browser: Browser, server: Server, width: int, height: int, color_s
 def _without_taken_views(errors: list[str]) -> list[str]:
     """Babylon tells in several messages of an effect that it compiled while its view was taken away."""
     babylons = [error for error in errors if error.startswith("BJS - ")]
-    if not any("_processManager" in error for error in babylons):
+    if not any(VIEW_TAKEN_AWAY in error for error in babylons):
         return errors
     return [error for error in errors if error not in babylons]
 
