@@ -15,6 +15,8 @@ TEXT = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 LIMITED = {
     "faces": "faces",
     "points": "points",
+    "decoded faces": "decoded faces",
+    "decoded points": "decoded points",
     "placed vertices": "vertices",
     "parts": "parts",
     "instances": "instances",
@@ -48,6 +50,9 @@ def test_what_a_file_may_be():
     assert f"{shape_limits.MAX_TEXELS:,}" in row("pixels of a picture")
     assert f"{shape_limits.HARMLESS_PIXELS:,}" in row("pixels of a picture")
     assert f"than {shape_limits.MAX_PIXELS_A_BYTE} a byte" in row("pixels of a picture")
+    assert f"{shape_limits.MAX_SLOW_PIXELS:,}" in row("pixels of one that Pillow decodes by Python")
+    assert f"whose pixels count for {shape_limits.SLOWNESS} each" in TEXT
+    assert f"{shape_limits.MAX_FACES:,}" in row("rows of a PLY file")
     assert f"{shape_limits.MAX_DEPTH:,}" in row("nested nodes")
     assert f"{shape_limits.MAX_FILE_BYTES // GIB} GiB" in row("a file of a shape")
     archive = f"{shape_limits.MAX_FILE_BYTES // GIB} GiB, and {shape_limits.MAX_RATIO} times its size"

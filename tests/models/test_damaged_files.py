@@ -18,7 +18,7 @@ from support.paths import SCRIPTS
 from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 
 from mrd_hf.models import gltf_reading, shape_limits, textures
-from mrd_hf.models.draco_header import check_draco_counts
+from mrd_hf.models.draco_header import take_draco_counts
 from mrd_hf.models.gltf_compression import decode_draco
 from mrd_hf.models.shape_files import read_shape
 from mrd_hf.models.textures import texture_to_rgba
@@ -208,6 +208,18 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             ),
             "",
         ),
+        "children.gltf": (
+            gltf(nodes=[{"children": [0] * 10_000}] + [{}] * 70, scenes=[{"nodes": [0]}]),
+            "nested in a circle|placed nodes",
+        ),
+        "names.gltf": (
+            gltf(
+                meshes=[{"name": "n" * 500_000, "primitives": [{"attributes": {"POSITION": 0}}]}],
+                nodes=[{"mesh": 0}] * 500,
+                scenes=[{"nodes": list(range(500))}],
+            ),
+            "",
+        ),
         "nodes.glb": (
             glb(
                 nodes=[{"children": [1]}] + [{"children": [number + 1] * 2} for number in range(1, 40)] + [{"mesh": 0}]
@@ -375,7 +387,7 @@ def test_counts_of_draco_are_looked_at_before_its_decoder_takes_memory_for_them(
     DracoPy = pytest.importorskip("DracoPy")
     monkeypatch.setattr(DracoPy, "decode", lambda data: pytest.fail("was called"))
     with pytest.raises(ValueError, match="(faces|points); at most"):
-        decode_draco(memoryview(b"DRACO" + counts + bytes(400)), {})
+        decode_draco(memoryview(b"DRACO" + counts + bytes(400)), {}, shape_limits.ShapeBudget(10**9))
 
 
 @pytest.mark.parametrize("metadata", [False, True])
@@ -384,4 +396,5 @@ def test_counts_of_draco_are_looked_at_before_its_decoder_takes_memory_for_them(
 def test_sound_draco_passes_with_and_without_metadata(metadata, level, faces):
     DracoPy = pytest.importorskip("DracoPy")
     points = np.eye(3, dtype=np.float32)
-    check_draco_counts(DracoPy.encode(points, faces, compression_level=level, create_metadata=metadata))
+    data = DracoPy.encode(points, faces, compression_level=level, create_metadata=metadata)
+    take_draco_counts(data, shape_limits.ShapeBudget(len(data)))

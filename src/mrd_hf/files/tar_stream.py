@@ -14,6 +14,8 @@ from pathlib import Path
 MAX_ARCHIVE_BYTES = 2**37
 # Headers that hold a long name.
 MAX_HEADER_BYTES = 2**16
+# Of the length of a record in one.
+MAX_DIGITS = 8
 
 _BLOCK = 512
 _CHUNK = 2**20
@@ -123,12 +125,15 @@ def _long_name(kind: bytes, content: bytes) -> str | None:
     if kind == tarfile.GNUTYPE_LONGNAME:
         return content.rstrip(b"\0").decode("utf-8", "surrogateescape")
     # Records of "length key=value\n".
-    while content:
-        length, _, _ = content.partition(b" ")
-        if not length.isdigit() or not 0 < int(length) <= len(content):
+    start = 0
+    while start < len(content):
+        space = content.find(b" ", start, start + MAX_DIGITS + 1)
+        digits = content[start : max(space, start)]
+        end = start + int(digits) if digits.isdigit() else start
+        if not space < end <= len(content):
             raise BrokenArchive("is damaged (a pax header); download it again")
-        _, _, record = content[: int(length) - 1].partition(b" ")
+        record = content[space + 1 : end - 1]
         if record.startswith(b"path="):
             return record[5:].decode("utf-8", "surrogateescape")
-        content = content[int(length) :]
+        start = end
     return None

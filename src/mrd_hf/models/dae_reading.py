@@ -88,6 +88,9 @@ class _Reader:
         self.textures: dict[str, np.ndarray | None] = {}
         self.opaque: dict[int, np.ndarray] = {}  # of textures, by where their texels lie
         self.num_lines = 0
+        # Of primitives and sources, which may be placed often: once each, by where they lie.
+        self._holed: dict[int, list[list[np.ndarray]]] = {}
+        self._values: dict[int, np.ndarray] = {}
 
     def read(self) -> None:
         scene = self.document.scene
@@ -133,7 +136,7 @@ class _Reader:
         for primitive in geometry.primitives:
             if isinstance(primitive, collada.lineset.LineSet):
                 self.num_lines += 1
-            elif len(primitive.index) or _holed(primitive, self.document):
+            elif len(primitive.index) or self._holed_polygons(primitive):
                 part = self._part(primitive, materials.get(primitive.material), transform)
                 own_name = groups[-1] if groups else geometry.name or ""
                 self.parts.append(replace(part, name=own_name, groups=names))
@@ -147,7 +150,7 @@ class _Reader:
             sizes = np.asarray(primitive.vcounts, dtype=np.int64)
         if (sizes < 0).any() or sizes.sum() > count:
             raise ValueError(f"a list of polygons has {count} corners, and its counts say {sizes.sum()}")
-        holed = _holed(primitive, self.document)
+        holed = self._holed_polygons(primitive)
         index = np.concatenate([index, *(ring for rings in holed for ring in rings)])
         positions, vertices = self._rows(primitive, "VERTEX", index, 3)
         self.budget.take("parts", 1)
@@ -181,12 +184,19 @@ class _Reader:
             source = "vertex colours"
         return MeshPart(triangles, corner_colors, color_source=source)
 
+    def _holed_polygons(self, primitive: Any) -> list[list[np.ndarray]]:
+        if id(primitive) not in self._holed:
+            self._holed[id(primitive)] = _holed(primitive, self.document)
+        return self._holed[id(primitive)]
+
     def _rows(
         self, primitive: Any, kind: str, index: np.ndarray, width: int, chosen: int = 0
     ) -> tuple[np.ndarray, np.ndarray]:
         """The values of an input, `(num_values, width)`, and which of them each corner has."""
         offset, _, _, _, values = primitive.sources[kind][chosen]
-        data = np.asarray(values.data, dtype=np.float64)
+        if id(values) not in self._values:
+            self._values[id(values)] = np.asarray(values.data, dtype=np.float64)
+        data = self._values[id(values)]
         rows = index[:, offset]
         if data.ndim != 2 or data.shape[1] < width or not 0 <= rows.min() <= rows.max() < len(data):
             raise ValueError(f"a face names a value of {kind} that does not exist (there are {len(data)})")

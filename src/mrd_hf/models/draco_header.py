@@ -48,12 +48,25 @@ class _Bytes:
             raise ValueError("its Draco data end within their metadata")
 
 
-def check_draco_counts(data: bytes) -> None:
-    """Raise a `ValueError` for a buffer of more faces or points than one of its size may have."""
+def take_draco_counts(data: bytes, budget: ShapeBudget) -> None:
+    """Count the faces or points of a buffer.
+
+    Args:
+        data (`bytes`): The buffer.
+        budget (`ShapeBudget`): That of the file that it is in.
+
+    Raises:
+        ValueError: The buffer has more of them than one of its size may have, or the file with what it had before.
+    """
     if len(data) < HEADER_BYTES or not data.startswith(b"DRACO"):
         return  # for its decoder to refuse
     version, kind, method = (data[5], data[6]), data[7], data[8]
-    budget, rest = ShapeBudget(len(data)), _Bytes(data, HEADER_BYTES)
+    own, rest = ShapeBudget(len(data)), _Bytes(data, HEADER_BYTES)
+
+    def take(what: str, count: int) -> None:
+        own.take(what, count)
+        budget.take(f"decoded {what}", count)
+
     if int.from_bytes(data[9:11], "little") & METADATA:
         for _ in range(rest.varint()):  # of attributes, each with its number
             rest.varint()
@@ -61,7 +74,7 @@ def check_draco_counts(data: bytes) -> None:
             rest.skip(0)
         rest.skip_metadata()
     if kind == CLOUD:
-        budget.take("points", rest.number(4))
+        take("points", rest.number(4))
         return
     is_edgebreaker = kind == MESH and method == EDGEBREAKER
     count = rest.varint if version >= ((2, 0) if is_edgebreaker else (2, 2)) else lambda: rest.number(4)
@@ -70,7 +83,7 @@ def check_draco_counts(data: bytes) -> None:
         if version < (2, 2):
             count()
         num_vertices, num_faces = count(), count()
-        budget.take("faces", max(num_faces, num_vertices // 3))
+        take("faces", max(num_faces, num_vertices // 3))
     elif kind == MESH:
-        budget.take("faces", count())
-        budget.take("points", count())
+        take("faces", count())
+        take("points", count())

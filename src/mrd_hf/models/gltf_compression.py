@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .draco_header import check_draco_counts
+from .draco_header import take_draco_counts
 from .shape_limits import ShapeBudget
 
 
@@ -28,15 +28,18 @@ FILTER_STRIDES = {
 MESHOPT_RATIO = 1024
 
 
-def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def decode_draco(
+    data: memoryview, attributes: dict[str, int], budget: ShapeBudget
+) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Indices, of shape `(num_indices,)`, and attributes by name, of a Draco buffer.
 
     Args:
         data (`memoryview`): The buffer view.
         attributes (`dict[str, int]`): Draco's ids of the attributes by glTF's names.
+        budget (`ShapeBudget`): What the file may hold.
 
     Raises:
-        ValueError: It cannot be decoded.
+        ValueError: It cannot be decoded, or is too large with what was decoded before.
     """
     try:
         import DracoPy
@@ -45,7 +48,7 @@ def decode_draco(data: memoryview, attributes: dict[str, int]) -> tuple[np.ndarr
             "it is compressed by KHR_draco_mesh_compression (Draco); pip install 'mrd-hf[formats]' to read it"
         ) from None
     try:
-        check_draco_counts(bytes(data))
+        take_draco_counts(bytes(data), budget)
         mesh = DracoPy.decode(bytes(data))
         found = {}
         for name, unique_id in attributes.items():

@@ -14,7 +14,7 @@ from urllib.parse import unquote, unquote_to_bytes
 
 import numpy as np
 
-from .gltf_compression import MissingPackageError, decode_meshopt
+from .gltf_compression import MissingPackageError, decode_draco, decode_meshopt
 from .shape_limits import ALLOWANCES, MAX_CHUNKS, ShapeBudget
 
 
@@ -63,6 +63,8 @@ class GltfDocument:
         self._items: dict[str, list[dict[str, Any]]] = {}
         self._buffers: dict[int, memoryview] = {}
         self._unpacked: dict[int, memoryview] = {}
+        self._decoded: dict[tuple[int, str], tuple[np.ndarray, dict[str, np.ndarray]]] = {}
+        self._sparse: dict[int, np.ndarray] = {}
 
     def _split(self, data: bytes) -> bytes:
         """The JSON chunk of a GLB, whose binary chunk is kept."""
@@ -139,6 +141,14 @@ class GltfDocument:
                 return self._unpacked[index]
         return self._slice(view, f"bufferViews {index}")
 
+    def draco(self, index: Any, attributes: dict[str, int]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """What [`decode_draco`] makes of a buffer view; once, however many primitives share it."""
+        data = self.buffer_view(index)
+        key = (index, repr(sorted(attributes.items())))
+        if key not in self._decoded:
+            self._decoded[key] = decode_draco(data, attributes, self.budget)
+        return self._decoded[key]
+
     def _slice(self, view: dict[str, Any], name: str) -> memoryview:
         buffer = self._buffer(view.get("buffer"))
         start, length = view.get("byteOffset", 0), view.get("byteLength", 0)
@@ -171,13 +181,17 @@ class GltfDocument:
 
     def stored(self, index: Any) -> np.ndarray:
         """An accessor's elements as they are stored: indices, which some exporters call normalised."""
+        if isinstance(index, int) and index in self._sparse:
+            return self._sparse[index]
         accessor = self.item("accessors", index)
         name = f"accessors {index}"
         values = self._elements(accessor, accessor.get("bufferView"), accessor.get("byteOffset", 0), name)
         sparse = accessor.get("sparse")
         if sparse is not None:
+            self.budget.unpack(values.nbytes)
             values = values.copy()
             self._replace(values, accessor, sparse, name)
+            self._sparse[index] = values
         return values
 
     def _elements(self, accessor: dict[str, Any], view_index: Any, offset: int, name: str) -> np.ndarray:

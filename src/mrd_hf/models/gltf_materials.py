@@ -81,7 +81,9 @@ class GltfMaterials:
         self.document = document
         self.warnings = warnings
         self._surfaces: dict[int, Surface] = {}
+        # By the index of the image, and by where its content is, as many may name one.
         self._images: dict[int, np.ndarray | None] = {}
+        self._pictures: dict[int | str, np.ndarray | None] = {}
         self._textures = Textures(document.budget, warnings)
         # By what makes them, where the texels lie first; and whether they are black, by where they lie.
         self._shaded: dict[tuple, np.ndarray] = {}
@@ -186,6 +188,10 @@ class GltfMaterials:
         if index not in self._images:
             self._images[index] = None
             image = self.document.item("images", index)
+            place = image.get("uri", image.get("bufferView"))
+            if isinstance(place, int | str) and place in self._pictures:
+                self._images[index] = self._pictures[place]
+                return self._images[index]
             name = f"image {index} inside the file" + (f", {image['name']}" if image.get("name") else "")
             try:
                 if "uri" in image:
@@ -198,7 +204,7 @@ class GltfMaterials:
                 missing = isinstance(error, FileNotFoundError)
                 self.warnings.append(str(error) if missing else f"texture cannot be read: {name} ({error})")
             else:
-                self._images[index] = self._textures.decode(data, name)
+                self._images[index] = self._pictures[place] = self._textures.decode(data, name)
         return self._images[index]
 
 

@@ -57,16 +57,21 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
     skins: dict[int, np.ndarray] = {}
     placed = []
     # (node, transform of its parent, depth, visible, names above); depth first, in the order of the file
-    waiting: list[tuple[int, np.ndarray, int, bool, tuple[str, ...]]]
-    waiting = [(root, np.eye(4), 0, True, ()) for root in reversed(_roots(document))]
+    waiting: list[tuple[int, np.ndarray, int, bool, tuple[str, ...]]] = []
     visited = 0
+
+    def wait(found: list[int], parent: np.ndarray, depth: int, visible: bool, groups: tuple[str, ...]) -> None:
+        nonlocal visited
+        visited += len(found)
+        if found and (depth > MAX_DEPTH or visited > MAX_VISITS * len(nodes)):
+            raise ValueError(f"nodes are nested in a circle, or more than {MAX_DEPTH} deep")
+        document.budget.take("placed nodes", len(found))
+        waiting.extend((index, parent, depth, visible, groups) for index in reversed(found))
+
+    wait(_roots(document), np.eye(4), 0, True, ())
     while waiting:
         index, parent, depth, visible, groups = waiting.pop()
         node = document.item("nodes", index)
-        visited += 1
-        if depth > MAX_DEPTH or visited > MAX_VISITS * len(nodes):
-            raise ValueError(f"nodes are nested in a circle, or more than {MAX_DEPTH} deep")
-        document.budget.take("placed nodes", 1)
         if index not in locals_:
             locals_[index] = _local_transform(node, index)
         world = parent @ locals_[index]
@@ -77,7 +82,7 @@ def placed_meshes(document: GltfDocument) -> Iterator[PlacedMesh]:
             groups = (*groups[-MAX_GROUPS:], str(node["name"]))
         if "mesh" in node and visible:
             placed.append((node, world, groups))
-        waiting += [(child, world, depth + 1, visible, groups) for child in reversed(node.get("children") or [])]
+        wait(node.get("children") or [], world, depth + 1, visible, groups)
     parents = {child: parent for parent, node in enumerate(nodes) for child in node.get("children") or []}
     for node, world, groups in placed:
         mesh = node["mesh"]

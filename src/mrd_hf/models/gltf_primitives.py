@@ -4,14 +4,16 @@ Source: the glTF 2.0 specification, sections 3.7.2 (meshes) and 3.7.3 (skins), a
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .gltf_compression import MissingPackageError, decode_draco
+from .gltf_compression import MissingPackageError
 from .gltf_document import COMPONENT_TYPES, GltfDocument, as_float
-from .gltf_extensions import DRACO
+from .gltf_extensions import DRACO, SPLATS
 from .gltf_nodes import PlacedMesh
+from .shape_colors import names_like_colors
 
 
 POINTS, LINES, TRIANGLES, STRIP, FAN = 0, (1, 2, 3), 4, 5, 6
@@ -37,6 +39,8 @@ class GltfPrimitive:
         self._indices: np.ndarray | None = None
         self._used: np.ndarray | None = None
         self._count: int | None = None
+        if "POSITION" not in self:
+            return
         packed = (primitive.get("extensions") or {}).get(DRACO)
         if packed is not None:
             self._unpack(packed)
@@ -49,7 +53,7 @@ class GltfPrimitive:
     def _unpack(self, packed: dict[str, Any]) -> None:
         ids = {name: number for name, number in (packed.get("attributes") or {}).items() if name in self.names}
         try:
-            indices, raw = decode_draco(self.document.buffer_view(packed.get("bufferView")), ids)
+            indices, raw = self.document.draco(packed.get("bufferView"), ids)
         except MissingPackageError:
             # Files for readers without Draco hold the same once more, as it is.
             accessors = [self.document.item("accessors", index) for index in self.names.values()]
@@ -67,6 +71,12 @@ class GltfPrimitive:
         if self.mode != POINTS:
             self._indices = indices
             self.mode = TRIANGLES  # which Draco stores, also where they once were a strip
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What of it is left out."""
+        others = names_like_colors(name for name in self.names if name != "COLOR_0" and SPLATS not in name)
+        return [f"vertex colours left out: {', '.join(others)}; those of COLOR_0 are read"] if others else []
 
     def indices(self) -> np.ndarray:
         """Which of the vertices that attributes are of the corners or points are, in the order of the file.
@@ -114,10 +124,11 @@ class GltfPrimitive:
         shape = values.shape
         # Some exporters forget to call colours normalised.
         values = self._of_used(values, self.names[name], name.startswith("COLOR_"))
-        self.document.budget.take("placed vertices", len(values))
+        targets = self.json.get("targets") or []
+        self.document.budget.take("placed vertices", len(values) + len(targets))
         values = values.astype(np.float64)
-        for number, target in enumerate(self.json.get("targets") or []):
-            weight = float(weights[number]) if weights is not None and number < len(weights) else 0.0
+        for number, (target, given) in enumerate(zip(targets, weights or (), strict=False)):
+            weight = float(given)
             if weight and name in target:
                 moved = self.document.stored(target[name])
                 self.document.budget.take("placed vertices", len(values))

@@ -17,7 +17,7 @@ from .gltf_extensions import SPLATS, check_extensions
 from .gltf_materials import GltfMaterials, Surface, corner_tints
 from .gltf_nodes import PlacedMesh, hidden_meshes, placed_meshes
 from .gltf_primitives import FAN, LINES, POINTS, STRIP, TRIANGLES, GltfPrimitive, face_corners, of_instances
-from .shape_colors import linear_to_srgb, names_like_colors, texel_rows_and_columns, tinted
+from .shape_colors import linear_to_srgb, texel_rows_and_columns, tinted
 from .shapes import ColoredPoints, ColorSource, MeshPart, PointCloud, TexturedMesh
 from .surface_sampling import MIN_OPACITY
 
@@ -90,9 +90,7 @@ class _Reader:
         if "POSITION" not in primitive:
             self.warnings.append("primitives without positions left out")
             return
-        others = names_like_colors(name for name in primitive.names if name != "COLOR_0" and SPLATS not in name)
-        if others:
-            self.warnings.append(f"vertex colours left out: {', '.join(others)}; those of COLOR_0 are read")
+        self.warnings += primitive.warnings
         indices = primitive.indices()
         positions = primitive.attribute("POSITION", (3,), weights)
         count = len(positions)

@@ -7,6 +7,7 @@ Engines know a collision mesh by its name: Unreal by the prefixes UCX_, UBX_, US
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 from .shapes import TexturedMesh
 
@@ -43,7 +44,7 @@ class PartChoice:
 
     def leaves_out(self, groups: Sequence[str]) -> bool:
         """Whether a part with these groups (see `MeshPart`) may be left out."""
-        return self._collision(groups) is not None or self._skipped(groups) is not None
+        return any(self._is_collision(name) or self._is_skipped(name) for name in groups)
 
     def chosen(self, mesh: TexturedMesh) -> TexturedMesh:
         """The mesh without the parts that are left out, and a warning that says which. Left alone if that is none.
@@ -51,8 +52,10 @@ class PartChoice:
         Raises:
             ValueError: `skip_parts` matches all parts.
         """
-        skipped = [self._skipped((part.name, *part.groups)) for part in mesh.parts]
-        collision = [self._collision(part.groups) for part in mesh.parts]
+        # Once a name: those of nodes and groups are many parts' own.
+        is_collision, is_skipped = cache(self._is_collision), cache(self._is_skipped)
+        skipped = [next(filter(is_skipped, (part.name, *part.groups)), None) for part in mesh.parts]
+        collision = [next(filter(is_collision, part.groups), None) for part in mesh.parts]
         if not any(name is not None for name in (*skipped, *collision)):
             return mesh
         warnings = list(mesh.warnings)
@@ -71,16 +74,11 @@ class PartChoice:
             warnings.append(f"{few} of {len(mesh.parts)} parts left out: {_listed(names)}")
         return replace(mesh, parts=[part for part, name in rest if name is None], warnings=warnings)
 
-    def _collision(self, groups: Sequence[str]) -> str | None:
-        """The name that says it is a collision mesh."""
-        if self.keep_collision:
-            return None
-        return next((name for name in groups if COLLISION.search(name.strip())), None)
+    def _is_collision(self, name: str) -> bool:
+        return not self.keep_collision and COLLISION.search(name.strip()) is not None
 
-    def _skipped(self, names: Sequence[str]) -> str | None:
-        """The name that `skip_parts` matches."""
-        pattern = self.skip_parts
-        return None if pattern is None else next((name for name in names if re.search(pattern, name)), None)
+    def _is_skipped(self, name: str) -> bool:
+        return self.skip_parts is not None and re.search(self.skip_parts, name) is not None
 
 
 # What is seen: all but collision meshes.

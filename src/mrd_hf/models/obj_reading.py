@@ -163,11 +163,9 @@ def _texture_of(
     mask = None if material.mask is None else textures.read(material.mask)
     if mask is None or material.mask is None:
         return texels, material.texture
-    opacity = mask[..., 3]
-    if (opacity == 255).all():
-        if material.texture is not None and material.texture.name == material.mask.name:
-            return texels, material.texture  # a picture without opacity is no mask of itself
-        opacity = np.round(mask[..., :3] @ (0.299, 0.587, 0.114)).astype(np.uint8)
+    opacity, is_light = textures.opacity(material.mask, mask)
+    if is_light and material.texture is not None and material.texture.name == material.mask.name:
+        return texels, material.texture  # a picture without opacity is no mask of itself
     if texels is None or material.texture is None:
         textures.pictures.budget.take("texels", opacity.size)
         color = np.broadcast_to(_diffuse(material), (*opacity.shape, 3))
@@ -284,6 +282,7 @@ class _Textures:
         self.pictures = pictures
         self.warnings = warnings
         self._texels: dict[tuple[str, bytes], np.ndarray | None] = {}
+        self._opacity: dict[tuple[str, bytes], tuple[np.ndarray, bool]] = {}
 
     def read(self, texture: ObjTexture) -> np.ndarray | None:
         """Texels, or None and a warning."""
@@ -292,3 +291,14 @@ class _Textures:
             found = _find(texture.name, self.get, self.warnings, texture.folder)
             self._texels[place] = None if found is None else self.pictures.decode(found[1], readable(texture.name))
         return self._texels[place]
+
+    def opacity(self, texture: ObjTexture, texels: np.ndarray) -> tuple[np.ndarray, bool]:
+        """What a mask says of its opacity, uint8 of the shape `(height, width)`, and whether by its light."""
+        place = (texture.folder, texture.name)
+        if place not in self._opacity:
+            opacity = texels[..., 3]
+            is_light = bool((opacity == 255).all())
+            if is_light:
+                opacity = np.round(texels[..., :3] @ (0.299, 0.587, 0.114)).astype(np.uint8)
+            self._opacity[place] = opacity, is_light
+        return self._opacity[place]

@@ -210,7 +210,8 @@ def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.n
     if not len(chosen):
         return np.zeros((0, max(least, 2)))
     gathered = _gather(lines, chosen, word)
-    counts = _count_words(gathered)
+    characters = np.frombuffer(gathered, dtype=np.uint8)
+    counts = _words_a_line(characters, word_places(characters)[0])
     kind = word.decode()
     if counts.min() < least:
         number = int(np.argmin(counts))
@@ -233,10 +234,8 @@ def _numbers(lines: _Lines, chosen: np.ndarray, word: bytes, least: int) -> np.n
     return rows
 
 
-def _count_words(gathered: bytes) -> np.ndarray:
-    """How many words each line has."""
-    characters = np.frombuffer(gathered, dtype=np.uint8)
-    starts, _ = word_places(characters)
+def _words_a_line(characters: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """How many of the words that start at `starts` each line has."""
     return np.diff(np.searchsorted(starts, np.flatnonzero(characters == NEWLINE)), prepend=0)
 
 
@@ -247,15 +246,21 @@ def _faces(lines: _Lines, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     gathered = _gather(lines, chosen, b"f")
     if b"o" in gathered:
         gathered = re.sub(rb"(?m)^o", b"", gathered)
-    sizes = _count_words(gathered)
-    words = int(sizes.sum())
-    slashes, doubled = gathered.count(b"/"), gathered.count(b"//")
+    characters = np.frombuffer(gathered, dtype=np.uint8)
+    starts, ends = word_places(characters)
+    sizes = _words_a_line(characters, starts)
+    words = len(starts)
+    slashes, doubled = np.flatnonzero(characters == ord("/")), gathered.count(b"//")
     try:
-        if slashes == 0:
+        if not len(slashes):
             return np.stack([parse_integers(gathered), np.zeros(words, dtype=np.int64)], axis=1), sizes
-        # Alike in every corner: v//vn, v/vt or v/vt/vn.
-        width = 2 if doubled == words and slashes == 2 * words else slashes // words + 1 if doubled == 0 else 0
-        if width in (2, 3) and (doubled or slashes == (width - 1) * words):
+        # v//vn, v/vt or v/vt/vn. On average alike would not do: v and v/vt/vn by turns are like v/vt then.
+        alike = len(slashes) % words == 0
+        if alike:
+            of_words = slashes.reshape(words, -1)
+            alike = bool((of_words[:, 0] > starts).all() and (of_words[:, -1] < ends).all())
+        width = 2 if doubled == words and len(slashes) == 2 * words else len(slashes) // words + 1
+        if alike and width in (2, 3) and doubled in (0, words):
             numbers = parse_integers(gathered.replace(b"//" if doubled else b"/", b" "))
             if len(numbers) == width * words:  # not so of v// and v/
                 numbers = numbers.reshape(words, width)[:, :2]

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from .number_text import NOT_A_NUMBER, parse_numbers
-from .shape_limits import MAX_HEADER
+from .shape_limits import MAX_FACES, MAX_HEADER
 
 
 TYPES = {
@@ -243,16 +243,15 @@ def _read_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Pr
 
 def _read_mixed_rows(element: _Element, data: bytes, start: int) -> tuple[dict[str, Property], int]:
     """The same where lengths change often: a walk over all rows, then one property after the other."""
-    places = np.empty(element.count + 1, dtype=np.int64)
-    places[0] = place = start
-    walked = []
-    for row in range(element.count):
-        lengths, place = _lengths_at(element, data, place, row)
-        walked.append(lengths)
-        places[row + 1] = place
+    if element.count > MAX_FACES:
+        raise ValueError(
+            f"{element.count:,} rows of '{element.name}' whose lists are of many lengths; at most {MAX_FACES:,} of "
+            "such are read. Simplify the shape"
+        )
+    table, places = _walk(element, data, start)
+    place = int(places[-1])
     if place > len(data):
         raise ValueError(f"it ends within row {element.count:,} of {element.count:,} of '{element.name}'")
-    table = np.array(walked, dtype=np.int64)
     chunks: list[list[np.ndarray]] = [[] for _ in element.columns]
     for first in range(0, element.count, MAX_ROWS):
         here = slice(first, first + MAX_ROWS)
@@ -264,6 +263,40 @@ def _read_mixed_rows(element: _Element, data: bytes, start: int) -> tuple[dict[s
         values = np.concatenate(chunk).astype(column.dtype.newbyteorder("="))
         found[column.name] = values if column.length_dtype is None else ListProperty(next(lists), values)
     return found, place
+
+
+def _walk(element: _Element, data: bytes, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The lengths of each row's lists, `(num_rows, num_lists)`, and where rows start and the last one ends."""
+    lists = [number for number, column in enumerate(element.columns) if column.length_dtype is not None]
+    if len(lists) == 1 and element.columns[lists[0]].length_dtype == np.uint8:
+        return _walk_short_lists(element, lists[0], data, start)
+    table = np.empty((element.count, len(lists)), dtype=np.int64)
+    places = np.empty(element.count + 1, dtype=np.int64)
+    places[0] = place = start
+    for row in range(element.count):
+        table[row], place = _lengths_at(element, data, place, row)
+        places[row + 1] = place
+    return table, places
+
+
+def _walk_short_lists(element: _Element, number: int, data: bytes, start: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same where the column of this number is the one list, with lengths of a byte, as of nearly all files."""
+    before, after = (
+        sum(column.dtype.itemsize for column in columns)
+        for columns in (element.columns[:number], element.columns[number + 1 :])
+    )
+    size = element.columns[number].dtype.itemsize
+    steps = [before + 1 + length * size + after for length in range(256)]
+    lengths = bytearray(element.count)
+    place = start + before
+    for row in range(element.count):
+        if place >= len(data):
+            raise ValueError(f"it ends within row {row + 1:,} of {element.count:,} of '{element.name}'")
+        lengths[row] = length = data[place]
+        place += steps[length]
+    counted = np.frombuffer(lengths, np.uint8)
+    ends = start + np.cumsum(np.array(steps)[counted])
+    return counted.astype(np.int64)[:, None], np.concatenate([[start], ends])
 
 
 def _values_at(element: _Element, data: bytes, places: np.ndarray, table: np.ndarray) -> Iterator[np.ndarray]:

@@ -21,6 +21,9 @@ MAX_POINTS = 50_000_000
 MAX_TEXELS = 2**26
 # A picture of one colour has 300 pixels a byte and more; one of many pixels that shows something has fewer.
 MAX_PIXELS_A_BYTE, HARMLESS_PIXELS = 128, 2**25
+# What Pillow decodes by Python takes 3 microseconds a pixel, a hundred times as long as the rest: 1024 x 1024 at most,
+# of which each counts for many.
+SLOW_DECODERS, MAX_SLOW_PIXELS, SLOWNESS = {"SGI16", "dds_rgb", "ppm", "ppm_plain", "qoi"}, 2**20, 128
 # Real scenes are a dozen nodes deep.
 MAX_DEPTH = 1000
 # A node is the child of one other; files that share nodes are read, but not those that double them level by level.
@@ -73,6 +76,9 @@ class Allowance:
 ALLOWANCES = {
     "faces": Allowance(1_000_000, 2, MAX_FACES),
     "points": Allowance(1_500_000, 1, MAX_POINTS),
+    # What Draco's buffers hold, whether it is placed or not.
+    "decoded faces": Allowance(1_000_000, 2, MAX_FACES),
+    "decoded points": Allowance(1_500_000, 1, MAX_POINTS),
     # Counted each time that a part places them, and for each joint that moves them.
     "placed vertices": Allowance(10_000_000, 4),
     "parts": Allowance(10_000, 1 / 50),
@@ -162,7 +168,18 @@ def check_image(image: Any) -> None:
         raise ValueError(f"pictures of the format {image.format} are not read; convert it to PNG")
     if any(tile[0] == "bmp_rle" for tile in getattr(image, "tile", ())):
         raise ValueError("BMP files that are run-length encoded are not read; convert it to PNG")
-    check_pixels(*image.size)
+    width, height = image.size
+    if is_slow(image) and width * height > MAX_SLOW_PIXELS:
+        raise ValueError(
+            f"{width} x {height} pixels; of a {image.format} file of this kind at most {MAX_SLOW_PIXELS:,} are read; "
+            "convert it to PNG"
+        )
+    check_pixels(width, height)
+
+
+def is_slow(image: Any) -> bool:
+    """Whether an opened, not yet decoded Pillow image is one that Pillow decodes by Python."""
+    return any(tile[0] in SLOW_DECODERS for tile in getattr(image, "tile", ()))
 
 
 def check_pixels(width: int, height: int, num_bytes: int | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import IO, Any
 
 import numpy as np
 
-from .shape_limits import MAX_SCANS, ShapeBudget, check_image, check_pixels
+from .shape_limits import MAX_SCANS, SLOWNESS, ShapeBudget, check_image, check_pixels, is_slow
 
 
 # This file travels with checkpoints, whose other code does not need it: guarded, transformers does not ask for it.
@@ -71,7 +71,7 @@ class Textures:
                     # Within a scan no such bytes occur.
                     if picture.format in ("JPEG", "MPO") and data.count(b"\xff\xda") > MAX_SCANS:
                         raise ValueError(f"a JPEG of more than {MAX_SCANS} scans")
-                    self._count(*picture.size, len(data))
+                    self._count(*picture.size, len(data), SLOWNESS if is_slow(picture) else 1)
                     texels = texture_to_rgba(picture)
             self.budget.take("texels", texels.shape[0] * texels.shape[1])
             return texels
@@ -83,9 +83,9 @@ class Textures:
             self.warnings.append(f"texture cannot be read: {name} ({error})")
         return None
 
-    def _count(self, width: int, height: int, num_bytes: int) -> None:
+    def _count(self, width: int, height: int, num_bytes: int, weight: int = 1) -> None:
         check_pixels(width, height, num_bytes)
-        self.budget.take("pixels of pictures", width * height)
+        self.budget.take("pixels of pictures", weight * width * height)
 
     def _decode_ktx2(self, data: bytes) -> Image.Image:
         """The picture, in a size that is large enough, of a KTX2 file that is compressed by Basis Universal."""

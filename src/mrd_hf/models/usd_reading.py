@@ -186,16 +186,24 @@ class _Reader:
         pxr = load_usd()
         mesh = pxr.UsdGeom.Mesh(prim)
         path = str(prim.GetPath())
-        positions = self._placed(prim, mesh.GetPointsAttr().Get(self.time) or [], after)
-        sizes = np.array(mesh.GetFaceVertexCountsAttr().Get(self.time) or [], dtype=np.int64)
-        vertices = np.array(mesh.GetFaceVertexIndicesAttr().Get(self.time) or [], dtype=np.int64)
-        if (sizes < 0).any() or sizes.sum() != len(vertices):
-            raise ValueError(f"{path}: its faces have {sizes.sum()} corners, and there are {len(vertices)}")
+        # A crate packs equal numbers to next to nothing: counted before they are copied.
+        points = mesh.GetPointsAttr().Get(self.time) or []
+        self.budget.take("placed vertices", len(points))
+        counts = mesh.GetFaceVertexCountsAttr().Get(self.time) or []
+        self.budget.take("faces", len(counts))
+        sizes = np.array(counts, dtype=np.int64)
+        indices = mesh.GetFaceVertexIndicesAttr().Get(self.time) or []
+        if (sizes < 0).any() or sizes.sum() != len(indices):
+            raise ValueError(f"{path}: its faces have {sizes.sum()} corners, and there are {len(indices)}")
+        num_faces = int((sizes - 2).clip(0).sum())
+        self.budget.take("faces", max(num_faces - len(counts), 0))
+        num_lost = int(((sizes > 0) & (sizes < 3)).sum())
+        if num_lost:
+            self.warnings.append(f"{num_lost} faces of fewer than three corners left out")
+        positions = self._placed(prim, points, after)
+        vertices = np.array(indices, dtype=np.int64)
         if len(vertices) and not 0 <= vertices.min() <= vertices.max() < len(positions):
             raise ValueError(f"{path}: a face names a point that does not exist (there are {len(positions)})")
-        num_faces = int((sizes - 2).clip(0).sum())
-        self.budget.take("faces", num_faces)
-        self.budget.take("placed vertices", len(positions))
         self.num_faces += num_faces
         corners, polygons = triangulate(positions, vertices, sizes, self.warnings)
         holes = mesh.GetHoleIndicesAttr().Get(self.time)
