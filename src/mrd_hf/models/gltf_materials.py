@@ -188,7 +188,7 @@ class GltfMaterials:
         if index not in self._images:
             self._images[index] = None
             image = self.document.item("images", index)
-            place = image.get("uri", image.get("bufferView"))
+            place: Any = image.get("uri", image.get("bufferView"))
             if isinstance(place, int | str) and place in self._pictures:
                 self._images[index] = self._pictures[place]
                 return self._images[index]
