@@ -14,6 +14,7 @@ from functools import cache
 import numpy as np
 import pytest
 from PIL import Image
+from support.model_files import dae, zipped
 from support.paths import SCRIPTS
 from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 
@@ -118,6 +119,39 @@ def textured(*pictures: bytes) -> bytes:
     )
 
 
+def placed_often(count: int, mesh: dict | None = None, **primitive) -> bytes:
+    primitives = [{"attributes": {"POSITION": 0}, **primitive}]
+    return gltf(
+        meshes=[{**(mesh or {}), "primitives": primitives}],
+        nodes=[{"mesh": 0}] * count,
+        scenes=[{"nodes": list(range(count))}],
+    )
+
+
+def sparse(placed: int, accessors: int) -> bytes:
+    """Accessors of 32 MiB each, all zeros but for three values; the first three are the corners of a triangle."""
+    indices, corners = np.arange(3, dtype="<u4").tobytes(), TRIANGLE
+    views = [{"buffer": 0, "byteLength": 36}, {"buffer": 1, "byteLength": 12}, {"buffer": 0, "byteLength": 36}]
+    values = {"count": 3, "indices": {"bufferView": 1, "componentType": 5125}, "values": {"bufferView": 0}}
+    of_zeros = {"componentType": 5130, "count": 1_400_000, "type": "VEC3"}
+    listed = [{**of_zeros, "sparse": {**values, "values": {"bufferView": 3}}} for _ in range(accessors)]
+    doubles = np.frombuffer(corners, "<f4").astype("<f8").tobytes()
+    return gltf(
+        accessors=[*listed, {"bufferView": 1, "componentType": 5125, "count": 3, "type": "SCALAR"}],
+        bufferViews=[*views, {"buffer": 2, "byteLength": 72}],
+        buffers=[{"byteLength": len(each), "uri": data_uri(each)} for each in (corners, indices, doubles)],
+        meshes=[
+            {"primitives": [{"attributes": {"POSITION": number}, "indices": accessors} for number in range(accessors)]}
+        ],
+        nodes=[{"mesh": 0}] * placed,
+        scenes=[{"nodes": list(range(placed))}],
+    )
+
+
+def numbered(text: bytes) -> bytes:
+    return b"".join(text % number for number in range(300))
+
+
 def png(size: int, mode: str = "L", color: int = 7) -> bytes:
     buffer = io.BytesIO()
     Image.new(mode, (size, size), color).save(buffer, "PNG", compress_level=9)
@@ -212,14 +246,15 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             gltf(nodes=[{"children": [0] * 10_000}] + [{}] * 70, scenes=[{"nodes": [0]}]),
             "nested in a circle|placed nodes",
         ),
-        "names.gltf": (
-            gltf(
-                meshes=[{"name": "n" * 500_000, "primitives": [{"attributes": {"POSITION": 0}}]}],
-                nodes=[{"mesh": 0}] * 500,
-                scenes=[{"nodes": list(range(500))}],
-            ),
+        # A mesh that names little, placed often: once each is enough of what is the same.
+        "names.gltf": (placed_often(500, mesh={"name": "n" * 500_000}), ""),
+        "targets.gltf": (placed_often(300, targets=[{}] * 200_000), "placed vertices; at most"),
+        "attributes.gltf": (
+            placed_often(300, attributes={"POSITION": 0, **{f"color{number}": 0 for number in range(30_000)}}),
             "",
         ),
+        "sparse.gltf": (sparse(100, 1), ""),
+        "sparses.gltf": (sparse(10, 10), "MiB once unpacked"),
         "nodes.glb": (
             glb(
                 nodes=[{"children": [1]}] + [{"children": [number + 1] * 2} for number in range(1, 40)] + [{"mesh": 0}]
@@ -261,6 +296,24 @@ def hostile_files() -> dict[str, tuple[bytes, str]]:
             b"property float z\nelement face 60000\nproperty list uchar int vertex_indices\nend_header\n"
             + struct.pack("<12f", 0, 0, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0)
             + b"".join(struct.pack(f"<B{size}i", size, *range(size)) for size in (3, 4) * 30_000),
+            "",
+        ),
+        "masks.zip": (
+            zipped(
+                {
+                    "a.obj": b"mtllib a.mtl\n" + TRIANGLE_OBJ + b"vt 0 0\n" + numbered(b"usemtl m%d\nf 1/1 2/1 3/1\n"),
+                    "a.mtl": numbered(b"newmtl m%d\nmap_Kd -s 2 2 2 a.png\nmap_d b.png\n"),
+                    "a.png": png(4),
+                    "b.png": png(1024),
+                }
+            ),
+            "",
+        ),
+        "holes.dae": (
+            dae(
+                inputs="<ph><p>0 1</p><h>" + "1 " * 300_000 + "</h></ph>",
+                node="<instance_geometry url='#box'/>" * 100,
+            ),
             "",
         ),
         "members.npz": (npz(**{f"m{number}": b"" for number in range(3000)}), "no array points or xyz"),
@@ -312,6 +365,42 @@ def test_equal_pictures_are_decoded_once(tmp_path, monkeypatch):
     shape = read_shape(tmp_path / "equal.glb")
     assert len(decoded) == 2
     assert [part.texture[0, 0, 0] for part in shape.parts] == [7] * 5 + [9]
+
+
+def test_a_picture_that_many_images_name_is_looked_at_once(tmp_path, monkeypatch):
+    looked_at = []
+    decode = textures.Textures.decode
+    monkeypatch.setattr(textures.Textures, "decode", lambda *names: looked_at.append(names) or decode(*names))
+    content = json.loads(textured_gltf(data_uri(png(2))))
+    content["images"] *= 3
+    content["textures"] = [{"source": number} for number in range(3)]
+    content["materials"] = [{"pbrMetallicRoughness": {"baseColorTexture": {"index": number}}} for number in range(3)]
+    (primitive,) = content["meshes"][0]["primitives"]
+    content["meshes"][0]["primitives"] = [{**primitive, "material": number} for number in range(3)]
+    (tmp_path / "same.gltf").write_text(json.dumps(content))
+    assert [part.texture is None for part in read_shape(tmp_path / "same.gltf").parts] == [False] * 3
+    assert len(looked_at) == 1
+
+
+@pytest.mark.parametrize("corners", [0, 2, 3])
+def test_faces_of_a_crate_are_counted_before_they_are_copied(tmp_path, monkeypatch, corners):
+    """Equal numbers take next to no bytes in one; faces of fewer than three corners are no triangles."""
+    pxr = pytest.importorskip("pxr.Usd")
+    from pxr import UsdGeom, Vt
+
+    stage = pxr.Stage.CreateNew(str(tmp_path / "equal.usdc"))
+    mesh = UsdGeom.Mesh.Define(stage, "/mesh")
+    mesh.CreatePointsAttr([(0, 0, 0), (1, 0, 0), (0, 1, 0)])
+    mesh.CreateFaceVertexCountsAttr(Vt.IntArray([3] + [corners] * 5))
+    mesh.CreateFaceVertexIndicesAttr(Vt.IntArray([0, 1, 2] + [0, 1, 2][:corners] * 5))
+    stage.Save()
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "faces", shape_limits.Allowance(6, 0))
+    shape = read_shape(tmp_path / "equal.usdc")
+    assert sum(len(part.triangles) for part in shape.parts) == (6 if corners == 3 else 1)
+    assert any("5 faces of fewer than three corners" in warning for warning in shape.warnings) == (corners == 2)
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "faces", shape_limits.Allowance(5, 0))
+    with pytest.raises(ValueError, match="6 faces; at most 5"):
+        read_shape(tmp_path / "equal.usdc")
 
 
 def test_a_large_picture_is_the_mean_of_its_pixels(monkeypatch):
@@ -397,4 +486,11 @@ def test_sound_draco_passes_with_and_without_metadata(metadata, level, faces):
     DracoPy = pytest.importorskip("DracoPy")
     points = np.eye(3, dtype=np.float32)
     data = DracoPy.encode(points, faces, compression_level=level, create_metadata=metadata)
-    take_draco_counts(data, shape_limits.ShapeBudget(len(data)))
+    budget = shape_limits.ShapeBudget(len(data))
+    take_draco_counts(data, budget)
+    expected = {"decoded faces": 1, "decoded points": 3}
+    if faces is None:
+        del expected["decoded faces"]
+    elif level == 7:  # edgebreaker, whose points follow from its faces
+        del expected["decoded points"]
+    assert budget.taken == expected

@@ -22,6 +22,7 @@ from support.gltf_writer import (
     png,
 )
 
+from mrd_hf.models import shape_limits
 from mrd_hf.models.gltf_document import GltfDocument
 from mrd_hf.models.shapes import PointCloud
 
@@ -105,6 +106,24 @@ def test_what_is_not_in_the_draco_data_is_beside_it():
     paint = file.accessor([(0, 0, 1)] * 4)
     file.json["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"] = paint
     assert color(file) == list(BLUE)
+
+
+def test_draco_buffers_are_decoded_once_and_counted_together(monkeypatch):
+    decoded = []
+    decode = DracoPy.decode
+    monkeypatch.setattr(DracoPy, "decode", lambda data: decoded.append(data) or decode(data))
+    monkeypatch.setitem(shape_limits.ALLOWANCES, "decoded faces", shape_limits.Allowance(4, 0))
+    data = DracoPy.encode(POINTS, FACES, quantization_bits=14)
+    file = packed(data, {"POSITION": 0}, POSITION)
+    primitives = file.json["meshes"][0]["primitives"]
+    unseen = {"attributes": {}, "extensions": {DRACO: {"bufferView": file.view(data), "attributes": {}}}}
+    primitives += [primitives[0], unseen]
+    assert abs(area(file) - 2) < 1e-3 and len(decoded) == 1
+    for _ in range(2):
+        other = {DRACO: {"bufferView": file.view(data), "attributes": {"POSITION": 0}}}
+        primitives.append({**primitives[0], "extensions": other})
+    with pytest.raises(ValueError, match="6 decoded faces; at most 4"):
+        read(file)
 
 
 @pytest.mark.parametrize("data", [b"?", b"DRACO", DracoPy.encode(POINTS, FACES)[:-9], b"DRACO\2\2" + bytes(50)])

@@ -232,6 +232,41 @@ def test_a_texture_that_another_program_would_decode_is_not_decoded(monkeypatch)
         texture_to_rgba(Image.open(io.BytesIO(eps())))
 
 
+def uncompressed_dds(width: int, height: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", (width, height), (1, 2, 3)).save(buffer, "DDS")
+    return buffer.getvalue()
+
+
+SLOW = {
+    "dds": uncompressed_dds(2, 2),
+    "levels": b"P6 2 2 254\n" + bytes(12),
+    "plain": b"P3 2 2 255\n" + b"0 " * 12,
+    "qoi": b"qoif" + bytes([0, 0, 0, 2, 0, 0, 0, 2, 3, 0]) + b"\xc3" + bytes(7) + b"\1",
+}
+
+
+@pytest.mark.parametrize("data", SLOW.values(), ids=SLOW.keys())
+def test_pictures_that_are_decoded_by_python_count_for_many(monkeypatch, data):
+    picture = Image.open(io.BytesIO(data))
+    assert picture.tile[0][0] in Image.DECODERS and shape_limits.is_slow(picture)
+    assert not shape_limits.is_slow(Image.open(io.BytesIO(png())))
+    warnings = []
+    pictures = Textures(shape_limits.ShapeBudget(len(data)), warnings)
+    assert pictures.decode(data, "slow") is not None and warnings == []
+    assert pictures.budget.taken["pixels of pictures"] == 4 * 128
+    monkeypatch.setattr(shape_limits, "MAX_SLOW_PIXELS", 3)
+    assert Textures(shape_limits.ShapeBudget(len(data)), warnings).decode(data, "slow") is None
+    assert "2 x 2 pixels; of a " in warnings[0] and "at most 3 are read; convert it to PNG" in warnings[0]
+
+
+def test_all_decoders_in_python_are_known():
+    """Those of formats that are read; the others cannot occur."""
+    Image.init()
+    of_other_formats = {"BLP1", "BLP2", "MSP", "fits_gzip", "xpm"}
+    assert Image.DECODERS.keys() - of_other_formats == shape_limits.SLOW_DECODERS | {"bmp_rle"}
+
+
 @pytest.mark.parametrize(
     ("data", "message"),
     [(ico(), "format ICO are not read; convert"), (run_length_bmp(), "run-length encoded are not")],

@@ -477,6 +477,24 @@ def test_faces_of_mixed_sizes_take_no_time(tmp_path):
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("kind", ["uchar", "char", "uint"])
+def test_numbers_before_and_after_a_list_of_changing_lengths(form, kind):
+    rows = [(row, list(range(row % 3)), -row) for row in range(100)]
+    declared = ["short before", f"list {kind} int list", "double after"]
+    content = ply(("odd", declared, rows), ("last", ["float x"], [(7.0,)]), form=form)
+    elements = parse_ply(content).elements
+    assert elements["odd"]["before"].tolist() == [row[0] for row in rows]
+    assert elements["odd"]["list"].lengths.tolist() == [len(row[1]) for row in rows]
+    assert elements["odd"]["list"].values.tolist() == [item for row in rows for item in row[1]]
+    assert elements["odd"]["after"].tolist() == [row[2] for row in rows]
+    assert elements["last"]["x"].tolist() == [7.0]
+    if form != "ascii":
+        for cut in (content[:-13], content[: len(content) // 2]):
+            with pytest.raises(ValueError, match="it ends within row|beyond the file's end|it ends within 'odd'"):
+                parse_ply(cut)
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_many_lists_of_changing_lengths_take_no_time_and_keep_their_values(form):
     """Embeddings of points may be hundreds of properties: these are of 1,000 lists and 1,000 numbers."""
     generator = np.random.default_rng(0)

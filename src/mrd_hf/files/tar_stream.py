@@ -128,9 +128,9 @@ def _long_name(kind: bytes, content: bytes) -> str | None:
     start = 0
     while start < len(content):
         space = content.find(b" ", start, start + MAX_DIGITS + 1)
-        digits = content[start : max(space, start)]
-        end = start + int(digits) if digits.isdigit() else start
-        if not space < end <= len(content):
+        digits = content[start:space] if space > 0 else b""
+        end = start + int(digits) if digits.isdigit() else 0
+        if not start < space < end <= len(content):
             raise BrokenArchive("is damaged (a pax header); download it again")
         record = content[space + 1 : end - 1]
         if record.startswith(b"path="):

@@ -421,6 +421,10 @@ def header(name, size, kind=tarfile.REGTYPE):
     return info.tobuf(tarfile.GNU_FORMAT)
 
 
+def pax(records):
+    return header("x", len(records), tarfile.XHDTYPE) + records + bytes(-len(records) % 512)
+
+
 @pytest.mark.parametrize(
     ("before", "reason"),
     [
@@ -429,6 +433,9 @@ def header(name, size, kind=tarfile.REGTYPE):
         (header("x", 2**33, tarfile.GNUTYPE_LONGNAME), "header of 8589934592 bytes"),
         (header("x", 0)[:124] + b"\xff" * 12 + header("x", 0)[136:], "damaged"),
         (b"\x01" * 512, "damaged"),
+        *((pax(record), "a pax header") for record in (b"x" * 40, b"5000 a=b\n", b"0 a=b\n", b"2 a=b\n")),
+        (pax(b"9" * 5000 + b" path=a\n"), "a pax header"),  # more digits than Python takes for a number
+        (pax(b"8 a=bcd\n" + b"x" * 40), "a pax header"),
     ],
 )
 def test_headers_that_lie_end_the_archive_in_little_memory(before, reason, tmp_path):
