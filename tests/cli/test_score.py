@@ -115,6 +115,32 @@ def test_embeddings_that_are_there_give_the_same_scores(work, capsys, tmp_path):
     np.testing.assert_allclose(table(scored(capsys), 1)[:, 0], table(found, 3)[:, 0], atol=1e-5)
 
 
+@pytest.mark.parametrize("command", ["score", "classify"])
+def test_class_texts_of_another_teacher_are_refused(work, capsys, caplog, tmp_path, command):
+    """Whether a folder's teacher is the one of the Hub cannot be known: a warning."""
+    embeds = list(texts(work).numpy())
+    encoder = AutoModel.from_pretrained(work / "encoder")
+    encoder.config.teacher_id = "elsewhere/teacher"
+    encoder.save_pretrained(tmp_path / "encoder")
+    AutoFeatureExtractor.from_pretrained(work / "encoder").save_pretrained(tmp_path / "encoder")
+
+    def shown(teacher: str) -> tuple[int, str]:
+        record = {"source": "", "settings": {"teacher": teacher}, "left_out": []}
+        table = pa.table({"label": TEXTS, "text_embed": embeds})
+        file = tmp_path / "texts.parquet"
+        pq.write_table(table.replace_schema_metadata({"mrd_hf.embedded": json.dumps(record)}), file)
+        caplog.clear()
+        code = mrd_hf(command, work / "shapes", "--model", tmp_path / "encoder", "--class-texts", file)
+        return code, capsys.readouterr().err + caplog.text
+
+    code, said = shown("org/another-clip")
+    assert code == 2 and "texts.parquet are those of the teacher org/another-clip, and those of encoder are in" in said
+    for teacher, warned in (("elsewhere/teacher", False), (f"clip@sha256:{'0' * 16}", True)):
+        code, said = shown(teacher)
+        assert code == 0, said
+        assert ("make sure that the two are the same model" in said) == warned
+
+
 def test_a_teacher_that_is_told_by_its_folders_digest_is_found(work, capsys, tmp_path, monkeypatch):
     """As training records one that was a local folder: by the folder's name, and a digest."""
     encoder = AutoModel.from_pretrained(work / "encoder")

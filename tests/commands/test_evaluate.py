@@ -348,6 +348,26 @@ def test_parts_that_the_encoders_extractor_skips_are_skipped(tmp_path):
     assert torch.equal(embeds["with"], embeds["without"])
 
 
+@pytest.mark.parametrize("embedded", [True, False])
+def test_class_texts_of_another_teacher_are_refused(tmp_path, embedded):
+    data = save_tiny_triplets(
+        tmp_path / "tiny", without=() if embedded else ("image_embeds", "text_embeds", "teacher")
+    )
+    texts = {"label": list(NAMES), "text_embed": np.eye(len(NAMES), WIDTH).tolist()}
+    record = {"source": "", "settings": {"teacher": "org/another-clip"}, "left_out": []}
+    table = pa.table(texts).replace_schema_metadata({"mrd_hf.embedded": json.dumps(record)})
+    pq.write_table(table, tmp_path / "other.parquet")
+    command = [save_encoder(tmp_path / "encoder", WIDTH), data, tmp_path / "out"]
+    finished = evaluate(*command, "--class-texts", str(tmp_path / "other.parquet"))
+    assert finished.returncode == 2
+    assert "other.parquet are those of the teacher org/another-clip, and those of" in finished.stderr
+    if not embedded:
+        finished = evaluate(
+            *command, "--class-texts", str(tmp_path / "other.parquet"), "--teacher", "org/another-clip"
+        )
+        assert finished.returncode == 0, finished.stderr
+
+
 def test_an_encoder_of_another_teacher_is_refused(dataset, tmp_path):
     finished = evaluate(save_encoder(tmp_path / "encoder", WIDTH, "clip"), dataset, tmp_path / "out")
     assert finished.returncode == 2

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import onnx
 import onnxruntime
+import pyarrow.parquet as pq
 import pytest
 import torch
 from exported import LABELS, save_class_texts, save_encoder
@@ -129,6 +130,13 @@ def test_what_cannot_be_exported_is_said(folder, tmp_path, monkeypatch):
     save_class_texts(tmp_path / "wide.parquet", width=21)
     with pytest.raises(UserError, match="embeddings of width 21, but the encoder's have 20"):
         export_encoder(encoder, tmp_path / "out", class_texts=tmp_path / "wide.parquet")
+    record = {"source": "", "settings": {"teacher": "org/another-clip"}, "left_out": []}
+    save_class_texts(tmp_path / "classes.parquet")
+    table = pq.read_table(tmp_path / "classes.parquet")
+    pq.write_table(table.replace_schema_metadata({"mrd_hf.embedded": json.dumps(record)}), tmp_path / "other.parquet")
+    encoder.config.teacher_id = "org/clip"
+    with pytest.raises(UserError, match="other.parquet are those of the teacher org/another-clip, and those of enc"):
+        export_encoder(encoder, tmp_path / "out", class_texts=tmp_path / "other.parquet")
     toy = ToyModel(ToyConfig(projection_dim=20))
     with pytest.raises(UserError, match="is a toy_points, and only PointBERT and Uni3D are exported"):
         export_encoder(replace(encoder, model=toy), tmp_path / "out")

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -127,6 +128,30 @@ def test_of_equal_shapes_at_the_last_place_the_first_are_found(tmp_path, k):
         assert [hit.row for hit in hits] == [40, 500, 900, *others, 3, 4][:k]
 
 
+@pytest.mark.parametrize("width", [7, 64, 768])
+@pytest.mark.parametrize("count", [37, 1003])
+def test_equal_shapes_come_in_their_order_wherever_a_product_has_them(tmp_path, monkeypatch, width, count):
+    """A matrix product sums the columns of its last block in another order."""
+    monkeypatch.setattr(shape_index, "REPEATED_AT_ONCE", 100)
+    generator = np.random.default_rng(0)
+    embeds = np.tile(generator.standard_normal(width).astype(np.float32), (count, 1))
+    queries = generator.standard_normal((5, width)).astype(np.float32)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(count), model="m")
+    for k in (1, 10, count):
+        for hits in index.search(queries, k):
+            assert [hit.row for hit in hits] == list(range(k))
+            assert len({hit.score for hit in hits}) == 1
+
+
+def test_several_threads_search_at_once(tmp_path):
+    embeds = clustered(2000)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(2000), model="m")
+    expected = index.search(embeds, 30)
+    with ThreadPoolExecutor(8) as threads:
+        parts = list(threads.map(lambda start: index.search(embeds[start : start + 50], 30), range(0, 2000, 50)))
+    assert [hits for part in parts for hits in part] == expected
+
+
 def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_limit, monkeypatch):
     embeds = clustered(200)
     with_faiss = ShapeIndex.build(tmp_path / "with", embeds, items(200), model="m")
@@ -145,6 +170,15 @@ def test_facts_are_kept(tmp_path):
         assert (index.model, index.teacher, index.model_sha256, index.embedding_dim) == ("m", "t@1", "abc", WIDTH)
         assert index.config_sha256 == "def"
     assert ShapeIndex.build(tmp_path / "j", clustered(3), items(3), model="m").teacher is None
+
+
+def test_embeddings_of_a_large_collection_may_be_stored_by_columns(tmp_path, small_limit):
+    embeds = clustered(3000)
+    by_rows, by_columns = (
+        ShapeIndex.build(tmp_path / name, order(embeds), items(3000), model="m")
+        for name, order in (("rows", np.ascontiguousarray), ("columns", np.asfortranarray))
+    )
+    assert by_columns.search(embeds[:5], 7) == by_rows.search(embeds[:5], 7)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float64])
@@ -186,6 +220,9 @@ def test_an_item_that_lacks_a_field_has_null(tmp_path):
         (np.array([[np.nan, 0], [0, 1]], dtype=np.float32), items(2), "embedding 0 is zero or not finite"),
         (clustered(1), [{"name": "a"}], "need a column 'id'; they have name"),
         (clustered(2), [{"id": 1}, {"id": "b"}], "columns of one type"),
+        (clustered(1), [{"id": "a", "more": {}}], "which parquet has"),
+        (clustered(1), [{"id": 2**70}], "which parquet has"),
+        (clustered(1), [{"id": "\ud800"}], "which parquet has"),
     ],
 )
 def test_what_does_not_fit_together_is_refused_and_leaves_nothing(tmp_path, embeds, rows, message):
@@ -286,6 +323,30 @@ def test_values_of_other_types_are_named(tmp_path, value):
                 ShapeIndex.open(tmp_path / "i")
     facts.write_text(json.dumps(right))
     assert len(ShapeIndex.open(built.folder)) == 5
+
+
+def test_an_index_that_is_replaced_while_it_is_opened_is_the_old_or_the_new_one(tmp_path, monkeypatch):
+    old, new = clustered(5), clustered(3, seed=1)
+    ShapeIndex.build(tmp_path / "i", old, items(5), model="old")
+    ShapeIndex.build(tmp_path / "other", new, items(3), model="new")
+    read_facts, replacements = shape_index.read_facts, [tmp_path / "other"]
+
+    def read_and_replace(folder):
+        facts = read_facts(folder)
+        if replacements:
+            shutil.rmtree(folder)
+            replacements.pop().rename(folder)
+        return facts
+
+    monkeypatch.setattr(shape_index, "read_facts", read_and_replace)
+    index = ShapeIndex.open(tmp_path / "i")
+    assert index.model == "new" and len(index) == 3
+    for count in range(shape_index.ATTEMPTS):
+        monkeypatch.setattr(shape_index, "read_facts", read_facts)
+        replacements.append(ShapeIndex.build(tmp_path / f"again-{count}", new, items(3), model="new").folder)
+    monkeypatch.setattr(shape_index, "read_facts", read_and_replace)
+    with pytest.raises(UserError, match="is replaced again and again"):
+        ShapeIndex.open(tmp_path / "i")
 
 
 def test_files_of_the_right_digest_and_the_wrong_kind_are_named(tmp_path):

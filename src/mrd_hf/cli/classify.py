@@ -8,7 +8,7 @@ from ..errors import UserError
 from ..exporting.onnx_encoder import OnnxEncoder, read_classes
 from ..models.label_ranking import rank_labels
 from .encoder import chosen_encoder, embed_files
-from .labels import check_class_texts, chosen_templates, embed_labels, read_label_lines, split_labels
+from .labels import check_class_texts, check_comparable, chosen_templates, embed_labels, read_label_lines, split_labels
 from .output import print_json, printable
 from .shape_files import find_shapes
 
@@ -36,11 +36,8 @@ def run(options: argparse.Namespace) -> int:
         labels, class_embeds = read_classes(encoder)
     elif class_embeds is None:
         class_embeds = embed_labels(labels, templates, encoder, options.teacher, options.device)
-    elif class_embeds.shape[1] != encoder.embedding_dim:
-        raise UserError(
-            f"{options.class_texts}: embeddings of width {class_embeds.shape[1]}, but the encoder's have "
-            f"{encoder.embedding_dim}; embed the labels with the encoder's own teacher."
-        )
+    else:
+        check_comparable(options.class_texts, class_embeds.shape[1], encoder)
 
     found: dict[str, list[dict[str, Any]]] = {}
     failures: list[dict[str, str]] = []

@@ -48,6 +48,18 @@ def check_class_texts(labels: list[str], path: str) -> None:
         raise UserError(f"{path}: a label is empty or there twice.")
 
 
+def check_comparable(path: str, width: int, encoder: AnyEncoder) -> None:
+    """Raise a [`UserError`] if embeddings in a file, of this width, are in another space than the encoder's."""
+    from ..data.embedding.cached_teacher import check_class_texts_are_of  # which takes datasets
+
+    check_class_texts_are_of(path, f"those of {encoder.name}", encoder.teacher, encoder.text_tower)
+    if width != encoder.embedding_dim:
+        raise UserError(
+            f"{path}: embeddings of width {width}, but the encoder's have {encoder.embedding_dim}; embed the labels "
+            "with the encoder's own teacher."
+        )
+
+
 def chosen_templates(given: list[str] | None) -> tuple[str, ...]:
     """The prompt templates that `--template` names or spells out."""
     templates: list[str] = []

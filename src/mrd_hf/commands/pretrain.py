@@ -24,8 +24,7 @@ from datasets import Dataset, DatasetDict
 from safetensors.torch import save_file
 
 from .. import PointCloudFeatureExtractor
-from ..data.embedding.cached_teacher import are_one, check_same_teacher
-from ..data.embedding.embedded_files import read_record
+from ..data.embedding.cached_teacher import check_class_texts_are_of, check_same_teacher
 from ..data.embedding.teacher_embedding import embed_dataset
 from ..data.loaders.augmentation import AugmentationConfig
 from ..data.loaders.choices import ChoiceConfig
@@ -95,17 +94,6 @@ def open_held_out(
     return dataset
 
 
-def check_class_texts_are_of(class_texts: str, teacher_id: str) -> None:
-    """Raise a [`UserError`] if the file says that its embeddings are another teacher's; not all files say whose."""
-    record = read_record(Path(class_texts))
-    found = None if record is None else record["settings"].get("teacher")
-    if found is not None and not are_one(found, teacher_id):
-        raise UserError(
-            f"class_texts: the embeddings in {class_texts} are those of the teacher {found}, and the dataset's are "
-            f"those of {teacher_id}; give the file that mrd-hf embed-teacher --class-texts made with the dataset."
-        )
-
-
 def check_trackers(trackers: Sequence[str]) -> None:
     """Raise a [`UserError`] if one is not installed."""
     for tracker in trackers:
@@ -170,7 +158,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     if data.eval_split is not None:
         dataset = open_held_out(data, splits, teacher, teacher_id, training.per_device_batch_size)
         if data.class_texts is not None:
-            check_class_texts_are_of(data.class_texts, teacher_id)
+            check_class_texts_are_of(data.class_texts, "those of the dataset", teacher_id)
         held_out = HeldOutSet.from_dataset(dataset, data.class_texts, name=data.dataset)
         evaluation = HeldOutEvaluation(dataset, held_out, extractor, training.seed)
     run = Pretraining(

@@ -10,8 +10,9 @@ from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel
 
 from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts
-from ..data.embedding.cached_teacher import are_one
+from ..data.embedding.cached_teacher import are_one, check_class_texts_are_of
 from ..data.loading import load_all_splits, pick_split
+from ..encoder import recorded_teacher
 from ..errors import UserError
 from ..files.digests import state_of_files
 from ..models.left_out_parts import SEEN, PartChoice
@@ -103,6 +104,7 @@ def _embedded_triplets(
     splits: DatasetDict,
 ) -> Shapes:
     name, path = options.dataset, Path(options.dataset)
+    _check_class_texts(options, model_name, model)
     held_out = HeldOutSet.from_dataset(dataset, options.class_texts, name=name)
     check_embeddings_are_of(teacher_of(model_name, model.config, options.teacher), dataset, name, model_name)
     class_texts = path / CLASS_TEXTS_FILE
@@ -116,6 +118,13 @@ def _embedded_triplets(
     read, up_axis = dataset_clouds(dataset), options.up_axis or "y"
     name = path.resolve().name if path.is_dir() else name  # of the Hub the whole id
     return Shapes(name, options.split, read, up_axis, held_out, fingerprint, None, dataset, splits)
+
+
+def _check_class_texts(options: ShapeOptions, model_name: str, model: PreTrainedModel) -> None:
+    """Raise a [`UserError`] if the given class texts are neither of the encoder's teacher nor of the given one."""
+    if options.class_texts is not None:
+        towers = (options.teacher, recorded_teacher(model.config), model.config.text_tower_id)
+        check_class_texts_are_of(options.class_texts, f"those of {model_name}", *towers)
 
 
 def _labeled_shapes(
@@ -135,6 +144,7 @@ def _labeled_shapes(
     elif options.teacher is not None:  # theirs is not known, and this one is asked for
         published = None
     texts, templates = options.class_texts or published, None
+    _check_class_texts(options, model_name, model)
     if texts is not None:
         _, embeds = read_class_texts(texts, benchmark.class_names)
     else:

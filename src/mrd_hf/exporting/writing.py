@@ -11,6 +11,7 @@ import torch
 from transformers import PreTrainedModel
 
 from ..data.class_texts import read_class_texts
+from ..data.embedding.cached_teacher import check_class_texts_are_of
 from ..encoder import Encoder
 from ..errors import UserError
 from ..files.atomic_folder import atomic_folder
@@ -73,8 +74,8 @@ def export_encoder(
             Labels with their embeddings, as [`read_class_texts`] reads them, to lie beside the encoder.
 
     Raises:
-        UserError: The encoder is a user's own, or too large for one file; class texts are of another width, a package
-            is missing, or a file disagrees with the encoder.
+        UserError: The encoder is a user's own, or too large for one file; class texts are of another space or width, a
+            package is missing, or a file disagrees with the encoder.
     """
     model = encoder.model
     if model.config.model_type not in EXPORTED:
@@ -146,6 +147,7 @@ def _network(model: PreTrainedModel, dtype: Dtype, opset: int) -> onnx.ModelProt
 
 def _classes(path: Path, encoder: Encoder) -> tuple[list[str], np.ndarray]:
     labels, embeds = read_class_texts(path)
+    check_class_texts_are_of(path, f"those of {encoder.name}", encoder.teacher, encoder.text_tower)
     if embeds.shape[1] != encoder.embedding_dim:
         raise UserError(
             f"{path}: embeddings of width {embeds.shape[1]}, but the encoder's have {encoder.embedding_dim}; embed "

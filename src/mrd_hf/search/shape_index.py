@@ -37,6 +37,10 @@ EXACT_UP_TO = 50_000
 ROWS_AT_ONCE = 16_384
 # Cosines in memory at a time: 256 MiB.
 COSINES_AT_ONCE = 2**26
+# Embeddings whose cosines are computed once more at a time: 20 MB at width 1,280.
+REPEATED_AT_ONCE = 2048
+# Of opening an index in whose place another is put meanwhile.
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,25 @@ class ShapeIndex:
             folder (`str` or `Path`)
 
         Raises:
-            UserError: There is none, its files are damaged, missing or of different indexes, or faiss is missing.
+            UserError: There is none, its files are damaged, missing or of different indexes, it is replaced all the
+                while, or faiss is missing.
         """
         folder = Path(folder)
+        for _ in range(ATTEMPTS):
+            before = _identity(folder)
+            try:
+                index = cls._open(folder)
+            except UserError:
+                if _identity(folder) == before:
+                    raise
+                continue
+            if _identity(folder) == before:
+                return index
+        raise UserError(f"{folder}: is replaced again and again while it is opened; wait until that ends.")
+
+    @classmethod
+    def _open(cls, folder: Path) -> Self:
+        """See [`ShapeIndex.open`]; where the folder is replaced meanwhile, what is opened may be of both."""
         facts = read_facts(folder)
         for name, expected in facts["files"].items():
             if not (folder / name).is_file():
@@ -274,27 +294,39 @@ def _normalized(vectors: np.ndarray, name: str, first: int) -> np.ndarray:
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad) > 0:
         raise UserError(f"{name} {first + bad[0]} is zero or not finite, so that it has no direction; leave it out.")
-    return vectors / norms
+    return np.ascontiguousarray(vectors / norms)  # which faiss needs
 
 
 def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Cosines, float32, and rows, both of shape `(num_queries, k)`, in any order."""
+    """Cosines, float32, and rows, both of shape `(num_queries, k)`, best first, of equal ones the first rows.
+
+    A matrix product may give equal embeddings cosines that differ in the last digit, by their place in it. So it only
+    says which may be among the nearest, and their cosines are computed once more, each by itself.
+    """
     scores = np.empty((len(queries), k), dtype=np.float32)
     rows = np.empty((len(queries), k), dtype=np.int64)
+    # Twice what a sum of so many products of two unit vectors can be wrong by.
+    rounding = 2 * queries.shape[1] * np.finfo(np.float32).eps
     step = max(1, COSINES_AT_ONCE // len(embeds))
     for start in range(0, len(queries), step):
-        part = slice(start, start + step)
-        cosines = queries[part] @ embeds.T
-        rows[part] = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
-        scores[part] = np.take_along_axis(cosines, rows[part], axis=1)
-        # Of several with the k-th largest cosine, argpartition takes any; here the first.
-        lowest = scores[part].min(axis=1)
-        for place in np.flatnonzero(np.count_nonzero(cosines >= lowest[:, None], axis=1) > k):
-            above = np.flatnonzero(cosines[place] > lowest[place])
-            equal = np.flatnonzero(cosines[place] == lowest[place])
-            chosen = np.concatenate([above, equal[: k - len(above)]])
-            rows[start + place], scores[start + place] = chosen, cosines[place, chosen]
+        cosines = queries[start : start + step] @ embeds.T
+        lowest = np.partition(cosines, -k, axis=1)[:, -k]
+        for place, query in enumerate(queries[start : start + step]):
+            near = np.flatnonzero(cosines[place] >= lowest[place] - rounding)
+            parts = np.split(near, range(REPEATED_AT_ONCE, len(near), REPEATED_AT_ONCE))
+            exact = np.concatenate([(embeds[part] * query).sum(axis=1) for part in parts])
+            best = np.argsort(-exact, kind="stable")[:k]
+            rows[start + place], scores[start + place] = near[best], exact[best]
     return scores, rows
+
+
+def _identity(folder: Path) -> tuple[int, int, int] | None:
+    """Which folder has this name at present, None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino, found.st_mtime_ns
 
 
 def _open_exact(path: Path) -> np.ndarray:

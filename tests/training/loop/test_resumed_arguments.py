@@ -134,7 +134,7 @@ def test_class_texts_that_say_they_are_of_another_teacher_are_refused(data, tmp_
     record = {"source": "", "settings": {"teacher": "org/another-clip"}, "left_out": []}
     table = pq.read_table(data / "class_texts.parquet")
     pq.write_table(table.replace_schema_metadata({"mrd_hf.embedded": json.dumps(record)}), file)
-    with pytest.raises(UserError, match="class_texts.parquet are those of the teacher org/another-clip, and the data"):
+    with pytest.raises(UserError, match="are those of the teacher org/another-clip, and those of the data"):
         train_tiny_run(tmp_path / "run", data, eval_split="test", class_texts=file)
     assert not (tmp_path / "run").exists()
 

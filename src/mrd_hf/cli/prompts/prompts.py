@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from ...data.class_texts import read_class_texts
-from ...data.embedding.cached_teacher import split_identifier
+from ...data.embedding.cached_teacher import check_class_texts_are_of, split_identifier
 from ...errors import UserError
 from ...models.model_sources import split_reference
 from ..labels import load_text_tower, read_label_lines
@@ -84,9 +84,11 @@ def embed_prompts(prompts: Prompts, space: Space, options: argparse.Namespace) -
     """Embeddings of prompts, float32 of shape `(len(prompts.names), embedding_dim)`.
 
     Raises:
-        UserError: The space's teacher is not known or does not load, or embeddings are of another width.
+        UserError: The space's teacher is not known or does not load, or embeddings are of another space or
+            width.
     """
     if prompts.embeds is not None:
+        check_class_texts_are_of(options.class_texts, f"those of {space.owner}", space.teacher, space.text_tower)
         if prompts.embeds.shape[1] != space.embedding_dim:
             raise UserError(
                 f"{options.class_texts}: embeddings of width {prompts.embeds.shape[1]}, but those of {space.owner} "

@@ -4,6 +4,7 @@ A teacher's identifier, as the column `teacher` has it, is `org/model@commit` of
 folder `name@sha256:...`: the folder's name and a digest of its content. Older datasets have names alone.
 """
 
+import logging
 import os
 import re
 from collections.abc import Iterable
@@ -15,7 +16,10 @@ from datasets import Dataset
 from ...errors import UserError
 from ...models.teacher_folder import FOLDER_REVISION, is_folder_revision
 from ..schema import TEACHER_COLUMNS
+from .embedded_files import read_record
 
+
+logger = logging.getLogger(__name__)
 
 ORIGIN_COLUMNS = ("teacher", *TEACHER_COLUMNS)
 WITH_REVISION = re.compile(rf"(?P<name>.+)@(?P<revision>[0-9a-f]{{7,40}}|{FOLDER_REVISION.pattern})")
@@ -80,6 +84,32 @@ def check_same_teacher(dataset: Dataset, teacher: str, dataset_name: str) -> Non
         raise UserError(
             f"{dataset_name}: its embeddings are those of the teacher {found}, and training's are those of {teacher}; "
             "embed both with one by mrd-hf embed-teacher."
+        )
+
+
+def check_class_texts_are_of(path: str | Path, whose: str, *teachers: str | None) -> None:
+    """Raise a [`UserError`] if a file of class texts says that its embeddings are of another space; not all say whose.
+
+    Args:
+        path (`str` or `Path`): As [`~mrd_hf.data.class_texts.read_class_texts`] takes it.
+        whose (`str`): What they are to be compared with, for the message.
+        teachers (`str`, *optional*): Any that embeds into that space: the teacher, its text tower. If none is known,
+            nothing is compared; of one in a folder and one on the Hub it cannot be known, and there is a warning.
+    """
+    known = [teacher for teacher in teachers if teacher is not None]
+    record = read_record(Path(path))
+    found = None if record is None else record["settings"].get("teacher")
+    if found is not None and known and not any(are_one(found, teacher) for teacher in known):
+        from_folder = [is_folder_revision(split_identifier(name)[1]) for name in (found, *known)]
+        if any(from_folder) and not all(from_folder):
+            logger.warning(
+                f"the embeddings in {path} are those of {found}, and {whose} are in the space of {known[0]}: make sure "
+                "that the two are the same model."
+            )
+            return
+        raise UserError(
+            f"class texts: the embeddings in {path} are those of the teacher {found}, and {whose} are in the space of "
+            f"{known[0]}; give the file that mrd-hf embed-teacher --class-texts makes with that teacher."
         )
 
 
