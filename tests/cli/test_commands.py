@@ -388,6 +388,30 @@ def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, c
     assert capsys.readouterr().out.split()[2] in (items[3]["name"], items[4]["name"])
 
 
+@pytest.mark.parametrize("bad", [[1], [0, 2], [0, 1, 2]])
+def test_an_index_of_a_dataset_leaves_bad_shapes_out(work, tmp_path, capsys, bad):
+    save_tiny_triplets(tmp_path / "data", train=3, test=1)
+    (file,) = (tmp_path / "data" / "data").glob("train*.parquet")
+    rows = Dataset.from_parquet(str(file))
+    ids, features = list(rows["id"]), rows.features
+
+    def spoil(row: dict, place: int) -> dict:
+        return {"points": np.where(place in bad, np.nan, np.array(row["points"]))}
+
+    rows.map(spoil, with_indices=True, features=features).to_parquet(file)
+    common = ["index", tmp_path / "data", "--dataset", "--split", "train", "--model", work / "encoder", "--json"]
+    assert mrd_hf(*common, "-o", tmp_path / "i") == 1
+    shown = capsys.readouterr()
+    if len(bad) == 3:
+        assert "none of 3 shapes could be embedded" in shown.err and not (tmp_path / "i").exists()
+        return
+    failed = json.loads(shown.out)["failed"]
+    assert [failure["file"] for failure in failed] == [f"{tmp_path / 'data'}, shape {ids[row]!r}" for row in bad]
+    hits = ShapeIndex.open(tmp_path / "i").search(np.ones((1, CLIP_WIDTH)), 3)[0]
+    kept = [id_ for row, id_ in enumerate(ids) if row not in bad]
+    assert {hit.row: hit.item["id"] for hit in hits} == dict(enumerate(kept))
+
+
 @pytest.mark.skipif(not hasattr(datasets, "Mesh"), reason="datasets before 4.5")
 def test_files_that_a_dataset_keeps_are_not_copied_into_its_index(work, tmp_path):
     (tmp_path / "meshes").mkdir()
@@ -438,6 +462,18 @@ def test_a_query_by_the_same_weights_in_another_network_is_refused(work, tmp_pat
     assert "made by the encoder encoder with another config.json" in capsys.readouterr().err
     (other / "config.json").write_text(json.dumps(config | {"teacher_id": "renamed"}))
     assert mrd_hf(*search) == 0
+
+
+def test_a_query_prepared_in_another_way_is_refused(work, tmp_path, capsys):
+    """What a file's own matter is may differ, as the axis that is up in it."""
+    other = shutil.copytree(work / "encoder", tmp_path / "encoder")
+    settings = json.loads((other / "preprocessor_config.json").read_text())
+    search = ("search", work / "index", "--shape", work / "shapes" / "box.glb", "--model", other)
+    for name, value, code in (("encoder_up_axis", "z", 2), ("num_points", 255, 2), ("up_axis", "z", 0)):
+        (other / "preprocessor_config.json").write_text(json.dumps(settings | {name: value}))
+        assert mrd_hf(*search) == code
+        said = f"made with {name} = {settings[name]} in preprocessor_config.json, and encoder has {value}"
+        assert (said in capsys.readouterr().err) == (code == 2)
 
 
 def test_another_teachers_query_is_refused_by_its_width_or_noted(work, tmp_path, capsys):
@@ -582,6 +618,10 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
     (tmp_path / "nothing.txt").write_text("\n \n")
     pq.write_table(pa.table({"a": [1]}), tmp_path / "other.parquet")
     pq.write_table(pa.table({"label": ["a"], "text_embed": [[1.0, 2.0]]}), tmp_path / "narrow.parquet")
+    assert mrd_hf("embed", shapes / "box.glb", "-o", tmp_path / "cut.parquet", "--model", work / "encoder") == 0
+    content = (tmp_path / "cut.parquet").read_bytes()
+    (tmp_path / "cut.parquet").write_bytes(content[:4] + bytes(100) + content[104:])  # its footer is whole
+    capsys.readouterr()
     pq.write_table(pa.table({"label": ["a"], "text_embed": [[np.nan] * CLIP_WIDTH]}), tmp_path / "nan.parquet")
     pq.write_table(pa.table({"label": ["a"] * 2, "text_embed": [[1.0] * CLIP_WIDTH] * 2}), tmp_path / "twice.parquet")
     PointCloudFeatureExtractor().save_pretrained(tmp_path / "no-weights")
@@ -632,6 +672,14 @@ def test_wrong_input_is_named_with_the_remedy(work, tmp_path, capsys):
             "--up-axis is for a folder of shapes; leave it out",
         ),
         (["index", tmp_path / "x.parquet", "--keep-collision"], "--keep-collision is for a folder of shapes"),
+        (["index", tmp_path / "x.parquet", *encoder], "--model is for shapes, and these are embedded; leave it out"),
+        (["index", tmp_path / "cut.parquet"], "cut.parquet: is damaged"),
+        (["score", tmp_path / "x.parquet", "--text", "a", "--up-axis", "z"], "--up-axis is for shapes, and these are"),
+        (["score", shapes, "--text", "a", "-o", tmp_path / "latin.txt" / "s.csv"], "latin.txt is a file"),
+        (["embed", shapes, "-o", tmp_path / "e.parquet", *encoder, "--revision", "main"], "is a folder"),
+        (["search", work / "index", "a", *encoder], "--model is for --shape; leave it out"),
+        (["search", work / "index", "a", "--skip-parts", "x"], "--skip-parts is for --shape; leave it out"),
+        (["search", work / "index", "--shape", "a.glb", "--teacher", "t"], "--teacher is for words and pictures"),
         (["index", work / "index" / "items.parquet", "-o", work / "index", "--overwrite"], "items.parquet is read"),
         (["search", work / "index", "a", "--device", "cuda:99"], "cannot compute on the device cuda:99"),
         (["embed", shapes, "-o", tmp_path / "out.glb"], "expected a file with the suffix .parquet"),

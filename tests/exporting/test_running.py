@@ -108,6 +108,12 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="cannot compute on the device tpu here; it can on cpu"):
         open_onnx_encoder(file, device="tpu")
     encoder = open_onnx_encoder(file)
+    description = tmp_path / "onnx" / "encoder.json"
+    right = description.read_text()
+    description.write_text(json.dumps(json.loads(right) | {"weights_sha256": "0" * 64, "name": "another"}))
+    with pytest.raises(UserError, match=r"encoder.json: is of another encoder \(another\) than encoder.onnx beside"):
+        read_classes(encoder)
+    description.write_text(right)
     (tmp_path / "onnx" / "class_embeddings.bin").write_bytes(b"12345678")
     with pytest.raises(UserError, match=r"encoder.json: its classes cannot be read \(ValueError"):
         read_classes(encoder)

@@ -164,11 +164,11 @@ def test_without_faiss_a_large_collection_is_searched_exactly(tmp_path, small_li
 
 
 def test_facts_are_kept(tmp_path):
-    facts = {"model": "m", "teacher": "t@1", "model_sha256": "abc", "config_sha256": "def"}
+    facts = {"model": "m", "teacher": "t@1", "model_sha256": "abc", "config_sha256": "def", "input": {"a": 1}}
     built = ShapeIndex.build(tmp_path / "i", clustered(3), items(3), **facts)
     for index in (built, ShapeIndex.open(tmp_path / "i")):
         assert (index.model, index.teacher, index.model_sha256, index.embedding_dim) == ("m", "t@1", "abc", WIDTH)
-        assert index.config_sha256 == "def"
+        assert index.config_sha256 == "def" and index.input == {"a": 1}
     assert ShapeIndex.build(tmp_path / "j", clustered(3), items(3), model="m").teacher is None
 
 
@@ -313,10 +313,11 @@ def test_values_of_other_types_are_named(tmp_path, value):
     facts = tmp_path / "i" / "index.json"
     right = json.loads(facts.read_text())
     texts = {"model_sha256", "config_sha256", "teacher", "text_tower"}
-    fine = {None: texts, "x": {"model", *texts}}
+    fine = {None: {"input", *texts}, "x": {"model", *texts}}
     for name in right:
         facts.write_text(json.dumps(right | {name: value}))
-        if isinstance(value, (str, type(None))) and name in fine[value]:
+        is_fine = name == "input" if isinstance(value, dict) else isinstance(value, (str, type(None)))
+        if is_fine and (isinstance(value, dict) or name in fine[value]):
             assert len(ShapeIndex.open(tmp_path / "i").search(clustered(1), 2)[0]) == 2
         else:
             with pytest.raises(UserError, match="index.json"):

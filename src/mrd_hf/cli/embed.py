@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..files.atomic_file import atomic_file, check_vacant
+from ..files.atomic_folder import check_writable
 from .embedding_table import EmbeddingFacts, EmbeddingWriter
 from .encoder import chosen_encoder, embed_files
 from .output import print_json, printable
@@ -18,6 +19,7 @@ def run(options: argparse.Namespace) -> int:
     if output.suffix.lower() != ".parquet" or output.is_dir():
         raise UserError(f"--output {output}: expected a file with the suffix .parquet.")
     check_vacant(output, options.overwrite)
+    check_writable(output.parent)
     for path in options.files:
         check_no_dataset(path, f"`mrd-hf index {path} --dataset` embeds and indexes it")
     files = find_shapes(options.files)

@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import Any, BinaryIO, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ..errors import UserError
+from ..models.point_preparation import ENCODERS_SETTINGS
 from .encoder import AnyEncoder
 
 
@@ -29,6 +30,7 @@ class EmbeddingFacts:
         width (`int`): Of the embeddings.
         text_tower (`str`, *optional*): What embeds texts, where that is not the teacher as a whole.
         config_sha256 (`str`, *optional*): Digest of the encoder's configuration; files of earlier versions lack it.
+        input (`dict`, *optional*): [`ENCODERS_SETTINGS`] of its extractor; files of earlier versions lack them.
     """
 
     model: str
@@ -37,6 +39,7 @@ class EmbeddingFacts:
     width: int
     text_tower: str | None = None
     config_sha256: str | None = None
+    input: dict[str, Any] | None = None
 
     @classmethod
     def of(cls, encoder: AnyEncoder) -> Self:
@@ -48,7 +51,12 @@ class EmbeddingFacts:
             encoder.embedding_dim,
             encoder.text_tower,
             encoder.config_sha256,
+            {name: getattr(encoder.extractor, name) for name in ENCODERS_SETTINGS},
         )
+
+    def for_index(self) -> dict[str, Any]:
+        """Those that [`ShapeIndex.build`] takes."""
+        return {name: value for name, value in vars(self).items() if name != "width"}
 
 
 class EmbeddingWriter:
@@ -83,7 +91,7 @@ def open_embeddings(path: Path) -> tuple[EmbeddingFacts, int, Iterator[tuple[lis
     """The facts of a file, how many rows it has, and its rows, some thousand at a time.
 
     Raises:
-        UserError: It is not of `mrd-hf embed`; or, from the iterator, an embedding is missing.
+        UserError: It is not of `mrd-hf embed`; or, from the iterator, it is damaged or an embedding is missing.
     """
     if not path.is_file():
         raise UserError(f"{path}: no such file; expected one of `mrd-hf embed`.")
@@ -99,7 +107,14 @@ def open_embeddings(path: Path) -> tuple[EmbeddingFacts, int, Iterator[tuple[lis
 
 
 def _rows(path: Path, file: pq.ParquetFile, width: int) -> Iterator[tuple[list[str], np.ndarray]]:
-    for batch in file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"]):
+    batches = file.iter_batches(ROWS_AT_ONCE, columns=["path", "embedding"])
+    while True:
+        try:
+            batch = next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{path}: is damaged ({error}); embed the shapes once more.") from None
+        if batch is None:
+            return
         embeds = batch.column("embedding")
         if embeds.null_count > 0:
             raise UserError(f"{path}: a row has no embedding.")

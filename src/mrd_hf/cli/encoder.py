@@ -5,8 +5,8 @@ Imports torch for an encoder that runs by it, and does not for one in an ONNX fi
 
 import argparse
 import os
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Union
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, TypeVar, Union
 
 import numpy as np
 
@@ -23,9 +23,21 @@ if TYPE_CHECKING:
 
     from ..encoder import Encoder
 
+Shape = TypeVar("Shape")
 AnyEncoder = Union["Encoder", OnnxEncoder]
 
+# What says by which encoder, and how files are read.
+MODEL_OPTIONS = ("model", "revision", "dtype")
+READING_OPTIONS = ("up_axis", "keep_collision", "skip_parts")
+
 CONVERT = "mrd-hf convert OpenShape/openshape-pointbert-vitg14-rgb --output models/openshape"
+
+
+def check_unused(options: argparse.Namespace, names: Sequence[str], purpose: str) -> None:
+    """Raise a [`UserError`] for an option that is given and would do nothing."""
+    for name in names:
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} is {purpose}; leave it out.")
 
 
 def chosen_encoder(options: argparse.Namespace) -> AnyEncoder:
@@ -50,6 +62,8 @@ def chosen_encoder(options: argparse.Namespace) -> AnyEncoder:
             raise UserError(f"--dtype is for an encoder that torch runs; {name} has its own.")
         encoder = open_onnx_encoder(name, options.device)
     else:
+        if options.revision is not None and os.path.isdir(name):
+            raise UserError(f"--revision is for an encoder on the Hub, and {name} is a folder.")
         from ..encoder import load_encoder
 
         dtype = _chosen_dtype(options.dtype, options.device)
@@ -84,42 +98,71 @@ def embed_files(
     what: str = "Embedding shapes",
     quiet: bool = False,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Embed files, with a progress bar; what cannot be read or embedded is reported and left out.
+    """Embed files, see [`embed_shapes`].
 
     Args:
         encoder ([`Encoder`] or [`OnnxEncoder`])
         files (sequence of `str`)
         up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them. Default: as each file says, else y.
+        batch_size, failures, what, quiet: See [`embed_shapes`].
+    """
+
+    def read(file: str) -> np.ndarray:
+        return prepare(encoder, file, up_axis)
+
+    return embed_shapes(encoder, files, read, str, batch_size, failures, what, quiet)
+
+
+def embed_shapes(
+    encoder: AnyEncoder,
+    shapes: Sequence[Shape],
+    read: Callable[[Shape], np.ndarray],
+    name_of: Callable[[Shape], str],
+    batch_size: int,
+    failures: list[dict[str, str]],
+    what: str = "Embedding shapes",
+    quiet: bool = False,
+) -> Iterator[tuple[list[Shape], np.ndarray]]:
+    """Embed shapes, with a progress bar; what cannot be read or embedded is reported and left out.
+
+    Args:
+        encoder ([`Encoder`] or [`OnnxEncoder`])
+        shapes (sequence): Their files, or whatever `read` finds them by.
+        read (callable): Gives the `point_values` of one, float32 of shape `(1, num_points, 6)`.
+        name_of (callable): What messages call one.
         batch_size (`int`):
             Shapes to encode at once, at most: the first batches are of 1, 2, 4 ... shapes, so that something is
             seen at once.
-        failures (`list[dict]`): Gets `file` and `error` of each file that is left out.
+        failures (`list[dict]`): Gets `file`, which is its name, and `error` of each that is left out.
         what (`str`), quiet (`bool`): See [`progress`].
 
     Yields:
-        `tuple(list[str], np.ndarray)`: files, and their embeddings, float32 of shape `(len(files), embedding_dim)`.
+        `tuple(list, np.ndarray)`: shapes, and their embeddings, float32 of shape `(len(shapes), embedding_dim)`.
     """
-    names: list[str] = []
+    batch: list[Shape] = []
     values: list[np.ndarray] = []
     size = 1
-    for file in progress(files, what, quiet):
+    for shape in progress(shapes, what, quiet):
         try:
-            values.append(prepare(encoder, file, up_axis))
-            names.append(file)
+            values.append(read(shape))
+            batch.append(shape)
         except Exception as error:  # whatever a library makes of one bad file among thousands
-            failures.append({"file": file, "error": report_failure(file, reading_error(error))})
-        if len(names) == min(size, batch_size):
-            yield _embed(encoder, names, values, failures)
-            names, values, size = [], [], 2 * size
-    if names:
-        yield _embed(encoder, names, values, failures)
+            name = name_of(shape)
+            failures.append({"file": name, "error": report_failure(name, reading_error(error))})
+        if len(batch) == min(size, batch_size):
+            yield _embed(encoder, batch, values, name_of, failures)
+            batch, values, size = [], [], 2 * size
+    if batch:
+        yield _embed(encoder, batch, values, name_of, failures)
 
 
-def prepare(encoder: AnyEncoder, file: str, up_axis: UpAxis) -> np.ndarray:
-    """`point_values` of a file, float32 of shape `(1, num_points, 6)`."""
+def prepare(
+    encoder: AnyEncoder, shape: str | np.ndarray, up_axis: UpAxis, colors: np.ndarray | None = None
+) -> np.ndarray:
+    """`point_values` of a file, or of points and colors, float32 of shape `(1, num_points, 6)`."""
     if isinstance(encoder, OnnxEncoder):
-        return encoder.extractor.point_values(file, up_axis=up_axis)
-    return encoder.extractor(file, up_axis=up_axis, return_tensors="np")["point_values"]
+        return encoder.extractor.point_values(shape, colors, up_axis)
+    return encoder.extractor(shape, colors, up_axis, return_tensors="np")["point_values"]
 
 
 def embed(encoder: AnyEncoder, point_values: np.ndarray) -> np.ndarray:
@@ -134,11 +177,16 @@ def embed(encoder: AnyEncoder, point_values: np.ndarray) -> np.ndarray:
 
 
 def _embed(
-    encoder: AnyEncoder, names: list[str], values: list[np.ndarray], failures: list[dict[str, str]]
-) -> tuple[list[str], np.ndarray]:
+    encoder: AnyEncoder,
+    batch: list[Shape],
+    values: list[np.ndarray],
+    name_of: Callable[[Shape], str],
+    failures: list[dict[str, str]],
+) -> tuple[list[Shape], np.ndarray]:
     embeds = embed(encoder, np.concatenate(values))
     finite = np.isfinite(embeds).all(axis=1)
     for place in np.flatnonzero(~finite).tolist():
         error = "its embedding is not finite; look for coordinates that are out of bounds."
-        failures.append({"file": names[place], "error": report_failure(names[place], error)})
-    return [name for name, good in zip(names, finite, strict=True) if good], embeds[finite]
+        name = name_of(batch[place])
+        failures.append({"file": name, "error": report_failure(name, error)})
+    return [shape for shape, good in zip(batch, finite, strict=True) if good], embeds[finite]

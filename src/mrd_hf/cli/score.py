@@ -12,9 +12,10 @@ import numpy as np
 from ..errors import UserError
 from ..evaluation.scores.prompt_scores import PromptScores, cosine_table, score_pairs
 from ..files.atomic_file import check_vacant
+from ..files.atomic_folder import check_writable
 from ..models.label_ranking import DEFAULT_LOGIT_SCALE
 from .embedding_table import open_embeddings
-from .encoder import chosen_encoder, embed_files
+from .encoder import READING_OPTIONS, check_unused, chosen_encoder, embed_files
 from .output import print_json, printable
 from .prompts.pairs_table import Pairs, check_score_file, read_pairs, write_scores
 from .prompts.prompts import Space, chosen_prompts, embed_prompts
@@ -46,6 +47,7 @@ def run(options: argparse.Namespace) -> int:
     if output is not None:
         check_score_file(output)
         check_vacant(output, options.overwrite)
+        check_writable(output.parent)
     pairs = None if options.pairs is None else read_pairs(Path(options.pairs))
     failures: list[dict[str, str]] = []
     prompts = chosen_prompts(options, pairs)
@@ -96,6 +98,7 @@ def _embed_shapes(options: argparse.Namespace, pairs: Pairs | None, failures: li
     if cached:
         if len(options.files) > 1:
             raise UserError("embeddings (.parquet) cannot be scored together with other files; give one or the other.")
+        check_unused(options, READING_OPTIONS, "for shapes, and these are embedded")
         facts, _, parts = open_embeddings(Path(cached[0]))
         read = list(parts)
         names = [name for of_part, _ in read for name in of_part]

@@ -11,7 +11,7 @@ from ..errors import UserError
 from ..models.model_sources import split_reference
 from ..search import Hit, ShapeIndex
 from ..teacher import folder_identifier
-from .encoder import chosen_encoder, embed, prepare
+from .encoder import MODEL_OPTIONS, READING_OPTIONS, check_unused, chosen_encoder, embed, prepare
 from .labels import load_text_tower
 from .output import one_line, print_json, printable
 from .prompts.pictures import embed_pictures
@@ -28,6 +28,10 @@ def run(options: argparse.Namespace) -> int:
     if len(given) != 1:
         raise UserError(f"searching for {' and '.join(given) or 'nothing'}; give one of TEXT, --image and --shape.")
     ((kind, query),) = given.items()
+    if kind == "shape":
+        check_unused(options, ("teacher",), "for words and pictures")
+    else:
+        check_unused(options, (*MODEL_OPTIONS, *READING_OPTIONS), "for --shape")
     index = ShapeIndex.open(options.index)
     embed = {"text": _embed_text, "image": _embed_image, "shape": _embed_shape}[kind]
     (hits,) = index.search(embed(query, index, options), options.k)
@@ -74,6 +78,13 @@ def _embed_shape(path: str, index: ShapeIndex, options: argparse.Namespace) -> n
             f"{options.index} was made by the encoder {index.model} with another config.json than {encoder.name} has: "
             "their embeddings cannot be compared. Give its encoder as --model, or rebuild the index with this one."
         )
+    for name, value in (index.input or {}).items():
+        if (own := getattr(encoder.extractor, name, value)) != value:
+            raise UserError(
+                f"{options.index} was made with {name} = {value} in preprocessor_config.json, and {encoder.name} has "
+                f"{own}: their embeddings cannot be compared. Give its encoder as --model, or rebuild the index with "
+                "this one."
+            )
     try:
         values = prepare(encoder, path, options.up_axis)
     except READING_ERRORS as error:

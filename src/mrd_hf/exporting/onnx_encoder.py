@@ -95,13 +95,19 @@ def read_classes(encoder: OnnxEncoder) -> tuple[list[str], np.ndarray]:
     """The labels that lie beside an encoder, and their embeddings, float32 `(num_labels, embedding_dim)`, normalised.
 
     Raises:
-        UserError: There are none, or they are damaged.
+        UserError: There are none, they are of another encoder, or they are damaged.
     """
     file = encoder.file.with_name(DESCRIPTION_FILE)
     try:
-        classes = json.loads(file.read_text(encoding="utf-8"))["classes"]
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        classes = facts["classes"]
         if classes is None:
             raise FileNotFoundError
+        if facts["weights_sha256"] != encoder.sha256:
+            raise UserError(
+                f"{file}: is of another encoder ({facts['name']}) than {encoder.file.name} beside it, and so are its "
+                "labels; keep the files of an export together, or give --labels, --labels-file or --class-texts."
+            )
         labels = [str(label) for label in classes["labels"]]
         # By its name alone, so that no description leads to another folder.
         embeds = np.fromfile(file.with_name(Path(classes["file"]).name), dtype="<f4")

@@ -21,6 +21,9 @@ from .shapes import UNCOLORED, ColoredPoints, PointCloud, TexturedMesh, UpAxis, 
 
 logger = logging.getLogger(__name__)
 
+# Settings that are an encoder's own, not a file's: embeddings made by others cannot be compared.
+ENCODERS_SETTINGS = ("num_points", "normalize", "encoder_up_axis", "default_color")
+
 
 @dataclass
 class PointPreparation:

@@ -53,11 +53,12 @@ def _are_files(value: Any) -> bool:
 
 
 # Which indexes of earlier versions lack.
-_NEWER = ("text_tower", "config_sha256")
+_NEWER = ("text_tower", "config_sha256", "input")
 _FITTING: dict[str, Callable[[Any], bool]] = {
     "model": lambda value: isinstance(value, str),
     "model_sha256": _is_text_or_none,
     "config_sha256": _is_text_or_none,
+    "input": lambda value: value is None or isinstance(value, dict),
     "teacher": _is_text_or_none,
     "text_tower": _is_text_or_none,
     "width": _is_count,

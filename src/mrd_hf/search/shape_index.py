@@ -66,6 +66,7 @@ class ShapeIndex:
         model (`str`): The encoder that made the embeddings.
         model_sha256 (`str`, *optional*): Digest of its weights.
         config_sha256 (`str`, *optional*): Digest of its configuration.
+        input (`dict`, *optional*): How its extractor prepares shapes, as far as that is not their files' matter.
         teacher (`str`, *optional*): The image-text model whose space they are in.
         text_tower (`str`, *optional*): What embeds texts into it, where that is not the teacher as a whole.
         embedding_dim (`int`): Width of the embeddings.
@@ -85,6 +86,7 @@ class ShapeIndex:
         self.teacher: str | None = facts["teacher"]
         self.text_tower: str | None = facts.get("text_tower")  # of earlier versions there is none
         self.config_sha256: str | None = facts.get("config_sha256")  # as well
+        self.input: dict[str, Any] | None = facts.get("input")  # as well
         self.embedding_dim: int = facts["width"]
         self._items = items
         self._embeds = embeds  # an array of shape (count, embedding_dim), or a faiss index
@@ -108,6 +110,7 @@ class ShapeIndex:
         model_sha256: str | None = None,
         text_tower: str | None = None,
         config_sha256: str | None = None,
+        input: dict[str, Any] | None = None,
     ) -> Self:
         """Write an index and open it. The same arguments give the same index.
 
@@ -125,6 +128,7 @@ class ShapeIndex:
                 What embeds texts into that space, where that is not the teacher as a whole: the `text_tower_id` of the
                 encoder's configuration.
             config_sha256 (`str`, *optional*): Digest of the encoder's configuration.
+            input (`dict`, *optional*): How its extractor prepares shapes: names and values of settings.
 
         Raises:
             UserError: The embeddings do not fit the items, or one is zero or not finite, or the folder holds
@@ -142,6 +146,7 @@ class ShapeIndex:
             "model": model,
             "model_sha256": model_sha256,
             "config_sha256": config_sha256,
+            "input": input,
             "teacher": teacher,
             "text_tower": text_tower,
             "width": embeds.shape[1],

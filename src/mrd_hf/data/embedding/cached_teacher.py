@@ -103,8 +103,8 @@ def check_class_texts_are_of(path: str | Path, whose: str, *teachers: str | None
         from_folder = [is_folder_revision(split_identifier(name)[1]) for name in (found, *known)]
         if any(from_folder) and not all(from_folder):
             logger.warning(
-                f"the embeddings in {path} are those of {found}, and {whose} are in the space of {known[0]}: make sure "
-                "that the two are the same model."
+                f"the embeddings in {path} are those of {found}, and {whose} are in the space of {known[0]}: make "
+                "sure that the two are the same model."
             )
             return
         raise UserError(
