@@ -98,6 +98,21 @@ def test_pipelines_take_it_in_the_place_of_a_model(folder, batch_size):
         assert [label["score"] for label in some] == pytest.approx([label["score"] for label in others], abs=1e-5)
 
 
+def test_a_shapes_embedding_in_int8_does_not_depend_on_the_others(folder, tmp_path):
+    main([str(word) for word in (folder / "encoder", "--to", tmp_path / "onnx", "--dtype", "int8")])
+    encoder = open_onnx_encoder(tmp_path / "onnx" / "encoder.onnx")
+    clouds = np.random.default_rng(0).standard_normal((5, 128, 6)).astype(np.float32) * [
+        [[1]],
+        [[3]],
+        [[9]],
+        [[1]],
+        [[5]],
+    ]
+    together, one_by_one = encoder.embed(clouds), [encoder.embed(cloud[None]) for cloud in clouds]
+    np.testing.assert_array_equal(together, np.concatenate(one_by_one))
+    assert encoder.embed(clouds[:0]).shape == (0, 20)
+
+
 def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "onnx", tmp_path / "onnx")
     file = tmp_path / "onnx" / "encoder.onnx"

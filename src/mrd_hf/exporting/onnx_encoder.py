@@ -64,8 +64,12 @@ class OnnxEncoder:
 
     def embed(self, point_values: np.ndarray) -> np.ndarray:
         """Embeddings, float32 of shape `(batch, embedding_dim)`, not normalised, of `point_values` `(batch,
-        num_points, 6)`."""
-        return self.session.run(["point_embeds"], {"point_values": point_values.astype(np.float32, copy=False)})[0]
+        num_points, 6)`; that of a shape does not depend on the others."""
+        values = point_values.astype(np.float32, copy=False)
+        # In int8 the scale of each product's input is that of all shapes which it has at once.
+        size = 1 if self.config.dtype == "int8" else max(1, len(values))
+        parts = [values[start : start + size] for start in range(0, max(1, len(values)), size)]
+        return np.concatenate([self.session.run(["point_embeds"], {"point_values": part})[0] for part in parts])
 
 
 def open_onnx_encoder(file: str | os.PathLike, device: str = "cpu") -> OnnxEncoder:
