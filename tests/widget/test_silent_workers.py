@@ -8,7 +8,7 @@ CHAIR = DEMO_DATA / "shapes/chair.glb"
 
 
 def test_one_that_does_not_load_is_started_again_without_threads(browser, server):
-    shown = open_page(browser, server, 800, 600, script=impatient("message.mayThread"))
+    shown = open_page(browser, server, 800, 600, script=impatient("message.isCareful === false"))
     shown.give(CHAIR)
     assert "chair" in shown.labels[0] and "threads" not in shown.page.inner_text("#runtime")
     shown.page.close()

@@ -4,7 +4,7 @@ import type { FromWorker, ToWorker, WidgetSettings } from "./protocol";
 
 /** A shape that takes longer is given up, and the worker with it. */
 export const TIME_LIMIT = 90_000;
-/** A worker that says nothing for so long while it loads is started again, without threads. */
+/** A worker that says nothing for so long while it loads is started again, without threads or the graphics card. */
 export const LOAD_LIMIT = 30_000;
 // Of workers that stop before they are ready; another one would most likely stop too.
 const MOST_STOPS = 2;
@@ -36,7 +36,10 @@ export class Computing {
     private settings: WidgetSettings | null = null;
     private base = "";
     private isReady = false;
-    private mayThread = true;
+    /** After one that stopped or said nothing: with one thread less memory is asked for, and graphics cards may hang. */
+    private isCareful = false;
+    /** Whether the worker has read the shape, and embeds it. */
+    private isEmbedding = false;
     private stops = 0;
     /** Why nothing can be computed on this page any more. */
     private failure = "";
@@ -98,7 +101,7 @@ export class Computing {
     private dismiss(): void {
         this.worker?.terminate();
         this.worker = null;
-        this.isReady = false;
+        [this.isReady, this.isEmbedding] = [false, false];
         this.questions = [];
         clearTimeout(this.loadTimer);
         clearTimeout(this.readTimer);
@@ -116,8 +119,8 @@ export class Computing {
             event.preventDefault();
             if (worker === this.worker) this.onStop();
         };
-        const { settings, base, mayThread } = this;
-        worker.postMessage({ type: "load", settings: settings!, base, mayThread } satisfies ToWorker);
+        const { settings, base, isCareful } = this;
+        worker.postMessage({ type: "load", settings: settings!, base, isCareful } satisfies ToWorker);
         this.watchLoading();
     }
 
@@ -130,8 +133,7 @@ export class Computing {
         } else if (++this.stops >= MOST_STOPS) {
             return this.fail("the computation stops while it loads. Reload the page, or try another browser");
         } else {
-            // With one thread less memory is asked for.
-            this.mayThread = false;
+            this.isCareful = true;
         }
         this.restart();
     }
@@ -141,6 +143,7 @@ export class Computing {
         if (message.type === "ready") [this.isReady, this.stops] = [true, 0];
         this.watchLoading();
         if (["result", "failed", "textSize", "labels"].includes(message.type)) this.questions.shift();
+        this.isEmbedding = message.type === "shape" || (this.isEmbedding && message.type === "progress");
         // A download within the reading of a shape counts as a sign of life.
         if (message.type !== "shape") this.watchReading();
         if (!("number" in message && message.number !== this.number)) this.listener.onMessage(message);
@@ -149,9 +152,9 @@ export class Computing {
 
     private watchLoading(): void {
         clearTimeout(this.loadTimer);
-        if (this.isReady || !this.mayThread) return;
+        if (this.isReady || this.isCareful) return;
         this.loadTimer = setTimeout(() => {
-            this.mayThread = false;
+            this.isCareful = true;
             this.restart();
         }, LOAD_LIMIT);
     }
@@ -164,6 +167,7 @@ export class Computing {
         if (question.number === this.given?.number) this.given = null;
         this.readTimer = setTimeout(() => {
             if (!this.isOfBefore(question)) this.listener.onProblem(`${question.name} took too long. Try a smaller file.`, true);
+            this.isCareful ||= this.isEmbedding;
             this.restart();
         }, TIME_LIMIT);
     }

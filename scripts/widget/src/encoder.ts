@@ -41,15 +41,16 @@ type Progress = (text: string, share: number | null) => void;
 
 const MIB = 2 ** 20;
 
-export async function loadEncoder(folder: string, base: string, mayThread: boolean, onProgress: Progress): Promise<Encoder> {
+/** Loads what is in a folder; a careful one asks for neither threads nor the graphics card. */
+export async function loadEncoder(folder: string, base: string, isCareful: boolean, onProgress: Progress): Promise<Encoder> {
     const description: Description = await downloadJson(`${folder}encoder.json`);
     if (description.format !== "mrd_hf encoder" || description.format_version !== 1) {
         throw new Error(`${folder}encoder.json is not of an encoder that this page knows; export it again`);
     }
     const classes = await loadClasses(folder, description);
-    const onCpu = () => loadOnCpu(folder, base, mayThread && self.crossOriginIsolated, onProgress);
+    const onCpu = () => loadOnCpu(folder, base, !isCareful && self.crossOriginIsolated, onProgress);
     let backend: Backend | null = null;
-    if (await hasGpu()) {
+    if (!isCareful && (await hasGpu())) {
         try {
             backend = await loadOnGpu(folder, base, description.input.num_points, onProgress);
         } catch (error) {
@@ -69,7 +70,10 @@ export class LastingBackend {
 
     async embed(pointValues: Float32Array): Promise<Float32Array> {
         try {
-            return await this.used.embed(pointValues);
+            const embedding = await this.used.embed(pointValues);
+            // Which only the graphics card is wrong about, if WebAssembly gives another.
+            if (this.used.name === "WebGPU") checkFinite(embedding);
+            return embedding;
         } catch (error) {
             if (this.used.name !== "WebGPU") throw error;
             console.warn("WebGPU failed, WebAssembly is used:", error);
@@ -124,7 +128,7 @@ async function loadOnGpu(folder: string, base: string, numPoints: number, onProg
         const { centers, groups } = await sampling.run({ point_values: points(runtime, values) });
         return taken((await network.run({ centers, groups })).point_embeds);
     };
-    await embed(new Float32Array(6 * numPoints).map((_, i) => Math.sin(i)));
+    checkFinite(await embed(new Float32Array(6 * numPoints).map((_, i) => Math.sin(i))));
     return { name: "WebGPU", threads: 1, runtime, embed };
 }
 
@@ -142,6 +146,10 @@ async function open(runtime: Runtime, url: string, executionProviders: string[],
     const data = await download(url, (share) => onProgress("Encoder", share));
     onProgress(`Encoder, ${(data.length / MIB).toFixed(1)} MiB, is prepared`, null);
     return runtime.InferenceSession.create(data, { executionProviders, logSeverityLevel: 3 });
+}
+
+function checkFinite(embedding: Float32Array): void {
+    if (!embedding.every(Number.isFinite)) throw new Error("its result is not finite");
 }
 
 function points(runtime: Runtime, values: Float32Array): Tensor {

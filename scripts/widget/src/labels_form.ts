@@ -49,12 +49,15 @@ export class LabelsForm {
 
     showSize({ model, bytes }: Extract<FromWorker, { type: "textSize" }>): void {
         const size = `${(bytes / MIB).toFixed(0)} MiB`;
+        // A button that is hidden takes the focus with it; disabled it has lost it already.
+        const hasFocus = [this.size, document.body].includes(document.activeElement as HTMLElement);
         this.size.hidden = true;
         this.form.hidden = this.go.disabled = false;
         this.facts.textContent =
             `The text model is ${model} on huggingface.co, ${size}. It is fetched once you press the button. Your labels and ` +
             "shapes are not sent there.";
         this.go.textContent = `Download ${size} and classify`;
+        if (hasFocus) this.typed.focus();
     }
 
     showDone(): void {

@@ -165,7 +165,8 @@ function showHits(hits: Hit[]): void {
         ...hits.map(({ name, url, cosine }) => {
             if (!url || !/^https:\/\//.test(url)) return row(name, cosine.toFixed(2));
             const link = document.createElement("a");
-            link.href = url;
+            // The page may stand in a frame, as Spaces do, in which other sites refuse to open.
+            [link.href, link.target, link.rel] = [url, "_blank", "noopener"];
             link.textContent = name;
             return row(link, cosine.toFixed(2));
         }),
@@ -174,7 +175,6 @@ function showHits(hits: Hit[]): void {
 
 function showTurning(): void {
     const button = element("turning");
-    button.setAttribute("aria-pressed", String(view?.isTurning ?? false));
     button.textContent = view?.isTurning ? "Stop turning" : "Turn";
 }
 

@@ -32,10 +32,10 @@ function say(message: FromWorker, transfer: ArrayBuffer[] = []): void {
     (self as unknown as { postMessage(message: unknown, transfer: ArrayBuffer[]): void }).postMessage(message, transfer);
 }
 
-async function load(settings: WidgetSettings, base: string, mayThread: boolean): Promise<void> {
+async function load(settings: WidgetSettings, base: string, isCareful: boolean): Promise<void> {
     const folder = new URL(settings.encoder, base).href;
     decoders = browserDecoders(base);
-    encoder = await loadEncoder(folder, base, mayThread, (text, share) => say({ type: "progress", text, share }));
+    encoder = await loadEncoder(folder, base, isCareful, (text, share) => say({ type: "progress", text, share }));
     const { found, problem } = await tryCollection(settings.collection && new URL(settings.collection, base).href);
     collection = found;
     const { description, classes } = encoder;
@@ -124,7 +124,7 @@ async function embedTexts(labels: string[]): Promise<void> {
 }
 
 async function answer(message: ToWorker): Promise<void> {
-    if (message.type === "load") await load(message.settings, message.base, message.mayThread);
+    if (message.type === "load") await load(message.settings, message.base, message.isCareful);
     else if (message.type === "read") await read(message.number, message.files);
     else if (message.type === "texts") await embedTexts(message.labels);
     else if (message.type === "ownLabels") {

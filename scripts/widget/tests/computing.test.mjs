@@ -53,9 +53,9 @@ const newest = () => workers[workers.length - 1];
 const result = (number) => ({ type: "result", number });
 const failed = (number) => ({ type: "failed", what: "read", number, message: "it is empty" });
 
-test("a worker that stops as it loads is tried once more, without threads, and then no more", () => {
+test("a worker that stops as it loads is tried once more, with less, and then no more", () => {
     newest().stop();
-    assert.deepEqual(workers.map((worker) => worker.asked[0].mayThread), [true, false]);
+    assert.deepEqual(workers.map((worker) => worker.asked[0].isCareful), [false, true]);
     assert.deepEqual(page.said, []);
     newest().stop();
     assert.deepEqual([workers.length, page.said, newest().isAlive], [2, ["failed load"], false]);
@@ -181,7 +181,7 @@ test("a worker that says nothing as it loads is started again without threads, o
     assert.equal(workers.length, 1);
     mock.timers.tick(1);
     mock.timers.tick(10 * LOAD_LIMIT);
-    assert.deepEqual(workers.map((worker) => worker.asked[0].mayThread), [true, false]);
+    assert.deepEqual(workers.map((worker) => worker.asked[0].isCareful), [false, true]);
 });
 
 test("a worker that stops over a shape does not get it again, one that waited is kept", () => {
@@ -232,4 +232,14 @@ test("a shape that cannot be sent is told of, and the next one has its limit", (
     newest().say(result(2));
     mock.timers.tick(10 * TIME_LIMIT);
     assert.deepEqual([page.problems.length, workers.length], [1, 1]);
+});
+
+test("a shape that hangs as it is embedded is a reason to do without the graphics card, one that hangs as it is read is none", () => {
+    for (const [number, isRead] of [[1, false], [2, true]]) {
+        newest().say({ type: "ready" });
+        computing.read("a.glb", FILES);
+        if (isRead) newest().say({ type: "shape", number });
+        mock.timers.tick(TIME_LIMIT);
+    }
+    assert.deepEqual(workers.map((worker) => worker.asked[0].isCareful), [false, false, true]);
 });

@@ -25,6 +25,14 @@ test("a graphics card that is lost is left, and the same shape is embedded witho
     assert.deepEqual([found, loads, lasting.used.name], [[1, 2, 3], 1, "WebAssembly"]);
 });
 
+test("a graphics card that gives what is no number is left, too", async (context) => {
+    context.mock.method(console, "warn", () => {});
+    const lasting = new LastingBackend(backend("WebGPU", [1, NaN]), async () => backend("WebAssembly", [2, NaN]));
+    const found = [];
+    for (let i = 0; i < 3; i++) found.push((await lasting.embed(VALUES))[0]);
+    assert.deepEqual([found, lasting.used.name], [[1, 2, NaN], "WebAssembly"]);
+});
+
 test("where WebAssembly cannot be loaded, the next shape tries again", async (context) => {
     context.mock.method(console, "warn", () => {});
     const loads = [new Error("no connection"), backend("WebAssembly", [2])];

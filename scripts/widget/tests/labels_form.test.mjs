@@ -12,6 +12,9 @@ class StubElement extends EventTarget {
     value = "";
     textContent = "";
     removeAttribute() {}
+    focus() {
+        document.activeElement = this;
+    }
 }
 
 let elements, asked, form;
@@ -25,11 +28,22 @@ function type(labels) {
 
 beforeEach(() => {
     [elements, asked] = [{}, []];
-    globalThis.document = { getElementById: on };
+    globalThis.document = { getElementById: on, body: {} };
     form = new LabelsForm((message) => asked.push(message));
     form.reset();
     on("texts-size").dispatchEvent(new Event("click"));
     form.showSize(SIZE);
+});
+
+test("where the button had the focus that tells the size, the labels have it then", () => {
+    const elsewhere = new StubElement();
+    for (const [before, after] of [["texts-size", "texts-labels"], ["elsewhere", "elsewhere"]]) {
+        elements.elsewhere = elsewhere;
+        form.reset();
+        on(before).focus();
+        form.showSize(SIZE);
+        assert.equal(document.activeElement, on(after));
+    }
 });
 
 test("labels are taken once each, and asked for once", () => {

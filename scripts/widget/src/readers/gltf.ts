@@ -47,17 +47,17 @@ class Reader {
     ) {}
 
     async add(primitive: GltfPrimitive, placed: PlacedMesh): Promise<void> {
+        const indices = primitive.indices();
         const positions = primitive.attribute("POSITION", [3]);
         const { count } = positions;
-        const indices = primitive.indices(count);
         let surface = await this.materials.surface(primitive.json.material);
-        const colors = surface.takesVertexColors && primitive.has("COLOR_0") ? primitive.ofVertices("COLOR_0", [3, 4], count, true) : null;
+        const colors = surface.takesVertexColors && primitive.has("COLOR_0") ? primitive.attribute("COLOR_0", [3, 4], true) : null;
         const uvName = `TEXCOORD_${surface.uvSet}`;
         if (surface.texture && !primitive.has(uvName)) {
             this.warnings.push("a texture has no coordinates");
             surface = { ...surface, texture: null };
         }
-        const uv = surface.texture ? texturePlaces(primitive.ofVertices(uvName, [2, 3, 4], count), surface) : null;
+        const uv = surface.texture ? texturePlaces(primitive.attribute(uvName, [2, 3, 4]), surface) : null;
         const splats = primitive.mode === POINTS ? splatsOf(primitive, count) : null;
         const corners = primitive.mode === POINTS ? indices : faceCorners(primitive.mode, indices);
         for (const xyz of primitive.placed(positions.values, indices, placed)) {
@@ -159,11 +159,11 @@ function splatsOf(primitive: GltfPrimitive, count: number): Splats | null {
     const [harmonics, opacity] = [`${SPLATS}:SH_DEGREE_0_COEF_0`, `${SPLATS}:OPACITY`];
     if (!primitive.has(harmonics)) return null;
     const isLinear = String(primitive.json.extensions?.[SPLATS]?.colorSpace ?? "").includes("lin");
-    const rgb = Uint8Array.from(primitive.ofVertices(harmonics, [3], count).values, (value) => {
+    const rgb = Uint8Array.from(primitive.attribute(harmonics, [3]).values, (value) => {
         const light = clip(0.5 + HARMONIC * value, 0, 1);
         return isLinear ? linearToSrgb(light) : round(light * 255);
     });
-    const opacities = primitive.has(opacity) ? primitive.ofVertices(opacity, [1], count).values : null;
+    const opacities = primitive.has(opacity) ? primitive.attribute(opacity, [1]).values : null;
     return { rgb, isSeen: Array.from({ length: count }, (_, i) => !opacities || opacities[i] >= MIN_SPLAT_OPACITY) };
 }
 
@@ -172,7 +172,7 @@ function texturePlaces(uv: Accessor, surface: Surface): Float64Array {
     const found = new Float64Array(2 * uv.count);
     const [a, b, c, d, e, f] = surface.place;
     for (let i = 0; i < uv.count; i++) {
-        const [u, v] = [uv.values[i * uv.width] || 0, uv.values[i * uv.width + 1] || 0];
+        const [u, v] = [0, 1].map((k) => (Number.isFinite(uv.values[i * uv.width + k]) ? uv.values[i * uv.width + k] : 0));
         found[2 * i] = a * u + b * v + c;
         found[2 * i + 1] = 1 - (d * u + e * v + f);
     }

@@ -7,6 +7,7 @@ import {
 } from "./gltf_compression";
 import { checkExtensions } from "./gltf_extensions";
 import { half } from "./npy";
+import { withoutEnd } from "./text_ends";
 
 export type Json = Record<string, any>;
 export interface Accessor {
@@ -14,6 +15,9 @@ export interface Accessor {
     width: number;
     values: Float64Array;
 }
+
+/** Of a list, which of its elements are read; null: all. */
+export type Rows = ArrayLike<number> | null;
 
 /** What a primitive's Draco data hold. */
 export interface UnpackedPrimitive {
@@ -59,7 +63,7 @@ export class GltfDocument {
         readonly files: Companions,
     ) {
         this.size = data.length;
-        this.json = parsed(new TextDecoder().decode(isGlb(data) ? this.split(data) : data).replace(/[\0\s]+$/, ""));
+        this.json = parsed(withoutEnd(new TextDecoder().decode(isGlb(data) ? this.split(data) : data), /[\0\s]/));
         const { version = "2.0", minVersion = "2.0" }: Json = this.json.asset ?? {};
         const isOther = String(version).split(".")[0] !== "2" || !["2", "2.0"].includes(String(minVersion));
         if (isOther || (this.json.meshes && !Array.isArray(this.json.meshes))) {
@@ -178,9 +182,22 @@ export class GltfDocument {
         throw new ShapeError(`its data are in ${uri}, which was not dropped with it`);
     }
 
-    /** An accessor's elements; normalised integers as float32 in 0..1 or -1..1. */
-    accessor(index: unknown, normalizes = false): Accessor {
-        const found = this.stored(index);
+    /** How many elements an accessor has. */
+    count(index: unknown): number {
+        const { count = 0 } = this.item("accessors", index);
+        if (!Number.isInteger(count) || count < 0) throw new ShapeError(`its accessor ${String(index)} is damaged`);
+        if (count > MAX_ELEMENTS) {
+            throw new ShapeError(
+                `a list of it has ${count.toLocaleString("en")} elements; this page reads at most ` +
+                    `${MAX_ELEMENTS.toLocaleString("en")}, those of 2,000,000 triangles. Simplify it`,
+            );
+        }
+        return count;
+    }
+
+    /** An accessor's elements, or those of some `rows`; normalised integers as float32 in 0..1 or -1..1. */
+    accessor(index: unknown, normalizes = false, rows: Rows = null): Accessor {
+        const found = this.stored(index, rows);
         return this.asMeant(found, index, normalizes, !FLOATS.includes(this.item("accessors", index).componentType));
     }
 
@@ -194,25 +211,21 @@ export class GltfDocument {
     }
 
     /** An accessor's elements as they are stored: indices, which some exporters call normalised. */
-    stored(index: unknown): Accessor {
+    stored(index: unknown, rows: Rows = null): Accessor {
         const accessor = this.item("accessors", index);
         const width = WIDTHS[accessor.type];
         const type = TYPES[accessor.componentType];
-        const count = accessor.count ?? 0;
-        if (!width || !type || !Number.isInteger(count) || count < 0) throw new ShapeError(`its accessor ${String(index)} is damaged`);
-        if (count > MAX_ELEMENTS) {
-            throw new ShapeError(
-                `a list of it has ${count.toLocaleString("en")} elements; this page reads at most ` +
-                    `${MAX_ELEMENTS.toLocaleString("en")}, those of 2,000,000 triangles. Simplify it`,
-            );
-        }
-        const values = new Float64Array(count * width);
-        this.fill(values, accessor, count, width);
+        const count = this.count(index);
+        if (!width || !type) throw new ShapeError(`its accessor ${String(index)} is damaged`);
+        // What is replaced may be anywhere.
+        const read = accessor.sparse ? null : rows;
+        const values = new Float64Array((read?.length ?? count) * width);
+        this.fill(values, accessor, count, width, read);
         if (accessor.sparse) this.replace(values, accessor, width);
-        return { count, width, values };
+        return read ? { count: read.length, width, values } : ofRows({ count, width, values }, rows);
     }
 
-    private fill(values: Float64Array, accessor: Json, count: number, width: number): void {
+    private fill(values: Float64Array, accessor: Json, count: number, width: number, rows: Rows = null): void {
         if (accessor.bufferView === undefined || !count) return;
         const bytes = this.view(accessor.bufferView);
         const type = TYPES[accessor.componentType];
@@ -223,8 +236,9 @@ export class GltfDocument {
             throw new ShapeError("an accessor ends beyond its data; it was cut off");
         }
         const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength);
-        for (let row = 0; row < count; row++) {
-            for (let i = 0; i < width; i++) values[row * width + i] = type.read(view, start + row * stride + i * type.size);
+        for (let to = 0; to < (rows?.length ?? count); to++) {
+            const row = rows ? rows[to] : to;
+            for (let i = 0; i < width; i++) values[to * width + i] = type.read(view, start + row * stride + i * type.size);
         }
     }
 
@@ -237,6 +251,17 @@ export class GltfDocument {
         this.fill(replacing, { ...stored, componentType: accessor.componentType }, count, width);
         places.forEach((place, i) => values.set(replacing.subarray(i * width, i * width + width), place * width));
     }
+}
+
+/** Some elements of a list, in the order of `rows`. */
+export function ofRows<List extends Accessor>(list: List, rows: Rows): List {
+    if (!rows) return list;
+    const { width } = list;
+    const values = new Float64Array(rows.length * width);
+    for (let to = 0; to < rows.length; to++) {
+        for (let i = 0; i < width; i++) values[to * width + i] = list.values[rows[to] * width + i];
+    }
+    return { ...list, count: rows.length, values };
 }
 
 function isGlb(data: Uint8Array): boolean {
@@ -253,12 +278,33 @@ function parsed(text: string): Json {
         return read(text);
     } catch {
         try {
-            // Not within strings.
-            return read(text.replace(/"(?:[^"\\]|\\.)*"|-?\b(?:NaN|Infinity)\b/g, (found) => (found[0] === '"' ? found : "null")));
+            return read(withNulls(text));
         } catch {
             throw new ShapeError("its JSON cannot be read");
         }
     }
+}
+
+/** JSON with null for what is no number, but within strings; a regular expression would give up on long ones. */
+function withNulls(text: string): string {
+    const pieces: string[] = [];
+    for (let place = 0; place < text.length; ) {
+        const start = text.indexOf('"', place);
+        const between = text.slice(place, start < 0 ? text.length : start);
+        pieces.push(between.replace(/-?\b(?:NaN|Infinity)\b/g, "null"));
+        if (start < 0) break;
+        let end = start;
+        let backslashes: number;
+        do {
+            end = text.indexOf('"', end + 1);
+            if (end < 0) end = text.length;
+            backslashes = 0;
+            while (text[end - 1 - backslashes] === "\\") backslashes++;
+        } while (backslashes % 2 && end < text.length);
+        place = end + 1;
+        pieces.push(text.slice(start, place));
+    }
+    return pieces.join("");
 }
 
 function dataUri(uri: string): Uint8Array {

@@ -1,7 +1,7 @@
 /** What a glTF primitive is made of: attributes, indices, morph targets, joints; the twin of `mrd_hf.models.gltf_primitives`. */
 
 import { ShapeError } from "../shapes";
-import type { Accessor, GltfDocument, Json, UnpackedPrimitive } from "./gltf_document";
+import { ofRows, type Accessor, type GltfDocument, type Json, type Rows, type UnpackedPrimitive } from "./gltf_document";
 import { moved, type PlacedMesh } from "./gltf_nodes";
 
 export const [POINTS, TRIANGLES, STRIP, FAN] = [0, 4, 5, 6];
@@ -11,6 +11,8 @@ export class GltfPrimitive {
     readonly mode: number;
     readonly names: Json;
     private readonly packed: UnpackedPrimitive | null;
+    /** Of a list that many primitives share, as some exporters write it, the vertices that this one has; null: all. */
+    private used: Rows = null;
 
     constructor(
         private readonly document: GltfDocument,
@@ -29,12 +31,15 @@ export class GltfPrimitive {
         return this.names[name] !== undefined;
     }
 
-    /** With its morph targets. */
+    /** An element for each vertex that `indices` are of, with its morph targets. */
     attribute(name: string, widths: number[], normalizes = false): Accessor {
         const unpacked = this.packed?.attributes.get(name);
+        if ((unpacked?.count ?? this.document.count(this.names[name])) !== this.count()) {
+            throw new ShapeError("an attribute has another number of elements than its positions");
+        }
         const found = unpacked
-            ? this.document.asMeant(unpacked, this.names[name], normalizes, unpacked.isInteger)
-            : this.document.accessor(this.names[name], normalizes);
+            ? this.document.asMeant(ofRows(unpacked, this.used), this.names[name], normalizes, unpacked.isInteger)
+            : this.document.accessor(this.names[name], normalizes, this.used);
         if (!widths.includes(found.width)) throw new ShapeError(`its ${name} is damaged`);
         const targets: Json[] = this.json.targets ?? [];
         return targets.reduce<Accessor>((values, target, i) => this.morphed(values, target[name], this.weights[i] ?? 0), found);
@@ -43,8 +48,10 @@ export class GltfPrimitive {
     private morphed(values: Accessor, target: unknown, weight: unknown): Accessor {
         if (typeof weight !== "number") throw new ShapeError("a weight of a morph target is no number");
         if (target === undefined || !weight) return values;
-        const { count, width, values: steps } = this.document.accessor(target);
-        if (count !== values.count || width > values.width) throw new ShapeError("a morph target does not fit its mesh");
+        const { count, width, values: steps } = this.document.accessor(target, false, this.used);
+        if (this.document.count(target) !== this.count() || width > values.width) {
+            throw new ShapeError("a morph target does not fit its mesh");
+        }
         const found = values.values.slice();
         for (let row = 0; row < count; row++) {
             for (let k = 0; k < width; k++) found[row * values.width + k] += weight * steps[row * width + k];
@@ -52,20 +59,24 @@ export class GltfPrimitive {
         return { ...values, values: found };
     }
 
-    /** As many as its vertices. */
-    ofVertices(name: string, widths: number[], count: number, normalizes = false): Accessor {
-        const found = this.attribute(name, widths, normalizes);
-        if (found.count === count) return found;
-        throw new ShapeError("an attribute has another number of elements than its positions");
+    /** Of the list of its vertices, as it is stored. */
+    private count(): number {
+        return this.packed?.attributes.get("POSITION")?.count ?? this.document.count(this.names.POSITION);
     }
 
-    /** Vertices of its corners or points, of which there are `count`. */
-    indices(count: number): ArrayLike<number> {
-        const found = this.storedIndices() ?? Float64Array.from({ length: count }, (_, i) => i);
+    /** Which of the vertices that attributes are of its corners or points are. */
+    indices(): ArrayLike<number> {
+        const count = this.count();
+        const found = this.storedIndices();
+        if (!found) return Float64Array.from({ length: count }, (_, i) => i);
         for (let i = 0; i < found.length; i++) {
             if (!(found[i] >= 0 && found[i] < count)) throw new ShapeError(`a face names a vertex that does not exist (${found[i]})`);
         }
-        return found;
+        if (2 * found.length >= count) return found;
+        const used = [...new Set(found)];
+        const places = new Map(used.map((vertex, place) => [vertex, place]));
+        this.used = used;
+        return found.map((vertex) => places.get(vertex)!);
     }
 
     private storedIndices(): Float64Array | null {
@@ -90,8 +101,8 @@ export class GltfPrimitive {
         for (let i = 0; i < indices.length; i++) isUsed[indices[i]] = 1;
         const matrices = joints.map((joint) => Float64Array.from(joint));
         for (const n of sets) {
-            const names = this.joints(`JOINTS_${n}`, count);
-            const { values: weights } = this.ofVertices(`WEIGHTS_${n}`, [4], count);
+            const names = this.joints(`JOINTS_${n}`);
+            const { values: weights } = this.attribute(`WEIGHTS_${n}`, [4]);
             for (let i = 0; i < 4 * count; i++) {
                 const [vertex, weight] = [i >> 2, weights[i]];
                 totals[vertex] += weight;
@@ -108,10 +119,11 @@ export class GltfPrimitive {
         yield found.map((value, i) => (totals[Math.floor(i / 3)] > 0 ? value / totals[Math.floor(i / 3)] : positions[i]));
     }
 
-    private joints(name: string, count: number): Float64Array {
+    private joints(name: string): Float64Array {
         const unpacked = this.packed?.attributes.get(name);
-        const { values, width, count: its } = unpacked ?? this.document.stored(this.names[name]);
-        if (width !== 4 || its !== count) throw new ShapeError(`its ${name} is damaged`);
+        const { values, width } = unpacked ? ofRows(unpacked, this.used) : this.document.stored(this.names[name], this.used);
+        const count = unpacked?.count ?? this.document.count(this.names[name]);
+        if (width !== 4 || count !== this.count()) throw new ShapeError(`its ${name} is damaged`);
         return values;
     }
 }

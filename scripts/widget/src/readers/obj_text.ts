@@ -3,6 +3,7 @@
 import { checkCount, ShapeError } from "../shapes";
 import { decodedText } from "./encodings";
 import { parseNumber, withPlainNan } from "./number_text";
+import { withoutEnd } from "./text_ends";
 
 /** In place of texture coordinates that a corner does not have. */
 export const MISSING = -1;
@@ -98,10 +99,10 @@ export function parseObj(data: Uint8Array): ObjText {
 
 /** Each statement in one line. */
 function plainLines(text: string): string {
-    const lines = text.replace(/[\0\x1a]+$/, "").replace(/\r\n?/g, "\n");
+    const lines = withoutEnd(text, /[\0\x1a]/).replace(/\r\n?/g, "\n");
     if (!lines.includes("\\")) return lines;
     // Not in comments: those end with paths of folders. Nor where it is the second byte of a letter, as of Shift JIS.
-    return lines.replace(/^[ \t]*#.*$/gm, (comment) => comment.replace(/[\\ \t]+$/, "")).replace(/(?<![\u0080-\uffff])\\[ \t]*\n/g, " ");
+    return lines.replace(/^[ \t]*#.*$/gm, (comment) => withoutEnd(comment, /[\\ \t]/)).replace(/(?<![\u0080-\uffff])\\[ \t]*\n/g, " ");
 }
 
 /** Of a line without its comment, what follows the keyword. */
