@@ -104,7 +104,8 @@ def own_memory(line: str) -> int:
 
 
 def measure(task: dict[str, Any]) -> dict[str, float]:
-    """Seconds by the clock and of processor, medians, and the peak above what was there before the first call, in MiB.
+    """Seconds by the clock and of processor, medians of `runs` after a first one that does not count where there are
+    several, and the peak above what was there before the first call, in MiB.
 
     Args:
         task (`dict`):
@@ -126,8 +127,8 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
         if CLEAR_REFS.exists():
             CLEAR_REFS.write_text("5")  # the highest memory starts again at the present, without that of loading
         before = own_memory("VmRSS")
-    clock, processor = [], []
-    for _ in range(task.get("runs", 1)):
+    clock, processor, runs = [], [], task.get("runs", 1)
+    for _ in range(runs + 1 if runs > 1 else 1):
         wait(device)
         started = time.perf_counter(), time.process_time()
         call()
@@ -136,8 +137,8 @@ def measure(task: dict[str, Any]) -> dict[str, float]:
         processor.append(time.process_time() - started[1])
     peak = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else own_memory("VmHWM")
     return {
-        "seconds": statistics.median(clock),
-        "processor_seconds": statistics.median(processor),
+        "seconds": statistics.median(clock[-runs:]),
+        "processor_seconds": statistics.median(processor[-runs:]),
         "peak_MiB": (peak - before) / MIB,
     }
 
