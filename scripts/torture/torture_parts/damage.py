@@ -44,7 +44,7 @@ def readers(folder: Path) -> dict[str, tuple[Path, Reader]]:
     import torch
     from safetensors.torch import save_file
 
-    from mrd_hf.cli.embedding_table import open_embeddings
+    from mrd_hf.cli.embeddings.embedding_table import open_embeddings
     from mrd_hf.conversion.checkpoint_file import read_checkpoint
     from mrd_hf.data.class_texts import read_class_texts
     from mrd_hf.encoder import load_encoder

@@ -97,6 +97,7 @@ def embed_files(
     failures: list[dict[str, str]],
     what: str = "Embedding shapes",
     quiet: bool = False,
+    num_batches: int = 0,
 ) -> Iterator[tuple[list[str], np.ndarray]]:
     """Embed files, see [`embed_shapes`].
 
@@ -104,13 +105,13 @@ def embed_files(
         encoder ([`Encoder`] or [`OnnxEncoder`])
         files (sequence of `str`)
         up_axis (`"y"` or `"z"`, *optional*): Which axis points up in them. Default: as each file says, else y.
-        batch_size, failures, what, quiet: See [`embed_shapes`].
+        batch_size, failures, what, quiet, num_batches: See [`embed_shapes`].
     """
 
     def read(file: str) -> np.ndarray:
         return prepare(encoder, file, up_axis)
 
-    return embed_shapes(encoder, files, read, str, batch_size, failures, what, quiet)
+    return embed_shapes(encoder, files, read, str, batch_size, failures, what, quiet, num_batches)
 
 
 def embed_shapes(
@@ -122,6 +123,7 @@ def embed_shapes(
     failures: list[dict[str, str]],
     what: str = "Embedding shapes",
     quiet: bool = False,
+    num_batches: int = 0,
 ) -> Iterator[tuple[list[Shape], np.ndarray]]:
     """Embed shapes, with a progress bar; what cannot be read or embedded is reported and left out.
 
@@ -135,13 +137,14 @@ def embed_shapes(
             seen at once.
         failures (`list[dict]`): Gets `file`, which is its name, and `error` of each that is left out.
         what (`str`), quiet (`bool`): See [`progress`].
+        num_batches (`int`, defaults to 0): How many there were before these shapes.
 
     Yields:
         `tuple(list, np.ndarray)`: shapes, and their embeddings, float32 of shape `(len(shapes), embedding_dim)`.
     """
     batch: list[Shape] = []
     values: list[np.ndarray] = []
-    size = 1
+    size = min(2**num_batches, batch_size)
     for shape in progress(shapes, what, quiet):
         try:
             values.append(read(shape))
@@ -149,9 +152,9 @@ def embed_shapes(
         except Exception as error:  # whatever a library makes of one bad file among thousands
             name = name_of(shape)
             failures.append({"file": name, "error": report_failure(name, reading_error(error))})
-        if len(batch) == min(size, batch_size):
+        if len(batch) == size:
             yield _embed(encoder, batch, values, name_of, failures)
-            batch, values, size = [], [], 2 * size
+            batch, values, size = [], [], min(2 * size, batch_size)
     if batch:
         yield _embed(encoder, batch, values, name_of, failures)
 

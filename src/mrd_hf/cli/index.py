@@ -20,7 +20,7 @@ from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_replaceable, check_writable
 from ..search import ShapeIndex
 from ..search.index_facts import FACTS
-from .embedding_table import EmbeddingFacts, open_embeddings
+from .embeddings.embedding_table import EmbeddingFacts, open_embeddings
 from .encoder import (
     MODEL_OPTIONS,
     READING_OPTIONS,

@@ -14,7 +14,7 @@ from ..evaluation.scores.prompt_scores import PromptScores, cosine_table, score_
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_writable
 from ..models.label_ranking import DEFAULT_LOGIT_SCALE
-from .embedding_table import open_embeddings
+from .embeddings.embedding_table import open_embeddings
 from .encoder import READING_OPTIONS, check_unused, chosen_encoder, embed_files
 from .output import print_json, printable
 from .prompts.pairs_table import Pairs, check_score_file, read_pairs, write_scores

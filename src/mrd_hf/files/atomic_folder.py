@@ -39,13 +39,13 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
     # "." and ".." are no names to put anything beside.
     folder = folder.resolve() if folder.is_symlink() or folder.name in ("", "..") else folder
     temporary, aside = folder.with_name(f"incomplete-{folder.name}"), folder.with_name(f"replaced-{folder.name}")
-    claim = _claim(temporary, folder)
+    claim = claim_folder(temporary, folder)
     try:
         if folder.exists():
             shutil.rmtree(aside, ignore_errors=True)
         elif aside.is_dir():
             aside.rename(folder)
-        _empty(temporary)
+        empty_folder(temporary)
         writer = temporary / WRITER_FILE
         writer.write_text(f"process {os.getpid()}, which began at {time.strftime('%Y-%m-%d %H:%M:%S')}")
         try:
@@ -58,7 +58,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
         # From here on the name of the temporary folder may be another run's.
         _replace(folder, temporary, aside)
     finally:
-        _release(claim)
+        release_folder(claim)
 
 
 def check_not_current(folder: Path) -> None:
@@ -125,8 +125,8 @@ def flush_to_disk(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _claim(temporary: Path, folder: Path) -> int | None:
-    """Make the folder that is to be filled, and keep other runs out of it; returns what [`_release`] needs.
+def claim_folder(temporary: Path, folder: Path) -> int | None:
+    """Make the folder that is to be filled, and keep other runs out of it; returns what [`release_folder`] needs.
 
     The lock is on the folder itself, so it needs no file of its own, and ends with the process however that ends.
     """
@@ -166,12 +166,12 @@ def _writer(temporary: Path) -> str:
         return ""
 
 
-def _release(claim: int | None) -> None:
+def release_folder(claim: int | None) -> None:
     if claim is not None:
         os.close(claim)
 
 
-def _empty(folder: Path) -> None:
+def empty_folder(folder: Path) -> None:
     """Remove what a run that was killed left in it."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():
@@ -194,7 +194,7 @@ def _replace(folder: Path, new: Path, aside: Path) -> None:
             new.rename(folder)
             shutil.rmtree(aside, ignore_errors=True)
     finally:
-        _release(old)
+        release_folder(old)
 
 
 def _claim_old(folder: Path) -> int | None:

@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ..errors import UserError
-from ..models.point_preparation import ENCODERS_SETTINGS
-from .encoder import AnyEncoder
+from ...errors import UserError
+from ...models.point_preparation import ENCODERS_SETTINGS
+from ..encoder import AnyEncoder
 
 
 KEY = b"mrd_hf"
@@ -69,12 +69,23 @@ class EmbeddingWriter:
 
     def __init__(self, sink: BinaryIO, facts: EmbeddingFacts) -> None:
         self._facts = facts
+        self._waiting: list[tuple[list[str], np.ndarray]] = []
         fields = [("path", pa.string()), ("embedding", pa.list_(pa.float32(), facts.width)), ("model", pa.string())]
         self._schema = pa.schema(fields, metadata={KEY: json.dumps(facts.__dict__)})
         self._writer = pq.ParquetWriter(sink, self._schema, compression="zstd", use_dictionary=["model"])
 
     def write(self, paths: list[str], embeds: np.ndarray) -> None:
         """Add rows; `embeds` is float32 of shape `(len(paths), embedding_dim)`."""
+        self._waiting.append((paths, embeds))
+        while sum(len(names) for names, _ in self._waiting) >= ROWS_AT_ONCE:
+            self._write_group()
+
+    def _write_group(self) -> None:
+        """Write the rows that wait, up to `ROWS_AT_ONCE`: files of the same rows are the same, however they came."""
+        paths = [path for names, _ in self._waiting for path in names]
+        embeds = np.concatenate([part for _, part in self._waiting])
+        self._waiting = [(paths[ROWS_AT_ONCE:], embeds[ROWS_AT_ONCE:])]
+        paths, embeds = paths[:ROWS_AT_ONCE], embeds[:ROWS_AT_ONCE]
         flat = pa.array(np.ascontiguousarray(embeds).reshape(-1))
         columns = [
             pa.array(paths, pa.string()),
@@ -84,6 +95,8 @@ class EmbeddingWriter:
         self._writer.write_table(pa.table(columns, schema=self._schema))
 
     def close(self) -> None:
+        if any(paths for paths, _ in self._waiting):
+            self._write_group()
         self._writer.close()
 
 

@@ -1,0 +1,1 @@
+"""Tables of embeddings, and what a run that was killed leaves of one."""
