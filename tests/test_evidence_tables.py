@@ -36,6 +36,19 @@ def fill(tables):
     return lambda text, folder: tables.fill(text, folder)[0]
 
 
+def test_every_shape_that_is_scored_has_the_class_that_its_scores_are_of(monkeypatch):
+    """A shape has a zero-shot outcome if, and only if, the intervals by class know its class."""
+    monkeypatch.syspath_prepend(SCRIPTS / "evidence")
+    monkeypatch.chdir(ROOT)
+    import class_intervals
+
+    classes = class_intervals.read_classes()
+    table = pq.read_table(class_intervals.ARMS, columns=["id", "zero_shot_top1"])
+    scored = {id_: value is not None for id_, value in zip(*(c.to_pylist() for c in table.columns), strict=True)}
+    assert len(set(classes.values())) == 66
+    assert {id_ for id_, is_scored in scored.items() if is_scored} == scored.keys() & classes.keys()
+
+
 @pytest.fixture
 def kept(monkeypatch):
     monkeypatch.syspath_prepend(SCRIPTS / "evidence")

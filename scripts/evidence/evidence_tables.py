@@ -15,6 +15,7 @@ all of their pairs.
 import argparse
 import json
 import re
+from collections.abc import Callable
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,7 @@ def read_scores(file: Path) -> Scores:
     return [score.as_dict() for score in kept_scores(file, read_ablation("arms"))]
 
 
-def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
+def kept_scores(file: Path, recipe: AblationRecipe, group_of: Callable[[str], str] | None = None) -> list[ArmScore]:
     """Of every arm, on the kind of processor on which it has most pairs; where it is compared with none, most runs."""
     by_processor, num_planned = read_kept(file), len(recipe.splits) * len(recipe.seeds)
     scores = []
@@ -103,7 +104,9 @@ def kept_scores(file: Path, recipe: AblationRecipe) -> list[ArmScore]:
             return len(runs if arm.baseline is None else runs & found.get(arm.baseline, {}).keys())
 
         found = by_processor[max(sorted(by_processor), key=num_pairs)]
-        scores += [score for score in arm_scores(found, of_arm, num_planned) if score.arm == arm.name]
+        scores += [
+            score for score in arm_scores(found, of_arm, num_planned, group_of=group_of) if score.arm == arm.name
+        ]
     return scores
 
 

@@ -60,6 +60,19 @@ def test_means_spreads_and_differences_are_numpys(runs):
     assert not {key for _, key in by_key} & {"shape_to_image_median_rank", "zero_shot_class_mean"}
 
 
+def test_shapes_of_a_group_are_resampled_together(runs):
+    """Of one pair, where all shapes are one group, every resample is the sample."""
+    one = {arm: {(0, 0): found[0, 0]} for arm, found in runs.items()}
+    scores, alone = (
+        [score.difference for score in arm_scores(one, ARMS, 6, group_of=group_of) if score.num_pairs]
+        for group_of in (lambda shape: "all", None)
+    )
+    for together, by_itself in zip(scores, alone, strict=True):
+        assert together.low == together.high == pytest.approx(together.difference)
+        assert together.difference == by_itself.difference
+    assert any(difference.low < difference.high for difference in alone)
+
+
 def test_values_are_the_means_of_what_each_shape_contributes(runs):
     for outcomes in runs["mrd"].values():
         for key, values in outcomes.outcomes.items():

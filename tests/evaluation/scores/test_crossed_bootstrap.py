@@ -24,12 +24,17 @@ def simulated(rng, gain=0.05, splits=5, seeds=5, shapes=120, share=0.3, split_sd
     return np.array(rows), np.array(of_split)
 
 
-def brute_force(gains, splits, num_resamples, rng):
-    """The same resamples, one shape, one pair at a time."""
+def brute_force(gains, splits, num_resamples, rng, groups=None):
+    """The same resamples, one shape or group of shapes, one pair at a time."""
     found = []
     num_shapes = gains.shape[1]
     for _ in range(num_resamples):
-        shapes = [rng.integers(num_shapes) for _ in range(num_shapes)]
+        if groups is None:
+            shapes = [rng.integers(num_shapes) for _ in range(num_shapes)]
+        else:
+            names = sorted(set(groups))
+            drawn = [rng.choice(names) for _ in names]
+            shapes = [shape for name in drawn for shape in range(num_shapes) if groups[shape] == name]
         means = []
         for _ in np.unique(splits):
             split = rng.choice(np.unique(splits))
@@ -52,6 +57,19 @@ def test_as_a_loop_draws(shape):
     (low, high), spread = brute_force(gains, of_split, 1500, np.random.default_rng(1))
     assert found.difference == pytest.approx(np.mean([row[~np.isnan(row)].mean() for row in gains]))
     assert [found.low, found.high] == pytest.approx([low, high], abs=0.3 * spread)
+
+
+def test_groups_of_shapes_are_drawn_together_as_a_loop_draws():
+    gains, of_split = simulated(np.random.default_rng(3), splits=3, seeds=2, shapes=24, share=0.7, shape_sd=1.0)
+    groups = np.array([f"class {shape % 6}" for shape in range(24)])
+    gains = gains + np.random.default_rng(4).normal(0, 1, 6)[np.arange(24) % 6]  # shapes of a group are alike
+    found = crossed_difference(gains, of_split, num_resamples=4000, groups=groups)
+    (low, high), spread = brute_force(gains, of_split, 1500, np.random.default_rng(1), groups)
+    assert [found.low, found.high] == pytest.approx([low, high], abs=0.3 * spread)
+    alone = crossed_difference(gains, of_split, num_resamples=4000)
+    assert found.difference == alone.difference
+    assert found.high - found.low > 1.2 * (alone.high - alone.low)
+    assert crossed_difference(gains, of_split, groups=np.arange(24)) == crossed_difference(gains, of_split)
 
 
 def test_one_pair_is_the_bootstrap_over_shapes():

@@ -1,6 +1,6 @@
 """Scores of the arms of an ablation, and their differences to a baseline, from the runs' reports."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +102,7 @@ def arm_scores(
     baselines: Mapping[str, str | None],
     num_planned: int,
     seed: int = 0,
+    group_of: Callable[[str], str] | None = None,
 ) -> list[ArmScore]:
     """All figures of all arms: keys in the order of the reports, and in each the arms in the order of `baselines`.
 
@@ -110,6 +111,7 @@ def arm_scores(
         baselines (mapping): Of every arm that was planned, the one that it is compared with.
         num_planned (`int`): Runs of an arm that were planned.
         seed (`int`, defaults to 0): Of the bootstrap.
+        group_of (callable, *optional*): Of a shape's id, with which others it is resampled; default: by itself.
 
     Raises:
         UserError: Two runs of one split are not of the same shapes.
@@ -139,7 +141,7 @@ def arm_scores(
                     float(np.mean(list(values.values()))) if values else None,
                     spread_over_seeds(values),
                     baseline,
-                    _difference(key, [(place, runs[place], others[place]) for place in pairs], seed),
+                    _difference(key, [(place, runs[place], others[place]) for place in pairs], seed, group_of),
                     len(pairs),
                     len({split for split, _ in pairs}),
                 )
@@ -175,7 +177,10 @@ def spread_over_seeds(values: Mapping[Place, float]) -> float | None:
 
 
 def _difference(
-    key: str, pairs: Sequence[tuple[Place, RunOutcomes, RunOutcomes]], seed: int
+    key: str,
+    pairs: Sequence[tuple[Place, RunOutcomes, RunOutcomes]],
+    seed: int,
+    group_of: Callable[[str], str] | None,
 ) -> PairedDifference | None:
     if not pairs:
         return None
@@ -191,4 +196,5 @@ def _difference(
                 "runs' folders of that split and run again."
             )
         gains[row, [columns[shape_id] for shape_id in found.ids]] = found.outcomes[key] - other.outcomes[key]
-    return crossed_difference(gains, np.array([split for (split, _), _, _ in pairs]), seed)
+    groups = None if group_of is None else np.array([group_of(shape_id) for shape_id in columns])
+    return crossed_difference(gains, np.array([split for (split, _), _, _ in pairs]), seed, groups=groups)

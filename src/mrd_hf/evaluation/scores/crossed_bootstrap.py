@@ -14,7 +14,11 @@ from .bootstrap import NUM_RESAMPLES, PairedDifference, paired_from_resamples
 
 
 def crossed_difference(
-    gains: np.ndarray, splits: np.ndarray, seed: int = 0, num_resamples: int = NUM_RESAMPLES
+    gains: np.ndarray,
+    splits: np.ndarray,
+    seed: int = 0,
+    num_resamples: int = NUM_RESAMPLES,
+    groups: np.ndarray | None = None,
 ) -> PairedDifference:
     """Mean over pairs of the mean over their shapes, with a 95% percentile interval.
 
@@ -24,6 +28,8 @@ def crossed_difference(
         splits (`np.ndarray` of shape `(num_pairs,)`): Which split of the data each pair has.
         seed (`int`, defaults to 0)
         num_resamples (`int`, defaults to 2000)
+        groups (`np.ndarray` of shape `(num_shapes,)`, *optional*):
+            Of each shape, which ones come into a resample together, such as those of a class. Default: each by itself.
 
     Raises:
         ValueError: There is no pair, or one scores no shape.
@@ -38,7 +44,9 @@ def crossed_difference(
     gains, scored = np.nan_to_num(gains[:, used]), scored[:, used].astype(np.float64)
     rng = np.random.default_rng(seed)
     pair_counts = _draw_pairs(splits, num_resamples, rng)
-    shape_counts = _draw_shapes(gains.shape[1], num_resamples, rng)
+    together = np.arange(len(used)) if groups is None else np.asarray(groups)
+    _, group_of = np.unique(together[used], return_inverse=True)
+    shape_counts = _draw_shapes(int(group_of.max()) + 1, num_resamples, rng)[:, group_of]
     sums, sizes = shape_counts @ gains.T, shape_counts @ scored.T  # (num_resamples, num_pairs)
     # A pair of few shapes may have none of them in a resample; it then does not count there.
     weights = pair_counts * (sizes > 0)
