@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from mrd_hf.errors import UserError
+from mrd_hf.files import walking
 from mrd_hf.files.walking import files_below
 
 
@@ -53,3 +55,23 @@ def test_hidden_ones_are_left_out_where_they_do_not_count(folder):
     assert len(files_below(folder)) == 7 + 5 + 2
     assert len(files_below(folder, hidden=False)) == 7
     assert len(files_below(os.path.join(folder, ".cache"), hidden=False)) == 1  # which was asked for
+
+
+def test_links_that_double_the_folders_level_by_level_are_refused(tmp_path):
+    for level in range(40):
+        (tmp_path / f"{level:02}").mkdir()
+        if level:
+            for name in ("a", "b"):
+                (tmp_path / f"{level - 1:02}" / name).symlink_to(tmp_path / f"{level:02}")
+    (tmp_path / "39" / "chair.glb").touch()
+    with pytest.raises(UserError, match="links in it lead to the same folders again and again"):
+        files_below(tmp_path)
+    assert len(files_below(tmp_path / "33")) == 2**6
+
+
+def test_many_folders_are_no_mistake(tmp_path, monkeypatch):
+    monkeypatch.setattr(walking, "MANY_FOLDERS", 20)
+    for number in range(300):
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "chair.glb").touch()
+    assert len(files_below(tmp_path)) == 300

@@ -3,6 +3,12 @@
 import os
 from pathlib import Path
 
+from ..errors import UserError
+
+
+# Folders may be come to by several links, but not by so many, on the average, where there are many.
+MANY_FOLDERS, MOST_WAYS = 10_000, 10
+
 
 def files_below(folder: str | Path, hidden: bool = True) -> list[Path]:
     """The files in a folder and below, as paths from there, sorted. Links to folders are followed, as `datasets` does.
@@ -12,8 +18,13 @@ def files_below(folder: str | Path, hidden: bool = True) -> list[Path]:
     Args:
         folder (`str` or `Path`)
         hidden (`bool`, defaults to `True`): Whether hidden ones (.DS_Store, ._chair.glb) and __MACOSX count too.
+
+    Raises:
+        UserError: Links lead to the same folders so often that there is no end in sight.
     """
     found: list[Path] = []
+    known: set[tuple[int, int]] = set()
+    num_entered = 0
     above = {os.fspath(folder): frozenset({_identity(folder)})}  # of each folder to come: it and those it lies in
     for place, folders, files in os.walk(folder, followlinks=True):
         those = above.pop(place)
@@ -26,6 +37,10 @@ def files_below(folder: str | Path, hidden: bool = True) -> list[Path]:
             if identity is not None and identity not in those and (hidden or not is_hidden(name)):
                 above[path] = those | {identity}
                 entered.append(name)
+                known.add(identity)
+        num_entered += len(entered)
+        if num_entered > max(MANY_FOLDERS, MOST_WAYS * len(known)):
+            raise UserError(f"{folder}: links in it lead to the same folders again and again; leave some of them out.")
         folders[:] = entered  # which is what os.walk goes by
     return sorted(found)
 
