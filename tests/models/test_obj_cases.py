@@ -319,6 +319,17 @@ def test_a_red_material(tmp_path, before, mtl):
     assert mean_color(shape) == [255, 0, 0] and shape.warnings == []
 
 
+@pytest.mark.parametrize(
+    ("name", "encoding"),
+    [("椅子", "shift_jis"), ("의자", "euc_kr"), ("椅", "big5"), ("红色", "gbk"), ("Größe", "latin1")],
+)
+def test_a_mesh_and_its_library_may_be_of_two_encodings(tmp_path, name, encoding):
+    for of_mesh, of_library in ((encoding, "utf-8"), ("utf-8", encoding), (encoding, encoding)):
+        obj = f"mtllib a.mtl\nusemtl {name}\n{CORNERS}f 1 2 3 4\n".encode(of_mesh)
+        mtl = f"newmtl other\nKd 0 0 1\nnewmtl {name} # a comment\nKd 1 0 0\n".encode(of_library)
+        assert mean_color(read(tmp_path, "a.obj", obj, a__mtl=mtl)) == [255, 0, 0]
+
+
 def test_materials_of_other_encodings(tmp_path):
     mtl = "newmtl \u7ea2\nKd 1 0 0\n"
     for written, library in (("utf-8", "gb18030"), ("gb18030", "utf-8"), ("gb18030", "gb18030")):

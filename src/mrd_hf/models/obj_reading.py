@@ -266,12 +266,18 @@ def _find(
 def _by_text(library: dict[bytes, ObjMaterial]) -> dict[str, ObjMaterial]:
     """The materials by their names as text, whatever their encoding, with and without comments."""
     texts = {" ".join(readable(name).split()): material for name, material in library.items()}
-    return {**{re.sub(" ?#.*", "", name): material for name, material in texts.items()}, **texts}
+    others = {text: material for name, material in library.items() for text in _texts(name) if text not in texts}
+    return {**{re.sub(" ?#.*", "", name): material for name, material in (others | texts).items()}, **others, **texts}
 
 
 def _find_material(materials: dict[str, ObjMaterial], name: bytes) -> ObjMaterial | None:
-    text = " ".join(readable(name).split())
-    return materials.get(text) or materials.get(re.sub(" ?#.*", "", text))
+    """That of a name, which may be in another encoding than in the library."""
+    found = (materials.get(text) or materials.get(re.sub(" ?#.*", "", text)) for text in _texts(name))
+    return next((material for material in found if material is not None), None)
+
+
+def _texts(name: bytes) -> list[str]:
+    return [" ".join(spelling.split()) for spelling in spellings(name)]
 
 
 class _Textures:
