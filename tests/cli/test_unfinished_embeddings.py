@@ -118,6 +118,26 @@ def test_what_changed_is_embedded_again(work, tmp_path, read, capsys):
     assert count == NUM_SHAPES + 1 - len(BAD) and facts.input["num_points"] == 256
 
 
+def test_parts_behind_a_file_that_changed_do_not_count(work, tmp_path, read):
+    """Also where a part that is written anew ends where the old one ended: which files failed may be others."""
+    _, stop = read
+    copy, output, unfinished = tmp_path / "copy", tmp_path / "e.parquet", tmp_path / ".e.parquet.unfinished"
+    shutil.copytree(work / "shapes", copy / "shapes")
+    (copy / "encoder").symlink_to(work / "encoder")
+    stop += [9]
+    with pytest.raises(KeyboardInterrupt):
+        embed(copy, output)
+    assert len(list(unfinished.iterdir())) > 2
+    np.save(copy / "shapes" / "03.npy", np.random.default_rng(5).standard_normal((300, 3)))
+    stop += [4]
+    with pytest.raises(KeyboardInterrupt):
+        embed(copy, output)
+    assert sorted(path.name for path in unfinished.iterdir()) == ["000000.parquet", "000001.parquet"]
+    assert embed(copy, output) == 1
+    assert embed(copy, tmp_path / "whole.parquet") == 1
+    assert output.read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
 def test_two_runs_do_not_write_one_file(work, tmp_path, capsys):
     with UnfinishedEmbeddings(tmp_path / "e.parquet", {}, []):

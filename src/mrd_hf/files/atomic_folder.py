@@ -45,7 +45,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
         elif aside.is_dir():
             aside.rename(folder)
-        empty_folder(temporary)
+        _empty(temporary)
         writer = temporary / WRITER_FILE
         writer.write_text(f"process {os.getpid()}, which began at {time.strftime('%Y-%m-%d %H:%M:%S')}")
         try:
@@ -171,7 +171,7 @@ def release_folder(claim: int | None) -> None:
         os.close(claim)
 
 
-def empty_folder(folder: Path) -> None:
+def _empty(folder: Path) -> None:
     """Remove what a run that was killed left in it."""
     for path in folder.iterdir():
         if path.is_dir() and not path.is_symlink():

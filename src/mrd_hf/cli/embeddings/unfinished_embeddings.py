@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,7 +16,7 @@ import pyarrow.parquet as pq
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
-from ...files.atomic_folder import claim_folder, empty_folder, release_folder
+from ...files.atomic_folder import claim_folder, release_folder
 from ..shape_files import as_text
 
 
@@ -49,7 +50,7 @@ class UnfinishedEmbeddings:
 
     def __init__(self, output: Path, settings: dict[str, Any], files: Sequence[str]) -> None:
         self._folder = output.with_name(f".{output.name}.unfinished")
-        self._settings, self._files = json.loads(json.dumps(settings)), files
+        self._settings = json.loads(json.dumps({**settings, "version": version("mrd-hf")}))
         self._states = [_state(file) for file in files]
         self.num_files = self.num_batches = 0
         self.failures: list[dict[str, str]] = []
@@ -61,8 +62,10 @@ class UnfinishedEmbeddings:
     def __enter__(self) -> Self:
         while self._take_up(self._part(self._num_parts)):
             self._num_parts += 1
-        if self._num_parts == 0:
-            empty_folder(self._folder)
+        kept = {self._part(number) for number in range(self._num_parts)}
+        for path in self._folder.iterdir():
+            if path not in kept:  # of other settings or files, which a part that is still to come must not lead to
+                path.unlink()
         return self
 
     def add(self, names: list[str], embeds: np.ndarray) -> None:
