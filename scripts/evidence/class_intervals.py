@@ -1,10 +1,10 @@
-"""Which gains of the ablations are still told from 0 where shapes of one class are resampled together.
+"""Which differences of the ablations are still told from 0 where shapes of one class are resampled together.
 
     python scripts/evidence/class_intervals.py
 
 The tables' intervals take shapes for independent. Those of a class are alike, and one that is not understood costs
 all of them. Here a resample draws whole classes, of `scripts/demo_data/categories.csv`, and shapes without one by
-themselves. Printed are the gains of the tables whose interval excludes 0 only as long as shapes count by themselves,
+themselves. Printed are the differences of the tables whose interval excludes 0 only as long as shapes count by themselves,
 how many others there are, and how much wider the intervals become.
 """
 
@@ -44,7 +44,7 @@ def main() -> None:
             lost += 1
             shown = [f"{100 * each.low:+.1f} to {100 * each.high:+.1f}" for each in (found, grouped)]
             print(f"{score.arm}, {score.title}: {100 * found.difference:+.1f} ({shown[0]}; by class {shown[1]})")
-    print(f"{still} of {still + lost} gains exclude 0 both ways")
+    print(f"{still} of {still + lost} differences exclude 0 both ways")
     print(f"intervals are {statistics.median(wider):.2f} times as wide by class, median of {len(wider)}")
 
 
