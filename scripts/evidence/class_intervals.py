@@ -4,8 +4,8 @@
 
 The tables' intervals take shapes for independent. Those of a class are alike, and one that is not understood costs
 all of them. Here a resample draws whole classes, of `scripts/demo_data/categories.csv`, and shapes without one by
-themselves. Printed are the differences of the tables whose interval excludes 0 only as long as shapes count by themselves,
-how many others there are, and how much wider the intervals become.
+themselves. Printed are the differences of the tables whose interval excludes 0 only as long as shapes count by
+themselves, how many others there are, and how much wider the intervals become.
 """
 
 import argparse
