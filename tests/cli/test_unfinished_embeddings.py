@@ -91,6 +91,22 @@ def test_a_run_resumes_and_writes_the_same_file(work, tmp_path, read, monkeypatc
     assert ("resuming" in err) == (stops[-1] > 1)
 
 
+@pytest.mark.parametrize("stop_at", range(NUM_SHAPES))
+def test_an_interrupted_run_keeps_what_it_has_embedded_and_no_more(work, tmp_path, read, monkeypatch, stop_at):
+    """One part, as it ends: a shape that was read and not embedded is none of it, though one behind it had failed."""
+    names, stop = read
+    monkeypatch.setattr(unfinished_embeddings, "SECONDS_A_PART", 1e9)
+    stop += [stop_at]
+    output = tmp_path / "embeddings.parquet"
+    with pytest.raises(KeyboardInterrupt):
+        embed(work, output)
+    assert len(list(tmp_path.glob(".*/*.parquet"))) == (stop_at > 1)
+    names.clear()
+    assert embed(work, output) == 1
+    assert output.read_bytes() == (work / "whole.parquet").read_bytes()
+    assert (1 in names) == (stop_at < 2)
+
+
 def test_what_changed_is_embedded_again(work, tmp_path, read, capsys):
     names, stop = read
     shutil.copytree(work / "shapes", tmp_path / "shapes")
@@ -119,7 +135,7 @@ def test_what_changed_is_embedded_again(work, tmp_path, read, capsys):
 
 
 def test_parts_behind_a_file_that_changed_do_not_count(work, tmp_path, read):
-    """Also where a part that is written anew ends where the old one ended: which files failed may be others."""
+    """Also where a new part ends where the old one ended: which files failed may be others."""
     _, stop = read
     copy, output, unfinished = tmp_path / "copy", tmp_path / "e.parquet", tmp_path / ".e.parquet.unfinished"
     shutil.copytree(work / "shapes", copy / "shapes")

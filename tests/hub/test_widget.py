@@ -45,6 +45,7 @@ def export(tmp_path):
         "format": "mrd_hf encoder",
         "name": "org/model",
         "weights_sha256": "abc",
+        "input": {"num_points": 64},
         "output": {"embedding_dim": WIDTH},
     }
     (folder / "encoder.json").write_text(json.dumps({**facts, "teacher_id": "openai/clip-vit-base-patch32"}))
@@ -182,6 +183,11 @@ def test_what_is_no_export_or_does_not_fit(bundle, export, tmp_path):
     write_index(tmp_path / "other", digest="def")
     with pytest.raises(UserError, match="index of another encoder"):
         main([str(export), "--widget", "-o", str(tmp_path / "page"), "--collection", str(tmp_path / "other")])
+    write_index(tmp_path / "prepared")
+    facts = json.loads((tmp_path / "prepared" / "index.json").read_text())
+    (tmp_path / "prepared" / "index.json").write_text(json.dumps(facts | {"input": {"num_points": 7}}))
+    with pytest.raises(UserError, match="index of another encoder"):
+        main([str(export), "--widget", "-o", str(tmp_path / "page"), "--collection", str(tmp_path / "prepared")])
     write_index(tmp_path / "network", config_digest="1")  # of the same weights
     description = json.loads((export / "encoder.json").read_text())
     (export / "encoder.json").write_text(json.dumps(description | {"config_sha256": "2"}))

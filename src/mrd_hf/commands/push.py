@@ -174,7 +174,7 @@ def read_collection(folder: Path, export: Path) -> Collection:
     description = read_description(export)
     known = [(index.model_sha256, description["weights_sha256"])]
     known.append((index.config_sha256, description.get("config_sha256")))  # which earlier versions do not write
-    known += [(value, description["input"].get(name)) for name, value in (index.input or {}).items()]
+    known += [(value, description.get("input", {}).get(name)) for name, value in (index.input or {}).items()]
     if any(None not in digests and digests[0] != digests[1] for digests in known):
         raise UserError(
             f"{folder} is an index of another encoder ({index.model}) than {export}; index it by this one."

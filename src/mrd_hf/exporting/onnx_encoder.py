@@ -64,7 +64,7 @@ class OnnxEncoder:
 
     def embed(self, point_values: np.ndarray) -> np.ndarray:
         """Embeddings, float32 of shape `(batch, embedding_dim)`, not normalised, of `point_values` `(batch,
-        num_points, 6)`; that of a shape does not depend on the others."""
+        num_points, 6)`."""
         values = point_values.astype(np.float32, copy=False)
         # In int8 the scale of each product's input is that of all shapes which it has at once.
         size = 1 if self.config.dtype == "int8" else max(1, len(values))

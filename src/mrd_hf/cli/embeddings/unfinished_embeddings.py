@@ -30,9 +30,9 @@ Rows = tuple[list[str], np.ndarray]
 class UnfinishedEmbeddings:
     """A hidden folder beside the output with the embeddings of the first files, a parquet file for each part of them.
 
-    A run takes up what one before it left, if settings and files are the same, and goes on behind it with batches of
-    the same shapes. So it writes the same output as one that was never interrupted. The folder is gone once the `with`
-    block ends without an error.
+    A run resumes behind what one before it left, if settings and files are the same, with batches of the same shapes.
+    So it writes the same output as one that was never interrupted. The folder is gone once the `with` block ends
+    without an error.
 
     Args:
         output (`Path`): The file that is to be written.
