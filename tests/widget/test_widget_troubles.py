@@ -19,12 +19,6 @@ WITHOUT_WEBGL = """
     };
     window.lacksWebgl = true;
 """
-HUGE = """
-    const {get} = Object.getOwnPropertyDescriptor(Blob.prototype, "size");
-    const read = Blob.prototype.arrayBuffer;
-    Object.defineProperty(File.prototype, "size", {get() { return window.isHuge ? 2 ** 30 : get.call(this); }});
-    File.prototype.arrayBuffer = function () { window.wasRead ||= window.isHuge; return read.call(this); };
-"""
 
 
 def test_a_collection_that_cannot_be_searched(browser, server):
@@ -72,19 +66,48 @@ def test_a_browser_that_can_draw_again(browser, server):
     shown.page.close()
 
 
-def test_a_file_that_is_too_large_is_not_read(browser, server):
-    shown = open_page(browser, server, 900, 900, script=HUGE)
+def test_a_file_that_is_too_large_is_not_read(browser, server, tmp_path):
+    shown = open_page(browser, server, 900, 900)
     shown.give(CHAIR)
     assert "chair" in shown.labels[0] and shown.page.is_visible("#view")
-    shown.page.evaluate("window.isHuge = true")
-    shown.give(CHAIR)
-    assert shown.problem == "chair.glb cannot be read: it has 1024 MiB; at most 512 are read."
-    assert not shown.page.evaluate("window.wasRead")
+    huge = tmp_path / "huge.glb"
+    with huge.open("wb") as file:
+        file.truncate(2**30)
+    shown.give(huge)
+    assert shown.problem == "huge.glb cannot be read: it has 1024 MiB; at most 512 are read."
     # Nothing of the shape before stands under the message.
     assert shown.labels == [] and not shown.page.is_visible("#view") and not shown.page.is_visible("#collection")
-    shown.page.evaluate("window.isHuge = false")
-    shown.give(CHAIR)
+    shown.give(huge, CHAIR)
+    assert "1024 MiB" in shown.problem
+    # Beside a shape that does not name it, it is left alone.
+    shown.give(CHAIR, huge.rename(tmp_path / "film.mp4"))
     assert "chair" in shown.labels[0] and not shown.problem
+    shown.page.close()
+
+
+def test_a_folder_is_told_of(browser, server, tmp_path):
+    """One that is dropped is a file without content, which cannot be opened."""
+    shown = open_page(browser, server, 900, 900)
+    gone = tmp_path / "gone.glb"
+    gone.write_bytes(CHAIR.read_bytes())
+    shown.page.evaluate(
+        """() => {
+            window.kept = null;
+            addEventListener("change", ({target}) => (window.kept ||= target.files[0]), true);
+        }"""
+    )
+    shown.give(gone)
+    gone.unlink()
+    shown.page.evaluate(
+        """() => {
+            delete document.body.dataset.result;
+            const files = new DataTransfer();
+            files.items.add(window.kept);
+            dispatchEvent(new DragEvent("drop", {dataTransfer: files, bubbles: true, cancelable: true}));
+        }"""
+    )
+    shown.page.wait_for_selector("#problem:not([hidden])")
+    assert "gone.glb cannot be opened; it may be a folder" in shown.problem
     shown.page.close()
 
 

@@ -25,11 +25,13 @@ export interface Listener {
 interface Given {
     number: number;
     name: string;
-    files: Map<string, Uint8Array>;
+    files: Map<string, File>;
+    /** Whether a worker has answered it that is not there any more. */
+    isAgain: boolean;
 }
 
-/** Of a question that is not answered yet: the number and the name of a shape, or null for one about texts. */
-type Question = { number: number; name: string } | null;
+/** That is not answered yet: a shape, or null for one about texts. */
+type Question = Given | null;
 
 export class Computing {
     private worker: Worker | null = null;
@@ -46,7 +48,7 @@ export class Computing {
     private loadTimer = 0;
     private readTimer = 0;
     private number = 0;
-    /** The last shape, until the worker has come to it: the next worker gets it if this one stops before. */
+    /** The last shape, but while the worker is at it: the next worker gets it, so that other labels have a shape. */
     private given: Given | null = null;
     /** The worker answers one after the other. */
     private questions: Question[] = [];
@@ -66,16 +68,10 @@ export class Computing {
     }
 
     /** Read and embed a shape, as soon as there is a worker; answers about those before it are not passed on any more. */
-    read(name: string, files: Map<string, Uint8Array>): void {
+    read(name: string, files: Map<string, File>): void {
         if (this.failure) return this.fail(this.failure);
-        this.given = { number: ++this.number, name, files };
+        this.given = { number: ++this.number, name, files, isAgain: false };
         if (this.isReady) this.send(this.given);
-    }
-
-    /** Another shape was given in place of the last one, and could not be read: what is said of that is not passed on. */
-    forget(): void {
-        this.given = null;
-        this.number++;
     }
 
     /** Ask about texts. */
@@ -85,16 +81,11 @@ export class Computing {
         this.worker.postMessage(message);
     }
 
-    private send({ number, name, files }: Given): void {
-        try {
-            // A copy of the files: there may be too little memory for it.
-            this.worker!.postMessage({ type: "read", number, files } satisfies ToWorker);
-        } catch {
-            this.given = null;
-            return this.listener.onProblem(`${name} is too large for the memory of this browser. Try a smaller file.`, true);
-        }
+    private send(given: Given): void {
+        const { number, files } = given;
+        this.worker!.postMessage({ type: "read", number, files } satisfies ToWorker);
         this.listener.onRead();
-        this.questions.push({ number, name });
+        this.questions.push(given);
         if (this.questions.length === 1) this.watchReading();
     }
 
@@ -142,12 +133,18 @@ export class Computing {
         if (message.type === "failed" && message.what === "load") return this.fail(message.message);
         if (message.type === "ready") [this.isReady, this.stops] = [true, 0];
         this.watchLoading();
-        if (["result", "failed", "textSize", "labels"].includes(message.type)) this.questions.shift();
+        if (["result", "failed", "textSize", "labels"].includes(message.type)) this.settle(message.type, this.questions.shift());
         this.isEmbedding = message.type === "shape" || (this.isEmbedding && message.type === "progress");
         // A download within the reading of a shape counts as a sign of life.
         if (message.type !== "shape") this.watchReading();
         if (!("number" in message && message.number !== this.number)) this.listener.onMessage(message);
         if (message.type === "ready" && this.given) this.send(this.given);
+    }
+
+    /** A shape that was answered is kept for the next worker, once: it may be what stops them. */
+    private settle(type: FromWorker["type"], question: Question | undefined): void {
+        if (type !== "result" || !question || question.isAgain || this.isOfBefore(question)) return;
+        this.given = { ...question, isAgain: true };
     }
 
     private watchLoading(): void {

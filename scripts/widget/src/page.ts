@@ -4,14 +4,11 @@ import { Computing } from "./computing";
 import { element, item, problem, progress, row, sentence } from "./elements";
 import { LabelsForm } from "./labels_form";
 import type { FromWorker, Hit, Ranked, WidgetSettings } from "./protocol";
-import { checkFileSize, ShapeError } from "./shapes";
 import { isOfBrowser, View } from "./view";
 
 const SHOWN_LABELS = 8;
 
 let view: View | null = null;
-// Of the files that are given; those of an earlier time may be read later than others.
-let drops = 0;
 // Whether a shape that was given is not answered yet.
 let isReading = false;
 
@@ -67,7 +64,6 @@ function onMessage(message: FromWorker): void {
             return showShape(message);
         case "result":
             isReading = false;
-            problem("");
             progress(`Classified in ${message.seconds.toFixed(2)} s on this machine.`, undefined);
             showLabels(message.ranked);
             showHits(message.hits);
@@ -108,27 +104,13 @@ function showFailed({ what, message }: Extract<FromWorker, { type: "failed" }>):
     problem(sentence(message));
 }
 
-async function takeFiles(list: FileList | null | undefined): Promise<void> {
+function takeFiles(list: FileList | null | undefined): void {
     if (!list?.length) return;
-    const drop = ++drops;
-    try {
-        const files = new Map<string, Uint8Array>();
-        for (const file of list) {
-            checkFileSize(file.size, `${file.name} cannot be read: `);
-            files.set(file.name, new Uint8Array(await file.arrayBuffer()));
-        }
-        if (drop !== drops) return;
-        problem("");
-        delete document.body.dataset.result;
-        const name = (document.body.dataset.reading = [...files.keys()].join(", ").slice(0, 120));
-        computing.read(name, files);
-    } catch (error) {
-        if (drop !== drops) return;
-        computing.forget();
-        hideShape();
-        progress("Not classified.", undefined);
-        problem(error instanceof ShapeError ? `${error.message}.` : "The file cannot be read. Is it a folder, or too large?");
-    }
+    const files = new Map(Array.from(list, (file) => [file.name, file]));
+    problem("");
+    delete document.body.dataset.result;
+    const name = (document.body.dataset.reading = [...files.keys()].join(", ").slice(0, 120));
+    computing.read(name, files);
 }
 
 function showShape({ name, view: shape, facts, warnings }: Extract<FromWorker, { type: "shape" }>): void {
@@ -181,7 +163,8 @@ function showTurning(): void {
 function listen(): void {
     element<HTMLInputElement>("file").addEventListener("change", (event) => {
         const input = event.target as HTMLInputElement;
-        void takeFiles(input.files).then(() => (input.value = ""));
+        takeFiles(input.files);
+        input.value = "";
     });
     addEventListener("dragover", (event) => {
         event.preventDefault();
@@ -191,7 +174,7 @@ function listen(): void {
     addEventListener("drop", (event: DragEvent) => {
         event.preventDefault();
         document.body.classList.remove("dragging");
-        void takeFiles(event.dataTransfer?.files);
+        takeFiles(event.dataTransfer?.files);
     });
     const toggle = () => {
         if (view) view.isTurning = !view.isTurning;

@@ -49,7 +49,7 @@ export interface ViewPart {
 /** Each but the first is answered, one after the other; a shape under the number that it came with. */
 export type ToWorker =
     | { type: "load"; settings: WidgetSettings; base: string; isCareful: boolean }
-    | { type: "read"; number: number; files: Map<string, Uint8Array> }
+    | { type: "read"; number: number; files: Map<string, File> }
     | { type: "textSize" }
     | { type: "texts"; labels: string[] }
     | { type: "ownLabels" };

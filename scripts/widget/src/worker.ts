@@ -6,7 +6,7 @@ import { loadEncoder, type Encoder } from "./encoder";
 import { coloredPoints, pointValues } from "./preparation";
 import type { FromWorker, ToWorker, WidgetSettings } from "./protocol";
 import { nearest, rankLabels, type Table } from "./ranking";
-import type { Decoders } from "./readers/companions";
+import type { Decoders, DroppedFiles } from "./readers/companions";
 import { readShape, shapeAmong } from "./readers/index";
 import { ShapeError, type Shape } from "./shapes";
 import { findTextModel, TextModel, textModels, type TextFile } from "./texts";
@@ -72,12 +72,27 @@ async function loadCollection(url: string): Promise<Collection> {
     return { embeds, width, items: facts.items };
 }
 
-async function read(number: number, names: Map<string, Uint8Array>): Promise<void> {
+/** Read as they are asked for, which browsers let a worker do without waiting. */
+function dropped(files: Map<string, File>): DroppedFiles {
+    return {
+        names: [...files.keys()],
+        bytes: (name) => files.get(name)!.size,
+        read: (name) => {
+            try {
+                return new Uint8Array(new FileReaderSync().readAsArrayBuffer(files.get(name)!));
+            } catch {
+                throw new ShapeError(`${name} cannot be opened; it may be a folder, changed, or too large for the memory of this browser`);
+            }
+        },
+    };
+}
+
+async function read(number: number, files: Map<string, File>): Promise<void> {
     if (number !== lastNumber) throw new ShapeError("another shape was given in its place");
     const start = performance.now();
     const { input } = encoder!.description;
-    const name = shapeAmong([...names.keys()]);
-    const shape = await readShape(name, names, decoders!, input);
+    const name = shapeAmong([...files.keys()]);
+    const shape = await readShape(name, dropped(files), decoders!, input);
     const points = coloredPoints(shape, input.num_points);
     const values = pointValues(points, shape.upAxis, input);
     const view = shapeView(shape, points, values, shape.upAxis ?? input.up_axis, input.encoder_up_axis);

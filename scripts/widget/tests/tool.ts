@@ -34,7 +34,9 @@ if (command === "prepare") {
         const beside = entries.map(({ name }): [string, Uint8Array] => [name, readFileSync(join(dirname(file), name))]);
         let line: string;
         try {
-            const shape = await readShape(basename(file), new Map(beside), decoders, input);
+            const files = new Map(beside);
+            const dropped = { names: [...files.keys()], bytes: (name: string) => files.get(name)!.length, read: (name: string) => files.get(name)! };
+            const shape = await readShape(basename(file), dropped, decoders, input);
             const values = pointValues(coloredPoints(shape, input.num_points), shape.upAxis, input);
             writeFileSync(join(out, `${number}.f32`), values);
             line = JSON.stringify({ warnings: shape.warnings });

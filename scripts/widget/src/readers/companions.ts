@@ -1,7 +1,7 @@
 /** The files that were dropped with a shape, by their names, and pictures decoded once. */
 
 import { checkPixels } from "../picture_size";
-import { ShapeError, type Texture } from "../shapes";
+import { checkFileSize, ShapeError, type Texture } from "../shapes";
 import { readable, spellings } from "./encodings";
 import type { Draco, MeshoptDecoder } from "./gltf_compression";
 import { decodeKtx2, isKtx2, type Basis } from "./ktx2";
@@ -19,13 +19,22 @@ export interface Decoders {
     basis(): Promise<Basis>;
 }
 
+/** The files that were dropped together, of which only those are read that a shape names. */
+export interface DroppedFiles {
+    names: string[];
+    bytes(name: string): number;
+    /** All of it, at once: readers do not wait. */
+    read(name: string): Uint8Array;
+}
+
 export class Companions {
+    private readonly read = new Map<string, Uint8Array>();
     private readonly decoded = new Map<string, Texture | null>();
     private basis: Basis | null = null;
     private texels = 0;
 
     constructor(
-        private readonly files: Map<string, Uint8Array>,
+        private readonly files: DroppedFiles,
         readonly decoders: Decoders,
     ) {}
 
@@ -50,12 +59,19 @@ export class Companions {
         // A number sign may be part of a name, or begin a comment; some names are in quotation marks.
         const plain = name.replace(/\s#.*/, "").trim().replace(/^["']+|["']+$/g, "");
         for (const wanted of [bare(name), bare(plain)]) {
-            const known = [...this.files.keys()];
-            const alike = known.filter((other) => bare(other).toLowerCase() === wanted.toLowerCase());
+            const alike = this.files.names.filter((other) => bare(other).toLowerCase() === wanted.toLowerCase());
             const found = alike.find((other) => bare(other) === wanted) ?? (alike.length === 1 ? alike[0] : undefined);
-            if (found !== undefined) return this.files.get(found)!;
+            if (found !== undefined) return this.content(found);
         }
         return null;
+    }
+
+    private content(name: string): Uint8Array {
+        if (!this.read.has(name)) {
+            checkFileSize(this.files.bytes(name), `${name}: `);
+            this.read.set(name, this.files.read(name));
+        }
+        return this.read.get(name)!;
     }
 
     async picture(name: string, warnings: string[]): Promise<Texture | null> {

@@ -2,7 +2,7 @@
 
 import { chosenParts, type PartChoice } from "../left_out_parts";
 import { checked, checkFileSize, ShapeError, type Shape } from "../shapes";
-import { Companions, type Decoders } from "./companions";
+import { Companions, type Decoders, type DroppedFiles } from "./companions";
 import { readGltf } from "./gltf";
 import { readNpy } from "./npy";
 import { readObj } from "./obj";
@@ -15,15 +15,16 @@ export const SUFFIXES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".npy"];
 export function shapeAmong(names: string[]): string {
     const found = names.find((name) => SUFFIXES.includes(suffix(name)));
     if (!found) {
-        const given = names.map(suffix).join(", ");
-        throw new ShapeError(`files of the kind ${given} are not read here; give one of ${SUFFIXES.join(", ")}`);
+        const kinds = names.map((name) => (suffix(name) ? `${suffix(name)} files` : "folders and files without an ending"));
+        const given = [...new Set(kinds)].join(", ");
+        throw new ShapeError(`${given} are not read here; give one of ${SUFFIXES.join(", ")}`);
     }
     return found;
 }
 
-export async function readShape(name: string, files: Map<string, Uint8Array>, decoders: Decoders, choice: PartChoice): Promise<Shape> {
-    const data = files.get(name)!;
-    checkFileSize(data.length);
+export async function readShape(name: string, files: DroppedFiles, decoders: Decoders, choice: PartChoice): Promise<Shape> {
+    checkFileSize(files.bytes(name));
+    const data = files.read(name);
     if (data.length === 0) throw new ShapeError("it is empty");
     const companions = new Companions(files, decoders);
     try {
@@ -46,5 +47,6 @@ async function readKind(kind: string, data: Uint8Array, companions: Companions, 
 }
 
 function suffix(name: string): string {
-    return name.slice(Math.max(name.lastIndexOf("."), 0)).toLowerCase();
+    const at = name.lastIndexOf(".");
+    return at < 0 ? "" : name.slice(at).toLowerCase();
 }
