@@ -9,16 +9,18 @@ categories among 100,000 shapes, that many gallery items are.
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import time
 
 import numpy as np
+import torch
 
 from mrd_hf.evaluation.scores.retrieval import retrieval_recall
+from mrd_hf.training.loop.throughput import peak_memory
 
 
+CPU = torch.device("cpu")
 GIB = 2**30
 STEP = 1024  # rows made at a time
 NOISE = 8.0  # in deviations of a coordinate: at width 1,280 some of 100,000 items are nearer than the right one
@@ -44,7 +46,7 @@ def measured(num_queries: int, num_items: int, width: int, matches: int) -> None
         queries[rows] = gallery[targets[rows]]
         queries[rows] += NOISE * generator.standard_normal(queries[rows].shape, dtype=np.float32)
     item_keys = np.arange(num_items) // matches
-    empty = peak()
+    empty = peak_memory(CPU)
     started = time.perf_counter()
     result = retrieval_recall(queries, gallery, item_keys[targets].tolist(), item_keys.tolist())
     figures = {
@@ -52,12 +54,8 @@ def measured(num_queries: int, num_items: int, width: int, matches: int) -> None
         "median rank": result.median_rank,
         "mean average precision": result.mean_average_precision,
     }
-    print(json.dumps({"seconds": time.perf_counter() - started, "before": empty, "peak": peak(), "figures": figures}))
-
-
-def peak() -> int:
-    """Most memory that this process has held, in bytes."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    seconds, peak = time.perf_counter() - started, peak_memory(CPU)
+    print(json.dumps({"seconds": seconds, "before": empty, "peak": peak, "figures": figures}))
 
 
 def main() -> None:

@@ -9,15 +9,16 @@ time, and their time includes the reading of the items that were found. 4.5 GB o
 """
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
 
 import faiss
 import numpy as np
+import torch
 
 from mrd_hf.search import ShapeIndex
+from mrd_hf.training.loop.throughput import peak_memory
 
 
 GIB = 2**30
@@ -127,11 +128,10 @@ def main() -> None:
         index = ShapeIndex.build(Path(folder) / "index", collection, items, model="none")
         seconds = time.perf_counter() - started
         size = sum(file.stat().st_size for file in index.folder.iterdir())
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak = peak_memory(torch.device("cpu"))
+        memory = "" if peak is None else f"; peak memory so far {peak / GIB:.2f} GiB"
         kind = "exact" if index.is_exact else "approximate"
-        print(
-            f"built in {seconds:.0f} s ({kind}): {size / GIB:.2f} GiB on disk; peak memory so far {peak / GIB:.2f} GiB"
-        )
+        print(f"built in {seconds:.0f} s ({kind}): {size / GIB:.2f} GiB on disk{memory}")
         started = time.perf_counter()
         index = ShapeIndex.open(index.folder)
         print(f"opened in {time.perf_counter() - started:.2f} s")
