@@ -6,7 +6,7 @@ import torch
 from support.tiny_encoders import TINY_CONFIGS, clouds, tiny_encoder
 from torch import nn
 
-from mrd_hf.models.encoder_layers import MiniPointNet, PointNet, drop_patches
+from mrd_hf.models.encoder_layers import DropPath, MiniPointNet, PointNet, drop_patches
 
 
 def with_random_statistics(network: nn.Module) -> nn.Module:
@@ -81,3 +81,23 @@ def test_what_is_recorded_without_gradients_is_what_was_computed(kind):
     for recorded, expected in zip(without.hidden_states, with_gradients.hidden_states, strict=True):
         torch.testing.assert_close(recorded, expected)
     torch.testing.assert_close(without.point_embeds, with_gradients.point_embeds)
+
+
+def test_stochastic_depth_drops_whole_samples_at_its_rate_and_keeps_the_mean():
+    drop = DropPath(0.3).train()
+    torch.manual_seed(0)
+    samples = drop(torch.ones(20_000, 2, 3)).reshape(20_000, 6)
+    assert torch.equal(samples, samples[:, :1].expand(-1, 6))
+    kept = samples[:, 0] > 0
+    torch.testing.assert_close(samples[kept, 0], torch.full((int(kept.sum()),), 1 / 0.7))
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.02)
+    branch = torch.randn(4, 2, 3)
+    assert torch.equal(drop.eval()(branch), branch)
+
+
+@pytest.mark.parametrize("kind", TINY_CONFIGS)
+@pytest.mark.parametrize("depth", [1, 4])
+def test_the_rate_of_stochastic_depth_rises_with_depth(kind, depth):
+    model = tiny_encoder(kind, drop_path_rate=0.6, num_hidden_layers=depth)
+    rates = [layer.drop_path.rate for layer in model.layers]
+    np.testing.assert_allclose(rates, np.linspace(0, 0.6, depth))

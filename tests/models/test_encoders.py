@@ -117,6 +117,21 @@ def test_patch_dropout_and_stochastic_depth_act_in_training_only(kind):
     assert not torch.allclose(first.point_embeds, second.point_embeds)
 
 
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("dropout", ["drop_path_rate", "attention_dropout"])
+def test_each_dropout_alone_acts_in_training_only(kind, dropout, attention):
+    model, plain = tiny_encoder(kind, **{dropout: 0.5}), tiny_encoder(kind)
+    for encoder in (model, plain):
+        encoder.set_attn_implementation(attention)
+    assert torch.equal(model.get_point_features(clouds()), plain.get_point_features(clouds()))
+    model.train()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm1d):
+            module.eval()
+    first, second = model(clouds()), model(clouds())
+    assert not torch.allclose(first.point_embeds, second.point_embeds)
+
+
 @pytest.mark.filterwarnings("ignore:.*gradient_checkpointing:FutureWarning")
 def test_gradient_checkpointing_gives_the_same_gradients(kind):
     gradients = []

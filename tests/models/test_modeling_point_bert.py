@@ -4,7 +4,8 @@ import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassError
 from support.golden import original_weights, recording
-from support.tiny_encoders import TINY
+from support.tiny_encoders import TINY, tiny_encoder
+from torch import nn
 
 from mrd_hf import PointBertConfig, PointBertModel
 
@@ -56,3 +57,17 @@ def test_config_refuses_fields_that_do_not_fit(changes, message):
 def test_config_refuses_a_value_of_another_type():
     with pytest.raises(StrictDataclassError, match="hidden_size"):
         PointBertConfig(hidden_size="wide")
+
+
+@pytest.mark.parametrize("kind", ["openshape", "ulip"])
+def test_initial_weights(kind):
+    model = tiny_encoder(kind, hidden_size=256, intermediate_size=256, initializer_range=0.03)
+    linears = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    drawn = [linear.weight for linear in linears if linear.weight.numel() > 1000] + [model.embeddings.cls_token]
+    if kind == "ulip":
+        drawn.append(model.embeddings.cls_position)
+    for weight in drawn:
+        # Cut off at two deviations of 1, so not at all.
+        assert weight.std().item() == pytest.approx(0.03, rel=0.15)
+        assert abs(weight.mean().item()) < 0.01
+    assert not any(linear.bias.any() for linear in linears if linear.bias is not None)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import erf
 from support.replicas import replica
 from support.tiny_encoders import TINY, clouds, tiny_encoder
 from transformers import AutoModelForSemanticSegmentation
@@ -63,6 +64,59 @@ def test_the_class_of_the_object_changes_the_logits_and_is_optional():
     assert not torch.equal(without, chairs) and not torch.equal(chairs, lamps)
     with pytest.raises(ValueError, match=r"config\.object_parts does not say"):
         tiny_segmenter(object_parts=None)(clouds(), CLASSES)
+
+
+def test_an_object_of_unknown_class_is_as_without_one():
+    model = tiny_segmenter()
+    unknown = torch.full((3,), -1)
+    assert torch.equal(model(clouds(), unknown).logits, model(clouds()).logits)
+    mixed = torch.tensor([0, -1, 1])
+    together = model(clouds(), mixed).logits
+    for row in range(3):
+        alone = model(clouds()[row : row + 1], mixed[row : row + 1]).logits[0]
+        torch.testing.assert_close(together[row], alone, atol=1e-6, rtol=1e-5)
+    logits = torch.randn(3, LABELS, 50, generator=torch.Generator().manual_seed(2))
+    np.testing.assert_array_equal(model.most_likely_parts(logits, mixed)[1].numpy(), logits[1].numpy().argmax(axis=0))
+
+
+def normed(norm: torch.nn.LayerNorm, x: np.ndarray) -> np.ndarray:
+    weight, bias = norm.weight.detach().numpy(), norm.bias.detach().numpy()
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + norm.eps) * weight + bias
+
+
+def linear(layer: torch.nn.Linear, x: np.ndarray) -> np.ndarray:
+    return x @ layer.weight.detach().numpy().T + (0 if layer.bias is None else layer.bias.detach().numpy())
+
+
+def gelu(x: np.ndarray) -> np.ndarray:
+    return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def test_the_head_is_its_formula():
+    """Points that lie on the patches' centres, so that each has the features of its own patch."""
+    head = tiny_segmenter().head
+    random = np.random.default_rng(0)
+    with torch.no_grad():
+        for norm in (module for module in head.modules() if isinstance(module, torch.nn.LayerNorm)):
+            norm.weight.uniform_(0.5, 2)
+            norm.bias.uniform_(-1, 1)
+    depths = random.normal(size=(3, 2, 9, 32)).astype(np.float32)
+    centers = random.normal(size=(2, 8, 3)).astype(np.float32)
+    values = np.concatenate([centers, random.random((2, 8, 3))], axis=-1).astype(np.float32)
+    classes = np.array([1, 0])
+
+    tokens = [normed(norm, depth) for norm, depth in zip(head.depth_norms, depths, strict=True)]
+    patches = linear(head.patch_linear, np.concatenate([token[:, 1:] for token in tokens], axis=-1))
+    pooled = np.concatenate([tokens[-1][:, 0], tokens[-1][:, 1:].max(axis=1)], axis=-1)
+    cloud = linear(head.cloud_linear, normed(head.cloud_norm, pooled))
+    cloud = cloud + head.object_embedding.weight.detach().numpy()[classes]
+    own = linear(head.point_linear2, gelu(linear(head.point_linear1, values)))
+    features = gelu(normed(head.norm1, patches + cloud[:, None] + own))
+    features = gelu(normed(head.norm2, linear(head.linear, features)))
+    expected = linear(head.classifier, features)
+
+    found = head(list(torch.from_numpy(depths)), *map(torch.from_numpy, (centers, values, classes)))
+    np.testing.assert_allclose(found.detach().numpy(), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_only_parts_of_the_class_are_most_likely():
