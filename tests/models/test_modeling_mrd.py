@@ -87,6 +87,23 @@ def test_saves_and_loads_through_the_auto_classes(tmp_path, auto_class):
     assert torch.equal(loaded(*inputs).loss, model(*inputs).loss)
 
 
+def test_a_learned_temperature_begins_where_the_configuration_says():
+    model = tiny_mrd(learn_student_temperature=True, student_temperature=0.2).eval()
+    assert model(clouds(6), *teacher_embeds()).student_temperature.item() == pytest.approx(0.2)
+
+
+def test_what_the_loss_has_learned_is_loaded_in_float32(tmp_path):
+    model = tiny_mrd(learn_student_temperature=True)
+    with torch.no_grad():
+        for parameter in model.objective.parameters():
+            parameter.add_(0.123456789)
+    model.save_pretrained(tmp_path)
+    loaded = AutoModelForPreTraining.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    assert loaded.point_bert.layers[0].mlp.fc1.weight.dtype == torch.bfloat16
+    for name, parameter in model.objective.named_parameters():
+        assert torch.equal(loaded.objective.get_parameter(name), parameter), name
+
+
 def test_the_encoder_loads_alone(tmp_path):
     model = tiny_mrd().eval()
     model.point_bert.save_pretrained(tmp_path)

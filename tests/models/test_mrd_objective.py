@@ -137,9 +137,13 @@ def test_in_parts_it_is_the_same(monkeypatch, form, weighting, pairs):
         torch.testing.assert_close(parts, whole, atol=1e-12, rtol=1e-12)
 
 
-def test_parts_bound_what_is_computed_at_a_time(monkeypatch):
-    monkeypatch.setattr(mrd_objective, "PAIRS_AT_ONCE", 40)
-    module, shapes = objective(), []
+@pytest.mark.parametrize(
+    ("form", "comparisons"), [("normalized_similarity", 1), ("euclidean", 1), ("partial_order", 5)]
+)
+def test_parts_bound_what_is_computed_at_a_time(monkeypatch, form, comparisons):
+    """Of a partial order, a pair is compared with the columns 1, 2, 4, 8 and 16 places on."""
+    monkeypatch.setattr(mrd_objective, "PAIRS_AT_ONCE", 40 * comparisons)
+    module, shapes = objective(relation_form=form), []
     row_sums = module.row_sums
     module.row_sums = lambda rows, *others: shapes.append(rows[0].shape[0]) or row_sums(rows, *others)
     module(*embeddings(17)).loss.backward()
@@ -263,6 +267,43 @@ def test_autocast_does_not_reach_the_loss():
         autocast = module(*embeds).loss
     assert autocast.dtype == torch.float32
     assert torch.equal(autocast, full)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("form", FORMS)
+def test_half_precision_embeddings_have_the_loss_of_their_values(dtype, form):
+    embeds = [e.to(dtype) for e in embeddings(17, duplicates=False)]
+    module = MRDObjective(MRDConfig(relation_form=form))
+    output = module(*embeds)
+    assert output.loss.dtype == torch.float32
+    learned = {name: value.numpy() for name, value in module.state_dict().items()}
+    expected = numpy_objective(module.config, tuple(e.double().numpy() for e in embeds), learned)
+    assert output.loss.item() == pytest.approx(float(expected["loss"]), rel=1e-4)
+
+
+@pytest.mark.parametrize("temperature", [0.02, 0.07, 0.5])
+def test_a_learned_temperature_begins_where_the_configuration_says(temperature):
+    config = MRDConfig(learn_student_temperature=True, student_temperature=temperature)
+    output = MRDObjective(config)(*(e.float() for e in embeddings()))
+    assert output.student_temperature.item() == pytest.approx(temperature)
+
+
+def test_each_loss_has_the_name_of_its_term():
+    output = objective(relation_terms=ALL_TERMS, seed=None)(*embeddings())
+    names = objective(relation_terms=ALL_TERMS).loss_names
+    assert names == [
+        "intra_image",
+        "intra_text",
+        "cross_image_text",
+        "cross_text_image",
+        "cross_image_text_transposed",
+        "cross_text_image_transposed",
+    ]
+    for name, loss in zip(names, output.relation_losses, strict=True):
+        alone = objective(relation_terms=[name], seed=None)(*embeddings()).relation_losses
+        torch.testing.assert_close(alone, loss[None])
+    joined = objective(relation_weighting="target", relation_terms=ALL_TERMS).loss_names
+    assert joined[0] == "intra_image+intra_text"
 
 
 @pytest.mark.parametrize("begins", ["beyond its limit", "at its limit"])

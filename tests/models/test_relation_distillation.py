@@ -46,6 +46,14 @@ def test_duplicates_are_other_samples_with_the_same_embedding():
     assert duplicate_pairs(stored @ stored.T, same).nonzero().tolist() == [[1, 4], [4, 1]]
 
 
+@pytest.mark.parametrize(("distance", "equal"), [(1e-4, False), (1e-6, True)])
+def test_nearly_equal_samples_are_no_duplicates(distance, equal):
+    """Two that float16 stores apart, and two that only its rounding tells apart."""
+    similarities = torch.tensor([[1.0, 1 - distance], [1 - distance, 1.0]])
+    found = duplicate_pairs(similarities, torch.eye(2, dtype=torch.bool))
+    assert found.tolist() == [[False, equal], [equal, False]]
+
+
 def test_excluding_duplicates_removes_them_from_the_softmax():
     """Not by multiplying logits by zero, which would leave exp(0) in the sum."""
     similarities = unit_rows(0) @ unit_rows(1).T
