@@ -100,6 +100,21 @@ def test_colors_are_dropped_for_whole_clouds():
     assert 2 < gray.any(1).sum() < 14
 
 
+def test_dropped_colors_are_those_of_a_shape_without_any():
+    assert torch.equal(augment(color_dropout=1.0, default_color=0.7)[..., 3:], torch.full((16, 64, 3), 0.7))
+
+
+def test_each_point_of_each_cloud_has_a_jitter_of_its_own():
+    values = augment(jitter_std=0.05, jitter_max=0.5)
+    noise = (values[..., :3] - origin(values)).reshape(16, -1)
+    correlations = np.corrcoef(noise.numpy())[~np.eye(16, dtype=bool)]
+    assert abs(correlations).max() < 0.35  # of 192 numbers: five deviations
+    assert (
+        abs(np.corrcoef(noise.reshape(-1, 3)[:-1].numpy().ravel(), noise.reshape(-1, 3)[1:].numpy().ravel())[0, 1])
+        < 0.1
+    )
+
+
 def test_stored_dtypes_give_what_floats_give():
     colors = (COLORS * 255).round().to(torch.uint8)
     config = AugmentationConfig()

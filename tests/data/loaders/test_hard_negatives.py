@@ -8,6 +8,7 @@ import torch
 from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import chisquare
 from support.tiny_triplets import WIDTH, tiny_rows
 
 from mrd_hf.data.loaders import hard_negatives
@@ -119,6 +120,17 @@ def test_batches_are_harder_than_random_ones():
     rng = np.random.default_rng(0)
     random = [mean_similarity(rng.choice(120, 16, replace=False)) for _ in range(50)]
     assert np.mean(hard) > np.mean(random) + 0.05
+
+
+def test_each_neighbor_of_a_seed_is_drawn_as_often():
+    """The three of a batch's first seed, over many batches: of all 31, not of the nearest ones."""
+    counts = np.zeros(31, dtype=int)
+    for batch in HardNegativeBatchSampler(NEIGHBORS, 3, 12, 3000, seed=0):
+        first, *following = (index for index, _ in batch[:4])
+        for neighbor in following:
+            counts[NEIGHBORS[first].tolist().index(neighbor)] += 1
+    assert counts.sum() == 9000
+    assert chisquare(counts).pvalue > 1e-3
 
 
 def test_neighbors_and_seeds_are_drawn_anew_for_each_batch_and_seed():

@@ -9,6 +9,7 @@ import torch
 from datasets import Dataset, concatenate_datasets
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 from support.tiny_triplets import WIDTH, tiny_rows
 from torch.utils.data import DataLoader
 
@@ -59,6 +60,23 @@ def test_the_choice_depends_on_seed_epoch_and_sample_alone():
     assert torch.equal(together, alone)
     assert not torch.equal(together, triplets(seed=1)[keys]["text_embeds"])
     assert not torch.equal(together, triplets()[[(i, 4) for i in range(10)]]["text_embeds"])
+
+
+def test_image_and_text_of_a_shape_are_drawn_apart():
+    """Each with its share, and neither tells of the other."""
+    row, rng = ROWS[0], np.random.default_rng(0)
+    images, texts = (rng.standard_normal((4, WIDTH)).astype(np.float16) for _ in range(2))
+    row = row | {"images": 4 * row["images"], "texts": [{"text": f"{i}", "source": "caption"} for i in range(4)]}
+    dataset = Dataset.from_list([row | {"image_embeds": images, "text_embeds": texts}], features=FEATURES)
+    batch = TripletDataset(dataset, seed=0, cached=True, name="tiny")[[(0, epoch) for epoch in range(2000)]]
+    picks = np.zeros((4, 4), dtype=int)
+    for image, text in zip(batch["image_embeds"].numpy(), batch["text_embeds"].numpy(), strict=True):
+        picks[
+            (images.astype(np.float32) == image).all(1).argmax(), (texts.astype(np.float32) == text).all(1).argmax()
+        ] += 1
+    assert stats.chi2_contingency(picks).pvalue > 1e-3
+    for counts in (picks.sum(axis=0), picks.sum(axis=1)):
+        assert stats.chisquare(counts).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("num_workers", [1, 2])

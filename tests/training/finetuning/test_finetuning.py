@@ -1,6 +1,7 @@
 """The loop of fine-tuning: the loss that it minimises, and that a resumed run is the uninterrupted one."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from mrd_hf import (
     PointCloudFeatureExtractor,
 )
 from mrd_hf.data.loaders.augmentation import AugmentationConfig
+from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
 from mrd_hf.errors import UserError
 from mrd_hf.models.shapes import ColoredPoints
 from mrd_hf.training.checkpoints import list_checkpoints
@@ -87,6 +89,59 @@ def test_the_loss_is_the_smoothed_cross_entropy_of_what_the_network_says(parts, 
     expected = -(smoothed * log_probabilities).sum(dim=1).mean()
     run.train_step(rows)
     assert run.finite.read() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_what_a_step_draws_is_of_its_seed_and_step(tmp_path):
+    drawn = {}
+    for seed, step in [(7, 0), (7, 1), (8, 0), (7, 0)]:
+        run = tiny_run(tmp_path, seed=seed)
+        run.step = step
+        draw = (run.inputs(list(range(8)))[0]["point_values"].sum().item(), torch.rand(()).item())
+        assert drawn.setdefault((seed, step), draw) == draw
+    for numbers in zip(*drawn.values(), strict=True):
+        assert len(set(numbers)) == 3
+    expected = ShuffledBatchSampler(24, 8, 6, seed=7)
+    assert list(tiny_run(tmp_path, seed=7).batches()) == [[index for index, _ in batch] for batch in expected]
+
+
+def test_steps_are_clipped_scheduled_and_averaged(tmp_path):
+    """Against numpy and the formulas: the rate of each layer, the norm that the optimizer sees, the moving average."""
+    fields = {"max_grad_norm": 0.01, "learning_rate": 2e-3, "layer_decay": 0.5, "warmup_steps": 2, "ema_decay": 0.5}
+    run = tiny_run(tmp_path, **fields)
+    average = {name: p.detach().numpy().copy() for name, p in run.model.named_parameters()}
+    seen, step = [], run.torch_optimizer.step
+    run.torch_optimizer.step = lambda *given: seen.append(norm_of_gradients(run.model)) or step(*given)
+    # The only layer is one step from the head, the embeddings are two.
+    peaks = {"head": 2e-3, "layer": 1e-3, "embeddings": 0.5e-3}
+    for number, rows in enumerate(run.batches()):
+        run.model.train()
+        run.train_step(rows)
+        run.step += 1
+        share = [0.5, 1.0, 1.0, 0.5 + 0.5 * math.cos(math.pi / 4), 0.5, 0.5 - 0.5 * math.cos(math.pi / 4)][number]
+        rates = sorted({group["lr"] for group in run.optimizer.param_groups}, reverse=True)
+        np.testing.assert_allclose(rates, [peak * share for peak in peaks.values()])
+        # What transformers and timm do: the average forgets the untrained weights soon.
+        decay = min(0.5, (1 + number) / (10 + number))
+        for name, parameter in run.model.named_parameters():
+            trained = parameter.detach().numpy()
+            average[name] = trained.copy() if number == 0 else decay * average[name] + (1 - decay) * trained
+    assert len(seen) == 6 and max(seen) == pytest.approx(0.01, rel=1e-3)
+    for name, parameter in run.plain_model().named_parameters():
+        np.testing.assert_allclose(parameter.detach().numpy(), average[name], rtol=1e-5, atol=1e-7, err_msg=name)
+    assert any(not np.allclose(p.detach().numpy(), average[name]) for name, p in run.model.named_parameters())
+
+
+def norm_of_gradients(model):
+    return math.sqrt(sum(float((p.grad.double() ** 2).sum()) for p in model.parameters() if p.grad is not None))
+
+
+def test_the_network_trains_in_every_step_whatever_an_evaluation_leaves(tmp_path):
+    """Prediction leaves it as it evaluates: without dropout, and with running statistics."""
+    modes = []
+    run = tiny_run(tmp_path, ema_decay=0.0, eval_steps=2, evaluate=lambda model: model.eval() and {"top1": 0.5})
+    run.model.register_forward_pre_hook(lambda model, _: modes.append(model.training))
+    run.run()
+    assert modes == [True] * 6
 
 
 def test_parts_go_with_the_points_that_augmentation_keeps(tmp_path):
