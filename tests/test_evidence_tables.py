@@ -6,6 +6,7 @@ import shutil
 from fnmatch import fnmatch
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -177,12 +178,12 @@ def test_outcomes_that_are_kept_give_the_scores_of_the_reports(kept, tmp_path):
 def test_runs_of_another_folder_stay_and_those_of_this_one_are_renewed(kept, tmp_path):
     file = tmp_path / "arms.parquet"
     for day, seconds in (("monday", 10.0), ("tuesday", 20.0)):
-        finished_run(tmp_path / day, "mrd", 0, 0, validation=seconds)
-        finished_run(tmp_path / day, day, 0, 1, validation=seconds)
+        finished_run(tmp_path / day, "mrd", 0, 0, pretrain=30.0, validation=seconds)
+        finished_run(tmp_path / day, day, 0, 1, pretrain=30.0, validation=seconds)
         count = kept.keep(tmp_path / day, file)
     assert count == 3 and list(kept.read_kept(file)["AVX2"]) == ["monday", "mrd", "tuesday"]
     rows = pq.read_table(file, columns=["arm", "seconds"]).to_pylist()
-    assert {(row["arm"], row["seconds"]) for row in rows} == {("monday", 10), ("mrd", 20), ("tuesday", 20)}
+    assert {(row["arm"], row["seconds"]) for row in rows} == {("monday", 40), ("mrd", 50), ("tuesday", 50)}
     before = file.read_bytes()
     assert kept.keep(tmp_path / "tuesday", file) == 3 and file.read_bytes() == before
 
@@ -292,6 +293,66 @@ def test_differences_of_gains_are_numpys(kept, tables, tmp_path):
     assert middle == pytest.approx(100 * (smaller - larger), abs=0.06) and low < middle < high
     with pytest.raises(UserError, match="contrastive: is no arm with a baseline"):
         tables.gain_rows(file, ["batch_32:contrastive"])
+
+
+def test_differences_of_gains_are_of_the_processor_with_most_pairs(kept, tables, monkeypatch, tmp_path):
+    file, recipe = tmp_path / "arms.parquet", read_ablation("arms")
+    for processor, count in (("AVX2", 2), ("AVX512", 4), ("NEON", 1)):
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda processor=processor: processor)
+        for arm in ("contrastive", "mrd", "weights_fixed"):
+            for number in range(count):
+                finished_run(tmp_path / processor, arm, number // 2, number % 2, validation=1.0)
+        kept.keep(tmp_path / processor, file)
+    scores = tables.gain_differences(kept.read_kept(file), recipe, "mrd", "weights_fixed")
+    assert {(score.num_pairs, score.num_planned) for score in scores} == {(4, 6)}
+
+
+def test_intervals_by_class_are_those_of_classes_resampled_together(kept, tables, monkeypatch, capsys, tmp_path):
+    """Two classes of shapes, of which one gains much: shape by shape the gain is certain, class by class it is not."""
+    monkeypatch.chdir(tmp_path)
+    import class_intervals
+
+    def class_of(shape):
+        return "gaining" if int(shape.rpartition("-")[2]) % 4 == 0 else "other"
+
+    recipe, file = read_ablation("arms"), tmp_path / "arms.parquet"
+    for arm in ("contrastive", "mrd"):
+        for split, seed in [(split, seed) for split in recipe.splits for seed in recipe.seeds]:
+            finished_run(tmp_path, arm, split, seed, validation=1.0)
+    kept.keep(tmp_path, file)
+    table = pq.read_table(file)
+    rows = zip(table["arm"].to_pylist(), table["id"].to_pylist(), table["zero_shot_top1"].to_pylist(), strict=True)
+    hits = [
+        hit if hit is None else (0.5 if class_of(shape) == "other" else float(arm == "mrd"))
+        for arm, shape, hit in rows
+    ]
+    place = table.schema.get_field_index("zero_shot_top1")
+    pq.write_table(table.set_column(place, table.schema.field(place), pa.array(hits, pa.float32())), file)
+
+    baselines = {"contrastive": None, "mrd": "contrastive"}
+    runs = kept.read_kept(tmp_path / "arms.parquet")["AVX2"]
+    by_class = tables.kept_scores(tmp_path / "arms.parquet", recipe, class_of)
+    expected = {score.key: score for score in arm_scores(runs, baselines, 6, group_of=class_of) if score.arm == "mrd"}
+    alone = {score.key: score for score in arm_scores(runs, baselines, 6) if score.arm == "mrd"}
+    for found in (score for score in by_class if score.arm == "mrd"):
+        assert found.difference == expected[found.key].difference
+    assert expected["zero_shot_top1"].difference != alone["zero_shot_top1"].difference
+
+    monkeypatch.setattr(class_intervals, "ARMS", tmp_path / "arms.parquet")
+    monkeypatch.setattr(
+        class_intervals, "read_classes", lambda: {s: class_of(s) for run in runs["mrd"].values() for s in run.ids}
+    )
+    class_intervals.main()
+    printed = capsys.readouterr().out
+    assert alone["zero_shot_top1"].excludes_zero and not expected["zero_shot_top1"].excludes_zero
+    assert printed.startswith("mrd, zero-shot top-1") and "\n0 of 1 differences exclude 0 both ways\n" in printed
+    # Among four classes, the right one is always among the first five.
+    widths = [
+        [of[key].difference.high - of[key].difference.low for of in (expected, alone)]
+        for key in ("zero_shot_top1", "shape_to_image_recall_at_10")
+    ]
+    ratio = np.median([by_class / by_shape for by_class, by_shape in widths])
+    assert f"intervals are {ratio:.2f} times as wide by class, median of 2\n" in printed
 
 
 def test_no_arm_is_left_out_of_the_page():

@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from mrd_hf.errors import UserError
-from mrd_hf.evaluation.ablation.arm_scores import arm_scores, mixed_pairs, read_outcomes
+from mrd_hf.evaluation.ablation.arm_scores import RunOutcomes, arm_scores, mixed_pairs, read_outcomes
 from mrd_hf.evaluation.ablation.arm_table import as_json, as_markdown
 from mrd_hf.evaluation.plots import ablation_plots
 from mrd_hf.evaluation.plots.ablation_plots import CurvePoint, write_curves, write_forest
 from mrd_hf.evaluation.report import EvaluationReport
+from mrd_hf.evaluation.scores.crossed_bootstrap import crossed_difference
 from mrd_hf.evaluation.scoring import retrieval_scores, zero_shot_scores
 
 
@@ -161,6 +162,71 @@ def test_some_shapes_alone(runs):
         gains.append(np.nanmean(ours - others))
     assert score.mean == pytest.approx(np.mean(means)) and score.difference.difference == pytest.approx(np.mean(gains))
     assert score.num_pairs == 6 and {len(found.ids) for found in some["mrd"].values()} != {30}
+
+
+def outcomes(values, key="top1"):
+    values = np.asarray(values, dtype=np.float64)
+    ids = tuple(f"shape {number}" for number in range(len(values)))
+    return RunOutcomes(ids, {key: float(np.nanmean(values))}, {key: values}, {key: key})
+
+
+def test_splits_are_resampled_whole_and_seeds_within_them():
+    """Gains that are of the split alone: two seeds tell no more of it than one."""
+    rng, gain = np.random.default_rng(0), {0: 0.0, 1: 0.3, 2: 0.9}
+    plain = {(split, seed): outcomes(rng.random(40)) for split in gain for seed in (0, 1)}
+    better = {place: outcomes(found.outcomes["top1"] + gain[place[0]]) for place, found in plain.items()}
+    *_, score = arm_scores({"plain": plain, "mrd": better}, {"plain": None, "mrd": "plain"}, 6)
+    matrix = np.repeat([[0.0], [0.3], [0.9]], 2, axis=0) + np.zeros((6, 40))
+    expected = crossed_difference(matrix, np.array([0, 0, 1, 1, 2, 2]))
+    assert [score.difference.low, score.difference.high] == pytest.approx([expected.low, expected.high])
+    # All three draws are of one split once in 9 resamples, of the first two alone in 8 of 27.
+    assert (score.difference.low, score.difference.high) == (pytest.approx(0.0), pytest.approx(0.9))
+
+
+def test_an_arm_that_is_the_other_one_excludes_nothing():
+    plain = {(split, 0): outcomes([0.0, 1, 0, 1]) for split in range(3)}
+    *_, score = arm_scores({"plain": plain, "mrd": plain}, {"plain": None, "mrd": "plain"}, 3)
+    assert (score.difference.low, score.difference.high) == (0, 0) and score.excludes_zero is False
+    for low, high, excludes in ((0.0, 1.0, False), (-1.0, 0.0, False), (0.1, 1.0, True), (-1.0, -0.1, True)):
+        assert replace(score, difference=replace(score.difference, low=low, high=high)).excludes_zero is excludes
+
+
+def test_runs_that_score_other_shapes_of_the_same_are_not_compared():
+    runs = {"plain": {(0, 0): outcomes([0.0, 1, 0, np.nan])}, "mrd": {(0, 0): outcomes([0.0, 1, 0, 1])}}
+    with pytest.raises(UserError, match="not scored on the same shapes by 'top1'"):
+        arm_scores(runs, {"plain": None, "mrd": "plain"}, 1)
+
+
+def test_a_score_that_one_run_lacks_is_a_pair_less():
+    plain = {(split, 0): outcomes([0.0, 1, 0, 1]) for split in range(3)}
+    other = plain | {(2, 0): outcomes([0.0, 1, 0, 1], key="mAP")}
+    for found, against in ((plain, other), (other, plain)):
+        scores = arm_scores({"plain": against, "mrd": found}, {"plain": None, "mrd": "plain"}, 3)
+        pairs = {score.key: (score.num_runs, score.num_pairs) for score in scores if score.arm == "mrd"}
+        assert pairs["top1"][1] == 2
+    # The overview tells of the most pairs that the arm has in any score.
+    both = {place: merged(found, outcomes([1.0, 0, 1, 1], key="zero_shot_top1")) for place, found in plain.items()}
+    scores = arm_scores(
+        {"plain": both, "mrd": both | {(2, 0): outcomes([1.0, 0, 1, 1], key="zero_shot_top1")}},
+        {"plain": None, "mrd": "plain"},
+        3,
+    )
+    overview = as_markdown(scores, "A title", ["A line."]).partition("## All differences\n")[2].partition("##")[0]
+    assert "| mrd | plain | 3 |" in overview
+
+
+def merged(one, other):
+    return RunOutcomes(one.ids, one.values | other.values, one.outcomes | other.outcomes, one.titles | other.titles)
+
+
+def test_another_seed_draws_another_interval(runs):
+    bounds = {
+        (score.difference.low, score.difference.high)
+        for seed in (0, 1)
+        for score in arm_scores(runs, ARMS, 6, seed=seed)
+        if (score.arm, score.key) == ("mrd", "zero_shot_top1")
+    }
+    assert len(bounds) == 2
 
 
 def test_runs_of_other_shapes_are_not_compared(runs):

@@ -99,6 +99,26 @@ def test_no_gain_at_all_and_the_same_to_the_last_bit():
     assert (none.difference, none.low, none.high, none.p_value) == (0, 0, 0, 1)
 
 
+def test_a_pair_of_few_shapes_counts_only_where_one_of_them_is_drawn():
+    """Every outcome is a gain of 1, so that every resample's mean is 1."""
+    gains = np.full((2, 31), np.nan)
+    gains[0, 0], gains[1, 1:] = 1, 1
+    found = crossed_difference(gains, np.arange(2))
+    assert (found.difference, found.low, found.high) == (1, 1, 1)
+
+
+def test_p_values_are_of_the_shapes_that_were_compared():
+    """A gain of all of 60 shapes is hardly chance; that of a single one, in two pairs, tells nothing."""
+    assert crossed_difference(np.random.default_rng(0).normal(0.5, 0.5, (1, 60)), np.zeros(1)).p_value < 0.05
+    assert crossed_difference(np.ones((2, 1)), np.arange(2)).p_value == 1
+
+
+def test_another_seed_draws_another_interval():
+    gains, splits = simulated(np.random.default_rng(3))
+    bounds = {(found.low, found.high) for found in (crossed_difference(gains, splits, seed) for seed in (0, 1, 2))}
+    assert len(bounds) == 3
+
+
 def test_shapes_that_no_pair_scores_change_nothing():
     gains, splits = simulated(np.random.default_rng(3))
     wider = np.concatenate([gains, np.full((len(gains), 30), np.nan)], axis=1)
