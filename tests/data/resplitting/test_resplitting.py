@@ -4,14 +4,15 @@ import json
 
 import numpy as np
 import pytest
-from datasets import load_dataset
+from datasets import Dataset, load_dataset
 from support.paths import DEMO_DATA
-from support.tiny_triplets import save_tiny_triplets
+from support.tiny_triplets import WIDTH, save_tiny_triplets, tiny_rows
 
 from mrd_hf.commands import prepare
 from mrd_hf.data.class_texts import read_class_texts
 from mrd_hf.data.loading import load_all_splits
-from mrd_hf.data.resplitting.teacher_changes import OtherTeacher, normalized, with_noise, wrong_partners
+from mrd_hf.data.resplitting.teacher_changes import OtherTeacher, generator, normalized, with_noise, wrong_partners
+from mrd_hf.data.schema import triplet_features
 from mrd_hf.errors import UserError
 
 
@@ -107,6 +108,60 @@ def test_noise_on_embeddings_is_of_the_training_shapes_alone_and_as_large_as_ask
             old, new = (r[column].astype(np.float64) for r in (before[i][1], row))
             assert np.array_equal(old, new) == (split != "train")
             assert np.linalg.norm(new, axis=1) == pytest.approx(1, abs=2e-3)
+    trained = [(before[i][1], row) for i, (split, row) in after.items() if split == "train"]
+    for column in ("image_embeds", "text_embeds"):
+        cosines = np.concatenate([(old[column].astype(np.float64) * new[column]).sum(1) for old, new in trained])
+        # Of noise at right angles, in many dimensions.
+        assert cosines.mean() == pytest.approx(1 / np.sqrt(1 + 0.5**2), abs=0.04)
+
+
+@pytest.mark.parametrize("seed", [3, 4])
+def test_a_worse_teacher_is_that_of_the_seed(tiny, tmp_path, seed):
+    before = by_id(load_all_splits(tiny))
+    for option in ("--wrong-images", "--embedding-noise"):
+        splits = resplit(tiny, tmp_path / option, "--seed", str(seed), option, "0.5")
+        after, ids = by_id(splits), splits["train"]["id"][:]
+        if option == "--wrong-images":
+            for i, partner in zip(ids, wrong_partners(len(ids), 0.5, seed), strict=True):
+                np.testing.assert_array_equal(after[i][1]["image_embeds"], before[ids[partner]][1]["image_embeds"])
+            continue
+        for column in ("image_embeds", "text_embeds"):
+            rng = generator(seed, f"noise on {column}")
+            for i in ids:
+                expected = with_noise(before[i][1][column].astype(np.float64), 0.5, rng)
+                np.testing.assert_allclose(after[i][1][column], expected, atol=1e-3)
+
+
+def test_shares_are_of_test_names_and_of_validation_names_among_the_rest(tmp_path):
+    letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMN"
+    names = [f"{letter}{letter.lower()}x" if letter.islower() else f"{letter.lower()}y" for letter in letters]
+    rows = [row | {"name": name, "id": name} for name, row in zip(names, tiny_rows(40), strict=True)]
+    features = triplet_features(embedding_dim=WIDTH)
+    (tmp_path / "old" / "data").mkdir(parents=True)
+    data = Dataset.from_list([{name: row[name] for name in features} for row in rows], features=features)
+    data.to_parquet(tmp_path / "old" / "data" / "train-00000-of-00001.parquet")
+    splits = resplit(tmp_path / "old", tmp_path / "new", "--test-share", "0.5", "--validation-share", "0.1")
+    assert {split: part.num_rows for split, part in splits.items()} == {"train": 18, "validation": 2, "test": 20}
+
+
+@pytest.mark.parametrize(("width", "noise"), [(5, 0.0), (WIDTH, 0.0), (5, 0.7)])
+def test_images_texts_and_classes_are_of_one_other_teacher(tiny, tmp_path, width, noise):
+    texts = str(tiny / "class_texts.parquet")
+    options = ("--teacher-width", str(width), "--teacher-noise", str(noise), "--class-texts", texts)
+    before, after = by_id(load_all_splits(tiny)), by_id(resplit(tiny, tmp_path / "n", *options))
+    teacher = OtherTeacher(WIDTH, width, noise, seed=3)
+    for i, (_, row) in after.items():
+        for column in ("image_embeds", "text_embeds"):
+            np.testing.assert_allclose(row[column], teacher(before[i][1][column]), atol=2e-3)
+    classes, expected = (read_class_texts(file)[1] for file in (tmp_path / "n" / "class_texts.parquet", texts))
+    np.testing.assert_allclose(classes, teacher(expected), atol=2e-3)
+    if width == WIDTH:  # a rotation alone changes no cosine, across images, texts and classes
+        cosines = []
+        for rows, of_classes in ((before, expected), (after, classes)):
+            embeds = [rows[i][1][column] for i in before for column in ("image_embeds", "text_embeds")]
+            together = np.concatenate([*embeds, of_classes]).astype(np.float64)
+            cosines.append(together @ together.T)
+        np.testing.assert_allclose(cosines[1], cosines[0], atol=5e-3)
 
 
 def test_another_teacher_has_another_name_width_and_classes(tiny, tmp_path):
@@ -174,6 +229,13 @@ def test_labels_must_be_classes_and_complete(tiny, tmp_path):
     with pytest.raises(UserError, match="the label 'cup' is no class"):
         texts = str(tiny / "class_texts.parquet")
         resplit(tiny, tmp_path / "new", "--labels", str(odd), "--class-texts", texts)
+
+
+def test_a_shape_with_two_labels_is_refused(tiny, tmp_path):
+    lines = (tiny / "labels.csv").read_text().splitlines()
+    (tmp_path / "twice.csv").write_text("\n".join([*lines, f"{lines[1].partition(',')[0]},cup"]) + "\n")
+    with pytest.raises(UserError, match=r"twice\.csv: has two rows for the shape 'tiny/.*'; leave one of them out"):
+        resplit(tiny, tmp_path / "new", "--labels", str(tmp_path / "twice.csv"))
 
 
 def test_labels_may_be_as_excel_writes_them(tiny, tmp_path):

@@ -164,7 +164,11 @@ def _read_labels(file: Path, ids: list[str]) -> list[str | None]:
             columns = list(reader.fieldnames or ())
             if not {"id", "label"} <= set(columns):
                 raise UserError(f"{file}: needs the columns 'id' and 'label', has {', '.join(columns)}.")
-            label_of = {row["id"]: row["label"] or None for row in reader}
+            label_of: dict[str, str | None] = {}
+            for row in reader:
+                if row["id"] in label_of:
+                    raise UserError(f"{file}: has two rows for the shape '{row['id']}'; leave one of them out.")
+                label_of[row["id"]] = row["label"] or None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"cannot read the labels {file}: {error}.") from None
     missing = [shape_id for shape_id in ids if shape_id not in label_of]
