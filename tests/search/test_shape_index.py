@@ -50,6 +50,30 @@ def small_limit(monkeypatch):
     monkeypatch.setattr(shape_index, "ROWS_AT_ONCE", 700)  # so that building goes in parts
 
 
+def test_a_small_collection_that_is_written_in_parts(tmp_path, monkeypatch):
+    monkeypatch.setattr(shape_index, "ROWS_AT_ONCE", 7)
+    embeds, queries = clustered(60), clustered(4, 1)
+    index = ShapeIndex.build(tmp_path / "i", embeds, items(60), model="m")
+    assert index.is_exact
+    for query, hits in zip(queries, index.search(queries, 9), strict=True):
+        assert [hit.row for hit in hits] == [row for _, row in brute_force(embeds, query, 9)]
+        assert [hit.item["id"] for hit in hits] == [f"shape-{hit.row}" for hit in hits]
+    embeds[30] = 0
+    with pytest.raises(UserError, match="embedding 30 is zero or not finite"):
+        ShapeIndex.build(tmp_path / "j", embeds, items(60), model="m")
+
+
+@pytest.mark.parametrize("length", [1e-23, 1e20, 1e38])
+def test_embeddings_whose_squares_float32_does_not_hold(tmp_path, length):
+    directions = np.array([[1.0, 1.0], [1.0, -1.0], [0.0, 1.0]])
+    index = ShapeIndex.build(tmp_path / "i", (length * directions).astype(np.float32), items(3), model="m")
+    (hits,) = index.search(np.array([[length, 0.9 * length]], dtype=np.float32), 3)
+    assert [hit.row for hit in hits] == [0, 2, 1]
+    np.testing.assert_allclose(
+        [hit.score for hit in hits], [score for score, _ in brute_force(directions, np.array([1, 0.9]), 3)], atol=1e-6
+    )
+
+
 @settings(max_examples=25)
 @given(count=st.integers(1, 60), num_queries=st.integers(0, 5), k=st.integers(1, 70), seed=st.integers(0, 99))
 def test_a_small_collection_is_searched_exactly(tmp_path_factory, count, num_queries, k, seed):

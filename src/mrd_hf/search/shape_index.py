@@ -295,11 +295,13 @@ def _normalized_chunks(embeds: np.ndarray) -> Iterator[np.ndarray]:
 def _normalized(vectors: np.ndarray, name: str, first: int) -> np.ndarray:
     """The vectors at unit length, float32; raises a [`UserError`] for one that has none."""
     vectors = np.asarray(vectors, dtype=np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    # In float64, since squares of small and of large numbers are beyond float32; by blocks, without a copy.
+    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad) > 0:
         raise UserError(f"{name} {first + bad[0]} is zero or not finite, so that it has no direction; leave it out.")
-    return np.ascontiguousarray(vectors / norms)  # which faiss needs
+    # Contiguous, which faiss needs.
+    return np.divide(vectors, norms, out=np.empty(vectors.shape, np.float32), casting="same_kind")
 
 
 def _search_exactly(embeds: np.ndarray, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:

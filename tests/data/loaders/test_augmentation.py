@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mrd_hf import PointCloudFeatureExtractor
-from mrd_hf.data.loaders.augmentation import AugmentationConfig, augment_point_clouds
+from mrd_hf.data.loaders.augmentation import AugmentationConfig, augment_point_clouds, change_points
 from mrd_hf.errors import UserError
 
 
@@ -91,6 +91,16 @@ def test_rotation_is_about_the_up_axis_and_no_reflection():
         assert torch.linalg.det(rotation).item() == pytest.approx(1, abs=1e-4)
     angles = torch.atan2(after[:, 0, 2], after[:, 0, 0]) - torch.atan2(before[:, 0, 2], before[:, 0, 0])
     assert angles.remainder(2 * torch.pi).std() > 0.5
+
+
+def test_shapes_that_are_up_by_z_are_turned_about_it_and_not_reflected():
+    config = AugmentationConfig(**{**NOTHING, "rotate": True})
+    values = change_points(POINTS, COLORS, config, torch.Generator().manual_seed(0), "z")
+    torch.testing.assert_close(values[..., 2], POINTS[..., 2])
+    for cloud in range(16):
+        rotation = torch.linalg.lstsq(POINTS[cloud], values[cloud, :, :3]).solution.T
+        torch.testing.assert_close(rotation @ rotation.T, torch.eye(3), atol=1e-4, rtol=0)
+        assert torch.linalg.det(rotation).item() == pytest.approx(1, abs=1e-4)
 
 
 def test_colors_are_dropped_for_whole_clouds():

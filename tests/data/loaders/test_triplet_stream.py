@@ -166,6 +166,34 @@ def test_batches_are_those_of_the_map_style_dataset(folder):
                     assert batch[name] == values
 
 
+def test_with_shapes_that_lack_something_both_still_draw_the_same(tmp_path, caplog):
+    """Of each shape that both give, the same text, although the shapes after a missing one are numbered otherwise."""
+    rows = tiny_rows(40, num_points=8)
+    for number in (0, 7, 20):
+        rows[number]["image_embeds"] = rows[number]["image_embeds"][:0]
+    folder = save_shards(tmp_path / "d", [[20, 20]], rows)
+    stream = TripletStream(TripletShards(folder, "train", seed=3, cached=True, buffer_size=40), 10, 4, seed=3)
+    dataset = TripletDataset(load_triplets(folder, "train"), seed=3, cached=True, name="tiny")
+    whole = dataset[[(number, 0) for number in range(len(dataset))]]
+    of_map = dict(zip(whole["ids"], whole["text_embeds"].numpy(), strict=True))
+    seen = [pair for batch in stream for pair in zip(batch["ids"], batch["text_embeds"].numpy(), strict=True)]
+    assert len(dataset) == 37 == len({shape_id for shape_id, _ in seen})
+    for shape_id, embed in seen:
+        np.testing.assert_array_equal(embed, of_map[shape_id])
+
+
+def test_a_window_is_shuffled_by_epoch_and_shares_by_seed(tmp_path):
+    """Each alone: of a single row group, and of groups whose own order is not looked at."""
+    one = TripletShards(save_shards(tmp_path / "one", [[24]]), "train", seed=0, cached=True, buffer_size=30)
+    orders = [
+        tuple(i for batch in epoch for i in batch) for epoch in np.array(ids(loader(one, 0, 6, 8))).reshape(2, 4, 6)
+    ]
+    assert sorted(orders[0]) == sorted(orders[1]) and orders[0] != orders[1]
+    shards = fake_shards([5] * 12)
+    shares = [TripletStream(shards, 1, 1, seed=seed).share(0, 0, 1) for seed in (0, 1)]
+    assert [piece.group for piece in shares[0]] != [piece.group for piece in shares[1]]
+
+
 def test_rows_are_shuffled_across_row_groups_and_by_seed(shards):
     number = {row["id"]: place for place, row in enumerate(tiny_rows(106))}
     first = ids(loader(shards, 0, batch_size=30, num_batches=1))[0]
