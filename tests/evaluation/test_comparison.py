@@ -1,10 +1,13 @@
 """Comparisons of two evaluations: of the same shapes alone, and as a loop over the shapes finds them."""
 
+import inspect
+
 import numpy as np
 import pytest
 from tiny_reports import make_report
 
 from mrd_hf.errors import UserError
+from mrd_hf.evaluation import comparison
 from mrd_hf.evaluation.comparison import compare_evaluations, comparisons_as_dict, format_comparison
 from mrd_hf.evaluation.report import Score
 from mrd_hf.evaluation.scores.bootstrap import mean_interval, median_interval
@@ -18,7 +21,7 @@ IDS = [f"shape-{row}" for row in range(len(LABELS))]
 def evaluation(folder, hits, ranks=range(7), **changes):
     outcomes = np.where(LABELS < 0, np.nan, hits).astype(float)
     ranks = np.array(ranks, dtype=float)
-    interval = mean_interval(outcomes[:-1])
+    interval = mean_interval(outcomes[~np.isnan(outcomes)])
     scores = [
         Score("zero_shot_top1", "top-1", interval, 6, outcomes=outcomes),
         Score("zero_shot_class_mean", "class mean", interval, 6, statistic="class_mean", outcomes=outcomes),
@@ -40,6 +43,32 @@ def test_differences_are_those_of_means_and_of_class_means(tmp_path):
     (line,) = [line for line in format_comparison([top1]).split("\n") if line.startswith("top-1")]
     assert line.split()[:4] == ["top-1", "83.3", "50.0", "+33.3"]
     assert comparisons_as_dict([top1])[0]["p_value"] == top1.paired.p_value
+
+
+@pytest.mark.parametrize("place", [0, 3, 6])
+def test_a_shape_without_a_label_counts_for_no_class_wherever_it_is(tmp_path, monkeypatch, place):
+    """Classes' means are of the labelled shapes, in their order."""
+    labels = np.insert(np.array([0, 0, 0, 1, 1, 2]), place, -1)
+    monkeypatch.setattr("test_comparison.LABELS", labels)
+    hits = [np.insert(of, place, 0) for of in ([1, 1, 1, 0, 1, 1], [0, 1, 0, 0, 1, 1])]
+    first, second = (evaluation(tmp_path / name, of) for name, of in zip("ab", hits, strict=True))
+    class_mean = compare_evaluations(first, second)[1]
+    assert class_mean.paired.difference == pytest.approx((1 + 1 / 2 + 1) / 3 - (1 / 3 + 1 / 2 + 1) / 3)
+
+
+def test_the_seed_is_that_of_every_interval(tmp_path, monkeypatch):
+    drawn = []
+    for name in ("paired_difference", "paired_median_difference"):
+        called = getattr(comparison, name)
+        signature = inspect.signature(called)
+
+        def recorded(*given, called=called, signature=signature, **named):
+            drawn.append(signature.bind(*given, **named).arguments["seed"])
+            return called(*given, **named)
+
+        monkeypatch.setattr(comparison, name, recorded)
+    folder = evaluation(tmp_path / "a", [1, 0, 1, 0, 1, 1, 0])
+    assert len(compare_evaluations(folder, folder, seed=7)) == 3 and drawn == [7, 7, 7]
 
 
 def test_median_ranks_are_compared_as_ranks(tmp_path):
@@ -65,9 +94,9 @@ def test_variants_of_scanobjectnn_are_other_clouds_under_the_same_ids(tmp_path):
 
 def test_a_model_against_itself_differs_by_nothing(tmp_path):
     first = evaluation(tmp_path / "a", [1, 0, 1, 0, 1, 1, 0])
-    for comparison in compare_evaluations(first, first):
-        assert (comparison.paired.difference, comparison.paired.low, comparison.paired.high) == (0, 0, 0)
-        assert comparison.paired.p_value == 1
+    for found in compare_evaluations(first, first):
+        assert (found.paired.difference, found.paired.low, found.paired.high) == (0, 0, 0)
+        assert found.paired.p_value == 1
 
 
 def test_evaluations_of_other_shapes_are_refused(tmp_path):

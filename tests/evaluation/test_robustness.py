@@ -3,9 +3,11 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.evaluation import robustness
+from mrd_hf.evaluation.scores.corruptions import corrupt
 from mrd_hf.models.shapes import ColoredPoints
 
 
@@ -54,3 +56,24 @@ def test_clouds_of_halves_and_of_whole_numbers_are_corrupted_in_float32():
         shapes = SimpleNamespace(read=lambda rows, points=points: [ColoredPoints(points, None)], up_axis="y")
         ((corrupted, _),) = robustness._read_corrupted(shapes, "jitter", 0, [0])
         assert corrupted.dtype == np.float32
+
+
+@pytest.mark.parametrize("up_axis", ["y", "z"])
+def test_each_shape_is_corrupted_by_the_seed_and_its_place(monkeypatch, up_axis):
+    """What is encoded is kept under a title, by which another seed's embeddings are others."""
+    clouds, seeds, encoded = [cloud(number, 600, True) for number in range(3)], [], {}
+    shapes = SimpleNamespace(
+        read=lambda rows: [clouds[row] for row in rows], up_axis=up_axis, held_out=SimpleNamespace(ids=["a", "b", "c"])
+    )
+    monkeypatch.setattr(robustness, "evaluate_held_out", lambda embeds, held_out, seed: seeds.append(seed) or [])
+    for seed in (0, 1):
+        robustness.robustness_scores(
+            lambda _, title, read, seed=seed: encoded.setdefault((seed, title), read([2, 0])), shapes, seed
+        )
+    assert len({title for _, title in encoded}) == len(encoded) and set(seeds) == {0, 1}
+    for (seed, title), found in encoded.items():
+        name = title.split(",")[0]
+        for row, (points, colors) in zip([2, 0], found, strict=True):
+            expected = corrupt(name, clouds[row].xyz, clouds[row].rgb, up_axis, seed, row)
+            np.testing.assert_array_equal(points, expected.xyz)
+            assert (colors is None) == (expected.rgb is None)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from mrd_hf.evaluation import scoring
 from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS
 from mrd_hf.evaluation.scoring import (
     few_shot_scores,
@@ -46,6 +47,41 @@ def test_the_teachers_images_are_scored_on_the_same_shapes():
     scores = by_key(zero_shot_scores(np.ones((4, 2)), np.eye(2), labels, images))
     assert scores["zero_shot_top1"].teacher == 1
     assert scores["zero_shot_top1"].value == pytest.approx(1 / 3)  # all alike: the first class
+
+
+def test_of_classes_that_are_not_all_there_the_guesses_are_of_those_that_are():
+    """One class that is guessed for all is right for one of the two that occur, of five that may be said."""
+    labels = np.array([0, 3, 3, -1])
+    scores = by_key(zero_shot_scores(clusters(labels), np.eye(5, 16), labels))
+    class_mean = scores["zero_shot_class_mean"]
+    assert (class_mean.majority, class_mean.chance) == (1 / 2, 1 / 5)
+
+
+def test_the_chance_of_a_median_rank_is_that_of_shuffled_galleries():
+    """Of queries that find theirs at once."""
+    generator, embeds = np.random.default_rng(0), np.eye(41)
+    median = by_key(retrieval_scores("a_to_b", "a to b", embeds, embeds, range(41), range(41)))["a_to_b_median_rank"]
+    shuffled = [np.median(1 + generator.permutation(41)) for _ in range(3)]  # each rank once
+    assert median.value == 1 and median.chance == pytest.approx(np.mean(shuffled), abs=1)
+
+
+def test_the_seed_reaches_every_interval_and_draw(monkeypatch):
+    seeds = []
+    for name in ("mean_interval", "class_mean_interval", "median_interval", "linear_probe", "few_shot"):
+        called = getattr(scoring, name)
+        monkeypatch.setattr(scoring, name, lambda *a, called=called, **k: seeds.append(k["seed"]) or called(*a, **k))
+    labels = np.repeat([0, 1, 2, 3, 4], 12)
+    embeds = clusters(labels)
+    zero_shot_scores(embeds, np.eye(5, 16), labels, seed=7)
+    retrieval_scores("a", "a", embeds, embeds, labels, labels, seed=7)
+    neighbor_scores(embeds, labels.tolist(), seed=7)
+    assert linear_probe_scores(embeds, labels, embeds, labels, seed=7) and few_shot_scores(embeds, labels, seed=7)
+    assert len(seeds) > 15 and set(seeds) == {7}
+
+
+def test_few_shot_is_of_the_labelled_shapes():
+    labels = np.append(np.repeat([0, 1, 2, 3, 4], 12), [-1] * 9)
+    assert {score.num_shapes for score in few_shot_scores(clusters(labels), labels)} == {60}
 
 
 def test_a_query_without_a_match_is_missed_in_a_gallery_smaller_than_k():

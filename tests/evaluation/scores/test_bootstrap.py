@@ -84,8 +84,17 @@ def test_chunks_do_not_change_a_bit(seed, num_items, chunk_size):
 
 
 def test_another_seed_gives_another_interval():
-    values = np.random.default_rng(4).random(50)
-    assert bounds(mean_interval(values, seed=0)) != bounds(mean_interval(values, seed=1))
+    generator = np.random.default_rng(4)
+    (values, others), classes = generator.random((2, 50)), generator.integers(0, 4, 50)
+    for drawn in (
+        lambda seed: mean_interval(values, seed),
+        lambda seed: median_interval(values, seed),
+        lambda seed: class_mean_interval(values, classes, seed),
+        lambda seed: paired_difference(values, others, None, seed),
+        lambda seed: paired_difference(values, others, classes, seed),
+        lambda seed: paired_median_difference(values, others, seed),
+    ):
+        assert len({tuple(bounds(drawn(seed))) for seed in (0, 1, 2)}) > 1
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
