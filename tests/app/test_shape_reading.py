@@ -64,6 +64,23 @@ def test_an_upload_is_read_in_another_process(reader, tmp_path):
     assert reader.read(str(tmp_path / "box.glb"), "y") is shape  # kept, so that a click does not read it again
 
 
+def test_where_neither_person_nor_file_says_which_axis_is_up_the_extractor_does(tmp_path):
+    """As the command line and the pipelines have it."""
+    trimesh.creation.cone(1, 3).export(tmp_path / "cone.stl")
+    (tmp_path / "box.glb").write_bytes(glb())
+    extractor = PointCloudFeatureExtractor(num_points=NUM_POINTS, up_axis="z")
+    reader = ShapeReader(NUM_POINTS, extractor.up_axis)
+    try:
+        shape = reader.read(str(tmp_path / "cone.stl"), None)
+        found = extractor(shape.points, up_axis=shape.up_axis)["point_values"]
+        np.testing.assert_allclose(found, extractor(str(tmp_path / "cone.stl"))["point_values"], atol=1e-6)
+        assert shape.up_axis == "z" and reader.read(str(tmp_path / "cone.stl"), "y").up_axis == "y"
+        # A glTF file says y, and the person has the last word.
+        assert [reader.read(str(tmp_path / "box.glb"), axis).up_axis for axis in (None, "z")] == ["y", "z"]
+    finally:
+        reader.close()
+
+
 def test_a_cloud_of_many_points_is_thinned(monkeypatch, tmp_path):
     monkeypatch.setattr(shape_reading, "MAX_POINTS", 100)
     np.save(tmp_path / "many.npy", np.random.default_rng(0).normal(size=(101, 3)))

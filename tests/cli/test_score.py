@@ -115,6 +115,13 @@ def test_embeddings_that_are_there_give_the_same_scores(work, capsys, tmp_path):
     np.testing.assert_allclose(table(scored(capsys), 1)[:, 0], table(found, 3)[:, 0], atol=1e-5)
 
 
+def test_a_text_tower_beside_embeddings_is_refused(work, capsys, tmp_path):
+    pq.write_table(pa.table({"label": TEXTS, "text_embed": list(texts(work).numpy())}), tmp_path / "texts.parquet")
+    options = ("--class-texts", tmp_path / "texts.parquet", "--text-tower", work / "teacher")
+    assert mrd_hf("score", work / "embeddings.parquet", *options) == 2
+    assert "--class-texts has the texts' embeddings; leave out --text-tower" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("command", ["score", "classify"])
 def test_class_texts_of_another_teacher_are_refused(work, capsys, caplog, tmp_path, command):
     """Whether a folder's teacher is the one of the Hub cannot be known: a warning."""

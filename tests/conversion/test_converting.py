@@ -264,6 +264,8 @@ def test_the_preset_settles_the_patches_alone():
         ),
         (openshape(*SCALINGS[3], None), "module.", "several presets fit"),  # TAMM's, whichever patches it has
         (openshape(96, 1, 96, 32, 1280), "module.", "96 wide; expected heads of 64"),
+        (openshape(0, 1, 96, 32, 1280), "module.", "0 wide; expected heads of 64"),
+        (ulip(1, 3, 512, width=0), "module.", "0 wide; expected heads of 64"),
     ],
 )
 def test_sizes_that_do_not_tell_the_patches_are_refused(shapes, prefix, message):

@@ -145,6 +145,7 @@ def test_what_is_wrong_is_said(folder, tmp_path, monkeypatch):
     assert open_onnx_encoder(file).config_sha256 is None
     for changes, message in (
         ({"format_version": 2}, "of version 2, and 1 is known here; update mrd-hf"),
+        ({"format_version": 2, "input": None}, "of version 2, and 1 is known here; update mrd-hf"),
         ({"sampling": None, "input": {"num_points": 0}}, r"its description of the input is damaged \(num_points must"),
         ({"output": []}, r"not an encoder that `mrd-hf export` wrote \(TypeError"),
     ):

@@ -29,6 +29,7 @@ from support.model_files import dae, dae_source, object_3mf, threemf, usd_materi
 from support.tiny_encoders import tiny_encoder
 from support.tiny_gltf import TRIANGLE, as_glb, data_uri, gltf, textured_gltf
 from support.tiny_meshes import QUARTERS, glb
+from support.tiny_mrd import WIDTH, tiny_mrd
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf import PointBertForShapeClassification, PointCloudFeatureExtractor
@@ -216,6 +217,21 @@ def test_class_embeddings_and_top_k(handler):
     assert len(handler({"inputs": points, "parameters": {"candidate_labels": "chair, mug"}})) == 2
     odd = ["椅子", "🪑", "а" * 200, "ch\u0000air", "{}", "\u202erights", "é" * 100]
     assert {row["label"] for row in handler({"inputs": points, "parameters": {"candidate_labels": odd}})} == set(odd)
+
+
+def test_class_embeddings_for_a_whole_model_of_pretraining(module, tmp_path):
+    """Whose configuration has the encoder's in it."""
+    tiny_mrd().save_pretrained(tmp_path)
+    PointCloudFeatureExtractor(num_points=64).save_pretrained(tmp_path)
+    handler = module.EndpointHandler(str(tmp_path))
+    try:
+        parameters = {"candidate_labels": ["a", "b"], "class_embeds": np.eye(2, WIDTH).tolist()}
+        rows = handler(
+            {"inputs": np.random.default_rng(0).standard_normal((64, 3)).tolist(), "parameters": parameters}
+        )
+        assert {row["label"] for row in rows} == {"a", "b"}
+    finally:
+        handler.reader.close()
 
 
 CUBE = [[float(i & 1), float(i >> 1 & 1), float(i >> 2)] for i in range(8)]

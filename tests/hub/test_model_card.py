@@ -161,6 +161,30 @@ def test_results_are_metadata_and_a_table(card):
     assert text.index("## Evaluation") < text.index("57.5") < text.index("## Training")
 
 
+@pytest.mark.parametrize(
+    ("body", "before", "after"),
+    [
+        ("# Mine\n\n## Evaluation", "# Mine\n\n## Evaluation\n\n<!-- evaluation", "<!-- end of evaluation -->\n\n"),
+        (
+            "## Evaluation\n\nHow:\n\n```bash\n## not a heading\n~~~\nrun\n```\n\nSo.\n\n## Next\n",
+            "run\n```\n\nSo.\n\n<!-- evaluation",
+            "<!-- end of evaluation -->\n\n## Next\n",
+        ),
+        (
+            "```md\n## Evaluation\n```\n",
+            "```md\n## Evaluation\n```\n\n## Evaluation\n\n<!-- evaluation",
+            "<!-- end of evaluation -->\n",
+        ),
+    ],
+)
+def test_cards_of_ones_own_keep_their_text_around_the_table(tmp_path, body, before, after):
+    card = tmp_path / "README.md"
+    card.write_text(f"---\nlicense: mit\n---\n\n{body}")
+    write_results(card, REPORT)
+    text = card.read_text()
+    assert before in text and text.endswith(after) and text.count("| zero-shot top-1") == 1
+
+
 def test_to_write_a_report_again_changes_nothing(card):
     write_results(card, REPORT)
     once = card.read_bytes()

@@ -56,6 +56,7 @@ class Engine:
         encoder, extractor, config = loaded.model, loaded.extractor, loaded.config
         self.model_name = model
         self.num_points: int = extractor.num_points
+        self.up_axis: str = extractor.up_axis
         self.is_demo = config.teacher_id == DEMO_TEACHER
         name, revision = text_tower_of(config) if text_tower is None else (text_tower, None)
         if name is None:

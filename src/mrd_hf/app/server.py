@@ -122,7 +122,7 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
     (folder / "shown").mkdir()
     collection = Collection(arguments.collection, folder / "shown")
     engine = Engine(arguments.model, arguments.text_tower, collection, arguments.index)
-    reader = ShapeReader(engine.num_points)
+    reader = ShapeReader(engine.num_points, engine.up_axis)
     reader.warm_up()
     blocks = build_page(Page(engine, reader, ViewFiles(folder / "shown")))
     port = free_port(arguments.host, arguments.port)

@@ -68,16 +68,24 @@ class ShapeReader:
 
     Args:
         num_points (`int`): Points that the encoder sees; as many are drawn from a mesh's surface.
+        up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis the encoder's extractor takes for up where neither the
+            person nor the file says it.
         time_limit (`float`, defaults to `TIME_LIMIT`): In seconds.
         memory_limit (`int`, defaults to `SPACE_MEMORY`): In bytes.
     """
 
-    def __init__(self, num_points: int, time_limit: float = TIME_LIMIT, memory_limit: int = SPACE_MEMORY) -> None:
+    def __init__(
+        self,
+        num_points: int,
+        up_axis: str = "y",
+        time_limit: float = TIME_LIMIT,
+        memory_limit: int = SPACE_MEMORY,
+    ) -> None:
         self.time_limit = time_limit
         # The last one that was used is taken first, so that the others start only when they are needed.
         self._free: LifoQueue[IsolatedReader] = LifoQueue()
         for _ in range(NUM_PROCESSES):
-            self._free.put(IsolatedReader(__name__, str(num_points), timeout=time_limit, memory=memory_limit))
+            self._free.put(IsolatedReader(__name__, str(num_points), up_axis, timeout=time_limit, memory=memory_limit))
         self._kept: OrderedDict[tuple[str, str | None, str], Shape | UnreadableShape] = OrderedDict()
         self._lock = Lock()
 
@@ -97,7 +105,7 @@ class ShapeReader:
 
         Args:
             path (`str`): Nothing outside its folder is read.
-            up_axis (`"y"` or `"z"`, *optional*): Default: as the file says, else y.
+            up_axis (`"y"` or `"z"`, *optional*): Default: as the file says, else the reader's.
             name (`str`, *optional*): What messages call it, as a server keeps uploads under names without the
                 characters that its file system may not like. Default: the name that it has in `path`.
 
@@ -154,18 +162,18 @@ class ShapeReader:
             self._free.put(process)
 
 
-def reader(num_points: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
+def reader(num_points: str, up_axis: str) -> Callable[[dict[str, Any]], dict[str, Any]]:
     """In the other process: what answers its requests."""
     from ..models import mesh_loading  # noqa: F401  (so that the first upload does not wait for it)
 
-    return partial(_read_into_folder, int(num_points))
+    return partial(_read_into_folder, int(num_points), up_axis)
 
 
-def _read_into_folder(num_points: int, request: dict[str, Any]) -> dict[str, Any]:
+def _read_into_folder(num_points: int, up_axis: str, request: dict[str, Any]) -> dict[str, Any]:
     """Read a file, and write what the page needs of it into a folder."""
     path, name, folder = request["path"], request["name"], Path(request["folder"])
     try:
-        shape = read_upload(Path(path), request["up_axis"], num_points)
+        shape = read_upload(Path(path), request["up_axis"], num_points, up_axis)
         np.save(folder / "points.npy", shape.points, allow_pickle=False)
         (folder / "view.glb").write_bytes(shape.view)
         return {"notes": shape.notes, "up_axis": shape.up_axis}
@@ -182,13 +190,14 @@ def _named(message: str, path: str, name: str) -> str:
     return re.sub(known_as, lambda _: name, message)
 
 
-def read_upload(path: Path, up_axis: str | None, num_points: int) -> Shape:
+def read_upload(path: Path, up_axis: str | None, num_points: int, otherwise: str = "y") -> Shape:
     """Read a file in this process, its points as the feature extractor would take them.
 
     Args:
         path (`Path`)
-        up_axis (`"y"` or `"z"`, *optional*): Default: as the file says, else y.
+        up_axis (`"y"` or `"z"`, *optional*): Default: as the file says.
         num_points (`int`): Points to draw from a mesh's surface.
+        otherwise (`"y"` or `"z"`, defaults to `"y"`): Which axis is up where the file does not say it either.
 
     Raises:
         ValueError: It cannot be read; the message names it.
@@ -198,7 +207,7 @@ def read_upload(path: Path, up_axis: str | None, num_points: int) -> Shape:
     notes = [f"{warning}." for warning in found.warnings[:NOTES_LISTED]]
     if len(found.warnings) > NOTES_LISTED:
         notes.append(f"... and {len(found.warnings) - NOTES_LISTED} more of this kind.")
-    up_axis = up_axis or found.up_axis or "y"
+    up_axis = up_axis or found.up_axis or otherwise
     if isinstance(found, TexturedMesh):
         view, is_surface = mesh_view(found, up_axis)
         if not is_surface:

@@ -73,7 +73,7 @@ def configuration(
         fitting = [preset]
     elif projection_tells and len(exact) == 1:
         fitting = exact
-    if sizes["hidden_size"] % HEAD_SIZE != 0:
+    if sizes["hidden_size"] % HEAD_SIZE != 0 or not sizes["hidden_size"]:
         raise UserError(
             f"the tensors are {NETWORK}'s, but {sizes['hidden_size']} wide; expected heads of {HEAD_SIZE}."
         )

@@ -50,7 +50,7 @@ def recognize(checkpoint: Checkpoint, preset: str | None) -> PeerEncoder | None:
     projection = renamed.size("projection.weight", 1)
     colors = renamed.size("embeddings.patch_network.linear1.weight", 1) == 6
     hidden_size = renamed.size("embeddings.patch_projection.weight", 0)
-    if hidden_size % HEAD_SIZE != 0:
+    if hidden_size % HEAD_SIZE != 0 or not hidden_size:
         raise UserError(f"the tensors are ULIP's PointBERT's, but {hidden_size} wide; expected heads of {HEAD_SIZE}.")
     config = PointBertConfig.from_preset(
         "ulip-2" if colors else "ulip",

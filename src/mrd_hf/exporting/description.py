@@ -83,6 +83,8 @@ class EncoderDescription:
             if facts["format"] != FORMAT:
                 raise ValueError(f"format {facts['format']!r}")
             version = facts["format_version"]
+            if version != FORMAT_VERSION:  # before its fields, which may be others
+                raise UserError(f"{source}: of version {version}, and {FORMAT_VERSION} is known here; update mrd-hf.")
             settings = {name: value for name, value in facts["input"].items() if name not in ("name", "channels")}
             facts = {
                 "config_sha256": None,
@@ -95,6 +97,4 @@ class EncoderDescription:
             raise UserError(
                 f"{source}: not an encoder that `mrd-hf export` wrote ({type(error).__name__}: {error})."
             ) from None
-        if version != FORMAT_VERSION:
-            raise UserError(f"{source}: of version {version}, and {FORMAT_VERSION} is known here; update mrd-hf.")
         return description

@@ -3,6 +3,7 @@
 import contextlib
 import re
 import shutil
+from itertools import pairwise
 from pathlib import Path, PurePath
 from typing import Any, cast
 
@@ -240,13 +241,29 @@ def _with_table(text: str, report: dict[str, Any], picture: str | None) -> str:
     written = "\n".join([start, _introduction(report), "", *table, *drawn, end])
     if found is not None:
         return text[: found.start()] + written + text[found.end() :]
-    if not re.search(rf"^{EVALUATION_HEADING}$", text, flags=re.MULTILINE):
+    starts = [*_section_starts(text), len(text)]
+    sections = [text[begin:end] for begin, end in pairwise(starts)]
+    place = next((n for n, of in enumerate(sections) if of.partition("\n")[0].rstrip() == EVALUATION_HEADING), None)
+    if place is None:
         return f"{text.rstrip()}\n\n{EVALUATION_HEADING}\n\n{written}\n"
-    before, after = re.split(rf"^{EVALUATION_HEADING}\n", text, maxsplit=1, flags=re.MULTILINE)
-    section, *rest = re.split(r"^(?=## )", after, maxsplit=1, flags=re.MULTILINE)
-    section = section.replace(NOT_EVALUATED, "").strip()
-    parts = [part for part in (section, written) if part]
-    return f"{before}{EVALUATION_HEADING}\n\n" + "\n\n".join(parts) + "\n\n" + "".join(rest)
+    section = sections[place].partition("\n")[2].replace(NOT_EVALUATED, "").strip()
+    parts = [part for part in (EVALUATION_HEADING, section, written) if part]
+    return text[: starts[place]] + "\n\n".join(parts) + "\n\n" + text[starts[place + 1] :]
+
+
+def _section_starts(text: str) -> list[int]:
+    """Where headings of the second level are; lines within a fenced block are none."""
+    starts, place, fence = [], 0, ""
+    for line in text.splitlines(keepends=True):
+        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if mark is not None and not fence:
+            fence = mark[1]
+        elif mark is not None and mark[1].startswith(fence) and line.strip() == mark[1]:
+            fence = ""
+        elif not fence and line.startswith("## "):
+            starts.append(place)
+        place += len(line)
+    return starts
 
 
 def _introduction(report: dict[str, Any]) -> str:

@@ -98,18 +98,18 @@ def test_each_file_gives_one_of_the_same_name_and_rows(furniture, teacher, tmp_p
         np.testing.assert_allclose(row["text_embeds"], expected[1], atol=1e-3)
 
 
-@pytest.mark.parametrize("lost", [False, True])
+@pytest.mark.parametrize("lost", [False, [], None], ids=["there", "an empty list", "null"])
 def test_embeddings_whose_images_are_not_there_are_not_thrown_away(teacher, tmp_path, lost):
     """As in OpenShape's data. Where neither is there, there is nothing to lose."""
     rows = [image_row("pictured", [png(0)], [("a", "name")]), image_row("bare", [], [("b", "name")])]
     embed(write_files(tmp_path / "data", [rows]), tmp_path / "once", teacher)
     file = tmp_path / "once" / "data" / "train-00000-of-00001.parquet"
-    if not lost:
+    if lost is False:
         assert [len(row["image_embeds"]) for row in read(tmp_path / "once")] == [1, 0]
         embed(tmp_path / "once", tmp_path / "twice", teacher)
         return
     table = pq.read_table(file)
-    nobody = pa.array([[], []], type=table.schema.field("images").type)
+    nobody = pa.array([lost, []], type=table.schema.field("images").type)
     pq.write_table(table.set_column(table.column_names.index("images"), "images", nobody), file)
     with pytest.raises(UserError, match="pictured: has embeddings of images, but no images to embed again"):
         embed(tmp_path / "once", tmp_path / "twice", teacher)

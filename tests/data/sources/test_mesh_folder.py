@@ -31,7 +31,7 @@ from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
 from mrd_hf.data.sources.meshes.mesh_folder import UNNAMED, mesh_folder_features, mesh_jobs, prepare_mesh_folder
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
 from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
-from mrd_hf.data.sources.meshes.mesh_parquet import row_content
+from mrd_hf.data.sources.meshes.mesh_parquet import mesh_rows, row_content
 from mrd_hf.errors import UserError
 
 
@@ -460,6 +460,36 @@ def test_parquet_files_with_meshes(tmp_path):
         "id": "elsewhere",
         "why": "elsewhere.glb: row 4 of train.parquet has no mesh inside; embed the files before writing it.",
     }
+
+
+def write_noted(file, columns, features):
+    """A parquet file in whose notes of `datasets` the columns are these features."""
+    noted = {"huggingface": json.dumps({"info": {"features": features}})}
+    pq.write_table(pa.table(columns).replace_schema_metadata(noted), file)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [([0, 5], "row 2: the label 5 is none of 2"), (["a", "b"], "row 1: the label 'a' is none of 2")],
+)
+def test_a_label_that_is_no_class_is_told_by_its_row(tmp_path, labels, message):
+    features = {"mesh": {"_type": "Mesh"}, "label": {"names": ["cube", "mug"], "_type": "ClassLabel"}}
+    meshes = [{"bytes": glb(), "path": f"{number}.glb"} for number in range(2)]
+    write_noted(tmp_path / "a.parquet", {"mesh": meshes, "label": labels}, features)
+    with pytest.raises(UserError, match=rf"a\.parquet: {message}"):
+        mesh_rows(tmp_path / "a.parquet")
+    write_noted(tmp_path / "b.parquet", {"mesh": meshes, "label": [1, -1]}, features)
+    assert [row.category for _, row in mesh_rows(tmp_path / "b.parquet")] == ["mug", None]
+
+
+def test_notes_of_earlier_datasets_on_lists(tmp_path):
+    """Lists were noted as lists, of columns that are no meshes."""
+    features = {"x": [{"dtype": "string", "_type": "Value"}]}
+    write_noted(tmp_path / "a.parquet", {"x": [["a"]]}, features)
+    assert mesh_rows(tmp_path / "a.parquet") == []
+    meshes = [{"bytes": b"", "path": "b.glb"}]
+    write_noted(tmp_path / "b.parquet", {"x": [["a"]], "mesh": meshes}, {**features, "mesh": {"_type": "Mesh"}})
+    assert [name for name, _ in mesh_rows(tmp_path / "b.parquet")] == ["b.glb"]
 
 
 def test_a_parquet_file_that_was_replaced_is_read_again(tmp_path):

@@ -276,6 +276,9 @@ def test_a_models_own_license_holds_where_it_asks_for_more(tmp_path):
         ("https://creativecommons.org/licenses/by-sa/4.0/", "CC-BY-SA-4.0"),
         ("Creative Commons Attribution 3.0 United States license", "CC-BY-3.0-US"),
         ("Creative Commons Attribution 3.0 Unported license", "CC-BY-3.0"),
+        ("Creative Commons Attribution-NonCommercial 3.0", "CC-BY-NC-3.0"),
+        ("Creative Commons Attribution - ShareAlike 3.0 Unported", "CC-BY-SA-3.0"),
+        ("Creative Commons Attribution-Noncommercial-No Derivative Works 3.0", "CC-BY-NC-ND-3.0"),
         ("All rights reserved", None),
     ],
 )
@@ -283,11 +286,33 @@ def test_find_license(text, license_id):
     assert find_license(text) == license_id
 
 
+@pytest.mark.parametrize(
+    ("text", "license_id"),
+    [
+        ("Creative Commons Attribution-NonCommercial 3.0", "CC-BY-NC-3.0"),
+        ("GNU General Public License", "NOASSERTION"),
+        ("(c) somebody. All rights reserved.", "NOASSERTION"),
+        ("Made with a free program.", "CC0-1.0"),
+    ],
+)
+def test_a_models_license_that_is_not_understood_is_not_the_librarys_freer_one(tmp_path, text, license_id):
+    files = {**tiny_files(), "LICENSE.TXT": b"Creative Commons Zero", "tiny/turned/license.txt": text.encode()}
+    library = FurnitureLibrary(write_library(tmp_path / "Tiny.sh3f", files))
+    assert library.license_of(library.entries[1]) == license_id and library.license_of(library.entries[0]) == "CC0-1.0"
+
+
 def test_unknown_license_is_said_to_be_unknown(tmp_path):
     files = {**tiny_files(), "LICENSE.TXT": b"ask me"}
     catalog = files["PluginFurnitureCatalog.properties"].replace(b"Creative Commons Attribution 3.0", b"Some")
     files["PluginFurnitureCatalog.properties"] = catalog
     assert FurnitureLibrary(write_library(tmp_path / "Tiny.sh3f", files)).license == "NOASSERTION"
+
+
+def test_properties_end_their_lines_as_java_does():
+    """A comment does not continue, and other separators are part of a value."""
+    text = "# files are in C:\\\nname#1=Chair\x85 big\nname#2=a\x0cb\u2028c\rlast=x\\"
+    expected = {"name#1": "Chair\x85 big", "name#2": "a\x0cb\u2028c", "last": "x"}
+    assert parse_properties(text) == expected
 
 
 def test_parse_properties():

@@ -56,6 +56,8 @@ def chosen_prompts(options: argparse.Namespace, pairs: Pairs | None) -> Prompts:
     Raises:
         UserError: There are none, there are several kinds, or one is blank.
     """
+    if options.class_texts is not None and options.teacher is not None:
+        raise UserError("--class-texts has the texts' embeddings; leave out --text-tower.")
     given = {name: value for name in ("text", "texts_file", "image") if (value := getattr(options, name))}
     if pairs is not None:
         if given:

@@ -207,7 +207,9 @@ def _refuse_to_lose_embeddings(table: pa.Table) -> None:
         return
     embeds = table["image_embeds"].combine_chunks()
     counts = pc.list_value_length(embeds.storage if isinstance(embeds, pa.ExtensionArray) else embeds)
-    lost = pc.and_(pc.greater(counts, 0), pc.less(pc.list_value_length(table["images"].combine_chunks()), 1))
+    images = pc.list_value_length(table["images"].combine_chunks())
+    # Of a row without a list, null, there are as few as of an empty one.
+    lost = pc.and_(pc.greater(pc.fill_null(counts, 0), 0), pc.less(pc.fill_null(images, 0), 1))
     if pc.any(lost).as_py():
         first = table["id"][lost.index(True).as_py()] if "id" in table.column_names else "a row"
         raise UserError(

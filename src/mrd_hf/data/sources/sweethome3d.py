@@ -39,6 +39,8 @@ from ..schema import triplet_features
 CATALOG_NAME = "PluginFurnitureCatalog.properties"
 # Tags that say where an entry comes from, not what it is.
 SOURCE_TAGS = {"blend swap"}
+# Of licence files that ask for something.
+RESERVED = re.compile(r"General Public|\bL?GPL\b|Creative Commons|All rights reserved|Non-?commercial", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -133,9 +135,13 @@ class FurnitureLibrary:
         """SPDX identifier of an entry's licence.
 
         Models of a mixed library carry the licence file of their origin. Where that one asks for attribution and the
-        library says public domain (two models of Blend Swap CC-0 do), the stricter of the two holds.
+        library says public domain (two models of Blend Swap CC-0 do), the stricter of the two holds. One that asks for
+        something and names no licence that is known here is `NOASSERTION`.
         """
-        own = find_license(self._license_file(entry))
+        text = self._license_file(entry)
+        own = find_license(text)
+        if own is None and RESERVED.search(text):
+            return "NOASSERTION"
         return own if own is not None and own != "CC0-1.0" else self.license
 
     def creator_of(self, entry: CatalogEntry) -> str:
@@ -246,13 +252,17 @@ class FurnitureLibrary:
 def parse_properties(text: str) -> dict[str, str]:
     r"""Keys and values of a Java properties file: comments, continued lines and escapes (`\u20ac`) included."""
     properties = {}
-    # A line ending in an odd number of backslashes continues in the next, whose indentation does not count.
-    for line in re.sub(r"(?<!\\)((?:\\\\)*)\\(?:\r\n|\r|\n)[ \t\f]*", r"\1", text).splitlines():
-        line = line.lstrip(" \t\f")
-        if line and line[0] not in "#!":
-            match = re.match(r"((?:\\.|[^\\=:\s])*)[ \t\f]*[=:]?[ \t\f]*(.*)", line)
-            if match:
-                properties[_unescape(match[1])] = _unescape(match[2])
+    # Lines end as Java's do, and at none of the other characters at which Python splits.
+    lines = iter([line.lstrip(" \t\f") for line in re.split(r"\r\n|\r|\n", text)])
+    for line in lines:
+        if not line or line[0] in "#!":
+            continue
+        # A line ending in an odd number of backslashes continues in the next, whose indentation does not count.
+        while re.search(r"(?<!\\)(?:\\\\)*\\$", line):
+            line = line[:-1] + next(lines, "")
+        match = re.match(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", line, flags=re.DOTALL)
+        if match:
+            properties[_unescape(match[1])] = _unescape(match[2])
     return properties
 
 
@@ -272,9 +282,16 @@ def find_license(text: str) -> str | None:
         return "-".join(part.upper() for part in ("CC", *found.groups()) if part)
     if re.search(r"creativecommons\.org/(publicdomain/zero|choose/zero)|Creative Commons Zero|CC-Zero", text):
         return "CC0-1.0"
-    found = re.search(r"Creative Commons Attribution (\d\.\d)( United States)?", text)
+    terms = r"(?:[ -]+(?:Non[ -]?Commercial|No[ -]?Deriv(?:ative)?s?(?: Works)?|Share[ -]?Alike))*"
+    found = re.search(rf"Creative Commons Attribution({terms}) (\d\.\d)( United States)?", text, flags=re.IGNORECASE)
     if found:
-        return f"CC-BY-{found[1]}" + ("-US" if found[2] else "")
+        named = re.sub(r"[^a-z]", "", found[1].lower())
+        parts = [
+            short
+            for short, word in (("NC", "noncommercial"), ("ND", "noderiv"), ("SA", "sharealike"))
+            if word in named
+        ]
+        return "-".join(["CC-BY", *parts, found[2]]) + ("-US" if found[3] else "")
     return None
 
 

@@ -188,7 +188,7 @@ class EndpointHandler:
         if len(labels) * len(templates) > MAX_TEXTS:
             raise RequestError(f"labels times templates are {len(labels) * len(templates)}; at most {MAX_TEXTS}.", 413)
         if "class_embeds" in parameters:
-            width = self.classify.model.config.embedding_dim
+            width = self.classify.encoder_config.embedding_dim
             parameters["class_embeds"] = _matrix(parameters["class_embeds"], "class_embeds", MAX_LABELS, (width,))
         elif not self.has_text_tower:
             raise RequestError("this endpoint has no text tower: give class_embeds, a row for each label.")

@@ -34,10 +34,13 @@ def mesh_rows(path: Path) -> list[tuple[str, Description]]:
         rows = pq.ParquetFile(path).read(columns=[f"{column}.path", *sorted(wanted)]).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as PARQUET ({error}).") from error
-    classes = features["label"].get("names") if "label" in wanted else None
+    label = features.get("label")
+    classes = label.get("names") if isinstance(label, dict) else None
     named = []
     for number, row in enumerate(rows, start=1):
         if classes and row["label"] is not None:
+            if not isinstance(row["label"], int) or row["label"] >= len(classes):
+                raise UserError(f"{path}: row {number}: the label {row['label']!r} is none of {len(classes)} classes.")
             row["label"] = classes[row["label"]] if row["label"] >= 0 else None  # `datasets` has -1 for unknown
         mesh_path = (row[column] or {}).get("path") or "mesh.glb"
         named.append((PurePosixPath(mesh_path).name, describe(row, f"{path}: row {number}")))
@@ -80,7 +83,9 @@ def _features(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def _mesh_column(features: dict[str, dict[str, Any]]) -> str | None:
-    return next((name for name, feature in features.items() if feature.get("_type") == "Mesh"), None)
+    # Lists of earlier versions of `datasets` are noted as lists.
+    noted = ((name, feature) for name, feature in features.items() if isinstance(feature, dict))
+    return next((name for name, feature in noted if feature.get("_type") == "Mesh"), None)
 
 
 @lru_cache(maxsize=1)
