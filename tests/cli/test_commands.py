@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 
 import datasets
@@ -205,6 +206,36 @@ def test_up_axis_is_passed_on(work, tmp_path, capsys):
         found[axis] = np.stack(pq.read_table(out)["embedding"].to_pylist())
         np.testing.assert_allclose(found[axis], embeds_of(work, [file], up_axis=axis), atol=1e-6)
     assert np.abs(found["y"] - found["z"]).max() > 1e-4
+
+
+@pytest.mark.parametrize("command", ["classify", "score", "search", "index"])
+def test_which_axis_is_up_reaches_every_command(work, tmp_path, capsys, command):
+    """A shape that stands by z says what the same one says that was turned to stand by y."""
+    rng = np.random.default_rng(3)
+    points = (rng.normal(size=(400, 3)) * [1, 2, 5] + rng.random((400, 3)) ** 3).astype(np.float32)
+    for name, xyz in (("lying", points), ("turned", points[:, [0, 2, 1]] * np.float32([1, 1, -1]))):
+        (tmp_path / name).mkdir()
+        np.save(tmp_path / name / "shape.npy", xyz)
+
+    def said(name, *options):
+        options, file = ("--model", work / "encoder", *options), tmp_path / name / "shape.npy"
+        if command == "index":
+            folder = tmp_path / f"index-{name}-{len(options)}"
+            assert mrd_hf("index", tmp_path / name, "-o", folder, *options) == 0
+            return ShapeIndex.open(folder).rows()[0]
+        given = {
+            "classify": ["classify", file, "--labels", "chair,mug,lamp", "--scores", "cosine"],
+            "score": ["score", file, "--text", "a chair", "--text", "a mug"],
+            "search": ["search", work / "index", "--shape", file],
+        }
+        capsys.readouterr()
+        assert mrd_hf(*given[command], "--json", *options) == 0
+        return np.array([float(found) for found in re.findall(r'"score": (-?[\d.e-]+)', capsys.readouterr().out)])
+
+    by_option, turned, as_it_is = said("lying", "--up-axis", "z"), said("turned"), said("lying")
+    assert by_option.size
+    np.testing.assert_allclose(by_option, turned, atol=1e-5)
+    assert np.abs(by_option - as_it_is).max() > 1e-4
 
 
 def test_which_parts_are_read_is_the_callers_to_say(work, tmp_path, capsys):

@@ -117,6 +117,8 @@ def test_what_changed_is_embedded_again(work, tmp_path, read, capsys):
     changes = [
         lambda: ["--up-axis", "z"],
         lambda: ["--batch-size", "2"],
+        lambda: ["--skip-parts", "^collider"],
+        lambda: ["--keep-collision"],
         lambda: np.save(tmp_path / "shapes" / "01.npy", np.random.default_rng(5).standard_normal((301, 3))),
         lambda: np.save(tmp_path / "shapes" / "00a.npy", np.random.default_rng(6).standard_normal((300, 3))),
         lambda: os.truncate(next((tmp_path / ".e.parquet.unfinished").glob("000000.parquet")), 50),

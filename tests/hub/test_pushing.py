@@ -464,6 +464,15 @@ def test_weights_of_an_earlier_upload_are_deleted(hub, checkpoint, whole_first):
     assert {path.name for path in checkpoint.iterdir()} <= set(files) and files["model.fp16.safetensors"] == b"mine"
 
 
+def test_the_command_uploads_to_the_branch_or_the_pull_request_that_it_names(hub, checkpoint):
+    main([str(checkpoint), "org/model", "--revision", "v2"])
+    main([str(checkpoint), "org/model", "--create-pr"])
+    repository = hub.repository("org/model")
+    for place in ("v2", "refs/pr/1"):
+        assert "model.safetensors" in repository.files(place)
+    assert set(repository.files()) == {".gitattributes"}
+
+
 def test_the_script_says_what_goes_and_what_stays(hub, checkpoint, monkeypatch, capsys):
     (checkpoint / "notes.txt").write_text("x")
     before = {path.name: path.stat().st_mtime_ns for path in checkpoint.iterdir()}

@@ -22,6 +22,7 @@ from support.paths import SCRIPTS
 from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 
 from mrd_hf.data.embedding import row_embedding, teacher_embedding
+from mrd_hf.data.embedding.embedded_files import read_record
 from mrd_hf.data.embedding.teacher_embedding import embed_dataset_folder
 from mrd_hf.data.schema import triplet_features
 from mrd_hf.errors import UserError
@@ -230,6 +231,15 @@ def test_modes_and_orientations_embed_as_training_would_see_them(teacher, tmp_pa
     )
     grey = teacher.embed_images([noise.convert("L")])
     np.testing.assert_allclose(read(tmp_path / "out")[0]["image_embeds"][1], grey[0], atol=1e-3)
+
+
+def test_what_is_left_out_of_a_file_is_told_once_and_in_its_own(teacher, tmp_path):
+    """Of two files of one run."""
+    files = [[image_row(name, [png(0), b"no picture"], [("a chair", "name")])] for name in ("first", "second")]
+    report = embed(write_files(tmp_path / "data", files), tmp_path / "out", teacher)
+    assert [item["id"] for item in report["left_out"]] == ["first", "second"]
+    footers = [read_record(file) for file in sorted((tmp_path / "out" / "data").glob("*.parquet"))]
+    assert [[item["id"] for item in footer["left_out"]] for footer in footers] == [["first"], ["second"]]
 
 
 def test_embeddings_that_are_not_finite_are_left_out(teacher, tmp_path):

@@ -16,6 +16,7 @@ from support.paths import SCRIPTS
 from tiny_openshape import (
     NUM_POINTS,
     PUBLISHED,
+    archive_of,
     embeds,
     feat,
     item,
@@ -136,6 +137,20 @@ def test_archives_and_unpacked_folders_give_the_same(write, tmp_path):
     write_meta_data(tmp_path / "other", meta_data(KEYS), zipped=False)
     report, found = prepare(tmp_path / "other", tmp_path / "other_out")
     assert not report["skipped"] and rows(found) == rows(expected)
+
+
+@pytest.mark.parametrize("tar_format", [tarfile.GNU_FORMAT, tarfile.PAX_FORMAT, tarfile.USTAR_FORMAT])
+def test_ids_as_long_as_the_published_ones(tmp_path, tar_format):
+    """With 32 digits, names are longer than a tar header has room for; one after them has a short name again."""
+    keys = [f"Objaverse/000-001/{number:032x}" for number in (10**37, 2 * 10**37)] + ["Objaverse/000-001/short"]
+    of_keys = {key: shape(key, seed) for seed, key in enumerate(keys)}
+    write_archives(tmp_path / "in", of_keys, tar_format=tar_format)
+    with tarfile.open(tmp_path / "in" / archive_of(keys[0])) as archive:
+        assert [name.split("final/")[1] for name in archive.getnames()] == [f"{key}.npy" for key in keys]
+        assert max(map(len, archive.getnames())) > 100
+    write_meta_data(tmp_path / "in", meta_data(keys))
+    report, data = prepare(tmp_path / "in", tmp_path / "out")
+    assert data["id"][:] == sorted(keys) and report["skipped"] == report["missing"] == []
 
 
 def test_only_the_shapes_of_the_split_are_taken(tmp_path):
