@@ -55,6 +55,16 @@ def test_what_is_z_up_stands_upright():
         assert height > 2 * depth > 2 * width or height > depth > width
 
 
+def test_what_is_z_up_does_not_stand_on_its_head():
+    """A cone, whose tip is up in the file, and on the screen where the file's up is known."""
+    for up_axis, axis in (("z", 1), ("y", 2)):
+        glb, _ = mesh_view(plain_mesh(trimesh.creation.cone(1, 3)), up_axis)
+        vertices = np.concatenate([part.vertices for part in parts(glb)]).round(5)
+        heights = vertices[:, axis]
+        tip, foot = (np.unique(vertices[heights == end], axis=0) for end in (heights.max(), heights.min()))
+        assert len(tip) == 1 and len(foot) > 8
+
+
 def test_a_texture_is_shown_where_it_was():
     glb, _ = mesh_view(TexturedMesh([quad(QUARTERS.repeat(64, axis=0).repeat(64, axis=1))]), "y")
     (shown,) = parts(glb)

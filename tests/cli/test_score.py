@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 from tiny_commands import mrd_hf, save_tiny_encoder, write_shapes
-from transformers import AutoFeatureExtractor, AutoModel
+from transformers import AutoFeatureExtractor, AutoModel, pipeline
 
 from mrd_hf.cli.prompts import pictures
 from mrd_hf.errors import UserError
@@ -163,6 +163,30 @@ def test_a_teacher_that_is_told_by_its_folders_digest_is_found(work, capsys, tmp
         np.testing.assert_allclose(table(scored(capsys), 1), expected(work, texts(work, TEXTS[:1])), atol=1e-5)
         assert mrd_hf("score", shapes, "--image", "red.png", *model) == 0
         capsys.readouterr()
+
+
+def test_labels_are_embedded_by_the_revision_that_the_encoder_learned_from(work, capsys, tmp_path, monkeypatch):
+    """A folder of the teacher's name that is another model is refused, by every command that embeds texts."""
+    encoder = AutoModel.from_pretrained(work / "encoder")
+    AutoFeatureExtractor.from_pretrained(work / "encoder").save_pretrained(tmp_path / "encoder")
+    monkeypatch.chdir(work)
+    model = ["--model", tmp_path / "encoder"]
+    for revision, code in ((folder_revision(work / "teacher"), 0), ("sha256:" + "0" * 16, 2)):
+        encoder.config.teacher_id, encoder.config.teacher_revision = "teacher", revision
+        encoder.save_pretrained(tmp_path / "encoder")
+        index = tmp_path / f"index{code}"
+        assert mrd_hf("index", "shapes", "-o", index, *model) == 0
+        capsys.readouterr()
+        for command in (["classify", "shapes", "--labels", "a,b", *model], ["search", index, "a chair"]):
+            assert mrd_hf(*command) == code
+            assert code == 0 or "teacher" in capsys.readouterr().err
+        classify = pipeline("zero-shot-point-cloud-classification", model=str(tmp_path / "encoder"))
+        shape = str(shapes_of(work)[0])
+        if code == 0:
+            assert len(classify(shape, candidate_labels=["a", "b"])) == 2
+        else:
+            with pytest.raises(ValueError, match="teacher"):
+                classify(shape, candidate_labels=["a", "b"])
 
 
 @pytest.fixture

@@ -55,6 +55,14 @@ def test_thinning_keeps_points_with_their_colors_and_is_repeatable():
     assert torch.equal(extractor(POINTS, COLORS)["point_values"], extractor([POINTS], [COLORS])["point_values"])
 
 
+def test_thinning_keeps_points_of_all_of_a_scan():
+    """Whose points come in rows: the first ones alone would be one end of it."""
+    points = np.zeros((1000, 3), dtype=np.float32)
+    points[:, 0] = np.linspace(0, 1, 1000)
+    kept = PointCloudFeatureExtractor(num_points=100, normalize=False)(points)["point_values"][0, :, 0]
+    assert kept.mean().item() == pytest.approx(0.5, abs=0.1) and kept.max() > 0.9 and kept.min() < 0.1
+
+
 def test_z_up_is_rotated_not_mirrored():
     axes = np.eye(3)
     rotated = PointCloudFeatureExtractor(num_points=3, normalize=False, up_axis="z")(axes)["point_values"][0, :, :3]
