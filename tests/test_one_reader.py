@@ -133,7 +133,7 @@ def by_command_line(file, monkeypatch):
 
 
 def by_space(file, monkeypatch):
-    found = _read_into_folder(NUM_POINTS, {"path": str(file), "up_axis": None, "name": file.name, "folder": "."})
+    found = _read_into_folder(NUM_POINTS, "y", {"path": str(file), "up_axis": None, "name": file.name, "folder": "."})
     if "error" in found:
         raise ValueError(found["error"])
     upload = read_upload(file, None, NUM_POINTS)
