@@ -39,6 +39,8 @@ from ..schema import triplet_features
 CATALOG_NAME = "PluginFurnitureCatalog.properties"
 # Tags that say where an entry comes from, not what it is.
 SOURCE_TAGS = {"blend swap"}
+# In the order in which SPDX has them.
+LICENSE_TERMS = {"noncommercial": "NC", "noderiv": "ND", "sharealike": "SA"}
 # Of licence files that ask for something.
 RESERVED = re.compile(r"General Public|\bL?GPL\b|Creative Commons|All rights reserved|Non-?commercial", re.IGNORECASE)
 
@@ -282,15 +284,11 @@ def find_license(text: str) -> str | None:
         return "-".join(part.upper() for part in ("CC", *found.groups()) if part)
     if re.search(r"creativecommons\.org/(publicdomain/zero|choose/zero)|Creative Commons Zero|CC-Zero", text):
         return "CC0-1.0"
-    terms = r"(?:[ -]+(?:Non[ -]?Commercial|No[ -]?Deriv(?:ative)?s?(?: Works)?|Share[ -]?Alike))*"
+    terms = r"(?:[ -]+(?:Non[ -]?Commercial|No[ -]?Deriv[a-z]*(?: Works)?|Share[ -]?Alike))*"
     found = re.search(rf"Creative Commons Attribution({terms}) (\d\.\d)( United States)?", text, flags=re.IGNORECASE)
     if found:
         named = re.sub(r"[^a-z]", "", found[1].lower())
-        parts = [
-            short
-            for short, word in (("NC", "noncommercial"), ("ND", "noderiv"), ("SA", "sharealike"))
-            if word in named
-        ]
+        parts = [short for word, short in LICENSE_TERMS.items() if word in named]
         return "-".join(["CC-BY", *parts, found[2]]) + ("-US" if found[3] else "")
     return None
 
