@@ -171,7 +171,7 @@ def test_results_are_metadata_and_a_table(card):
             "<!-- end of evaluation -->\n\n## Next\n",
         ),
         (
-            "```md\n## Evaluation\n```\n",
+            "```mrd-hf``` it.\n\n```md\n## Evaluation\n```\n",
             "```md\n## Evaluation\n```\n\n## Evaluation\n\n<!-- evaluation",
             "<!-- end of evaluation -->\n",
         ),

@@ -255,7 +255,7 @@ def _section_starts(text: str) -> list[int]:
     """Where headings of the second level are; lines within a fenced block are none."""
     starts, place, fence = [], 0, ""
     for line in text.splitlines(keepends=True):
-        mark = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        mark = re.match(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})", line)
         if mark is not None and not fence:
             fence = mark[1]
         elif mark is not None and mark[1].startswith(fence) and line.strip() == mark[1]:

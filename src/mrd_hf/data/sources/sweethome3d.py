@@ -260,9 +260,12 @@ def parse_properties(text: str) -> dict[str, str]:
         if not line or line[0] in "#!":
             continue
         # A line ending in an odd number of backslashes continues in the next, whose indentation does not count.
-        while re.search(r"(?<!\\)(?:\\\\)*\\$", line):
-            line = line[:-1] + next(lines, "")
-        match = re.match(r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)", line, flags=re.DOTALL)
+        parts = [line]
+        while (len(parts[-1]) - len(parts[-1].rstrip("\\"))) % 2:
+            parts[-1] = parts[-1][:-1]
+            parts.append(next(lines, ""))
+        pattern = r"((?:\\.|[^\\=: \t\f])*)[ \t\f]*[=:]?[ \t\f]*(.*)"
+        match = re.match(pattern, "".join(parts), flags=re.DOTALL)
         if match:
             properties[_unescape(match[1])] = _unescape(match[2])
     return properties
