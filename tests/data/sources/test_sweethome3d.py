@@ -313,6 +313,8 @@ def test_properties_end_their_lines_as_java_does():
     text = "# files are in C:\\\nname#1=Chair\x85 big\nname#2=a\x0cb\u2028c\rlast=x\\"
     expected = {"name#1": "Chair\x85 big", "name#2": "a\x0cb\u2028c", "last": "x"}
     assert parse_properties(text) == expected
+    # Each line is looked at once, however many are continued.
+    assert parse_properties("long=" + "x\\\n" * 300_000) == {"long": "x" * 300_000}
 
 
 def test_parse_properties():
