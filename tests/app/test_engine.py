@@ -121,6 +121,19 @@ def test_what_is_no_picture_is_said(engine, tmp_path, kind):
     assert str(tmp_path) not in str(error.value)  # where the server keeps it is nobody's business
 
 
+def test_a_shape_finds_what_is_near_it_whichever_axis_of_its_file_is_up(engine, collection):
+    cloud = np.asarray(collection.shapes[0]["points"], dtype=np.float32)
+    z_up = cloud[:, [0, 2, 1]] * (1, -1, 1)  # where y was up, z is
+    upright, turned, lying = (
+        {hit.row: hit.score for hit in engine.search_by_shape(points, axis, len(collection))}
+        for points, axis in ((cloud, "y"), (z_up, "z"), (z_up, "y"))
+    )
+    expected = nearest(engine, engine._embed(cloud, up_axis="y", return_tensors=True))
+    for row, cosine in enumerate(expected):
+        assert upright[row] == pytest.approx(cosine, abs=1e-5) and turned[row] == pytest.approx(cosine, abs=1e-5)
+    assert max(abs(lying[row] - cosine) for row, cosine in enumerate(expected)) > 1e-3
+
+
 def test_the_index_of_an_earlier_start_is_used_again(engine, teacher, collection, tmp_path, monkeypatch):
     model = save_encoder(tmp_path / "encoder", teacher)
     first = Engine(model, None, collection, tmp_path / "index").search_by_text("chair", 4)

@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,13 +22,13 @@ def parts(glb):
 
 
 def corner_colors(glb):
-    """Linear, in 0..1, of shape (corners, 3): read by hand, since trimesh drops them where there is a material."""
+    """Linear, in 0..1, of shape (corners, 4): read by hand, since trimesh drops them where there is a material."""
     head = header(glb)
     accessor = head["accessors"][head["meshes"][0]["primitives"][0]["attributes"]["COLOR_0"]]
     assert (accessor["componentType"], accessor["type"], accessor["normalized"]) == (5123, "VEC4", True)
     view = head["bufferViews"][accessor["bufferView"]]
     start = 20 + struct.unpack_from("<I", glb, 12)[0] + 8 + view["byteOffset"]
-    return np.frombuffer(glb, "<u2", 4 * accessor["count"], start).reshape(-1, 4)[:, :3] / 65535
+    return np.frombuffer(glb, "<u2", 4 * accessor["count"], start).reshape(-1, 4) / 65535
 
 
 def header(glb):
@@ -45,7 +46,7 @@ def test_a_mesh_keeps_its_form_and_colors():
     scale = view_glb.HALF_EXTENT / np.linalg.norm((0.5, 1, 1.5))
     np.testing.assert_allclose(shown.bounds, scale * np.array([[-0.5, -1, -1.5], [0.5, 1, 1.5]]), atol=1e-6)
     linear = ((np.array([200, 100, 50]) / 255 + 0.055) / 1.055) ** 2.4  # glTF's colours of corners are linear
-    np.testing.assert_allclose(corner_colors(glb)[0], linear, atol=0.005)
+    np.testing.assert_allclose(corner_colors(glb)[0], [*linear, 1], atol=0.005)
 
 
 def test_what_is_z_up_stands_upright():
@@ -89,6 +90,33 @@ def test_a_texture_that_two_parts_share_is_written_once():
     assert len(header(glb)["images"]) == 1 and len(parts(glb)) == 2
 
 
+@pytest.mark.parametrize("with_texture", [False, True])
+def test_a_tint_is_its_corners_color_and_may_have_holes(with_texture):
+    texture = np.full((4, 4, 4), 255, dtype=np.uint8) if with_texture else None
+    tint = np.full((2, 3, 4), 1.0, dtype=np.float32)
+    tint[..., :3] = 0.25, 0.5, 2.0  # linear already; beyond 1 there is nothing brighter
+    glb, _ = mesh_view(TexturedMesh([replace(quad(texture, color=(9, 9, 9)), tint=tint)]), "y")
+    np.testing.assert_allclose(corner_colors(glb)[:, :3], np.tile([0.25, 0.5, 1], (6, 1)), atol=1e-4)
+    assert "alphaMode" not in header(glb)["materials"][0]
+    tint[1, 2, 3] = 0.25
+    glb, _ = mesh_view(TexturedMesh([replace(quad(texture), tint=tint)]), "y")
+    assert corner_colors(glb)[:, 3].tolist() == pytest.approx([1, 1, 1, 1, 1, 0.25], abs=1e-4)
+    assert header(glb)["materials"][0]["alphaMode"] == "MASK"
+
+
+def test_a_texture_continues_beyond_its_edge_as_its_file_says():
+    """The numbers are those of glTF 2.0, section 5.26; parts that differ in them alone share the picture."""
+    texture = np.full((4, 4, 4), 255, dtype=np.uint8)
+    wraps = [("repeat", "repeat"), ("mirror", "clamp"), ("clamp", "mirror")]
+    parts_of_mesh = [replace(quad(texture, z=z), wrap=wrap) for z, wrap in enumerate(wraps)]
+    head = header(mesh_view(TexturedMesh(parts_of_mesh), "y")[0])
+    materials = [head["materials"][part["material"]] for part in head["meshes"][0]["primitives"]]
+    textures = [head["textures"][look["pbrMetallicRoughness"]["baseColorTexture"]["index"]] for look in materials]
+    samplers = [head["samplers"][texture["sampler"]] for texture in textures]
+    assert [(one["wrapS"], one["wrapT"]) for one in samplers] == [(10497, 10497), (33648, 33071), (33071, 33648)]
+    assert {texture["source"] for texture in textures} == {0} and len(head["images"]) == 1
+
+
 def test_a_large_mesh_is_shown_by_points_of_its_surface(monkeypatch):
     monkeypatch.setattr(view_glb, "MAX_FACES", 11)
     glb, is_surface = mesh_view(plain_mesh(trimesh.creation.box()), "y")
@@ -108,7 +136,7 @@ def test_a_point_becomes_a_ball_of_its_color(dtype):
     balls = shown.split(only_watertight=False)
     assert len(balls) == 3 and all(ball.is_watertight and ball.volume > 0 for ball in balls)
     scale = view_glb.HALF_EXTENT / np.linalg.norm((2, 4))
-    vertices, corners = shown.vertices.reshape(3, 12, 3), corner_colors(glb).reshape(3, 12, 3)
+    vertices, corners = shown.vertices.reshape(3, 12, 3), corner_colors(glb)[:, :3].reshape(3, 12, 3)
     for point, color in zip((points - (2, 0, 4)) * scale, colors / 255, strict=True):
         nearest = np.linalg.norm(vertices.mean(axis=1) - point, axis=1).argmin()
         np.testing.assert_allclose(vertices[nearest].mean(axis=0), point, atol=1e-6)

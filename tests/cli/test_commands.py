@@ -412,6 +412,19 @@ def test_a_triplet_dataset_is_indexed_with_what_is_known_of_it(work, tmp_path, c
     rows = [*tiny_rows(3, seed=0), *tiny_rows(2, seed=1)]
     assert {row: item["id"] for row, item in items.items()} == dict(enumerate(row["id"] for row in rows))
     assert items[0].keys() == {"id", "source", "name", "category", "license", "creator", "shelf"}
+    # The embeddings are of the rows' points and of their colours.
+    model = AutoModel.from_pretrained(work / "encoder").eval()
+    extractor = AutoFeatureExtractor.from_pretrained(work / "encoder")
+    points, colors = ([row[column] for row in rows] for column in ("points", "colors"))
+    with torch.no_grad():
+        embeds, colorless = (model.get_point_features(**extractor(points, given)) for given in (colors, None))
+    expected = cosines(embeds, embeds)
+    assert ((cosines(colorless, embeds) - expected).abs().amax(dim=1) > 1e-4).all()
+    for row, hits in enumerate(index.search(embeds.numpy(), 5)):
+        found = torch.zeros(5)
+        for hit in hits:
+            found[hit.row] = hit.score
+        torch.testing.assert_close(found, expected[row], atol=1e-5, rtol=0)
     assert mrd_hf(*common, "--split", "test", "--overwrite") == 0
     assert len(ShapeIndex.open(tmp_path / "i")) == 2
     capsys.readouterr()

@@ -1,10 +1,10 @@
-"""The state of files changes with their names, sizes and times, and not with their place."""
+"""What digests of files tell apart: their state by names, sizes and times; their content, of large ones in part."""
 
 import os
 
 import pytest
 
-from mrd_hf.files.digests import state_of_files
+from mrd_hf.files.digests import fingerprint, state_of_files
 
 
 def write(path, content, seconds=1_000):
@@ -56,3 +56,47 @@ def test_a_single_file_has_a_state(folder):
     before = state_of_files(folder / "a")
     write(folder / "a", "12")
     assert state_of_files(folder / "a") != before
+
+
+KB = 1024
+
+
+@pytest.mark.parametrize("size", [1, 64 * KB, 200 * KB + 1, 4096 * KB])
+def test_every_byte_of_a_file_of_up_to_4_mb_counts(tmp_path, size):
+    content = bytearray(os.urandom(size))
+    (tmp_path / "a").write_bytes(content)
+    before = fingerprint(tmp_path / "a")
+    for place in {0, size // 3, size // 2, min(size - 1, 64 * KB), size - 1}:
+        content[place] ^= 1
+        (tmp_path / "a").write_bytes(content)
+        assert fingerprint(tmp_path / "a") != before
+        content[place] ^= 1
+    (tmp_path / "elsewhere").write_bytes(content)
+    assert fingerprint(tmp_path / "elsewhere") == before
+
+
+def test_of_a_large_file_its_size_and_blocks_from_its_start_to_its_end_count(tmp_path):
+    """Sparse, of 64 GB: no more than 4 MB of it can have been read."""
+    size = 64 * KB**3
+    file = tmp_path / "a"
+    file.touch()
+    os.truncate(file, size)
+    empty = fingerprint(file)
+    # The last block starts at the multiples of a 63rd of its own place that the others have.
+    last = size - 64 * KB
+    starts = [last * number // 63 for number in (0, 1, 31, 62, 63)]
+    for place in (*starts, starts[1] + 64 * KB - 1, size - 1):
+        with file.open("r+b") as content:
+            content.seek(place)
+            content.write(b"x")
+            content.flush()
+            assert fingerprint(file) != empty, place
+            content.seek(place)
+            content.write(b"\0")
+        assert fingerprint(file) == empty
+    with file.open("r+b") as content:
+        content.seek(starts[1] - 1)
+        content.write(b"x")
+    assert fingerprint(file) == empty  # between the blocks
+    os.truncate(file, size + 1)
+    assert fingerprint(file) != empty

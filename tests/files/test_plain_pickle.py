@@ -136,6 +136,16 @@ def test_shared_values_stay_shared():
     assert first is second
 
 
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("count", [100, 300, 70_000])
+def test_values_are_shared_beyond_what_a_byte_or_two_can_count(count, protocol):
+    values = [[number] for number in range(count)]
+    value = {"all": values, "again": [values[place] for place in (0, count // 2, count - 1)]}
+    found = read_plain_npy(HEADER + pickle.dumps(wrapped(value), protocol=protocol), "a.npy")
+    assert found == value
+    assert all(again is found["all"][place] for again, place in zip(found["again"], (0, count // 2, -1), strict=True))
+
+
 class Evil:
     def __init__(self, function, *arguments):
         self.reduced = (function, arguments)

@@ -701,6 +701,23 @@ def test_fetching_follows_redirects_only_to_where_it_may(tmp_path, monkeypatch):
     assert not any("evil" in url or url.startswith("http:") for url in FakeConnection.asked)
 
 
+@pytest.mark.parametrize("listed", ["models.example, Files.Example ,", " ,files.example,,models.example"])
+def test_hosts_are_listed_in_any_case_with_spaces(folder, module, monkeypatch, listed):
+    monkeypatch.setenv("MRD_URL_HOSTS", listed)
+    handler = module.EndpointHandler(str(folder))
+    asked = []
+
+    def ask(request):
+        asked.append(request)
+        return {"error": "enough", "status": 403}
+
+    handler.reader.close()
+    monkeypatch.setattr(handler.reader, "ask", ask)
+    with pytest.raises(module.RequestError, match="enough"):
+        handler({"inputs": {"url": "https://files.example/a.glb"}})
+    assert sorted(asked[0]["hosts"]) == ["files.example", "models.example"]
+
+
 def test_a_named_host_at_a_private_address_is_refused(handler, module, monkeypatch):
     """Through the process, where nothing is put in the connection's place: localhost is a name, and not public."""
     monkeypatch.setattr(handler, "hosts", ["localhost"])

@@ -68,6 +68,15 @@ def test_files_of_different_teachers_are_an_error(tmp_path):
         the_teacher([origins for file in files for origins in by_footer(file)], "furniture")
 
 
+@pytest.mark.parametrize("first", ["clip.parquet", "nobody.parquet"])
+def test_a_file_that_says_nothing_beside_one_that_does_is_an_error(tmp_path, first):
+    write(tmp_path / "clip.parquet", {"teacher": ["clip"] * 4})
+    write(tmp_path / "nobody.parquet", {})
+    files = sorted(tmp_path.iterdir(), key=lambda file: file.name != first)
+    with pytest.raises(UserError, match="says None in some rows and clip in others"):
+        the_teacher([origins for file in files for origins in by_footer(file)], "furniture")
+
+
 @pytest.mark.parametrize("columns", [{}, {"teacher": pa.nulls(4, pa.string())}])
 def test_embeddings_of_nobody_are_an_error(read, tmp_path, columns):
     with pytest.raises(UserError, match="does not say whose"):

@@ -64,6 +64,20 @@ def test_they_are_the_categories_of_all_splits_sorted(teacher, tmp_path):
         np.testing.assert_allclose(embed_of, mean / mean.norm(), atol=2e-3)
 
 
+@pytest.mark.parametrize("own_file", [False, True])
+def test_prompts_have_names_as_they_are_read_and_labels_as_they_are_spelled(teacher, tmp_path, own_file):
+    folder = write_categories(tmp_path / "mine", train=["night_stand", "Tv__bench "])
+    names = categories_of(folder)
+    assert names == ["Tv__bench ", "night_stand"]
+    if own_file:
+        pq.write_table(pa.table({"label": names}), folder / CLASS_TEXTS_FILE)
+    embed_dataset_folder(folder, tmp_path / "out", teacher, ["a {}."], class_names=None if own_file else names)
+    table = pq.read_table(tmp_path / "out" / CLASS_TEXTS_FILE)
+    assert table["label"].to_pylist() == names
+    expected = teacher.embed_texts(["a Tv bench.", "a night stand."])
+    np.testing.assert_allclose(table["text_embed"].to_pylist(), expected, atol=1e-3)
+
+
 def test_they_do_not_depend_on_shards_and_are_made_once(teacher, tmp_path):
     folder = write_categories(tmp_path / "mine", test=["mug"], train=["lamp"])
     embed(folder, tmp_path / "whole", teacher)

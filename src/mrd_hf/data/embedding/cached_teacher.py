@@ -59,7 +59,8 @@ def the_teacher(origins: Iterable[Origins], dataset_name: str) -> str:
     """
     values: Origins = {}
     for part in origins:
-        for column, found in part.items():
+        # A part may lack what older versions did not write, but not the teacher, whatever the other parts say.
+        for column, found in ({"teacher": {None}} | part).items():
             values.setdefault(column, set()).update(found)
     for column, found in values.items():
         if len(found) > 1:

@@ -19,7 +19,7 @@ from tqdm import tqdm
 from ...errors import UserError
 from ...files.atomic_file import atomic_file, remove_partial
 from ...teacher import Teacher
-from ..class_texts import CLASS_TEXTS_FILE, read_class_names, spelling_key
+from ..class_texts import CLASS_TEXTS_FILE, read_class_names, readable, spelling_key
 from ..loading import check_whole
 from ..preparation.dataset_writing import ROWS_PER_GROUP, check_vacant
 from ..preparation.parquet_writing import dataset_writer
@@ -140,7 +140,7 @@ def embed_dataset_folder(
         for index in todo:
             _embed_file(files, index, embedder, progress)
     if shard_index == 0:
-        class_settings = settings | {"class_templates": list(class_templates)}
+        class_settings = settings | {"class_templates": list(class_templates), "class_names": "readable"}
         if class_names is not None:
             digest = hashlib.sha256(json.dumps(list(class_names)).encode()).hexdigest()
             record = {"source": digest, "settings": class_settings, "left_out": []}
@@ -247,10 +247,14 @@ def _write_class_texts(
     templates: Sequence[str],
     batch_size: int,
 ) -> None:
-    """Write the file of class texts, unless it is there; `record` says what it is made of."""
+    """Write the file of class texts, unless it is there; `record` says what it is made of.
+
+    A label stays as it is spelled; a prompt has its name as [`readable`] makes it, like those of benchmarks.
+    """
     if read_record(target) == record:
         return
-    embeds = teacher.embed_classes(labels, templates, batch_size).cpu().numpy().astype(np.float16)
+    names = [readable(label) for label in labels]
+    embeds = teacher.embed_classes(names, templates, batch_size).cpu().numpy().astype(np.float16)
     text_embed = pa.FixedSizeListArray.from_arrays(pa.array(embeds.reshape(-1)), embeds.shape[1])
     with atomic_file(target) as sink:
         pq.write_table(
