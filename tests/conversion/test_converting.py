@@ -203,6 +203,43 @@ def test_ulips_towers_are_left_out(peer, shapes, preset, teacher, num_points):
     assert_all_used(found, PointBertModel, shapes)
 
 
+def test_mixcon3d_is_told_by_its_projection_of_pairs_too():
+    tensors = prefixed("module.", empty(openshape(*SCALINGS[3], 1280)))
+    found = recognize(flat(tensors, "state_dict", ("pc_img_proj", "text_proj")))
+    assert (found.peer, found.paper, found.config.teacher_id) == ("MixCon3D", "2311.01734", BIG_G)
+    assert len(found.notes) == 1 and "text_proj" in found.notes[0]  # the weights are those of the last step
+    assert recognize(flat(tensors, "state_dict", ("text_proj",))).peer == "OpenShape"
+
+
+def test_ulip_2_without_colors_is_told_by_its_projection():
+    found = recognize(flat(empty(ulip(12, 3, 1280))))
+    assert (found.peer, found.paper) == ("ULIP-2", "2305.08275")
+    assert found.config.to_diff_dict() == _expected("ulip", projection_dim=1280, teacher_id=BIG_G)
+    assert found.extractor.num_points == 8192 and found.notes == ["it does not see colours"]
+
+
+@pytest.mark.parametrize(
+    ("shapes", "entry", "preset", "width"),
+    [
+        (openshape(*SCALINGS[3], 999), "state_dict", "openshape-3", 999),
+        (openshape(*SCALINGS[3], 999), "state_dict_ema", "openshape-3", 999),
+        (ulip(18, 6, 999), None, None, 999),
+        (UNI3D["tiny"] | {"point_encoder.trans2embed.weight": (999, 192)}, "module", None, 999),
+        # Known ones, of which nothing is to be said.
+        (openshape(*SCALINGS[3], 1280), "state_dict", None, 1280),
+        (openshape(*SCALINGS[3], 1280), "state_dict_ema", None, 1280),
+        (ulip(18, 6, 1280), None, None, 1280),
+        (UNI3D["tiny"], "module", None, 1024),
+    ],
+)
+def test_a_teacher_that_the_width_does_not_tell_is_left_empty_and_said(shapes, entry, preset, width):
+    found = recognize(flat(empty(shapes), entry), preset)
+    assert found.config.projection_dim == width
+    known = width != 999
+    assert (found.config.teacher_id is not None) == known
+    assert any("teacher cannot be told from the width" in note for note in found.notes) == (not known)
+
+
 @pytest.mark.parametrize("size", UNI3D)
 def test_every_size_of_uni3d_is_told_by_its_sizes(size):
     found = recognize(flat(empty(UNI3D[size]), "module"))

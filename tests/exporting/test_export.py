@@ -1,6 +1,7 @@
 """`mrd-hf export`: what it writes, and that it is what torch computes."""
 
 import json
+import shutil
 import zipfile
 from dataclasses import replace
 
@@ -97,19 +98,90 @@ def test_every_kind_of_encoder(kind):
     assert "group" not in vars(model.embeddings)  # what was in its place is gone
 
 
-@pytest.mark.parametrize(("dtype", "distance"), [("float16", 1e-5), ("int8", 5e-3)])
-def test_lower_precision_is_smaller_and_close(folder, tmp_path, dtype, distance):
+def check_weights_in_eight_bits(graph: onnx.GraphProto, num_layers: int) -> None:
+    """Seven bits of them, a scale for each column, of the blocks' products alone."""
+    constants = {constant.name: constant for constant in graph.initializer}
+    int8 = [name for name, constant in constants.items() if constant.data_type == onnx.TensorProto.INT8]
+    weights = [name for name in int8 if len(constants[name].dims) == 2]
+    assert len(weights) == 6 * num_layers  # query, key, value, output, and two of the MLP
+    for name in weights:
+        values = onnx.numpy_helper.to_array(constants[name]).astype(int)
+        assert 32 <= np.abs(values).max() <= 64
+        assert constants[name.replace("_quantized", "_scale")].dims == [values.shape[1]]
+
+
+@pytest.mark.parametrize(("dtype", "distance", "opset"), [("float16", 1e-5, 20), ("int8", 5e-3, 18)])
+def test_lower_precision_is_smaller_and_close(folder, tmp_path, dtype, distance, opset):
     encoder = load_encoder(str(folder / "encoder"))
-    written = export_encoder(encoder, tmp_path / dtype, dtype)
+    written = export_encoder(encoder, tmp_path / dtype, dtype, opset)
     assert written.sizes["encoder.onnx"] < 0.8 * (folder / "onnx" / "encoder.onnx").stat().st_size
     assert 0 < written.agreement.cosine_distance < distance
     graph = onnx.load(tmp_path / dtype / "encoder.onnx").graph
+    assert json.loads((tmp_path / dtype / "encoder.json").read_text())["opset"] == opset
+    for name in ("encoder.onnx", "network.onnx", "sampling.onnx"):
+        imported = onnx.load(tmp_path / dtype / name).opset_import
+        assert {entry.version for entry in imported if entry.domain == ""} == {opset}, name
+    if dtype == "int8":
+        check_weights_in_eight_bits(graph, encoder.config.num_hidden_layers)
     types = {
         constant.data_type for constant in graph.initializer if "layers" in constant.name or "val_" in constant.name
     }
     assert {"float16": onnx.TensorProto.FLOAT16, "int8": onnx.TensorProto.INT8}[dtype] in types
     # Sampling is in float32 all the same, and so are input and output.
     assert {value.type.tensor_type.elem_type for value in [*graph.input, *graph.output]} == {onnx.TensorProto.FLOAT}
+
+
+class Tried(Exception):
+    pass
+
+
+@pytest.mark.parametrize(("dtype", "bytes_each"), [("float32", 4), ("float16", 2), ("int8", 1)])
+def test_what_a_file_can_hold_is_counted_in_the_bytes_of_its_type(folder, tmp_path, monkeypatch, dtype, bytes_each):
+    def tried(*_):
+        raise Tried
+
+    monkeypatch.setattr(writing, "_network", tried)
+    encoder = load_encoder(str(folder / "encoder"))
+    size = bytes_each * sum(weight.numel() for weight in encoder.model.parameters())
+    monkeypatch.setattr(writing, "MAX_PROTOBUF", size)
+    with pytest.raises(Tried):
+        export_encoder(encoder, tmp_path / "out", dtype)
+    monkeypatch.setattr(writing, "MAX_PROTOBUF", size - 1)
+    with pytest.raises(UserError, match=f"weights in {dtype}, and an ONNX file holds at most 2 GB"):
+        export_encoder(encoder, tmp_path / "out", dtype)
+
+
+def test_the_worst_of_all_shapes_counts(folder, monkeypatch):
+    expected = np.array([[3.0, 4.0], [0.0, 10.0], [1.0, 0.0]])
+    found = expected + [[0, 0.5], [3, 0], [0, 0]]  # errors of 0.5 / 5, 3 / 10 and 0
+    agreement = compare(found, expected)
+    assert agreement.relative_error == pytest.approx(0.3)
+    assert agreement.cosine_distance == pytest.approx(1 - 10 / np.hypot(3, 10))
+    seen = []
+
+    def compared(*embeds):
+        seen.append(compare(*embeds))
+        return replace(seen[-1], relative_error=1e-6 * len(seen) % 3e-6, cosine_distance=0.1 * (len(seen) == 2))
+
+    monkeypatch.setattr(checking, "compare", compared)
+    monkeypatch.setattr(checking, "SIZES", [(2, 37)])
+    worst = check_files(folder / "onnx", load_encoder(str(folder / "encoder")).model, exact=True)
+    assert len(seen) == 6  # three files, two clouds
+    assert worst.relative_error == pytest.approx(2e-6) and worst.cosine_distance == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("name", ["network.onnx", "encoder.onnx"])
+def test_embeddings_that_are_not_finite_are_found_in_any_precision(folder, tmp_path, name, exact):
+    shutil.copytree(folder / "onnx", tmp_path / "onnx")
+    graph = onnx.load(tmp_path / "onnx" / name)
+    (weight,) = (value for value in graph.graph.initializer if value.name.endswith("model.projection.weight"))
+    values = onnx.numpy_helper.to_array(weight).copy()
+    values[3, 3] = np.nan
+    weight.CopyFrom(onnx.numpy_helper.from_array(values, weight.name))
+    onnx.save(graph, tmp_path / "onnx" / name)
+    with pytest.raises(UserError, match=f"{name} disagrees with the encoder by a relative nan"):
+        check_files(tmp_path / "onnx", load_encoder(str(folder / "encoder")).model, exact=exact)
 
 
 def test_a_file_that_disagrees_is_found(folder, monkeypatch):
