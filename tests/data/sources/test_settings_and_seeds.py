@@ -5,9 +5,9 @@ import pytest
 import trimesh
 from datasets import load_dataset
 from support.tiny_sh3f import write_library
-from test_ulip import PLANE, cloud, picture, png
-from test_ulip import write_download as write_ulip
 from tiny_openshape import meta_data, shape, write_download, write_meta_data
+from tiny_ulip import PLANE, cloud, picture, png
+from tiny_ulip import write_download as write_ulip
 
 from mrd_hf.data.sources.meshes.mesh_folder import prepare_mesh_folder
 from mrd_hf.data.sources.openshape import prepare_openshape
