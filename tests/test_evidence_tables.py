@@ -119,6 +119,18 @@ def test_an_arm_a_row_in_the_order_that_the_comment_has(fill, tmp_path):
     assert fill(filled, tmp_path) == filled
 
 
+def test_the_means_of_the_baseline_are_of_the_runs_that_the_arms_are_compared_with(fill, tmp_path):
+    """Not those of another kind of processor, which may have as many; nor any where they are of several."""
+    write_table(tmp_path)
+    found = json.loads((tmp_path / "arms.json").read_text())
+    found["scores"] += [
+        score(arm, "zero_shot_top1", 0.35, "contrastive", (0.05, -0.01, 0.111)) for arm in ("form_a", "form_b")
+    ]
+    (tmp_path / "arms.json").write_text(json.dumps(found))
+    assert "| *contrastive* |  | 30.0 | - |" in fill("<!-- arms: arms.json form_* -->\n<!-- end -->", tmp_path)
+    assert "*contrastive*" not in fill("<!-- arms: arms.json form_* mrd -->\n<!-- end -->", tmp_path)
+
+
 def test_a_score_a_row_for_one_arm(fill, tmp_path):
     write_table(tmp_path)
     filled = fill("<!-- main: one.json -->\n<!-- end -->", tmp_path)

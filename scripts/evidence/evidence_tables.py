@@ -144,22 +144,38 @@ def main_rows(scores: Scores) -> list[list[str]]:
 
 
 def arm_rows(scores: Scores, patterns: list[str]) -> list[list[str]]:
-    """In the order of the patterns; before them, with its means, an arm with which several of them are compared."""
+    """In the order of the patterns; before them, with its means, an arm with which several of them are compared.
+
+    Not where these are of runs on several kinds of processor, whose baselines are not the same runs.
+    """
     found = {(score["arm"], score["key"]): score for score in scores}
     baselines = {score["arm"]: score["baseline"] for score in scores if score["baseline"]}
     arms = dict.fromkeys(arm for pattern in patterns for arm in baselines if fnmatch(arm, pattern))
     against = [baselines[arm] for arm in arms]
     rows = [["arm", "pairs", *SHOWN.values()]]
     for baseline in dict.fromkeys(name for name in against if against.count(name) > 1):
-        if found[baseline, "zero_shot_top1"]["mean"] is not None:
-            means = [found.get((baseline, key), {}).get("mean") for key in SHOWN]
-            rows.append([f"*{baseline}*", "", *("-" if mean is None else percent(mean) for mean in means)])
+        compared = [arm for arm in arms if baselines[arm] == baseline]
+        means = [baseline_mean(found, baseline, compared, key) for key in SHOWN]
+        if means[0] is not None:
+            rows.append([f"*{baseline}*", "", *("-" if mean is None else mean for mean in means)])
     for arm in arms:
         first = found[arm, "zero_shot_top1"]
         planned, pairs = first["num_planned"], first["num_pairs"]
         shown = str(planned) if pairs == planned else f"{pairs} of {planned}"
         rows.append([arm, shown, *(gain(found.get((arm, key))) for key in SHOWN)])
     return rows
+
+
+def baseline_mean(
+    found: dict[tuple[str, str], dict[str, Any]], baseline: str, arms: list[str], key: str
+) -> str | None:
+    """That of the runs with which arms are compared; None where it is not known, or not the same for all of them."""
+    scores = [found[arm, key] for arm in arms if (arm, key) in found]
+    whole = [score for score in scores if score["difference"] and score["num_pairs"] == score["num_planned"]]
+    means = {percent(score["mean"] - score["difference"]["difference"]) for score in whole}
+    if not whole and (own := found.get((baseline, key), {}).get("mean")) is not None:
+        means = {percent(own)}
+    return means.pop() if len(means) == 1 else None
 
 
 def gain_rows(file: Path, pairs: list[str]) -> list[list[str]]:
