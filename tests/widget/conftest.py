@@ -42,7 +42,7 @@ def collection():
 def exported(tmp_path_factory, collection):
     """The folder of an exported encoder."""
     folder = tmp_path_factory.mktemp("encoder")
-    save_fitted_encoder(folder / "encoder", collection, "org/teacher", "org/texts")
+    save_fitted_encoder(folder / "encoder", collection, "org/teacher", "openai/texts")
     classes = DEMO_DATA / "class_texts.parquet"
     export_encoder(load_encoder(str(folder / "encoder")), folder / "onnx", class_texts=classes)
     return folder / "onnx"

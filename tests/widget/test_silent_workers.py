@@ -14,6 +14,24 @@ def test_one_that_does_not_load_is_started_again_without_threads(browser, server
     shown.page.close()
 
 
+def test_each_download_is_heard_of_while_it_comes(browser, server):
+    """A slow one is no silent worker: of each there are messages, which begin the limit again."""
+    heard = """
+        window.heard = [];
+        window.Worker = class extends Worker {
+            constructor(...given) {
+                super(...given);
+                this.addEventListener("message", ({ data }) => {
+                    if (data.type === "progress") window.heard.push(data.text);
+                });
+            }
+        };
+    """
+    shown = open_page(browser, server, 800, 600, script=heard)
+    assert {"Labels", "Runtime", "Encoder", "Collection"} <= set(shown.page.evaluate("window.heard"))
+    shown.page.close()
+
+
 def test_one_that_does_not_answer_is_given_up_and_the_page_goes_on(browser, server):
     # Of the first file alone. While the encoder loads, half a second may pass, and it is started again.
     lost = "message.type === 'read' && !window.wasLost && (window.wasLost = true)"

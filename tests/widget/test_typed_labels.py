@@ -172,14 +172,14 @@ def test_a_hub_without_a_text_model_is_told(browser, server):
     shown.page.click("summary")
     shown.page.click("#texts-size")
     shown.page.wait_for_selector("#texts-problem:not([hidden])")
-    assert "no text model for this encoder (org/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
+    assert "no text model for this encoder (openai/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
     shown.give(CHAIR)
     assert shown.labels
     shown.page.close()
 
 
 def test_another_encoder_takes_the_text_model_of_its_own_teacher(browser, server, exported, settings):
-    """Of `?model=`: the page's own encoder knows org/texts, and this one other/texts, in the same width."""
+    """Of `?model=`: the page's own encoder knows openai/texts, and this one google/texts, in the same width."""
     asked = []
 
     def answer(route: Route) -> None:
@@ -188,7 +188,7 @@ def test_another_encoder_takes_the_text_model_of_its_own_teacher(browser, server
         if not route.request.url.startswith(folder):
             return route.fulfill(status=404, headers=ALLOWED)
         name = route.request.url.removeprefix(folder)
-        described = json.dumps({**settings, "text_tower_id": "other/texts"}).encode()
+        described = json.dumps({**settings, "text_tower_id": "google/texts"}).encode()
         content = described if name == "encoder.json" else (exported / name).read_bytes()
         return route.fulfill(headers=ALLOWED, body=content)
 
@@ -197,8 +197,8 @@ def test_another_encoder_takes_the_text_model_of_its_own_teacher(browser, server
     shown.page.click("summary")
     shown.page.click("#texts-size")
     shown.page.wait_for_selector("#texts-problem:not([hidden])")
-    assert "(other/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
-    assert not any("org/texts" in url for url in asked)
+    assert "(google/texts, Xenova/texts)" in shown.page.inner_text("#texts-problem")
+    assert not any("openai/texts" in url for url in asked)
     shown.page.close()
 
 

@@ -27,8 +27,8 @@ export async function download(url: string, onShare?: (share: number | null) => 
     return data;
 }
 
-export async function downloadJson(url: string): Promise<any> {
-    const text = await get(url, (response) => response.text());
+export async function downloadJson(url: string, onShare?: (share: number | null) => void): Promise<any> {
+    const text = new TextDecoder().decode(await download(url, onShare));
     try {
         return JSON.parse(text);
     } catch {

@@ -47,7 +47,7 @@ export async function loadEncoder(folder: string, base: string, isCareful: boole
     if (description.format !== "mrd_hf encoder" || description.format_version !== 1) {
         throw new Error(`${folder}encoder.json is not of an encoder that this page knows; export it again`);
     }
-    const classes = await loadClasses(folder, description);
+    const classes = await loadClasses(folder, description, onProgress);
     const onCpu = () => loadOnCpu(folder, base, !isCareful && self.crossOriginIsolated, onProgress);
     let backend: Backend | null = null;
     if (!isCareful && (await hasGpu())) {
@@ -83,10 +83,10 @@ export class LastingBackend {
     }
 }
 
-async function loadClasses(folder: string, { classes, output }: Description): Promise<Classes | null> {
+async function loadClasses(folder: string, { classes, output }: Description, onProgress: Progress): Promise<Classes | null> {
     if (!classes) return null;
     // By its name alone, so that no description leads to another folder.
-    const data = await download(folder + classes.file.split("/").pop()!);
+    const data = await download(folder + classes.file.split("/").pop()!, (share) => onProgress("Labels", share));
     const embeds = new Float32Array(data.buffer, 0, Math.floor(data.length / 4));
     if (embeds.length !== classes.labels.length * output.embedding_dim) throw new Error("the labels' file is damaged");
     return { labels: classes.labels, embeds, width: output.embedding_dim };

@@ -17,8 +17,10 @@ const TEMPLATE = "a point cloud model of {}.";
 const DEFAULT_LENGTH = 77;
 // Of SigLIP, whose configuration leaves out what is so by default.
 const PADDED_LENGTH = 64;
-// Beside a repository's own name: who keeps copies of text models in the form that browsers read.
-const OWNERS = ["Xenova"];
+// Who keeps copies of text models in the form that browsers read, and whose: a model of another owner may share its name
+// with one of these, and is another one.
+const MIRROR = "Xenova";
+const MIRRORED = ["openai", "google", "laion"];
 
 /** What an encoder says of the model whose embeddings it learned: of all of it, and of what embeds texts if that is another. */
 export interface Teacher {
@@ -36,7 +38,8 @@ export interface TextFile {
 export function textModels({ teacher_id, text_tower_id }: Teacher): string[] {
     const name = text_tower_id || teacher_id;
     if (!name || !/^[\w.-]+\/[\w.-]+$/.test(name)) return [];
-    return [name, ...OWNERS.map((owner) => `${owner}/${name.split("/")[1]}`)];
+    const [owner, model] = name.split("/");
+    return MIRRORED.includes(owner) ? [name, `${MIRROR}/${model}`] : [name];
 }
 
 /** The first of the models that has a text tower, and its size; null where none has. */
@@ -66,7 +69,8 @@ export class TextModel {
     static async load(file: TextFile, runtime: Runtime, onShare: (share: number | null) => void): Promise<TextModel> {
         const folder = `${HUB}/${file.model}/resolve/main/`;
         const [tokens, settings] = await Promise.all([
-            downloadJson(`${folder}tokenizer.json`),
+            // Of some models tens of megabytes.
+            downloadJson(`${folder}tokenizer.json`, onShare),
             downloadJson(`${folder}tokenizer_config.json`),
         ]);
         const data = await download(file.url, onShare);

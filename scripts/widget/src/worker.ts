@@ -62,9 +62,11 @@ async function tryCollection(url: string | null): Promise<{ found: Collection | 
 }
 
 async function loadCollection(url: string): Promise<Collection> {
-    const facts = await downloadJson(url);
+    // The page starts a worker of which it hears nothing for long once more.
+    const onShare = (share: number | null) => say({ type: "progress", text: "Collection", share });
+    const facts = await downloadJson(url, onShare);
     const width = encoder!.description.output.embedding_dim;
-    const data = await download(new URL(String(facts?.file).split("/").pop()!, url).href);
+    const data = await download(new URL(String(facts?.file).split("/").pop()!, url).href, onShare);
     const embeds = new Float32Array(data.buffer, 0, Math.floor(data.length / 4));
     if (facts.width !== width || embeds.length !== width * facts.items?.length) {
         throw new DownloadError(`${url}: its embeddings do not fit the encoder's; write the page again`);

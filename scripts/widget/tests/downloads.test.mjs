@@ -6,7 +6,7 @@ import { bundled } from "./bundled.mjs";
 
 const { download, downloadJson, sizeOf, STALL_LIMIT } = await bundled("downloads");
 
-let server, base;
+let server, base, slow;
 const waiting = [];
 const answers = {
     "/whole": (response) => response.end(Buffer.from([1, 2, 3])),
@@ -14,6 +14,7 @@ const answers = {
     "/words": (response) => response.end("no json"),
     "/busy": (response) => response.writeHead(503).end(),
     "/silent": () => {},
+    "/slow": (response) => (slow = response).writeHead(200).flushHeaders(),
     "/half": (response) => response.writeHead(200, { "content-length": 6 }).write(Buffer.from([1, 2, 3])),
     "/cut": (response) => {
         response.writeHead(200, { "content-length": 6 }).write(Buffer.from([1, 2, 3]));
@@ -41,6 +42,28 @@ test("what is there comes whole, with its share", async () => {
     assert.deepEqual([...(await download(`${base}/whole`, (share) => shares.push(share)))], [1, 2, 3]);
     assert.equal(shares.at(-1), 1);
     assert.deepEqual([...(await download(`${base}/empty`))], []);
+});
+
+test("JSON that comes slowly is awaited as long as it comes, and says so", async () => {
+    mock.timers.enable({ apis: ["setTimeout"] });
+    try {
+        const came = new Promise((done) => waiting.push(done));
+        const shares = [];
+        let hear = () => {};
+        const found = downloadJson(`${base}/slow`, (share) => (shares.push(share), hear()));
+        await came;
+        for (const part of ['{"a"', ": [1", ", 2]"]) {
+            const heard = new Promise((done) => (hear = done));
+            slow.write(part);
+            await heard;
+            mock.timers.tick(STALL_LIMIT - 1);
+        }
+        slow.end("}");
+        assert.deepEqual(await found, { a: [1, 2] });
+        assert.ok(shares.length >= 4);
+    } finally {
+        mock.timers.reset();
+    }
 });
 
 test("each failure says of which address and what to do", async () => {

@@ -6,9 +6,14 @@ import { bundled } from "./bundled.mjs";
 const { textModels } = await bundled("texts");
 
 test("the encoder says whose texts it knows", () => {
-    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: null }), ["a/b", "Xenova/b"]);
-    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: "c/d" }), ["c/d", "Xenova/d"]);
-    assert.deepEqual(textModels({ teacher_id: "a/b" }), ["a/b", "Xenova/b"]);
+    assert.deepEqual(textModels({ teacher_id: "openai/b", text_tower_id: null }), ["openai/b", "Xenova/b"]);
+    assert.deepEqual(textModels({ teacher_id: "a/b", text_tower_id: "google/d" }), ["google/d", "Xenova/d"]);
+    assert.deepEqual(textModels({ teacher_id: "laion/b" }), ["laion/b", "Xenova/b"]);
+});
+
+test("a model of anybody's is not exchanged for one that shares its name", () => {
+    assert.deepEqual(textModels({ teacher_id: "me/clip-vit-base-patch32" }), ["me/clip-vit-base-patch32"]);
+    assert.deepEqual(textModels({ teacher_id: "openai/b", text_tower_id: "me/b" }), ["me/b"]);
 });
 
 test("texts of no repository on the Hub cannot be embedded here", () => {
