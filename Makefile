@@ -68,7 +68,7 @@ APP_ENCODER := $(if $(APP_WEIGHTS),$(patsubst %/,%,$(dir $(APP_WEIGHTS))),$(DEMO
 
 app: $(VENV)/.installed | $(APP_ENCODER)
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[app,retrieval]'
-	$(BIN)/python scripts/app/app.py --model $(APP_ENCODER)
+	$(BIN)/python scripts/app/app.py --model $(APP_ENCODER)$(if $(TEACHER), --collection $(DEMO_DATA))
 
 # Two encoders in float32, without the memory of processes of their own; encoder_speed.py --help has the rest.
 bench: $(VENV)/.installed

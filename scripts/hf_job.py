@@ -6,13 +6,15 @@
 
 On Hugging Face's machines, with uv; on any machine that has uv; or where the package is installed:
 
-    hf jobs uv run --flavor a10g-large --timeout 12h --secrets HF_TOKEN scripts/hf_job.py \
-        --meshes org/my-meshes --metadata captions.csv --teacher openai/clip-vit-base-patch32 --repo-id org/my-encoder
+    hf jobs uv run --flavor a10g-large --timeout 12h --secrets HF_TOKEN -- scripts/hf_job.py \
+        --meshes org/my-meshes --metadata captions.csv --repo-id org/my-encoder -- --config demo
     uv run scripts/hf_job.py --meshes my_models --repo-id me/my-encoder --private
     python scripts/hf_job.py --dataset org/my-triplets --repo-id me/my-encoder -- --num-train-steps 20000
 
-Until the package is on PyPI, name the clone in the line `dependencies` above: "mrd-hf[...] @ file:///path/to/clone".
-What follows -- goes to `mrd-hf pretrain`, such as --config FILE. Started again in the same --work-dir, it resumes.
+Until the package is on PyPI, name the clone in the line `dependencies` above: "mrd-hf[...] @ file:///path/to/clone";
+for Hugging Face's machines, which do not have it, "mrd-hf[...] @ git+https://..." or the https address of a wheel.
+What follows the last -- goes to `mrd-hf pretrain`, such as --config FILE; `hf` takes the first for itself. Started
+again in the same --work-dir, it resumes; on Hugging Face's machines that goes with the job, unless it is in a volume.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from huggingface_hub import snapshot_download
 from mrd_hf.data.class_texts import CLASS_TEXTS_FILE
 from mrd_hf.data.loaders.triplet_shards import open_file, parquet_files
 from mrd_hf.errors import UserError
+from mrd_hf.hub.pushing import check_login, check_private, check_target
 from mrd_hf_cli.main import main as mrd_hf
 from mrd_hf_cli.running import run_script
 
@@ -134,6 +137,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = parse(argv)
     if "/" not in arguments.repo_id:
         raise UserError(f"--repo-id: {arguments.repo_id} names no owner; give OWNER/NAME.")
+    # Before the hours that come before the push.
+    check_target(arguments.repo_id)
+    check_login()
+    if arguments.private:
+        check_private(arguments.repo_id)
     dataset, texts = embedded(arguments, prepared(arguments))
     output, encoder = arguments.work_dir / "run", arguments.work_dir / "run" / "encoder"
     options = ["--dataset", dataset, "--eval-split", "test", *texts, "--output-dir", output]

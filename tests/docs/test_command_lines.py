@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import io
+import itertools
 import re
 import shlex
 import subprocess
@@ -10,7 +11,7 @@ import tomllib
 
 import pytest
 from accelerate.commands.launch import launch_command_parser
-from support.pages import PAGES, blocks, command_lines, section
+from support.pages import PAGES, blocks, command_lines, hf_parameters, section
 from support.paths import ROOT
 
 from mrd_hf.errors import UserError
@@ -51,7 +52,7 @@ def check_script(path: str, arguments: list[str]) -> None:
         check_long(SCRIPTS[path], arguments)
         return
     code = (ROOT / path).read_text()
-    for word in arguments:
+    for word in itertools.takewhile(lambda word: word != "--", arguments):  # what follows is another program's
         assert not word.startswith("--") or f'"{word.partition("=")[0]}"' in code, word
 
 
@@ -87,6 +88,10 @@ def check(words: list[str]) -> None:
         assert arguments[0] == "install"
         named = {extra for word in arguments for part in re.findall(r"\[(.*)\]", word) for extra in part.split(",")}
         assert named <= EXTRAS, words
+    elif program == "hf":
+        parameters = hf_parameters(arguments)
+        if "script" in parameters:
+            check_script(parameters["script"], list(parameters["script_args"]))
     elif program == "sbatch":
         check(shlex.split(arguments[arguments.index("--wrap") + 1].replace("$SLURM_ARRAY_TASK_ID", "0")))
     elif program == "python":
@@ -133,6 +138,9 @@ def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
         ("pip install 'mrd-hf[fast]'", "mrd-hf[fast]"),
         ("sbatch --wrap 'mrd-hf prepare nowhere'", "'nowhere'"),
         ("mrd-hg classify", "mrd-hg"),
+        ("hf uploads me/my-encoder", "uploads"),
+        ("hf upload me/my-encoder . . --privat", "--privat"),
+        ("hf jobs uv run -- scripts/hf_job.py --meshs a", "--meshs"),
     ],
 )
 def test_a_wrong_command_line_is_seen(line, offending, monkeypatch, capsys):
@@ -189,6 +197,7 @@ def test_the_examples_of_help_are_understood(helps, monkeypatch):
 def test_the_options_that_pages_print_are_those_that_help_shows(shown):
     """Not an earlier name of one, nor one with underscores; apart from those of other programs."""
     others = {"--no-deps", "--config_file", "--quiet", "--num_processes", "--machine_rank", "--main_process_ip"}
+    others |= {"--volume", "--work-dir"}
     for page in PAGES:
         text = page.read_text()
         lines = [words for words in lines_of(page) if words[0] == "mrd-hf" or "pretrain" in " ".join(words)]
@@ -207,6 +216,18 @@ def test_the_commands_that_make_runs_are_understood(arguments, monkeypatch):
     assert len(lines) == 1 + len(arguments)
     for words in lines:
         check(words)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "collection"),
+    [([], []), (["TEACHER=openai/clip-vit-base-patch32"], ["--collection", "outputs/demo_data_teacher"])],
+)
+def test_the_page_that_make_opens_has_the_encoders_own_collection(arguments, collection):
+    """As embedded by its teacher; else the page's default, or what a variable of the environment says."""
+    command = ["make", "--dry-run", "app", *arguments]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    (words,) = [words for words in command_lines(shown) if "scripts/app/app.py" in words]
+    assert words[1:3] == ["scripts/app/app.py", "--model"] and words[4:] == collection
 
 
 def test_every_command_is_told_of():

@@ -22,6 +22,7 @@ import psutil
 import pytest
 import torch
 import trimesh
+from packaging.requirements import Requirement
 from PIL import Image
 from safetensors.torch import load_file
 from support.false_claims import huge_png, npy_header
@@ -768,6 +769,43 @@ def test_a_configuration_from_elsewhere_writes_nothing_into_that_line(tmp_path):
         *_, code = shlex.split(line)
         assert "stolen" not in code and "os" not in code.split() and "transformers.AutoModel" in code
         assert ast.parse(code).body[1].value.value == str(folder)
+
+
+def names_required(folder: Path) -> list[str]:
+    return [Requirement(line).name for line in (folder / "requirements.txt").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("text_tower_id", "package"),
+    [
+        ("package:tiny-words/model", ["tiny-words"]),
+        ("org/words", []),
+        (None, []),
+        (["package:tiny-words/model"], []),
+        ("package:tiny-words\nstolen/model", []),
+    ],
+)
+def test_an_endpoint_gets_the_package_that_embeds_labels(tmp_path, text_tower_id, package):
+    (tmp_path / "shape_files.py").touch()
+    (tmp_path / "config.json").write_text("{}")
+    write_handler(tmp_path)
+    plain = names_required(tmp_path)
+    assert "transformers" in plain
+    (tmp_path / "config.json").write_text(json.dumps({"text_tower_id": text_tower_id}))
+    if package:
+        with pytest.raises(UserError, match=r"requirements\.txt is there and is not this version's; .*--overwrite"):
+            write_handler(tmp_path)
+    write_handler(tmp_path, overwrite=bool(package))
+    assert names_required(tmp_path) == plain + package
+    write_handler(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "\ud800"])
+def test_a_damaged_configuration_is_named(tmp_path, content):
+    (tmp_path / "shape_files.py").touch()
+    (tmp_path / "config.json").write_text(content, errors="surrogatepass")
+    with pytest.raises(UserError, match=r"config\.json: "):
+        write_handler(tmp_path)
 
 
 # What the toolkit does with a repository's handler.py, where the package is not installed.

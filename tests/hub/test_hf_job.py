@@ -12,13 +12,14 @@ import pytest
 import trimesh
 from huggingface_hub import ModelCard, constants
 from support.forked_processes import run_command
-from support.hub_server import environment, in_the_hubs_place
-from support.pages import blocks, command_lines
+from support.hub_server import Repository, environment, in_the_hubs_place
+from support.pages import blocks, command_lines, hf_parameters
 from support.paths import ROOT, SCRIPTS
 from support.tiny_teachers import save_tiny_clip
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.data import rendering
+from mrd_hf.errors import UserError
 from mrd_hf.hub.pushing import push_folder
 
 
@@ -34,7 +35,7 @@ PRETRAIN += ["--num-workers", "0", "--cpu-threads", "1", "--point-config", json.
 def documented() -> list[str]:
     """The words of the page's own line, of the user whom the stand-in for the Hub knows."""
     lines = [words for _, code in blocks(PAGE, "bash") for words in command_lines(code)]
-    (words,) = [words for words in lines if "scripts/hf_job.py" in words]
+    (words,) = [words for words in lines if words[:2] == ["python", "scripts/hf_job.py"]]
     return [re.sub("^me/", "alice/", word) for word in words]
 
 
@@ -105,11 +106,38 @@ def test_the_table_lies_in_the_folder_of_meshes_or_beside_it(place, tmp_path, mo
     assert words[words.index("--metadata") + 1] == place
 
 
-def test_a_table_that_is_in_neither_place_is_refused(tmp_path):
+def test_a_table_that_is_in_neither_place_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "my_models").mkdir()
-    command = [SCRIPT, "--meshes", "my_models", "--metadata", "captions.csv", "--repo-id", "me/job"]
-    done = run_command(command, cwd=tmp_path)
-    assert done.returncode == 2 and "there is no my_models/captions.csv and no captions.csv" in done.stderr
+    with (
+        in_the_hubs_place(monkeypatch, tmp_path / "hub"),
+        pytest.raises(UserError, match=r"there is no my_models/captions\.csv and no captions\.csv"),
+    ):
+        runpy.run_path(str(SCRIPT))["main"](documented()[2:])
+
+
+def test_what_cannot_be_pushed_is_said_before_anything_is_made(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    job = runpy.run_path(str(SCRIPT))
+    monkeypatch.setitem(job["main"].__globals__, "run", lambda *words: pytest.fail(f"ran {words}"))
+
+    def refused(*words: str) -> str:
+        with pytest.raises(UserError) as refusal:
+            job["main"](["--dataset", "triplets", "--repo-id", *words])
+        return str(refusal.value)
+
+    with in_the_hubs_place(monkeypatch, tmp_path / "hub") as hub:
+        repository = Repository("models", "alice/public", private=False)
+        repository.add_commit("refs/heads/main", {}, "initial commit")
+        hub.repositories["models", "alice/public"] = repository
+        assert "'alice/my encoder' cannot be a repository's name" in refused("alice/my encoder")
+        assert "alice/public exists and is public" in refused("alice/public", "--private")
+        monkeypatch.delenv("HF_TOKEN")
+        assert refused("alice/my-encoder").startswith("not logged in to")
+        monkeypatch.setenv("HF_TOKEN", "hf_nobody")
+        assert "the access token was not accepted" in refused("alice/my-encoder", "--private")
+        assert list(hub.repositories) == [("models", "alice/public")]
+    assert not any(tmp_path.iterdir())
 
 
 EMBEDDINGS = ("image_embeds", "text_embeds", "teacher", "teacher_revision", "image_backend")
@@ -179,6 +207,21 @@ def test_a_dataset_on_the_hub_is_fetched_only_to_embed_it(tmp_path, monkeypatch)
     assert command == "embed-teacher" and found == str(Path("mrd-job", "embedded"))
     for file in folder.rglob("*.parquet"):
         assert (Path(fetched) / file.relative_to(folder)).read_bytes() == file.read_bytes()
+
+
+@pytest.mark.parametrize("where", ["page", "script"])
+def test_a_job_on_hugging_faces_machines_is_told_all_its_words(where):
+    """`hf` takes a `--` for itself."""
+    text = PAGE.read_text() if where == "page" else SCRIPT.read_text()
+    (line,) = re.findall(r"^ *(hf jobs (?:.*\\\n)*.*)", text, flags=re.MULTILINE)
+    ((_, *words),) = command_lines(line)
+    parameters = hf_parameters(words)
+    assert parameters["script"] == "scripts/hf_job.py" and parameters["secrets"] == ["HF_TOKEN"]
+    told = runpy.run_path(str(SCRIPT))["parse"](parameters["script_args"])
+    given = words[words.index("--", words.index("scripts/hf_job.py")) + 1 :]
+    assert told.pretrain == given != []
+    # There is no folder of this machine there.
+    assert "/" in told.meshes and not (ROOT / told.meshes).exists()
 
 
 def test_its_inline_dependencies_are_the_packages_own():

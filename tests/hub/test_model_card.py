@@ -7,9 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 from card_facts import FACTS, REPORT
-from huggingface_hub import ModelCard, metadata_load, parse_eval_result_entries
+from huggingface_hub import ModelCard, constants, metadata_load, parse_eval_result_entries
+from support.dead_hubs import move_the_hub
+from support.hub_server import Blob, Repository, in_the_hubs_place
 
 from mrd_hf.errors import UserError
+from mrd_hf.hub.card_license import license_fields
+from mrd_hf.hub.finetuned_card import write_finetuned_card
 from mrd_hf.hub.model_card import (
     card_title,
     retarget_card,
@@ -137,6 +141,23 @@ def test_a_picture_of_the_scores_lies_beside_the_card(card, tmp_path):
     assert link == "images/scores-scanobjectnn-pb-test.png" and (tmp_path / link).read_bytes() == b"a picture"
     [example] = metadata_load(card)["widget"]
     assert example == {"text": "Scores on ScanObjectNN (PB), test", "output": {"url": link}}
+
+
+def test_scores_on_a_part_of_a_benchmark_are_marked_and_beside_those_on_all_of_it(card, tmp_path):
+    picture = tmp_path / "scores.png"
+    picture.write_bytes(b"a picture")
+    write_results(card, changed(name="ModelNet40", value=0.25), picture)
+    part = changed(name="ModelNet40", value=0.75)
+    part["benchmark"] |= {"is_part": True, "num_shapes": 20}
+    write_results(card, part, picture)
+    assert "On the split `test` of a part of ModelNet40 (20 shapes" in card.read_text()
+    found = [
+        (result.dataset_type, result.dataset_name, result.metric_value)
+        for result in ModelCard.load(card).data.eval_results
+        if result.metric_type == "zero_shot_top1"
+    ]
+    assert found == [("modelnet40", "ModelNet40", 0.25), ("a-part-of-modelnet40", "a part of ModelNet40", 0.75)]
+    assert len(list((tmp_path / "images").iterdir())) == 2
 
 
 def test_a_card_without_evaluation_says_so(card):
@@ -269,6 +290,85 @@ def test_a_card_follows_its_model_to_its_repository(card):
     assert retarget_card(retarget_card(card.read_text(), "a/first"), "org/model") == text
     other = '# My encoder\n\nSay "encoder".\n'
     assert retarget_card(other, "org/model") == other
+
+
+def finetuned_card(folder: Path, parts: bool = False, **facts) -> Path:
+    told = {"dataset": "org/data", "encoder": None, **FACTS, "num_labels": 3, **facts}
+    write_finetuned_card(folder, parts=parts, **{**told, "name": "outputs/classes/model", "title": "classes"})
+    return folder / "README.md"
+
+
+@pytest.mark.parametrize("parts", [False, True])
+def test_the_card_of_a_fine_tuned_network_follows_it(tmp_path, parts):
+    card = finetuned_card(tmp_path, parts)
+    write_results(card, {**REPORT, "model": {"name": "outputs/classes/model"}})
+    text = retarget_card(card.read_text(), "org/model")
+    assert "\n# org/model\n" in text and "# classes" not in text
+    assert text.count('from_pretrained("org/model")') == 2 and "outputs/classes/model" not in text
+    assert ModelCard(text).data.model_name == "org/model"
+    assert retarget_card(text, "org/model") == text
+
+
+def test_the_card_of_a_fine_tuned_network_says_what_it_was_made_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    metadata = metadata_load(finetuned_card(tmp_path, encoder="org/encoder@v1", dataset="org/shapes"))
+    assert (metadata["base_model"], metadata["datasets"]) == ("org/encoder", ["org/shapes"])
+    (tmp_path / "my" / "encoder").mkdir(parents=True)
+    metadata = metadata_load(finetuned_card(tmp_path, encoder="my/encoder", dataset="modelnet40"))
+    assert metadata["license"] == "apache-2.0" and not {"base_model", "datasets"} & set(metadata)
+    assert metadata_load(finetuned_card(tmp_path, licensed={"license": "mit"}))["license"] == "mit"
+
+
+def test_an_encoder_at_a_revision_is_the_base_model(tmp_path):
+    facts = {**FACTS, "encoder": "org/encoder@v1"}
+    write_model_card(tmp_path, teacher="org/clip", **facts)
+    assert metadata_load(tmp_path / "README.md")["base_model"] == "org/encoder"
+    assert "| started from | `org/encoder@v1` |" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("card", "fields", "text"),
+    [
+        ("license: mit", {"license": "mit"}, "`mit`, that of the encoder"),
+        (
+            "license: other\nlicense_name: mine\nlicense_link: LICENSE",
+            {"license": "other", "license_name": "mine"},
+            "`mine`",
+        ),
+        (
+            "license: other\nlicense_name: mine\nlicense_link: https://a.org/b",
+            {"license": "other", "license_name": "mine", "license_link": "https://a.org/b"},
+            "`mine`",
+        ),
+        ("license: apache-2.0", {"license": "apache-2.0"}, "Apache-2.0."),
+        ("tags: [3d]", {"license": "unknown"}, "whose card names none"),
+        ("license: [", {"license": "unknown"}, "whose card names none"),
+        (None, {"license": "unknown"}, "whose card names none"),
+    ],
+)
+def test_the_licence_is_that_of_the_encoder_that_was_trained_further(tmp_path, card, fields, text):
+    folder = tmp_path / "encoder"
+    folder.mkdir()
+    if card is not None:
+        (folder / "README.md").write_text(f"---\n{card}\n---\n# An encoder\n")
+    licensed = license_fields(str(folder))
+    assert licensed == fields
+    write_model_card(tmp_path, teacher="org/clip", **{**FACTS, "encoder": str(folder), "licensed": licensed})
+    written = ModelCard.load(tmp_path / "README.md")
+    assert {name: value for name, value in written.data.to_dict().items() if "license" in name} == fields
+    assert text in written.text.partition("\n## Licence\n")[2]
+
+
+def test_the_licence_of_an_encoder_on_the_hub_is_read_there(tmp_path, monkeypatch):
+    assert license_fields(None) == {"license": "apache-2.0"}
+    with in_the_hubs_place(monkeypatch, tmp_path) as hub:
+        move_the_hub(monkeypatch, tmp_path / "cache", constants.ENDPOINT)
+        repository = Repository("models", "org/encoder", private=False)
+        repository.add_commit("refs/heads/v1", {"README.md": Blob(b"---\nlicense: mit\n---\n", False)}, "a card")
+        repository.add_commit("refs/heads/main", {}, "none")
+        hub.repositories["models", "org/encoder"] = repository
+        assert license_fields("org/encoder@v1") == {"license": "mit"}
+        assert license_fields("org/encoder") == license_fields("org/none") == {"license": "unknown"}
 
 
 def test_a_median_rank_is_no_percentage(tmp_path):

@@ -43,7 +43,7 @@ def export(tmp_path):
         (folder / name).write_bytes(name.encode())
     facts = {
         "format": "mrd_hf encoder",
-        "name": "org/model",
+        "name": f"org/model@{'0' * 40}",  # as load_encoder calls one of the Hub
         "weights_sha256": "abc",
         "input": {"num_points": 64},
         "output": {"embedding_dim": WIDTH},

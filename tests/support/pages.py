@@ -3,7 +3,10 @@
 import re
 import shlex
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import click
+from huggingface_hub.cli.hf import app as hf
 
 from support.paths import ROOT
 
@@ -34,6 +37,17 @@ def command_lines(code: str) -> list[list[str]]:
     """The words of each command of a shell block, as a shell would split them."""
     lines = (shlex.split(line, comments=True) for line in code.replace("\\\n", " ").splitlines())
     return [line for line in lines if line]
+
+
+def hf_parameters(words: list[str]) -> dict[str, Any]:
+    """What huggingface_hub's own command `hf` makes of the words that follow it."""
+    command: Any = hf
+    try:
+        while isinstance(command, click.Group):
+            name, command, words = command.resolve_command(click.Context(command), words)
+        return command.make_context(name, words).params
+    except click.ClickException as error:
+        raise ValueError(error.message) from None
 
 
 def prose(page: Path) -> str:

@@ -6,6 +6,7 @@ import json
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ import pyarrow.compute as pc
 from datasets import Dataset, concatenate_datasets
 from PIL import Image, ImageOps
 
+from ..data.embedding.cached_teacher import origins_in_dataset, the_teacher
 from ..data.loading import load_all_splits
-from ..data.schema import check_columns
+from ..data.schema import category_names, check_columns
 from ..errors import UserError
 from ..models.image_flattening import flatten_onto_white
 from ..models.shape_limits import check_image, check_pixels
@@ -46,6 +48,8 @@ class Collection:
         shapes (`datasets.Dataset`): Points and colours, as numpy arrays.
         ids, names, credits (`list[str]`): A credit is creator, licence and source in a line.
         categories (`list[str | None]`): The class that each shape belongs to, where the dataset says so.
+        image_teacher (`str`, *optional*): Whose the embeddings are that come with the pictures, where there are such
+            and the dataset says so.
         is_held_out (`list[bool]`): Of a split that encoders are not trained on, where the dataset has such.
 
     Raises:
@@ -72,14 +76,16 @@ class Collection:
         names = table["name"][:] if "name" in table.column_names else self.ids
         self.names: list[str] = [found or shape_id for found, shape_id in zip(names, self.ids, strict=True)]
         self.credits = _credits(table)
-        self.categories: list[str | None] = [None] * len(table)
-        if "category" in table.column_names:
-            self.categories = table["category"][:]
+        self.categories = category_names(table, name)
         self.is_held_out: list[bool] = held_out[with_picture].tolist()
         self.shapes = table.select_columns(["points", "colors"]).with_format("numpy")
         self._images = table.select_columns(["images"]).with_format("arrow")
         has_embeds = "image_embeds" in table.column_names
         self._image_embeds = table.select_columns(["image_embeds"]).with_format("numpy") if has_embeds else None
+        self.image_teacher: str | None = None
+        if has_embeds:
+            with suppress(UserError):  # it does not say, or they are of several
+                self.image_teacher = the_teacher([origins_in_dataset(rows) for rows in splits.values()], name)
         self._folder = picture_folder
 
     def __len__(self) -> int:
@@ -90,7 +96,7 @@ class Collection:
         path = self._folder / f"picture-{row}.png"
         if not path.is_file():
             try:
-                image = _read_picture(self._images[row]["images"][0].as_py()[0]["bytes"])
+                image = self.read_picture(row)
             except Exception as error:  # of many kinds in damaged pictures; the other shapes are to be shown
                 reason = str(error).partition(" <_io")[0]  # the address of the buffer says nothing
                 logger.warning(f"{self.name}: the first picture of {self.ids[row]} cannot be shown ({reason}).")
@@ -100,8 +106,12 @@ class Collection:
             path.write_bytes(shown.getvalue())
         return str(path)
 
+    def read_picture(self, row: int) -> Image.Image:
+        """A shape's first picture; a damaged one raises errors of many kinds."""
+        return _read_picture(self._images[row]["images"][0].as_py()[0]["bytes"])
+
     def picture_embed(self, row: int) -> np.ndarray | None:
-        """The teacher's embedding of that picture, float32 of shape `(embedding_dim,)`, where the dataset has it."""
+        """Embedding of that picture by `image_teacher`, float32 of shape `(width,)`, where the dataset has it."""
         if self._image_embeds is None:
             return None
         return np.asarray(self._image_embeds[row]["image_embeds"][0], dtype=np.float32)

@@ -11,8 +11,9 @@ from PIL import Image, UnidentifiedImageError
 from tqdm import tqdm
 from transformers import pipeline
 
+from ..data.embedding.cached_teacher import are_one
 from ..data.pictures import turned_upright
-from ..encoder import load_encoder, weights_sha256
+from ..encoder import load_encoder, recorded_teacher, weights_sha256
 from ..errors import UserError
 from ..evaluation.classes.prompt_templates import SIMPLE_TEMPLATES
 from ..models.model_sources import text_tower_of
@@ -75,6 +76,9 @@ class Engine:
         )
         self._embed = pipeline("point-cloud-feature-extraction", encoder, feature_extractor=extractor)
         self.collection = collection
+        known = (recorded_teacher(config), self.teacher.identifier if self.teacher is not None else None)
+        whose = collection.image_teacher
+        self._has_picture_embeds = whose is not None and any(are_one(whose, one) for one in known if one is not None)
         self._index = self._open_index(index_folder, model)
 
     def classify(self, points: np.ndarray, up_axis: str, labels: Sequence[str]) -> dict[str, float]:
@@ -95,11 +99,25 @@ class Engine:
         return self._search(self._embed(points, up_axis=up_axis, return_tensors=True).numpy()[None], k)
 
     def search_by_own_picture(self, row: int, k: int) -> list[Hit]:
-        """By a picture of the collection's own, whose embedding comes with it."""
-        embed = self.collection.picture_embed(row)
-        if embed is None:
-            raise UnusableQuery("the collection has no embeddings of its pictures (mrd-hf embed-teacher).")
-        return self._search(embed[None], k)
+        """By a picture of the collection's own: by the embedding that comes with it, where that is of the encoder's
+        teacher, or else by that of the `teacher`.
+
+        Raises:
+            UnusableQuery: There is neither, or the picture cannot be read.
+        """
+        if self._has_picture_embeds:
+            embed = self.collection.picture_embed(row)
+            if embed is not None and len(embed) == self._tower.embedding_dim:
+                return self._search(embed[None], k)
+        if self.teacher is None:
+            raise UnusableQuery(
+                "the collection has no embeddings of its pictures by this encoder's teacher (mrd-hf embed-teacher)."
+            )
+        try:
+            picture = self.collection.read_picture(row)
+        except Exception as error:  # of many kinds
+            raise UnusableQuery("the picture cannot be read.") from error
+        return self._search(self.teacher.embed_images([picture]).numpy(), k)
 
     def search_by_picture(self, path: str, k: int) -> list[Hit]:
         """By any picture, where there is a `teacher`; raises an [`UnusableQuery`] for one that cannot be read."""

@@ -25,12 +25,13 @@ MAX_WAITING = 32
 # What is shown and kept of a session is small, but there may be many.
 MAX_SESSIONS = 500
 KEPT_SECONDS = 3600
+CLEANING_SECONDS = KEPT_SECONDS // 4
 
 
 def build_page(page: Page) -> gr.Blocks:
     """Lay out the page and connect its events."""
     with gr.Blocks(
-        title=TITLE, analytics_enabled=False, delete_cache=(KEPT_SECONDS // 4, KEPT_SECONDS), fill_width=False
+        title=TITLE, analytics_enabled=False, delete_cache=(CLEANING_SECONDS, KEPT_SECONDS), fill_width=False
     ) as blocks:
         gr.HTML(INTRODUCTION, elem_id="introduction")
         with gr.Tab("Classify", elem_id="classify-tab"):

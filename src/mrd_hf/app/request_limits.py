@@ -4,6 +4,7 @@ Gradio counts the bytes of a file that is uploaded and no others, and downloads 
 """
 
 import json
+import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 from urllib.parse import unquote
@@ -23,7 +24,8 @@ MAX_UPLOAD = 25 * 2**20
 MAX_BODY = 2**18
 UPLOAD_OVERHEAD = 2**16
 UPLOAD_PATH = "/gradio_api/upload"
-FETCHING_PATHS = ("/file=http:", "/file=https:", "/proxy=")
+# By these routes Gradio fetches what the rest of the path names: two for its files, and one for those of other Spaces.
+FETCHING_PATH = re.compile(r"/(?:proxy=|file[=/][\s/]*https?:)", re.IGNORECASE)
 
 
 class RequestLimits:
@@ -41,7 +43,7 @@ class RequestLimits:
             await self.app(scope, receive, send)
             return
         path = unquote(scope["path"])
-        if any(fetching in path.lower() for fetching in FETCHING_PATHS):
+        if FETCHING_PATH.search(path):
             await _refuse(403, "addresses are not fetched", send)
         elif scope["method"] not in ("POST", "PUT", "PATCH"):
             await self.app(scope, receive, send)
@@ -61,7 +63,7 @@ class RequestLimits:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            # Gradio's parser takes this for a client that has gone, and drops what it has.
+            # Gradio's parser sees a client that has gone. What it has written is left, until the server cleans up.
             return message if received <= limit else {"type": "http.disconnect"}
 
         try:

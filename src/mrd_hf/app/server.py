@@ -7,9 +7,12 @@ import signal
 import socket
 import sys
 import tempfile
-import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from time import sleep
+from typing import NoReturn
 
 from ..commands.arguments import CommandParser
 from ..commands.termination import TERMINATED
@@ -112,7 +115,7 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
 
     from .collection import Collection
     from .engine import Engine
-    from .layout import MAX_SESSIONS, build_page, theme
+    from .layout import CLEANING_SECONDS, MAX_SESSIONS, build_page, theme
     from .page import Page, ViewFiles
     from .request_limits import MAX_UPLOAD, RequestLimits
     from .shape_reading import ShapeReader
@@ -149,9 +152,28 @@ def serve(arguments: argparse.Namespace, folder: Path) -> None:
     shown_host = "127.0.0.1" if everywhere else arguments.host
     print(f"The page is at http://{shown_host}:{port} (Ctrl-C ends it).", flush=True)
     try:
-        threading.Event().wait()
+        keep_clean(folder / "gradio", CLEANING_SECONDS)
     finally:
         blocks.close(verbose=False)
+
+
+def keep_clean(folder: Path, seconds: float) -> NoReturn:
+    """Wait, and delete every so many seconds what uploads have left in Gradio's folder."""
+    while True:
+        sleep(seconds)
+        remove_unfinished(folder, seconds)
+
+
+def remove_unfinished(folder: Path, seconds: float) -> None:
+    """Delete files that lie in Gradio's folder itself and were not written to for so many seconds.
+
+    They are of uploads that broke off, and of form fields that Gradio does not read; it forgets both. A finished
+    upload lies in a folder of its own, and Gradio deletes it.
+    """
+    for file in folder.glob("*"):
+        with suppress(OSError):  # an upload is moved when it is finished
+            if file.is_file() and time.time() - file.stat().st_mtime > seconds:
+                file.unlink()
 
 
 def free_port(host: str, first: int) -> int:

@@ -101,13 +101,13 @@ def print_plan(arguments: Namespace) -> None:
     folder: Path = arguments.folder
     check_target(arguments.repo_id, arguments.revision, arguments.create_pr)
     selection = select_files(folder, arguments.type)
-    files = {path: folder / path for path in selection.files}
+    sizes = {path: (folder / path).stat().st_size for path in selection.files}
     if arguments.handler:
-        files |= handler_files(folder, arguments.overwrite)
+        sizes |= {name: len(content) for name, content in handler_files(folder, arguments.overwrite).items()}
     where = "a pull request to main" if arguments.create_pr else f"branch {arguments.revision or 'main'}"
     access = "private" if arguments.private else "public if it is yet to be made"
     print(f"would upload to the {arguments.type} repository {arguments.repo_id}, {where}, {access}:")
-    print_sizes({path: file.stat().st_size for path, file in sorted(files.items())})
+    print_sizes(dict(sorted(sizes.items())))
     for path, reason in selection.left_out.items():
         print(f"  left out: {path} ({reason})")
     superseded = "weights" if arguments.type == "model" else "shards in data/"

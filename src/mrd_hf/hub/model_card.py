@@ -14,7 +14,8 @@ from huggingface_hub.utils import validate_repo_id
 
 from ..errors import UserError
 from ..files.atomic_file import atomic_file
-from ..models.model_sources import package_of
+from ..models.model_sources import package_of, split_reference
+from .card_license import license_fields
 from .eval_results import write_eval_results
 
 
@@ -43,6 +44,7 @@ def write_model_card(
     dataset: str | None = None,
     encoder: str | None = None,
     title: str | None = None,
+    licensed: dict[str, Any] | None = None,
     **facts: Any,
 ) -> None:
     """Write a checkpoint's README.md from what really ran.
@@ -55,18 +57,20 @@ def write_model_card(
         dataset (`str`, *optional*): What it was trained on: a dataset on the Hub, or a local folder.
         encoder (`str`, *optional*): What it started from: an encoder on the Hub, or a local folder.
         title (`str`, *optional*): The heading, a repository's id; default: made of the folder that `name` is.
+        licensed (`dict`, *optional*): As [`license_fields`] says of `encoder`; default: Apache-2.0.
         **facts: The template's variables.
     """
     teacher_name = teacher.partition("@")[0] if teacher is not None else None
     teacher_on_hub = teacher_name if on_hub(teacher_name) else None
+    licensed = licensed or license_fields(None)
     data = ModelCardData(
         language=_language(dataset),
-        license="apache-2.0",
+        **licensed,
         library_name="transformers",
         pipeline_tag="feature-extraction",
         tags=["point-cloud", "3d", "zero-shot", "mrd-hf"],
         # Without base_model_relation: the Hub knows no relation such as a student's to its teacher.
-        base_model=encoder if on_hub(encoder) else teacher_on_hub,
+        base_model=hub_repository(encoder) or teacher_on_hub,
         datasets=[dataset] if dataset is not None and on_hub(dataset) else None,
     )
     card = ModelCard.from_template(
@@ -82,6 +86,7 @@ def write_model_card(
         dataset=dataset,
         dataset_on_hub=dataset if on_hub(dataset) else None,
         encoder=encoder,
+        license_name=licensed.get("license_name", licensed["license"]),
         **facts,
     )
     card.save(folder / "README.md")
@@ -138,6 +143,9 @@ def write_results(card_path: Path, report: dict[str, Any], picture: Path | None 
     Raises:
         UserError: when there is no such card, its metadata cannot be read, or the report is of another form.
     """
+    # Of a part of a benchmark: as another one, so that it is not read as all of it, nor replaces it.
+    if (benchmark := report.get("benchmark", {})).get("is_part"):
+        report = report | {"benchmark": benchmark | {"name": f"a part of {benchmark['name']}"}}
     new = evaluation_results(report)
     if not card_path.is_file():
         raise UserError(f"{card_path}: no such file; give a model's card, the README.md of its folder.")
@@ -173,8 +181,12 @@ def retarget_card(text: str, repo_id: str) -> str:
     it, is by another hand and left as it is.
     """
     heading = re.search(r"^# (.+)$", text, flags=re.MULTILINE)
-    loaded = re.search(r'AutoModel\.from_pretrained\("([^"\n]+)"', text)
-    if heading is None or loaded is None or heading[1] not in {loaded[1], card_title(loaded[1])}:
+    loaded = re.search(r'\w+\.from_pretrained\("([^"\n]+)"', text)
+    if heading is None or loaded is None:
+        return text
+    # A fine-tuned network lies in the folder `model` of its run, by whose name it is called.
+    run = re.sub(r"[/\\]model$", "", loaded[1])
+    if heading[1] not in {loaded[1], card_title(loaded[1]), card_title(run)}:
         return text
     text = text[: heading.start()] + f"# {repo_id}" + text[heading.end() :]
     text = re.sub(r"^(model-index:\n- name: ).+$", rf"\g<1>{repo_id}", text, flags=re.MULTILINE)
@@ -207,6 +219,14 @@ def on_hub(name: str | None) -> bool:
     except HFValidationError:
         return False
     return True
+
+
+def hub_repository(name: str | None) -> str | None:
+    """The repository on the Hub that a name is of, also one as `owner/name@revision`; None where it is none."""
+    if name is None or Path(name).exists():
+        return None
+    repository = split_reference(name)[0]
+    return repository if on_hub(repository) else None
 
 
 def _language(dataset: str | None) -> list[str]:

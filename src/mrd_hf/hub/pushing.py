@@ -139,11 +139,8 @@ def _upload(folder: Path, files: list[str], target: Target, message: str, remedy
         sdk = "static" if repo_type == "space" else None
         created = api.create_repo(repo_id, private=private, exist_ok=True, repo_type=repo_type, space_sdk=sdk)
         repo_id = created.repo_id
-        if private and not api.repo_info(repo_id, repo_type=repo_type).private:
-            raise UserError(
-                f"{repo_id} exists and is public, and the upload is to be private; nothing was uploaded. Make it "
-                "private in its settings, or give another name."
-            )
+        if private:
+            _refuse_public(api, repo_id, repo_type)
         if revision is not None and not revision.startswith("refs/"):
             api.create_branch(repo_id, branch=revision, repo_type=repo_type, exist_ok=True)
         there = api.list_repo_files(repo_id, revision=revision, repo_type=repo_type)
@@ -193,6 +190,25 @@ def check_login() -> None:
     if get_token() is None:
         raise UserError(
             f"not logged in to {constants.ENDPOINT}: run `hf auth login`, or set HF_TOKEN to a token that may write."
+        )
+
+
+def check_private(repo_id: str) -> None:
+    """Raise a [`UserError`] if a model's repository is there and public, or the Hub does not say."""
+    try:
+        _refuse_public(HfApi(), repo_id, "model")
+    except RepositoryNotFoundError:
+        pass  # it is yet to be made
+    except (HfHubHTTPError, HTTPError, OSError, ValueError) as error:
+        reason = _explain(error, Target(repo_id, "model"))
+        raise UserError(f"cannot see whether {repo_id} is private: {reason}", exit_code=1) from error
+
+
+def _refuse_public(api: HfApi, repo_id: str, repo_type: str) -> None:
+    if not api.repo_info(repo_id, repo_type=repo_type).private:
+        raise UserError(
+            f"{repo_id} exists and is public, and the upload is to be private; nothing was uploaded. Make it private "
+            "in its settings, or give another name."
         )
 
 

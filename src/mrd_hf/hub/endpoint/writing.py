@@ -3,14 +3,16 @@
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 from ...errors import UserError
 from ...files.atomic_file import atomic_file
+from ...models.model_sources import package_of
 from ..file_selection import ENDPOINT_FILES
 
 
-def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
-    """What [`write_handler`] would write: the file to copy, by its name in a checkpoint's folder.
+def handler_files(folder: Path, overwrite: bool = False) -> dict[str, bytes]:
+    """What [`write_handler`] would write: each file's content, by its name in a checkpoint's folder.
 
     Raises:
         UserError: when the folder holds no checkpoint of this version, or another file of such a name that may not be
@@ -22,10 +24,13 @@ def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
         raise UserError(
             f"{folder}: has not this version's code; load the model and save it again:\n{_saving_again(folder)}"
         )
-    files = {name: Path(__file__).with_name(name) for name in sorted(ENDPOINT_FILES)}
-    for name, source in files.items():
+    files = {name: Path(__file__).with_name(name).read_bytes() for name in sorted(ENDPOINT_FILES)}
+    tower = _configuration(folder).get("text_tower_id")
+    if isinstance(tower, str) and (package := package_of(tower)) is not None:
+        files["requirements.txt"] += f"{package}\n".encode()
+    for name, content in files.items():
         file = folder / name
-        if not overwrite and file.exists() and file.read_bytes() != source.read_bytes():
+        if not overwrite and file.exists() and file.read_bytes() != content:
             raise UserError(
                 f"{file} is there and is not this version's; replace it with --overwrite, or leave out --handler to "
                 "upload it as it is."
@@ -33,10 +38,19 @@ def handler_files(folder: Path, overwrite: bool = False) -> dict[str, Path]:
     return files
 
 
+def _configuration(folder: Path) -> dict[str, Any]:
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{folder / 'config.json'}: cannot be read ({error}); save the model again.") from None
+    if not isinstance(found, dict):
+        raise UserError(f"{folder / 'config.json'}: is no configuration of a model; save the model again.")
+    return found
+
+
 def _saving_again(folder: Path) -> str:
     """The line of a shell that puts the code beside a model of this package."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    named = str((config.get("architectures") or ["AutoModel"])[0])
+    named = str((_configuration(folder).get("architectures") or ["AutoModel"])[0])
     # A file from elsewhere may name anything, and the line is to be copied into a shell.
     ours = named.isidentifier() and named.startswith(("PointBert", "Uni3D", "MRD"))
     model = f"mrd_hf.{named}" if ours else "transformers.AutoModel"
@@ -50,6 +64,8 @@ def _saving_again(folder: Path) -> str:
 def write_handler(folder: Path, overwrite: bool = False) -> None:
     """Write `handler.py`, what it runs, and `requirements.txt` into a checkpoint's folder.
 
+    The requirements have the Python package, if there is one, whose model embeds labels for this encoder.
+
     Args:
         folder (`Path`)
         overwrite (`bool`, defaults to `False`): Whether others of these names, as of an earlier version, are replaced.
@@ -57,6 +73,6 @@ def write_handler(folder: Path, overwrite: bool = False) -> None:
     Raises:
         UserError: See [`handler_files`].
     """
-    for name, source in handler_files(folder, overwrite).items():
+    for name, content in handler_files(folder, overwrite).items():
         with atomic_file(folder / name) as sink:
-            sink.write(Path(source).read_bytes())
+            sink.write(content)

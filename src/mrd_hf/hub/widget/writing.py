@@ -12,7 +12,7 @@ import numpy as np
 from huggingface_hub import SpaceCardData
 
 from ...errors import UserError
-from ..model_card import on_hub
+from ..model_card import hub_repository
 
 
 # What `make widget` builds, and wheels have.
@@ -72,8 +72,7 @@ def write_widget(export: Path, folder: Path, collection: Collection | None = Non
     if collection is not None:
         _write_collection(collection, description, folder)
     # The Hub shows the page beside the encoder's repository.
-    model = description["name"] if on_hub(description["name"]) else None
-    (folder / "README.md").write_text(_readme(model), encoding="utf-8")
+    (folder / "README.md").write_text(_readme(hub_repository(description["name"])), encoding="utf-8")
     return sorted(file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
 
 
