@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 import torch
 import trimesh
 from accelerate import PartialState
+from datasets import Dataset
 from huggingface_hub import ModelCard
 from PIL import Image
 from safetensors.torch import load_file
@@ -25,12 +26,13 @@ from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
 from support.tiny_triplets import NAMES, WIDTH, save_tiny_triplets
 
 from mrd_hf import PointBertConfig, PointBertModel, PointCloudFeatureExtractor
-from mrd_hf.commands.evaluate import main, parse_arguments
+from mrd_hf.commands.evaluate import main, open_training, parse_arguments
 from mrd_hf.data.embedding.cached_teacher import split_identifier
 from mrd_hf.data.loading import load_all_splits
 from mrd_hf.data.sources.openshape import TEACHER as OPENSHAPES_TEACHER
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.scored_shapes import ShapeOptions, open_shapes
+from mrd_hf.models.left_out_parts import SEEN
 from mrd_hf.teacher import folder_identifier
 from mrd_hf_cli.running import run_script
 
@@ -170,6 +172,24 @@ def test_a_dataset_is_opened_once(tmp_path, monkeypatch, without):
     assert opened == [str(data)]
 
 
+def test_a_probe_learns_from_shapes_without_images_and_texts(tmp_path):
+    """It needs their points and categories alone; those that are scored need more."""
+    data = save_tiny_triplets(tmp_path / "tiny")
+    file = data / "data" / "train-00000-of-00001.parquet"
+    rows = Dataset.from_parquet(str(file), cache_dir=str(tmp_path / "cache"))
+    lacking = {3: {"images": [], "image_embeds": []}, 5: {"texts": [], "text_embeds": []}}
+    rows.map(lambda row, at: row | lacking.get(at, {}), with_indices=True, features=rows.features).to_parquet(file)
+    words = ["--model", "mine", "--dataset", str(data), "--class-texts", str(data / "class_texts.parquet")]
+    arguments = parse_arguments([*words, "--linear-probe", "-o", "out"])
+    options = ShapeOptions(**{field.name: getattr(arguments, field.name) for field in fields(ShapeOptions)})
+    model = PointBertModel.from_pretrained(save_encoder(tmp_path / "encoder", WIDTH))
+    training = open_training(arguments, options, model, open_shapes(options, "mine", model), SEEN)
+    assert training.split == "train" and training.held_out.ids == rows["id"][:]
+    assert [NAMES[label] for label in training.held_out.labels] == rows["category"][:]
+    with pytest.raises(UserError, match="'tiny/mug-5' has no text"):
+        open_shapes(replace(options, split="train"), "mine", model)
+
+
 def test_a_published_benchmark_with_published_class_embeddings(tmp_path):
     """ModelNet10 as .off folders of which this is a part, class embeddings from a file."""
     for row, name in enumerate(MODELNET10_CLASSES):
@@ -188,7 +208,9 @@ def test_a_published_benchmark_with_published_class_embeddings(tmp_path):
     finished = evaluate(encoder, tmp_path / "ModelNet10", tmp_path / "out", *options, "--allow_partial", "--few_shot")
     assert finished.returncode == 0, finished.stderr
     report = json.loads((tmp_path / "out" / "report.json").read_text())
-    assert report["benchmark"] == {"name": "modelnet10", "split": "test", "num_shapes": 20, "num_classes": 10}
+    counts = {"num_shapes": 20, "num_classes": 10}
+    assert report["benchmark"] == {"name": "modelnet10", "split": "test", **counts, "is_part": True}
+    assert finished.stdout.startswith("a part of modelnet10, not comparable with")
     assert report["teacher"] == "a-teacher" and report["templates"] is None
     few_shot = {key for key in metrics(tmp_path / "out") if key.startswith("few_shot")}
     assert few_shot == {"few_shot_5_way_1_shot"}  # as there are two shapes a class

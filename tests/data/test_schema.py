@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
-from datasets import Array2D, Dataset, Features, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, Value
 
 from mrd_hf.data.schema import (
     EMBEDDING_COLUMNS,
     SHAPE_COLUMNS,
     SOURCE_COLUMNS,
     TEACHER_COLUMNS,
+    category_names,
     check_columns,
     check_schema_version,
     embedding_dim,
@@ -54,6 +55,28 @@ def test_points_may_be_of_twice_the_precision_and_the_teachers_origin_unknown():
     for column in TEACHER_COLUMNS:
         del features[column]
     check_columns(features, SHAPE_COLUMNS + SOURCE_COLUMNS + EMBEDDING_COLUMNS, "data")
+
+
+@pytest.mark.parametrize(
+    ("feature", "values", "expected"),
+    [
+        (Value("string"), ["mug", None], ["mug", None]),
+        (Value("large_string"), ["mug", None], ["mug", None]),
+        (Value("null"), [None, None], [None, None]),
+        (ClassLabel(names=["bed", "mug"]), [1, 0, -1, None], ["mug", "bed", None, None]),
+    ],
+)
+def test_categories_are_names(feature, values, expected):
+    dataset = Dataset.from_dict({"category": values}, features=Features({"category": feature}))
+    assert category_names(dataset, "data") == expected
+    assert category_names(dataset.rename_column("category", "kind"), "data") == [None] * len(values)
+
+
+@pytest.mark.parametrize("feature", [Value("int64"), Value("bool")])
+def test_categories_without_names_are_refused(feature):
+    dataset = Dataset.from_dict({"category": [1, 0]}, features=Features({"category": feature}))
+    with pytest.raises(UserError, match=rf"data: column 'category' is .*{feature.dtype}.*; write the names into it"):
+        category_names(dataset, "data")
 
 
 @pytest.mark.parametrize(("versions", "fits"), [([1, 1], True), ([None, None], True), ([1, 2], False), ([], True)])

@@ -102,6 +102,22 @@ def test_name_is_found_by_its_source_not_its_place(dataset, held_out):
     np.testing.assert_array_equal(swapped.name_embeds, held_out.name_embeds[:5])
 
 
+def test_of_a_split_to_learn_from_the_labels_are_read_alone(dataset, held_out):
+    """Of shapes of which some have no text or no image, and the others do."""
+
+    def empty(row, index):
+        lacking = {1: {"texts": [], "text_embeds": []}, 2: {"image_embeds": []}}
+        return row | lacking.get(index, {})
+
+    rows = dataset.select(range(5)).map(empty, with_indices=True, features=dataset.features)
+    with pytest.raises(UserError, match="has no text"):
+        HeldOutSet.from_dataset(rows, CLASS_TEXTS, "demo")
+    learned = HeldOutSet.from_dataset(rows, CLASS_TEXTS, "demo", labels_only=True)
+    np.testing.assert_array_equal(learned.labels, held_out.labels[:5])
+    assert learned.ids == held_out.ids[:5] and learned.categories == held_out.categories[:5]
+    assert learned.image_embeds is None and learned.name_embeds is None
+
+
 def test_same_category_counts_only_shapes_that_share_their_category():
     """Against a loop over the pairs: the sofa has no category and the lamp no other lamp."""
     held_out = make_set()

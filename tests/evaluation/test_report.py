@@ -13,6 +13,7 @@ from mrd_hf.evaluation.report import (
     check_replaceable,
     metrics_table,
     read_report,
+    report_table,
 )
 
 
@@ -30,6 +31,17 @@ def test_a_report_is_written_and_read_whole(tmp_path):
         "zero_shot_top1": [1.0, None, 0.0],
         "x_median_rank": [1.0, None, 0.0],
     }
+
+
+def test_of_a_part_of_a_benchmark_report_and_table_say_it(tmp_path):
+    whole, part = make_report(), make_report(is_part=True)
+    assert report_table(whole.as_dict()) == metrics_table(whole.as_dict()["metrics"])
+    part.save(tmp_path)
+    report, _ = read_report(tmp_path)
+    assert report["benchmark"] == whole.as_dict()["benchmark"] | {"is_part": True}
+    heading, _, *table = report_table(report).split("\n")
+    assert heading == "a part of toy, not comparable with scores of all of it:"
+    assert table == metrics_table(report["metrics"]).split("\n")
 
 
 def test_the_same_report_has_the_same_bytes(tmp_path):

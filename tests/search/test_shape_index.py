@@ -63,6 +63,15 @@ def test_a_small_collection_that_is_written_in_parts(tmp_path, monkeypatch):
         ShapeIndex.build(tmp_path / "j", embeds, items(60), model="m")
 
 
+@pytest.mark.parametrize("row", [234, 599])
+def test_a_bad_embedding_of_many_is_named_by_its_row_also_within_the_sample(tmp_path, small_limit, monkeypatch, row):
+    monkeypatch.setattr(approximate, "TRAINING_VECTORS", 2)  # so that the sample is less than half of them
+    embeds = clustered(600)
+    embeds[row] = np.nan
+    with pytest.raises(UserError, match=f"embedding {row} is zero or not finite"):
+        ShapeIndex.build(tmp_path / "i", embeds, items(600), model="m")
+
+
 @pytest.mark.parametrize("length", [1e-23, 1e20, 1e38])
 def test_embeddings_whose_squares_float32_does_not_hold(tmp_path, length):
     directions = np.array([[1.0, 1.0], [1.0, -1.0], [0.0, 1.0]])

@@ -30,7 +30,7 @@ from ..evaluation.comparison import compare_evaluations, comparisons_as_dict, fo
 from ..evaluation.held_out import evaluate_held_out
 from ..evaluation.plots.embedding_map import LEAST_EMBEDDINGS
 from ..evaluation.plots.report_pictures import draw_report
-from ..evaluation.report import EvaluationReport, check_replaceable, metrics_table
+from ..evaluation.report import EvaluationReport, check_replaceable, report_table
 from ..evaluation.robustness import robustness_scores
 from ..evaluation.scored_shapes import DEFAULT_TEMPLATES, ShapeOptions, Shapes, open_shapes
 from ..evaluation.scoring import few_shot_scores, few_shot_settings, linear_probe_is_possible, linear_probe_scores
@@ -127,7 +127,8 @@ def open_training(
     arguments: argparse.Namespace, options: ShapeOptions, model: PreTrainedModel, shapes: Shapes, choice: PartChoice
 ) -> Shapes:
     """The split that the linear probe learns from; a [`UserError`] if it has nothing to learn for `shapes`."""
-    training = open_shapes(replace(options, split="train"), arguments.model, model, shapes.splits, choice)
+    of_training = replace(options, split="train")
+    training = open_shapes(of_training, arguments.model, model, shapes.splits, choice, labels_only=True)
     if not linear_probe_is_possible(training.held_out.labels, shapes.held_out.labels):
         raise UserError(
             f"{arguments.dataset}: --linear-probe needs shapes of two classes in the split train, two of at least "
@@ -213,10 +214,11 @@ def evaluate(arguments: argparse.Namespace) -> None:
         templates=shapes.templates,
         seed=arguments.seed,
         scores=scores,
+        is_part=shapes.is_part,
     )
     report.save(arguments.output)
     draw_report(arguments.output, shapes, embeds, report, arguments.robustness, arguments.map)
-    print(metrics_table(report.as_dict()["metrics"]))
+    print(report_table(report.as_dict()))
     if arguments.write_card:
         write_results(Path(arguments.model) / "README.md", report.as_dict(), arguments.output / "scores.png")
         print(f"the card has the results now: {Path(arguments.model) / 'README.md'}")

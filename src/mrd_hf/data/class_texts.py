@@ -78,6 +78,15 @@ def has_class_embeddings(path: Path) -> bool:
     return "text_embed" in pq.read_schema(path).names
 
 
+def check_width(class_embeds: np.ndarray, width: int, class_texts: str | Path, name: str) -> None:
+    """Raise a [`UserError`] if classes and the shapes of a dataset, `name`, are not embedded into one width."""
+    if class_embeds.shape[1] != width:
+        raise UserError(
+            f"{class_texts}: its embeddings have width {class_embeds.shape[1]}, those of {name} {width}; make both "
+            "with the same teacher (mrd-hf embed-teacher)."
+        )
+
+
 def readable(name: str) -> str:
     """A class's name as a prompt has it: "night_stand" is "night stand"; capitals and brackets stay."""
     return " ".join(name.replace("_", " ").split())

@@ -34,7 +34,7 @@ Further columns are kept and ignored; one of them is `mesh`, which `mrd-hf prepa
 from collections.abc import Iterable
 
 import pyarrow.compute as pc
-from datasets import Array2D, Dataset, Features, Image, List, Value
+from datasets import Array2D, ClassLabel, Dataset, Features, Image, List, Value
 
 from ..errors import UserError
 
@@ -47,6 +47,7 @@ EMBEDDING_COLUMNS = ("image_embeds", "text_embeds", "teacher")
 # Written beside the embeddings; older datasets lack them.
 TEACHER_COLUMNS = ("teacher_revision", "image_backend")
 FLOATS = ("float16", "float32")
+TEXTS = ("string", "large_string", "null")
 
 
 def triplet_features(embedding_dim: int | None = None, points_dtype: str = "float16") -> Features:
@@ -109,6 +110,29 @@ def check_columns(features: Features, needed: Iterable[str], dataset_name: str) 
             fits = type(wanted) is type(found)
         if not fits:
             raise UserError(f"{dataset_name}: column '{column}' is {found}, expected {wanted}.")
+
+
+def category_names(dataset: Dataset, dataset_name: str) -> list[str | None]:
+    """The class of each shape by name, as the column `category` has it; None where it is unknown, or without a column.
+
+    Args:
+        dataset (`datasets.Dataset`): Its column may be text, or a `ClassLabel`, of which -1 is none.
+        dataset_name (`str`): For the message.
+
+    Raises:
+        UserError: The column is of another type, such as numbers without names.
+    """
+    if "category" not in dataset.features:
+        return [None] * len(dataset)
+    feature, values = dataset.features["category"], list(dataset["category"])
+    if isinstance(feature, ClassLabel):
+        return [None if place is None or place < 0 else feature.names[place] for place in values]
+    if not isinstance(feature, Value) or feature.dtype not in TEXTS:
+        raise UserError(
+            f"{dataset_name}: column 'category' is {feature}, expected the name of each shape's class as text, or a "
+            "ClassLabel, which has names; write the names into it (null where the class is unknown)."
+        )
+    return values
 
 
 def check_schema_version(dataset: Dataset, dataset_name: str) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from datasets import Dataset
 
-from ..data.class_texts import read_class_texts
-from ..data.schema import EMBEDDING_COLUMNS, check_columns, embedding_dim
+from ..data.class_texts import check_width, read_class_texts
+from ..data.schema import EMBEDDING_COLUMNS, category_names, check_columns, embedding_dim
 from ..errors import UserError
 from .benchmarks.benchmark import Benchmark, check_each_once
 from .report import Score
@@ -48,51 +48,42 @@ class HeldOutSet:
 
     @classmethod
     def from_dataset(
-        cls, dataset: Dataset, class_texts: str | Path | None = None, name: str = "the dataset"
+        cls,
+        dataset: Dataset,
+        class_texts: str | Path | None = None,
+        name: str = "the dataset",
+        labels_only: bool = False,
     ) -> "HeldOutSet":
         """Read the set from a split of a triplet dataset.
 
         Args:
             dataset (`datasets.Dataset`):
                 With the teacher's embeddings, and optionally a column `category` of class names (null where it is
-                unknown).
+                unknown), see [`category_names`].
             class_texts (`str` or `Path`, *optional*):
                 Parquet file with the columns `label` and `text_embed`, one row a class, for zero-shot classification;
                 without it there is none.
             name (`str`):
                 What messages call the dataset.
+            labels_only (`bool`, defaults to `False`):
+                Whether it is a split to learn labels from, whose shapes need neither texts nor images nor categories:
+                the set has no embeddings of them, and the names are the ids.
 
         Raises:
             UserError: If a column is missing, or a shape lacks a text, or an image that others have, or has a category
                 that is no class; or an id is there twice; or there are class texts and no categories.
         """
-        check_columns(dataset.features, ["id", "texts", *EMBEDDING_COLUMNS], name)
+        check_columns(dataset.features, ["id", *(() if labels_only else ("texts",)), *EMBEDDING_COLUMNS], name)
         ids = list(dataset["id"])
         check_each_once(ids, name)
-        embeds = dataset.select_columns(["image_embeds", "text_embeds"]).with_format("numpy")
-        names, image_rows, name_rows = [], [], []
-        imageless = None
-        for id_, texts, row in zip(ids, dataset["texts"], embeds, strict=True):
-            if not texts:
-                raise UserError(f"{name}: shape '{id_}' has no text; leave it out of the split to evaluate.")
-            place = next((place for place, text in enumerate(texts) if text["source"] == "name"), 0)
-            names.append(texts[place]["text"])
-            name_rows.append(row["text_embeds"][place])
-            if len(row["image_embeds"]) == 0:
-                imageless = id_
-            else:
-                image_rows.append(row["image_embeds"][0])
-        if imageless is not None and image_rows:
-            raise UserError(f"{name}: shape '{imageless}' has no image; leave it out of the split to evaluate.")
+        names, image_embeds, name_embeds = (ids, None, None) if labels_only else _compared_with(dataset, ids, name)
         width = embedding_dim(dataset.features)
 
         class_names: list[str] = []
         class_embeds = np.zeros((0, width), dtype=np.float32)
-        categories: list[str | None] = [None] * len(ids)
-        if "category" in dataset.features:
-            categories = list(dataset["category"])
+        categories = category_names(dataset, name)
         labels = np.full(len(ids), NO_LABEL)
-        if class_texts is not None and all(category is None for category in categories):
+        if class_texts is not None and not labels_only and all(category is None for category in categories):
             lacking = "no shape has a 'category'" if "category" in dataset.features else "no column 'category'"
             raise UserError(
                 f"{name}: {lacking} in the split to evaluate, so the classes of {class_texts} have nothing to be "
@@ -100,7 +91,7 @@ class HeldOutSet:
             )
         if class_texts is not None:
             class_names, class_embeds = read_class_texts(class_texts)
-            _check_width(class_embeds, width, class_texts, name)
+            check_width(class_embeds, width, class_texts, name)
             index_of: dict[str | None, int] = {of_class: index for index, of_class in enumerate(class_names)}
             index_of[None] = NO_LABEL
             for row_index, category in enumerate(categories):
@@ -115,8 +106,8 @@ class HeldOutSet:
             names=names,
             categories=categories,
             labels=labels,
-            image_embeds=np.asarray(image_rows, dtype=np.float32) if image_rows else None,
-            name_embeds=np.asarray(name_rows, dtype=np.float32),
+            image_embeds=image_embeds,
+            name_embeds=name_embeds,
             class_names=class_names,
             class_embeds=class_embeds,
         )
@@ -208,10 +199,22 @@ def classify_labeled(point_embeds: Embeddings, held_out: HeldOutSet) -> ZeroShot
     return zero_shot_classification(point_embeds[labeled], held_out.class_embeds, held_out.labels[labeled])
 
 
-def _check_width(class_embeds: np.ndarray, width: int, class_texts: str | Path, name: str) -> None:
-    """Raise a [`UserError`] if classes and shapes are not embedded into one width."""
-    if class_embeds.shape[1] != width:
-        raise UserError(
-            f"{class_texts}: its embeddings have width {class_embeds.shape[1]}, those of {name} {width}; make both "
-            "with the same teacher (mrd-hf embed-teacher)."
-        )
+def _compared_with(dataset: Dataset, ids: list[str], name: str) -> tuple[list[str], np.ndarray | None, np.ndarray]:
+    """Each shape's name, and the teacher's embeddings of first images, None where no shape has one, and of names."""
+    embeds = dataset.select_columns(["image_embeds", "text_embeds"]).with_format("numpy")
+    names, image_rows, name_rows = [], [], []
+    imageless = None
+    for id_, texts, row in zip(ids, dataset["texts"], embeds, strict=True):
+        if not texts:
+            raise UserError(f"{name}: shape '{id_}' has no text; leave it out of the split to evaluate.")
+        place = next((place for place, text in enumerate(texts) if text["source"] == "name"), 0)
+        names.append(texts[place]["text"])
+        name_rows.append(row["text_embeds"][place])
+        if len(row["image_embeds"]) == 0:
+            imageless = id_
+        else:
+            image_rows.append(row["image_embeds"][0])
+    if imageless is not None and image_rows:
+        raise UserError(f"{name}: shape '{imageless}' has no image; leave it out of the split to evaluate.")
+    image_embeds = np.asarray(image_rows, dtype=np.float32) if image_rows else None
+    return names, image_embeds, np.asarray(name_rows, dtype=np.float32)

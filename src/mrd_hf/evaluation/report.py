@@ -74,6 +74,8 @@ class EvaluationReport:
         templates (`str`, *optional*): Name of the prompt templates; None where the class embeddings were given.
         seed (`int`): Of everything drawn.
         scores (`list[Score]`): In the order to show them.
+        is_part (`bool`, defaults to `False`): Whether it is a part of a published benchmark, with which nothing that
+            others report can be compared.
     """
 
     model: str
@@ -88,6 +90,7 @@ class EvaluationReport:
     templates: str | None
     seed: int
     scores: list[Score]
+    is_part: bool = False
 
     def as_dict(self) -> dict[str, Any]:
         """The report for JSON: no times and no paths besides the names given, so that it repeats to the byte."""
@@ -99,6 +102,7 @@ class EvaluationReport:
                 "split": self.split,
                 "num_shapes": len(self.ids),
                 "num_classes": self.num_classes,
+                **({"is_part": True} if self.is_part else {}),
             },
             "teacher": self.teacher,
             "templates": self.templates,
@@ -193,6 +197,14 @@ def check_replaceable(
 def as_metrics(scores: Sequence[Score]) -> dict[str, float]:
     """The values under flat names, for a tracker."""
     return {score.key: score.value for score in scores}
+
+
+def report_table(report: dict[str, Any]) -> str:
+    """The metrics of a report as [`metrics_table`] has them; of a part of a benchmark under a line that says so."""
+    table, benchmark = metrics_table(report["metrics"]), report["benchmark"]
+    if not benchmark.get("is_part"):
+        return table
+    return f"a part of {benchmark['name']}, not comparable with scores of all of it:\n\n{table}"
 
 
 def metrics_table(metrics: Sequence[dict[str, Any]]) -> str:

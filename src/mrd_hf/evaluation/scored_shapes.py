@@ -9,7 +9,7 @@ from accelerate import PartialState
 from datasets import Dataset, DatasetDict
 from transformers import PreTrainedModel
 
-from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts
+from ..data.class_texts import CLASS_TEXTS_FILE, read_class_texts, readable
 from ..data.embedding.cached_teacher import are_one, check_class_texts_are_of
 from ..data.loading import load_all_splits, pick_split
 from ..encoder import recorded_teacher
@@ -57,6 +57,7 @@ class Shapes:
     templates: str | None  # of the class names; None where their embeddings were given
     dataset: Dataset | None = None  # of triplets with cached embeddings
     splits: DatasetDict | None = None  # of triplets
+    is_part: bool = False  # of a published benchmark
 
 
 def open_shapes(
@@ -65,6 +66,7 @@ def open_shapes(
     model: PreTrainedModel,
     splits: DatasetDict | None = None,
     choice: PartChoice = SEEN,
+    labels_only: bool = False,
 ) -> Shapes:
     """Open a split, with its classes' embeddings.
 
@@ -73,6 +75,7 @@ def open_shapes(
         model_name (`str`), model (`PreTrainedModel`): The encoder to score.
         splits (`DatasetDict`, *optional*): The dataset's, of triplets, where it is open already.
         choice (`PartChoice`, *optional*): Which parts of meshes the encoder's extractor reads.
+        labels_only (`bool`, defaults to `False`): Whether shapes need no images and texts, as those to learn from.
 
     Raises:
         UserError: There is no such split, it lacks what it is scored against, or it is of another teacher.
@@ -84,7 +87,7 @@ def open_shapes(
         dataset = pick_split(splits, name, options.split)
         fingerprint = state_of_files(path) if path.exists() else dataset._fingerprint
         if "image_embeds" in dataset.features:
-            return _embedded_triplets(options, model_name, model, dataset, fingerprint, splits)
+            return _embedded_triplets(options, model_name, model, dataset, fingerprint, splits, labels_only)
         benchmark = labeled_triplets(splits, name, options.split, options.up_axis or "y")
     else:
         # Files that say where up is are turned, unless the option says it.
@@ -102,10 +105,11 @@ def _embedded_triplets(
     dataset: Dataset,
     fingerprint: str,
     splits: DatasetDict,
+    labels_only: bool,
 ) -> Shapes:
     name, path = options.dataset, Path(options.dataset)
     _check_class_texts(options, model_name, model)
-    held_out = HeldOutSet.from_dataset(dataset, options.class_texts, name=name)
+    held_out = HeldOutSet.from_dataset(dataset, options.class_texts, name, labels_only)
     check_embeddings_are_of(teacher_of(model_name, model.config, options.teacher), dataset, name, model_name)
     class_texts = path / CLASS_TEXTS_FILE
     if options.class_texts is None and class_texts.is_file() and PartialState().is_main_process:
@@ -150,10 +154,9 @@ def _labeled_shapes(
     else:
         templates = options.templates or DEFAULT_TEMPLATES
         tower, revision = text_tower(model_name, model.config, options.teacher)
+        names = [readable(name) for name in benchmark.class_names]  # labels of triplets are as their dataset has them
         try:
-            embeds = class_embeddings(
-                benchmark.class_names, tower, revision, templates, device=model.device, progress=True
-            )
+            embeds = class_embeddings(names, tower, revision, templates, device=model.device, progress=True)
         except UserError as error:
             hint = " Give it by --teacher FOLDER." if is_folder_revision(revision) else ""
             raise UserError(f"{error}{hint}") from None
@@ -166,4 +169,5 @@ def _labeled_shapes(
         fingerprint=fingerprint,
         templates=templates,
         splits=splits,
+        is_part=benchmark.is_part,
     )

@@ -246,7 +246,7 @@ class ShapeIndex:
             )
         if k < 1:
             raise UserError(f"k is {k}; expected at least 1.")
-        queries = _normalized(queries, "query", 0)
+        queries = _normalized(queries, "query", range(len(queries)))
         k = min(k, len(self))
         if self.is_exact:
             scores, rows = _search_exactly(self._embeds, queries, k)
@@ -269,7 +269,7 @@ def _write_embeds(folder: Path, embeds: np.ndarray) -> str:
     if count > EXACT_UP_TO and approximate.is_available():
         cells = approximate.num_cells(count)
         spread = np.linspace(0, count - 1, min(count, cells * approximate.TRAINING_VECTORS)).astype(np.int64)
-        index = approximate.train_index(_normalized(embeds[spread], "embedding", 0), cells)
+        index = approximate.train_index(_normalized(embeds[spread], "embedding", spread), cells)
         approximate.fill_index(index, lambda: _normalized_chunks(embeds))
         approximate.write_index(index, folder / APPROXIMATE)
         return APPROXIMATE
@@ -289,17 +289,18 @@ def _write_embeds(folder: Path, embeds: np.ndarray) -> str:
 
 def _normalized_chunks(embeds: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(embeds), ROWS_AT_ONCE):
-        yield _normalized(embeds[start : start + ROWS_AT_ONCE], "embedding", start)
+        rows = range(start, min(start + ROWS_AT_ONCE, len(embeds)))
+        yield _normalized(embeds[rows.start : rows.stop], "embedding", rows)
 
 
-def _normalized(vectors: np.ndarray, name: str, first: int) -> np.ndarray:
-    """The vectors at unit length, float32; raises a [`UserError`] for one that has none."""
+def _normalized(vectors: np.ndarray, name: str, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The vectors at unit length, float32; raises a [`UserError`] for one that has none, with its number in `rows`."""
     vectors = np.asarray(vectors, dtype=np.float32)
     # In float64, since squares of small and of large numbers are beyond float32; by blocks, without a copy.
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
     if len(bad) > 0:
-        raise UserError(f"{name} {first + bad[0]} is zero or not finite, so that it has no direction; leave it out.")
+        raise UserError(f"{name} {rows[bad[0]]} is zero or not finite, so that it has no direction; leave it out.")
     # Contiguous, which faiss needs.
     return np.divide(vectors, norms, out=np.empty(vectors.shape, np.float32), casting="same_kind")
 

@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, load_dataset
 from support.paths import DEMO_DATA
@@ -10,7 +11,10 @@ from support.tiny_triplets import WIDTH, save_tiny_triplets, tiny_rows
 
 from mrd_hf.commands import prepare
 from mrd_hf.data.class_texts import read_class_texts
+from mrd_hf.data.embedding.cached_teacher import check_class_texts_are_of
+from mrd_hf.data.embedding.embedded_files import read_record, to_footer
 from mrd_hf.data.loading import load_all_splits
+from mrd_hf.data.resplitting import resplitting
 from mrd_hf.data.resplitting.teacher_changes import OtherTeacher, generator, normalized, with_noise, wrong_partners
 from mrd_hf.data.schema import triplet_features
 from mrd_hf.errors import UserError
@@ -115,6 +119,30 @@ def test_noise_on_embeddings_is_of_the_training_shapes_alone_and_as_large_as_ask
         assert cosines.mean() == pytest.approx(1 / np.sqrt(1 + 0.5**2), abs=0.04)
 
 
+@pytest.mark.parametrize(
+    "changes", [(), ("--wrong-images", "0.5", "--embedding-noise", "0.3", "--teacher-width", "5")]
+)
+def test_no_more_than_a_row_group_is_in_memory_and_the_groups_change_nothing(tiny, tmp_path, monkeypatch, changes):
+    """All of a large dataset is more than one array of arrow's can hold."""
+    whole, written, write = by_id(resplit(tiny, tmp_path / "whole", *changes)), [], pq.ParquetWriter.write_table
+    monkeypatch.setattr(resplitting, "ROWS_PER_GROUP", 4)
+    monkeypatch.setattr(
+        pq.ParquetWriter,
+        "write_table",
+        lambda self, table, *given, **options: written.append(len(table)) or write(self, table, *given, **options),
+    )
+    parts = by_id(resplit(tiny, tmp_path / "parts", *changes))
+    assert max(written) == 4 and sum(written) == 40
+    assert whole.keys() == parts.keys()
+    for i, (split, row) in parts.items():
+        assert split == whole[i][0]
+        for column, value in row.items():
+            if column == "images":
+                assert [image.tobytes() for image in value] == [image.tobytes() for image in whole[i][1][column]]
+            else:
+                np.testing.assert_array_equal(value, whole[i][1][column])
+
+
 @pytest.mark.parametrize("seed", [3, 4])
 def test_a_worse_teacher_is_that_of_the_seed(tiny, tmp_path, seed):
     before = by_id(load_all_splits(tiny))
@@ -171,6 +199,46 @@ def test_another_teacher_has_another_name_width_and_classes(tiny, tmp_path):
     assert [data.features["image_embeds"].shape[1] for data in splits.values()] == [5, 5, 5]
     assert set(splits["test"]["teacher"]) == {"a-teacher-rotated-5-noise-0.2-seed-3"}
     assert read_class_texts(tmp_path / "n" / "class_texts.parquet")[1].shape == (4, 5)
+
+
+def class_texts_of(tiny, file, teacher, width=WIDTH):
+    """The tiny dataset's classes as mrd-hf embed-teacher leaves them: the footer says whose they are."""
+    classes = Dataset.from_parquet(str(tiny / "class_texts.parquet"), cache_dir=str(file.parent / "cache"))
+    rows = {"label": classes["label"][:], "text_embed": [row[:width] for row in classes["text_embed"]]}
+    record = {"source": "x", "settings": {"teacher": teacher, "dtype": "float32"}, "left_out": []}
+    pq.write_table(Dataset.from_dict(rows).data.table.replace_schema_metadata(to_footer(record)), file)
+    return file
+
+
+@pytest.mark.parametrize("options", [(), ("--teacher-width", "5")])
+def test_class_texts_say_whose_they_are_as_the_rows_do(tiny, tmp_path, options):
+    texts = class_texts_of(tiny, tmp_path / "texts.parquet", "a-teacher")
+    splits = resplit(tiny, tmp_path / "new", "--class-texts", str(texts), *options)
+    (teacher,) = set(splits["test"]["teacher"])
+    written = tmp_path / "new" / "class_texts.parquet"
+    assert read_record(written)["settings"] == {"teacher": teacher, "dtype": "float32"}
+    check_class_texts_are_of(written, "those of the rows", teacher)
+    with pytest.raises(UserError, match="are those of the teacher a-teacher"):
+        check_class_texts_are_of(written, "those of another", "another-teacher")
+    # Others say nothing of it, and still do not.
+    assert read_record(tiny / "class_texts.parquet") is None
+    resplit(tiny, tmp_path / "silent", "--class-texts", str(tiny / "class_texts.parquet"), *options)
+    assert read_record(tmp_path / "silent" / "class_texts.parquet") is None
+
+
+@pytest.mark.parametrize("options", [(), ("--teacher-width", "5")])
+@pytest.mark.parametrize(
+    ("teacher", "width", "message"),
+    [
+        ("another-teacher", WIDTH, r"texts\.parquet are those of the teacher another-teacher, .* space of a-teacher"),
+        ("a-teacher", 8, r"texts\.parquet: its embeddings have width 8, those of .*tiny 12"),
+    ],
+)
+def test_class_texts_of_another_teacher_are_refused(tiny, tmp_path, teacher, width, message, options):
+    texts = class_texts_of(tiny, tmp_path / "texts.parquet", teacher, width)
+    with pytest.raises(UserError, match=message):
+        resplit(tiny, tmp_path / "new", "--class-texts", str(texts), *options)
+    assert not (tmp_path / "new").exists()
 
 
 def test_another_teacher_is_a_random_projection():

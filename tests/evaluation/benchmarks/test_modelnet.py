@@ -51,7 +51,7 @@ def test_the_whole_of_modelnet40(layouts, layout):
     counts = [MODELNET10_COUNTS.get(name, 52) for name in MODELNET40]
     assert np.bincount(benchmark.labels).tolist() == counts
     assert benchmark.up_axis == ("z" if layout == "off" else "y")
-    assert (benchmark.name, benchmark.split) == ("modelnet40", "test")
+    assert (benchmark.name, benchmark.split, benchmark.is_part) == ("modelnet40", "test", False)
 
 
 @pytest.mark.parametrize("layout", WRITERS)
@@ -157,7 +157,7 @@ def test_a_class_that_is_missing(tmp_path, layout):
     with pytest.raises(UserError, match=f"{tmp_path}.*has no shape of 'sofa'; .* 40 .*{BY_OPTION}"):
         open_benchmark("modelnet40", tmp_path)
     partial = open_benchmark("modelnet40", tmp_path, allow_partial=True)
-    assert len(partial) == 2368 and len(partial.class_names) == 40
+    assert len(partial) == 2368 and len(partial.class_names) == 40 and partial.is_part
 
 
 @pytest.mark.parametrize("layout", WRITERS)

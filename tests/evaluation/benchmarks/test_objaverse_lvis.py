@@ -19,8 +19,7 @@ BY_OPTION = r"take a part of it by --allow-partial \(allow_partial=True\)"
 
 @pytest.fixture
 def whole(tmp_path, monkeypatch):
-    """A benchmark of five shapes and four classes that counts as whole, and its clouds."""
-    monkeypatch.setattr(objaverse_lvis, "NUM_SHAPES", 5)
+    """A benchmark of five shapes and four classes that counts as whole, as all four are there, and its clouds."""
     monkeypatch.setattr(objaverse_lvis, "NUM_CLASSES", 4)
     rgb = np.random.default_rng(1).random((5, 4, 3)).astype(np.float32)
     shapes = {
@@ -42,6 +41,7 @@ def test_as_published(whole):
         assert np.allclose(rgb, shapes[benchmark.ids[row]]["rgb"], atol=1e-7)
     np.save(folder / "meta_data/lvis_cat_name_pt_feat.npy", np.ones((4, 2)))
     assert open_benchmark("objaverse-lvis", folder).class_embeddings.name == "lvis_cat_name_pt_feat.npy"
+    assert not benchmark.is_part
 
 
 def test_files_are_found_below_the_folders_that_archives_keep(whole):
@@ -57,7 +57,6 @@ def test_the_published_size(tmp_path):
     write_lvis(tmp_path, {}, CATEGORIES)
     with pytest.raises(UserError, match=r"lvis\.json: has 4 categories; objaverse-lvis has 1156\. .*" + BY_OPTION):
         open_benchmark("objaverse-lvis", tmp_path)
-    assert objaverse_lvis.NUM_SHAPES == 46832
 
 
 def test_of_too_many_categories_no_part_is_taken(tmp_path, monkeypatch):
@@ -73,16 +72,40 @@ def test_a_part_of_the_files(whole):
     with pytest.raises(UserError, match=r"1 of the 5 shapes of .*lvis\.json are not there .*000-001/b2.*" + BY_OPTION):
         open_benchmark("objaverse-lvis", folder)
     benchmark = open_benchmark("objaverse-lvis", folder, allow_partial=True)
-    assert benchmark.ids == ["a1", "c3", "d4", "e5"]
+    assert benchmark.ids == ["a1", "c3", "d4", "e5"] and benchmark.is_part
     assert benchmark.class_names == CLASSES  # still all of the list's
     assert benchmark.labels.tolist() == [3, 2, 3, 1]
 
 
-def test_a_wrong_count(whole, monkeypatch):
-    monkeypatch.setattr(objaverse_lvis, "NUM_SHAPES", 6)
-    with pytest.raises(UserError, match=r"lvis\.json: has 5 shapes; objaverse-lvis has 6; .*" + BY_OPTION):
+def test_a_shorter_list_is_none_of_the_published_embeddings(whole, monkeypatch):
+    """They are of all classes, in their order, and could not be told apart."""
+    folder, _ = whole
+    np.save(folder / "meta_data/lvis_cat_name_pt_feat.npy", np.ones((6, 2)))
+    monkeypatch.setattr(objaverse_lvis, "NUM_CLASSES", 6)
+    with pytest.raises(UserError, match=r"has 4 categories; objaverse-lvis has 6\. .*" + BY_OPTION):
+        open_benchmark("objaverse-lvis", folder)
+    benchmark = open_benchmark("objaverse-lvis", folder, allow_partial=True)
+    assert benchmark.class_embeddings is None and benchmark.class_teacher is None
+    assert benchmark.class_names == CLASSES and benchmark.is_part
+
+
+@pytest.mark.parametrize("more", [1, 3])
+def test_however_many_shapes_are_listed_they_are_the_benchmark(tmp_path, monkeypatch, more):
+    """Papers and downloads differ in how many there are."""
+    monkeypatch.setattr(objaverse_lvis, "NUM_CLASSES", 4)
+    categories = CATEGORIES | {f"f{number}": "apple" for number in range(more)}
+    contents = {uid: {"xyz": xyz, "rgb": np.zeros((4, 3))} for uid, xyz in zip(categories, clouds(8), strict=False)}
+    write_lvis(tmp_path, contents, categories)
+    benchmark = open_benchmark("objaverse-lvis", tmp_path)
+    assert benchmark.ids == list(categories) and not benchmark.is_part
+
+
+def test_an_id_twice_is_refused(whole):
+    file = whole[0] / "meta_data/split/lvis.json"
+    items = json.loads(file.read_text())
+    file.write_text(json.dumps([*items, items[0]]))
+    with pytest.raises(UserError, match=r"lvis\.json: has 'a1' more than once"):
         open_benchmark("objaverse-lvis", whole[0])
-    assert len(open_benchmark("objaverse-lvis", whole[0], allow_partial=True)) == 5
 
 
 def test_no_list(tmp_path):

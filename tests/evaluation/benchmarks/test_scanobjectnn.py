@@ -104,7 +104,8 @@ def test_a_wrong_count_and_a_missing_class(tmp_path):
         UserError, match=r"xyz_label\.npy: has 2889 shapes; the test split of scanobjectnn-openshape has 2890"
     ):
         open_benchmark("scanobjectnn", tmp_path)
-    assert len(open_benchmark("scanobjectnn", tmp_path, allow_partial=True)) == 2889
+    part = open_benchmark("scanobjectnn", tmp_path, allow_partial=True)
+    assert len(part) == 2889 and part.is_part
     file = tmp_path / "b" / FILES["obj_bg"][0]
     write_scanobjectnn(file, 581, np.arange(581) % 14)
     with pytest.raises(UserError, match=r"test_objectdataset\.h5: has no shape of 'toilet'; .* has 15 classes"):

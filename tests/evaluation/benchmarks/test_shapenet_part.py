@@ -47,7 +47,8 @@ def test_a_part_of_it_is_taken_on_request_only(folder):
         open_shapenet_part(folder, "test")
     first = json.loads((folder / "train_test_split" / "shuffled_test_file_list.json").read_text())[0]
     (folder / f"{first.removeprefix('shape_data/')}.txt").unlink()
-    assert len(open_shapenet_part(folder, "test", allow_partial=True)) == 5
+    part = open_shapenet_part(folder, "test", allow_partial=True)
+    assert len(part) == 5 and part.is_part
     with pytest.raises(UserError, match="1 of the 6 shapes of the split 'test' are missing"):
         open_shapenet_part(folder, "test")
 

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from datasets import Dataset, load_dataset
+from datasets import ClassLabel, Dataset, Value, load_dataset
 from support.tiny_triplets import NAMES, save_tiny_triplets, tiny_rows
 
+from mrd_hf.data.embedding.teacher_embedding import categories_of
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.benchmarks.opening import open_benchmark
@@ -53,6 +54,40 @@ def test_class_texts_may_be_labels_alone(tmp_path):
     Dataset.from_dict({"label": list(NAMES)[::-1]}).to_parquet(tmp_path / "class_texts.parquet")
     benchmark = open_benchmark("triplets", tmp_path)
     assert benchmark.class_names == list(NAMES)[::-1] and benchmark.class_embeddings is None
+
+
+def with_categories_as(feature, folder):
+    """The tiny dataset, whose column `category` has a number for each of NAMES, of this type."""
+    for file in (save_tiny_triplets(folder) / "data").glob("*.parquet"):
+        data = Dataset.from_parquet(str(file), cache_dir=str(folder.parent / "cache"))
+        places = [NAMES.index(category) for category in data["category"]]
+        data.remove_columns("category").add_column("category", places).cast_column("category", feature).to_parquet(
+            file
+        )
+    return folder
+
+
+def test_categories_may_be_class_labels(tmp_path):
+    """Benchmarks, held-out evaluation and the teacher's class texts say the same of them."""
+    folder = with_categories_as(ClassLabel(names=list(NAMES)), tmp_path / "tiny")
+    held_out = HeldOutSet.from_dataset(load_triplets(folder, "test"), folder / "class_texts.parquet")
+    expected = [NAMES[row % len(NAMES)] for row in range(12)]
+    assert held_out.categories == expected == [NAMES[label] for label in held_out.labels]
+    assert np.array_equal(open_benchmark("triplets", folder).labels, held_out.labels)
+    (folder / "class_texts.parquet").unlink()
+    assert open_benchmark("triplets", folder).class_names == categories_of(folder) == sorted(NAMES)
+
+
+def test_categories_that_are_no_names_are_refused(tmp_path):
+    folder = with_categories_as(Value("int32"), tmp_path / "tiny")
+    message = "column 'category' is .*int32.*, expected the name of each shape's class as text"
+    with pytest.raises(UserError, match=f"tiny: {message}"):
+        open_benchmark("triplets", folder)
+    with pytest.raises(UserError, match=f"demo: {message}"):
+        HeldOutSet.from_dataset(load_triplets(folder, "test"), folder / "class_texts.parquet", "demo")
+    (folder / "class_texts.parquet").unlink()
+    with pytest.raises(UserError, match=rf"tiny/data/test-.*\.parquet: {message}"):
+        categories_of(folder)
 
 
 def test_what_cannot_be_a_benchmark(tmp_path):

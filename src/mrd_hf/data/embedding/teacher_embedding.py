@@ -23,7 +23,7 @@ from ..class_texts import CLASS_TEXTS_FILE, read_class_names, readable, spelling
 from ..loading import check_whole
 from ..preparation.dataset_writing import ROWS_PER_GROUP, check_vacant
 from ..preparation.parquet_writing import dataset_writer
-from ..schema import SOURCE_COLUMNS, check_columns, check_schema_version
+from ..schema import SOURCE_COLUMNS, category_names, check_columns, check_schema_version
 from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_footer
 from .row_embedding import NO_PROMPT, UNPROMPTED_SOURCES, RowEmbedder, Throughput
 
@@ -157,8 +157,8 @@ def categories_of(folder: Path) -> list[str]:
     """The categories of a prepared dataset's shapes, of all its splits, sorted: its classes.
 
     Raises:
-        UserError: The dataset is unfinished or has no categories, or two of them differ in spelling alone; or it has
-            class texts of its own, which then say what the classes are.
+        UserError: The dataset is unfinished or has no categories, or they are no names, or two of them differ in
+            spelling alone; or it has class texts of its own, which then say what the classes are.
     """
     check_whole(folder)
     if (folder / CLASS_TEXTS_FILE).is_file():
@@ -170,8 +170,8 @@ def categories_of(folder: Path) -> list[str]:
     for source in sorted((folder / "data").glob("*.parquet")):
         with reading(source):
             if "category" in pq.read_schema(source).names:
-                column = pq.read_table(source, columns=["category"])["category"]
-                categories |= {str(category) for category in column.unique().to_pylist() if category is not None}
+                column = Dataset(pq.read_table(source, columns=["category"]))
+                categories |= {name for name in category_names(column, str(source)) if name is not None}
     if not categories:
         raise UserError(
             f"{folder}: no shape has a 'category' to make --class-texts of; give the classes in the column 'category' "

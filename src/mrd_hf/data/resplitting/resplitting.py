@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,11 @@ from ...errors import UserError
 from ...files.atomic_file import atomic_file, check_vacant
 from ...files.atomic_folder import atomic_folder, check_replaceable
 from ...files.digests import files_sha256
-from ..class_texts import CLASS_TEXTS_FILE, read_class_texts
-from ..embedding.embedded_files import footer_digest
+from ..class_texts import CLASS_TEXTS_FILE, check_width, read_class_texts
+from ..embedding.cached_teacher import check_class_texts_are_of
+from ..embedding.embedded_files import footer_digest, new_record, read_record, to_footer
 from ..loading import load_all_splits
+from ..preparation.dataset_writing import ROWS_PER_GROUP
 from ..preparation.parquet_writing import dataset_writer
 from ..schema import check_columns, embedding_dim, triplet_features
 from .name_splits import SPLITS, count_splits, splits_of_names
@@ -26,6 +29,7 @@ from .teacher_changes import OtherTeacher, TeacherChanges, generator, with_noise
 
 
 EMBEDDINGS = ("image_embeds", "text_embeds")
+PICTURES = ("images", "image_embeds")
 REPORT_FILE = "report.json"
 
 
@@ -63,36 +67,39 @@ def resplit_dataset(
 
     Raises:
         UserError: The dataset cannot be read, lacks names or embeddings, or a shape has no row in `labels` or a label
-            that is no class.
+            that is no class, or the class texts are of another teacher than the dataset.
     """
     folder, changes = Path(out), changes or TeacherChanges()
     check_replaceable(folder, ("data", REPORT_FILE), "prepared dataset", (dataset, labels, class_texts))
     check_vacant(folder, overwrite)
-    rows = _all_rows(load_all_splits(dataset), dataset)
-    names = rows["name"][:]
+    rows, order = _all_rows(load_all_splits(dataset), dataset)
+    told = {name: rows[name][:] for name in ("id", "name", "teacher", "category") if name in rows.features}
+    told = {name: [values[row] for row in order] for name, values in told.items()}
+    ids, names = told["id"], told["name"]
     if None in names:
-        raise UserError(f"{dataset}: shape '{rows['id'][names.index(None)]}' has no name to divide by.")
+        raise UserError(f"{dataset}: shape '{ids[names.index(None)]}' has no name to divide by.")
     splits = splits_of_names(names, test_share, validation_share, seed, dataset)
-    table, features = rows.data.table.combine_chunks(), Features(rows.features)
-    classes = None if class_texts is None else read_class_texts(class_texts)
+    teachers = sorted({teacher for teacher in told["teacher"] if teacher is not None})
+    classes = None
+    if class_texts is not None:
+        classes = read_class_texts(class_texts)
+        check_width(classes[1], embedding_dim(rows.features), class_texts, dataset)
+        check_class_texts_are_of(class_texts, f"those of {dataset}", *teachers)
+    categories: list[str | None] = told.get("category", [None] * len(rows))
+    features = Features(rows.features)
+    replaced: dict[str, Sequence[str | None]] = {}
     if labels is not None:
-        found = _read_labels(Path(labels), rows["id"][:])
-        if classes is not None and (odd := sorted({label for label in found if label} - set(classes[0]))):
+        replaced["category"] = categories = _read_labels(Path(labels), ids)
+        if classes is not None and (odd := sorted({label for label in categories if label} - set(classes[0]))):
             raise UserError(f"{labels}: the label '{odd[0]}' is no class of {class_texts}; make the two fit.")
-        features["category"] = Value("string")
-        table = _with_column(table, "category", pa.array(found, pa.string()))
     if "split" in features:
-        features["split"] = Value("string")
-        table = _with_column(table, "split", pa.array(splits, pa.string()))
-
-    width = embedding_dim(rows.features)
+        replaced["split"] = splits
     other = None
     if changes.teacher_width is not None:
-        other = OtherTeacher(width, changes.teacher_width, changes.teacher_noise, seed)
+        other = OtherTeacher(embedding_dim(features), changes.teacher_width, changes.teacher_noise, seed)
         features |= {name: triplet_features(embedding_dim=changes.teacher_width)[name] for name in EMBEDDINGS}
-        renamed = [changes.teacher_name(teacher, seed) for teacher in table["teacher"].to_pylist()]
-        table = _with_column(table, "teacher", pa.array(renamed, pa.string()))
-    table = table.replace_schema_metadata(features.arrow_schema.metadata)
+        replaced["teacher"] = [changes.teacher_name(teacher, seed) for teacher in told["teacher"]]
+    features |= dict.fromkeys(replaced, Value("string"))
     report = {
         "settings": {
             "source": "resplit",
@@ -107,8 +114,10 @@ def resplit_dataset(
         "prepared": len(rows),
         "splits": count_splits(splits),
         "names": {s: len({n for n, of in zip(names, splits, strict=True) if of == s}) for s in SPLITS},
-        "labeled": {s: _count_labels(table, splits, s) for s in SPLITS},
-        "ids_sha256": hashlib.sha256(json.dumps(sorted(zip(rows["id"][:], splits, strict=True))).encode()).hexdigest(),
+        "labeled": {
+            s: sum(c is not None for c, of in zip(categories, splits, strict=True) if of == s) for s in SPLITS
+        },
+        "ids_sha256": hashlib.sha256(json.dumps(sorted(zip(ids, splits, strict=True))).encode()).hexdigest(),
         "sources": digests_of_sources(dataset, labels, class_texts),
         "skipped": [],
         "warnings": [],
@@ -116,14 +125,23 @@ def resplit_dataset(
     }
     with atomic_folder(folder) as partial:
         for split in SPLITS:
-            part = table.take(pa.array(np.flatnonzero(np.array(splits) == split)))
-            part = _changed(part, features, changes, other, seed, split)
-            with atomic_file(partial / "data" / f"{split}-00000-of-00001.parquet") as sink:
-                writer = dataset_writer(sink, part.schema)
-                writer.write_table(part, row_group_size=128)
-                writer.close()
-        if classes is not None:
-            _write_classes(partial / CLASS_TEXTS_FILE, classes[0], classes[1] if other is None else other(classes[1]))
+            places = np.flatnonzero(np.array(splits) == split).tolist()
+            of_split = {name: [values[place] for place in places] for name, values in replaced.items()}
+            parts = _changed_parts(
+                rows, [order[place] for place in places], of_split, features, changes, other, seed, split
+            )
+            with (
+                atomic_file(partial / "data" / f"{split}-00000-of-00001.parquet") as sink,
+                dataset_writer(sink, features.arrow_schema) as writer,
+            ):
+                for part in parts:
+                    writer.write_table(part, row_group_size=ROWS_PER_GROUP)
+        if classes is not None and class_texts is not None:
+            embeds = classes[1] if other is None else other(classes[1])
+            # Whose they are, as the rows say it: checks compare the two.
+            renamed = None if other is None or not teachers else changes.teacher_name(teachers[0], seed)
+            footer = _footer_of_classes(Path(class_texts), renamed)
+            _write_classes(partial / CLASS_TEXTS_FILE, classes[0], embeds, footer)
         report["contents_sha256"] = files_sha256(sorted(partial.rglob("*.parquet")))
         (partial / REPORT_FILE).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     return report
@@ -143,8 +161,8 @@ def digests_of_sources(
     }
 
 
-def _all_rows(splits: DatasetDict, name: str) -> Dataset:
-    """The shapes of all splits, sorted by id."""
+def _all_rows(splits: DatasetDict, name: str) -> tuple[Dataset, list[int]]:
+    """The shapes of all splits, and the order of their rows that sorts them by id."""
     parts = list(splits.values())
     for part in parts:
         check_columns(part.features, ["id", "texts", *EMBEDDINGS, "teacher"], name)
@@ -154,7 +172,7 @@ def _all_rows(splits: DatasetDict, name: str) -> Dataset:
     ids = joined["id"][:]
     if len(set(ids)) < len(ids):
         raise UserError(f"{name}: has an id in two splits; each shape needs one of its own.")
-    return joined.select(sorted(range(len(ids)), key=ids.__getitem__)).flatten_indices()
+    return joined, sorted(range(len(ids)), key=ids.__getitem__)
 
 
 def _read_labels(file: Path, ids: list[str]) -> list[str | None]:
@@ -177,47 +195,79 @@ def _read_labels(file: Path, ids: list[str]) -> list[str | None]:
     return [label_of[shape_id] for shape_id in ids]
 
 
-def _count_labels(table: pa.Table, splits: list[str], split: str) -> int:
-    if "category" not in table.column_names:
-        return 0
-    of_shapes = table["category"].to_pylist()
-    return sum(category is not None for category, of in zip(of_shapes, splits, strict=True) if of == split)
-
-
 def _with_column(table: pa.Table, name: str, values: pa.Array) -> pa.Table:
     if name not in table.column_names:
         return table.append_column(name, values)
     return table.set_column(table.column_names.index(name), name, values)
 
 
-def _changed(
-    part: pa.Table, features: Features, changes: TeacherChanges, other: OtherTeacher | None, seed: int, split: str
-) -> pa.Table:
-    """A split's rows with the teacher's changes; noise and wrong images are of the training shapes alone."""
-    if changes.wrong_images and split == "train":
-        partners = pa.array(wrong_partners(len(part), changes.wrong_images, seed))
-        for column in ("images", "image_embeds"):
-            if column in part.column_names:
-                part = _with_column(part, column, part[column].take(partners).combine_chunks())
-    noisy = bool(changes.embedding_noise) and split == "train"
-    if not noisy and other is None:
-        return part
-    for column in EMBEDDINGS:
-        rows = [np.asarray(row, dtype=np.float64) for row in part[column].to_pylist()]
-        rng = generator(seed, f"noise on {column}")
-        if other is not None:
-            rows = [other(row) if len(row) else row.reshape(0, other.projection.shape[1]) for row in rows]
-        if noisy:
-            rows = [with_noise(row, changes.embedding_noise, rng) if len(row) else row for row in rows]
-        made = Dataset.from_dict(
-            {column: [row.astype(np.float16) for row in rows]}, features=Features({column: features[column]})
-        )
-        part = _with_column(part, column, made.data.table[column].combine_chunks())
-    return part.replace_schema_metadata(features.arrow_schema.metadata)
+def _changed_parts(
+    rows: Dataset,
+    of_split: Sequence[int],
+    replaced: Mapping[str, Sequence[str | None]],
+    features: Features,
+    changes: TeacherChanges,
+    other: OtherTeacher | None,
+    seed: int,
+    split: str,
+) -> Iterator[pa.Table]:
+    """A split, a row group at a time, as all of a large dataset is neither for memory nor for one array of arrow's.
+
+    It has the teacher's changes; noise and wrong images are of the training shapes alone.
+
+    Args:
+        rows (`datasets.Dataset`): Of all splits.
+        of_split (sequence of `int`): Which of them are of this one.
+        replaced (mapping of `str` to sequence): New values of some columns, one for each of `of_split`.
+        features (`datasets.Features`): Of what is made.
+        changes ([`TeacherChanges`]), other ([`OtherTeacher`], *optional*), seed (`int`), split (`str`)
+    """
+    stored = rows.with_format("arrow")
+    pictures = stored.select_columns([name for name in PICTURES if name in rows.column_names])
+    share = changes.wrong_images if split == "train" else 0.0
+    shown = [of_split[partner] for partner in wrong_partners(len(of_split), share, seed)]
+    noise = changes.embedding_noise if split == "train" else 0.0
+    generators = {name: generator(seed, f"noise on {name}") for name in EMBEDDINGS}
+    for start in range(0, len(of_split), ROWS_PER_GROUP):
+        group = slice(start, start + ROWS_PER_GROUP)
+        part = stored[of_split[group]]
+        for name, values in replaced.items():
+            part = _with_column(part, name, pa.array(values[group], pa.string()))
+        if share:
+            for name, column in zip(pictures.column_names, pictures[shown[group]].columns, strict=True):
+                part = _with_column(part, name, column)
+        if noise or other is not None:
+            for name, rng in generators.items():
+                made = _changed_embeds(part[name], other, noise, rng)
+                column = Dataset.from_dict({name: made}, features=Features({name: features[name]}))
+                part = _with_column(part, name, column.data.table[name])
+        yield part.replace_schema_metadata(features.arrow_schema.metadata).combine_chunks()
 
 
-def _write_classes(file: Path, names: list[str], embeds: np.ndarray) -> None:
+def _changed_embeds(
+    column: pa.ChunkedArray, other: OtherTeacher | None, noise: float, rng: np.random.Generator
+) -> list[np.ndarray]:
+    """Each row's embeddings as another teacher has them, if there is one, and with noise."""
+    rows = [np.asarray(row, dtype=np.float64) for row in column.to_pylist()]
+    if other is not None:
+        rows = [other(row) if len(row) else row.reshape(0, other.projection.shape[1]) for row in rows]
+    if noise:
+        rows = [with_noise(row, noise, rng) if len(row) else row for row in rows]
+    return [row.astype(np.float16) for row in rows]
+
+
+def _footer_of_classes(source: Path, teacher: str | None) -> dict[str, str]:
+    """What the footer of class texts made of `source` says of their making: as there, by `teacher` if it is given."""
+    record = read_record(source)
+    if record is None:
+        return {}
+    settings = record["settings"] | ({} if teacher is None else {"teacher": teacher})
+    return to_footer(new_record(source, settings, record["left_out"]))
+
+
+def _write_classes(file: Path, names: list[str], embeds: np.ndarray, footer: dict[str, str]) -> None:
     features = Features({"label": Value("string"), "text_embed": List(Value("float16"), length=embeds.shape[1])})
     rows = {"label": names, "text_embed": list(embeds.astype(np.float16))}
+    table = Dataset.from_dict(rows, features=features).data.table
     with atomic_file(file) as sink:
-        pq.write_table(Dataset.from_dict(rows, features=features).data.table, sink)
+        pq.write_table(table.replace_schema_metadata(table.schema.metadata | footer), sink)

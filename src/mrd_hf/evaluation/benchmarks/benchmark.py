@@ -25,7 +25,8 @@ class Benchmark:
         name (`str`): With its variant, where it has several: `modelnet40`, `scanobjectnn-obj_only`.
         split (`str`): `train` or `test`, or what a triplet dataset calls its own.
         source (`str`): The file or folder that it was opened from, for messages.
-        class_names (`list[str]`): As prompts have them, in the order of the published labels.
+        class_names (`list[str]`): In the order of the published labels, as prompts have them; those of triplets are
+            as the dataset spells them.
         labels (`np.ndarray` of shape `(num_shapes,)`): int64, the class of each shape.
         ids (`list[str]`): One a shape, unique.
         up_axis (`"y"` or `"z"`): Which axis points up in the clouds.
@@ -33,6 +34,7 @@ class Benchmark:
         class_embeddings (`Path`, *optional*): A published file of the classes' text embeddings, found beside the
             clouds; see [`~mrd_hf.data.class_texts.read_class_texts`].
         class_teacher (`str`, *optional*): Whose embeddings those are, where it is known.
+        is_part (`bool`, defaults to `False`): Whether something of the published split is missing.
 
     Raises:
         UserError: There is no shape, a label is no class, or two shapes have one id.
@@ -48,6 +50,7 @@ class Benchmark:
     read: Callable[[list[int]], list[ColoredPoints]]
     class_embeddings: Path | None = None
     class_teacher: str | None = None
+    is_part: bool = False
 
     def __post_init__(self) -> None:
         if not self.ids:
@@ -101,7 +104,7 @@ def check_each_once(ids: Sequence[str], source: str) -> None:
 
 def check_complete(
     labels: np.ndarray, class_names: Sequence[str], expected: int, what: str, source: str, allow_partial: bool
-) -> None:
+) -> bool:
     """Raise a [`UserError`] unless all of a published split is there: so many shapes, and some of every class.
 
     Args:
@@ -111,6 +114,9 @@ def check_complete(
         what (`str`): What messages call the split: "modelnet40's test split".
         source (`str`): The file or folder.
         allow_partial (`bool`): Whether a part of it will do; more than all of it never does.
+
+    Returns:
+        `bool`: whether it is a part.
     """
     missing = [name for label, name in enumerate(class_names) if not (labels == label).any()]
     if missing and not allow_partial:
@@ -121,6 +127,7 @@ def check_complete(
     if len(labels) > expected or (len(labels) < expected and not allow_partial):
         remedy = "" if len(labels) > expected else f"; download it again, or {TAKE_A_PART}"
         raise UserError(f"{source}: has {len(labels)} shapes; {what} has {expected}{remedy}.")
+    return bool(missing) or len(labels) < expected
 
 
 def listed(names: Sequence[str]) -> str:

@@ -81,7 +81,7 @@ def _openshape(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
         raise UserError(f"{cloud_file}: holds {found}; {list_file} lists {len(items)}.")
     labels = labels_of((item["category"] for item in items), MODELNET40, str(list_file))
     kept, labels = _of_classes(name, labels)
-    check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(list_file), allow_partial)
+    is_part = _is_part(labels, name, split, str(list_file), allow_partial)
 
     def read(rows: list[int]) -> list[ColoredPoints]:
         return [cloud_of(clouds[kept[row]], f"{cloud_file}: entry {kept[row]}", color_range=255) for row in rows]
@@ -100,6 +100,7 @@ def _openshape(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
         read,
         published,
         TEACHER if published else None,
+        is_part,
     )
 
 
@@ -124,7 +125,7 @@ def _hdf5(name: str, folder: Path, split: str, allow_partial: bool) -> Benchmark
             )
     kept, labels = _of_classes(name, np.concatenate(parts) if parts else np.zeros(0, dtype=np.int64))
     source = str(folder / f"ply_data_{split}*.h5")
-    check_complete(labels, CLASSES[name], HDF5_SIZES[name][split], _what(name, split), source, allow_partial)
+    is_part = _is_part(labels, name, split, source, allow_partial, HDF5_SIZES)
 
     def read(rows: list[int]) -> list[ColoredPoints]:
         wanted = [places[kept[row]] for row in rows]
@@ -135,7 +136,7 @@ def _hdf5(name: str, folder: Path, split: str, allow_partial: bool) -> Benchmark
         return [ColoredPoints(clouds[place], None) for place in wanted]
 
     ids = [f"{places[place][0].stem}/{places[place][1]:04d}" for place in kept]
-    return Benchmark(name, split, source, _class_names(name), labels, ids, "y", read)
+    return Benchmark(name, split, source, _class_names(name), labels, ids, "y", read, is_part=is_part)
 
 
 def _resampled(name: str, folder: Path, split: str, allow_partial: bool) -> Benchmark:
@@ -153,12 +154,12 @@ def _resampled(name: str, folder: Path, split: str, allow_partial: bool) -> Benc
     there = _present(files, list_file, allow_partial)
     ids, files = [ids[i] for i in there], [files[i] for i in there]
     _, labels = _of_classes(name, labels[kept[there]])
-    check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(list_file), allow_partial)
+    is_part = _is_part(labels, name, split, str(list_file), allow_partial)
 
     def read(rows: list[int]) -> list[ColoredPoints]:
         return [ColoredPoints(_read_resampled(files[row]), None) for row in rows]
 
-    return Benchmark(name, split, str(list_file), _class_names(name), labels, ids, "y", read)
+    return Benchmark(name, split, str(list_file), _class_names(name), labels, ids, "y", read, is_part=is_part)
 
 
 def _read_resampled(file: Path) -> np.ndarray:
@@ -187,13 +188,13 @@ def _meshes(name: str, folder: Path, split: str, allow_partial: bool) -> Benchma
     ]
     ids = [f"{file.parent.parent.name}/{file.stem}" for file in files]
     labels = labels_of((file.parent.parent.name for file in files), CLASSES[name], str(folder))
-    check_complete(labels, CLASSES[name], SIZES[name][split], _what(name, split), str(folder), allow_partial)
+    is_part = _is_part(labels, name, split, str(folder), allow_partial)
 
     def read(rows: list[int]) -> list[ColoredPoints]:
         # Without the colours that a few of the files give their faces: no other layout has them.
         return [ColoredPoints(read_shape_file(files[row]).xyz, None) for row in rows]
 
-    return Benchmark(name, split, str(folder), _class_names(name), labels, ids, "z", read)
+    return Benchmark(name, split, str(folder), _class_names(name), labels, ids, "z", read, is_part=is_part)
 
 
 def _of_classes(name: str, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -222,8 +223,16 @@ def _present(files: Sequence[Path], list_file: Path, allow_partial: bool) -> np.
     return np.flatnonzero(there)
 
 
-def _what(name: str, split: str) -> str:
-    return f"the {split} split of {name}"
+def _is_part(
+    labels: np.ndarray,
+    name: str,
+    split: str,
+    source: str,
+    allow_partial: bool,
+    sizes: dict[str, dict[str, int]] = SIZES,
+) -> bool:
+    what = f"the {split} split of {name}"
+    return check_complete(labels, CLASSES[name], sizes[name][split], what, source, allow_partial)
 
 
 def _class_names(name: str) -> list[str]:

@@ -14,6 +14,7 @@ OpenShape's loader turns its file as it does its training data, which is y up. N
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,8 +88,9 @@ def open_scanobjectnn(path: Path, split: str, variant: str | None, allow_partial
     class_names = list(SCANOBJECTNN)
     benchmark = Benchmark(name, split, str(file), class_names, labels, ids, "y", read, published, teacher)
     expected = SIZES[variant][split]
-    check_complete(labels, SCANOBJECTNN, expected, f"the {split} split of {name}", str(file), allow_partial)
-    return benchmark
+    what_of = f"the {split} split of {name}"
+    is_part = check_complete(labels, SCANOBJECTNN, expected, what_of, str(file), allow_partial)
+    return replace(benchmark, is_part=is_part)
 
 
 def _files(path: Path, split: str) -> dict[str, Path]:

@@ -97,6 +97,7 @@ class PartBenchmark:
         part_names (`list[str]`): Of each part label.
         ids (`list[str]`): One a shape, unique.
         read (function of a row): Gives one shape's [`LabeledPoints`].
+        is_part (`bool`, defaults to `False`): Whether something of the split is missing.
     """
 
     name: str
@@ -107,6 +108,7 @@ class PartBenchmark:
     part_names: list[str]
     ids: list[str]
     read: Callable[[int], LabeledPoints]
+    is_part: bool = False
 
     def __post_init__(self) -> None:
         check_each_once(self.ids, self.source)
@@ -155,12 +157,14 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
     labels = np.array([synsets.index(shape.partition("/")[0]) for shape in shapes], dtype=np.int64)
     names = list(classes.values())
     published = all(_is_published(synset, name) for synset, name in classes.items())
+    is_part = bool(missing)
     if published:
-        expected = list(PARTS) if not allow_partial else names
-        lacking = [name for name in expected if name not in names]
-        if lacking:
+        lacking = [name for name in PARTS if name not in names]
+        if lacking and not allow_partial:
             raise UserError(f"{folder / CATEGORIES_FILE}: lacks {lacking[0]}; {TAKE_A_PART}.")
-        check_complete(labels, names, SIZES[split], f"the {split} split of shapenetpart", str(folder), allow_partial)
+        what_of = f"the {split} split of shapenetpart"
+        is_part = check_complete(labels, names, SIZES[split], what_of, str(folder), allow_partial)
+        is_part = is_part or bool(lacking)
     object_parts = {
         _name(name): list(PARTS[name]) if _is_published(synset, name) else _parts_found(folder, synset, synsets)
         for synset, name in classes.items()
@@ -181,7 +185,7 @@ def open_shapenet_part(path: str | Path, split: str = "test", allow_partial: boo
         return points
 
     name = "shapenetpart" if published else folder.resolve().name
-    return PartBenchmark(name, split, str(folder), object_parts, labels, part_names, shapes, read)
+    return PartBenchmark(name, split, str(folder), object_parts, labels, part_names, shapes, read, is_part)
 
 
 def _name(category: str) -> str:

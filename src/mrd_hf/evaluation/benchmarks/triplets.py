@@ -10,13 +10,13 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
-from datasets import Dataset, DatasetDict
+from datasets import DatasetDict
 
 from ...data.class_texts import CLASS_TEXTS_FILE, has_class_embeddings, read_class_names
 from ...data.embedding.embedded_files import read_record
 from ...data.loaders.arrow_rows import ArrayRows
 from ...data.loading import pick_split
-from ...data.schema import SHAPE_COLUMNS, check_columns
+from ...data.schema import SHAPE_COLUMNS, category_names, check_columns
 from ...errors import UserError
 from ...models.shapes import ColoredPoints
 from .benchmark import Benchmark
@@ -32,11 +32,12 @@ def labeled_triplets(splits: DatasetDict, name: str, split: str, up_axis: Litera
         up_axis (`"y"` or `"z"`, defaults to `"y"`): Which axis points up; the schema has y.
 
     Raises:
-        UserError: There is no such split, its shapes have no categories, or one is not in the class texts.
+        UserError: There is no such split, its shapes have no categories, or one is not in the class texts or no name.
     """
     dataset = pick_split(splits, name, split)
     check_columns(dataset.features, SHAPE_COLUMNS, name)
-    if not _has_categories(dataset):
+    of_shapes = category_names(dataset, name)
+    if set(of_shapes) <= {None}:
         raise UserError(
             f"{name}: the split '{split}' has no column 'category' with values, the class of each shape (null where "
             "it is unknown); prepare it with categories."
@@ -45,10 +46,9 @@ def labeled_triplets(splits: DatasetDict, name: str, split: str, up_axis: Litera
     if texts.is_file():
         class_names = read_class_names(texts)
     else:
-        found = {of_class for part in splits.values() if _has_categories(part) for of_class in part.unique("category")}
-        class_names = sorted(found - {None})
-    places = {of_class: place for place, of_class in enumerate(class_names)}
-    of_shapes = dataset["category"][:]
+        found = {of_class for part in splits.values() for of_class in category_names(part, name)}
+        class_names = sorted(of_class for of_class in found if of_class is not None)
+    places: dict[str | None, int] = {of_class: place for place, of_class in enumerate(class_names)}
     kept = [row for row, category in enumerate(of_shapes) if category is not None]
     ids = dataset["id"][:]
     for row in kept:
@@ -80,7 +80,3 @@ def _teacher_of(texts: Path) -> str | None:
     """The teacher that embedded class texts, as mrd-hf embed-teacher writes into them."""
     record = read_record(texts)
     return None if record is None else record["settings"].get("teacher")
-
-
-def _has_categories(dataset: Dataset) -> bool:
-    return "category" in dataset.features and dataset.data.column("category").null_count < len(dataset)

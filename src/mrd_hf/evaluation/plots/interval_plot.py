@@ -241,7 +241,8 @@ def _heading(reports: Sequence[Report], benchmark: tuple[str, str]) -> str:
     """The benchmark's name, split and size, or sizes where reports differ."""
     of_it = [r["benchmark"] for r in reports if (r["benchmark"]["name"], r["benchmark"]["split"]) == benchmark]
     sizes = " or ".join(f"{count:,}" for count in sorted({report["num_shapes"] for report in of_it}))
-    return f"{benchmark[0]} ({benchmark[1]}, {sizes} shapes)"
+    part = "a part, " if any(report.get("is_part") for report in of_it) else ""
+    return f"{benchmark[0]} ({benchmark[1]}, {part}{sizes} shapes)"
 
 
 def _title(row: list[dict[str, Any] | None]) -> str:
