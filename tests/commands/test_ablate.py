@@ -8,13 +8,17 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
+from accelerate import Accelerator
 from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.commands import ablate, evaluate, pretrain
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation.ablation.arm_scores import read_outcomes
+from mrd_hf.training.ablation import step_time
 from mrd_hf.training.ablation.running import Job, Outcome
 from mrd_hf.training.ablation.status import Status, code_digest, read_status
+from mrd_hf.training.pretraining import Pretraining
 
 
 RECIPE = """
@@ -163,6 +167,24 @@ def test_dry_run_measures_steps_where_nothing_is_known_and_writes_nothing(recipe
     assert not (tmp_path / "new").exists()
 
 
+def test_dry_run_measures_arms_of_other_precisions_one_after_the_other(recipe, tmp_path, capsys, monkeypatch):
+    """In one process, for which accelerate and torch have one setting each."""
+
+    def with_tf32(*given, **named):
+        torch.backends.cuda.matmul.allow_tf32 = True  # as an arm with tf32 does on a GPU
+        return Pretraining(*given, **named)
+
+    monkeypatch.setattr(step_time, "Pretraining", with_tf32)
+    other = tmp_path / "other.yaml"
+    other.write_text(recipe.read_text().replace("{eval_steps: 2}", "{mixed_precision: bf16, mrd_config: null}"))
+    ablate.main(["--config", str(other), "--output", str(tmp_path / "new"), "--dry-run"])
+    measured = [line.split(":")[0] for line in capsys.readouterr().err.splitlines() if line.endswith("measured now")]
+    assert measured == ["contrastive", "mrd"]
+    tf32, torch.backends.cuda.matmul.allow_tf32 = torch.backends.cuda.matmul.allow_tf32, False
+    assert not tf32
+    assert Accelerator(mixed_precision="no").mixed_precision == "no"  # which raises where another one is still set
+
+
 def test_a_recipe_that_changed_does_not_mix_with_runs_that_are_there(out, recipe, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(recipe.read_text().replace("num_train_steps: 4", "num_train_steps: 5"))
@@ -171,6 +193,7 @@ def test_a_recipe_that_changed_does_not_mix_with_runs_that_are_there(out, recipe
     other.write_text(recipe.read_text() + "test_share: 0.4\n")
     with pytest.raises(UserError, match=r"was made with test_share 0\.3"):
         ablate.main(["--config", str(other), "--output", str(out)])
+    assert (out / "recipe.yaml").read_text() == recipe.read_text()  # of the runs that are there
 
 
 def test_data_that_were_divided_before_a_change_are_not_gone_on_with(recipe, tmp_path):

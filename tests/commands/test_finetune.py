@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from accelerate.state import AcceleratorState
+from huggingface_hub import metadata_load
 from matplotlib.colors import to_hex
 from PIL import Image
 from scipy.spatial import cKDTree
@@ -107,11 +109,11 @@ def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path, cap
         finetune_tiny(tmp_path / "run", tmp_path / "moved", **more | earlier)
     assert (tmp_path / "run" / "checkpoint-2").is_dir()
     assert (tmp_path / "run" / "labels.json").read_bytes() == before
-    assert "note: the run began" not in capsys.readouterr().err
+    assert "note: the run is resumed" not in capsys.readouterr().err
     (tmp_path / "run" / "labels.json").unlink()  # as earlier versions left a run
     finetune_tiny(tmp_path / "run", classes, **more, votes=2)
     assert (tmp_path / "run" / "labels.json").read_bytes() == before
-    assert "than it is resumed with: num_train_steps 2 -> 3." in capsys.readouterr().err
+    assert "than it was last told: num_train_steps 2 -> 3." in capsys.readouterr().err
     finetune_tiny(tmp_path / "run", classes, **more | earlier)
     assert sorted(path.name for path in (tmp_path / "run").glob("*checkpoint-*")) == [
         "abandoned-checkpoint-2",
@@ -120,6 +122,17 @@ def test_a_run_does_not_resume_on_other_classes_or_shapes(classes, tmp_path, cap
         "checkpoint-2",
         "checkpoint-3",
     ]
+
+
+def test_half_precision_that_a_cpu_does_not_compute_in_is_refused_before_the_data_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    try:
+        with pytest.raises(UserError, match="mixed_precision fp16 needs a GPU: .* give bf16, or leave it out"):
+            finetune_tiny(tmp_path / "run", tmp_path / "nowhere", mixed_precision="fp16")
+    finally:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_ends_early_with_a_checkpoint_and_a_report(classes, tmp_path, capsys):
@@ -132,6 +145,7 @@ def test_starts_from_an_encoder_with_its_extractor(classes, tmp_path):
     encoder = tiny_encoder("openshape", patch_radius=0.6)
     encoder.save_pretrained(tmp_path / "encoder")
     PointCloudFeatureExtractor(num_points=100, default_color=0.2).save_pretrained(tmp_path / "encoder")
+    (tmp_path / "encoder" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n# An encoder\n")
     changes = {"model": tmp_path / "encoder", "num_points": None, "num_train_steps": 1, "learning_rate": 1e-9}
     finetune_tiny(tmp_path / "run", classes, **changes, point_config={"drop_path_rate": 0.1}, ema_decay=0.5)
     model = PointBertForShapeClassification.from_pretrained(tmp_path / "run" / "model")
@@ -140,6 +154,7 @@ def test_starts_from_an_encoder_with_its_extractor(classes, tmp_path):
     assert model.config.patch_radius == 0.6 and model.config.drop_path_rate == 0.1
     expected = encoder.layers[0].mlp.fc1.weight
     torch.testing.assert_close(model.point_bert.layers[0].mlp.fc1.weight, expected, atol=1e-6, rtol=0)
+    assert metadata_load(tmp_path / "run" / "model" / "README.md")["license"] == "cc-by-nc-4.0"
     with pytest.raises(UserError, match="do not fit point_config"):
         finetune_tiny(tmp_path / "other", classes, **changes | {"point_config": {"hidden_size": 64}})
     with pytest.raises(UserError, match="unknown key 'patch_radios'"):
@@ -151,6 +166,28 @@ def test_starts_from_an_encoder_with_its_extractor(classes, tmp_path):
     with pytest.raises(UserError, match="there is no 'modelnet'; known are modelnet40"):
         finetune_tiny(tmp_path / "other", classes, benchmark="modelnet")
     assert not (tmp_path / "other").exists()
+
+
+class Seen(Exception):
+    """What a run would begin with."""
+
+
+@pytest.mark.parametrize(
+    ("own", "told", "expected"), [(None, {}, 0.4), (None, {"default_color": 0.6}, 0.6), (0.2, {}, 0.2)]
+)
+def test_no_color_is_one_grey_in_training_and_after_it(classes, tmp_path, monkeypatch, own, told, expected):
+    def begin(model, clouds, training, accelerator, augmentation, *_):
+        raise Seen(augmentation.default_color, clouds.default_color)
+
+    monkeypatch.setattr("mrd_hf.commands.finetune.Finetuning", begin)
+    changes = {}
+    if own is not None:
+        tiny_encoder("openshape").save_pretrained(tmp_path / "encoder")
+        PointCloudFeatureExtractor(num_points=100, default_color=own).save_pretrained(tmp_path / "encoder")
+        changes = {"model": tmp_path / "encoder", "num_points": None, "point_config": {"drop_path_rate": 0.1}}
+    with pytest.raises(Seen) as seen:
+        finetune_tiny(tmp_path / "run", classes, augmentation={"color_dropout": 0.5, **told}, **changes)
+    assert seen.value.args == (expected, expected)
 
 
 def test_learns_from_the_layouts_that_evaluation_reads(tmp_path):
@@ -210,7 +247,8 @@ def test_parts_are_learned_beyond_two_baselines(segmented, objects):
     assert instance["majority"] < nearest.instance_miou < instance["value"] - 0.05
     assert of_classes["majority"] < nearest.class_miou < of_classes["value"] - 0.05
     assert {"part_miou/chair", "part_miou/lamp", "part_miou/table"} <= set(metrics)
-    assert "name: point cloud part segmentation" in (segmented / "model" / "README.md").read_text()
+    card = (segmented / "model" / "README.md").read_text()
+    assert "name: point cloud part segmentation" in card and "of a part of shapenetpart (" in card
 
 
 def test_the_folder_says_parts_by_its_auto_class(segmented, objects):

@@ -3,13 +3,12 @@
 import json
 import os
 import sys
-import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate import Accelerator
-from support.processes_together import Job, run_together
 
 from mrd_hf.errors import UserError
 from mrd_hf.files.run_lock import LOCK_FILE, only_run
@@ -19,7 +18,6 @@ from mrd_hf.training.checkpoints import (
     RESULTS,
     STATE_FILE,
     TrainerState,
-    abandon_later,
     check_output_dir,
     find_checkpoint,
     list_checkpoints,
@@ -99,6 +97,7 @@ def test_what_users_made_of_a_run_stays_when_the_run_is_overwritten(tmp_path):
         "onnx",
         "checkpoint-notes",
         "abandoned-checkpoint-9",
+        "abandoned-checkpoint-9-2",
         "mrd/demo-1",
         "mrd/mine",
         "profile",
@@ -144,8 +143,37 @@ def test_a_run_that_has_nothing_to_lose_is_replaced(tmp_path, resume):
     fake_checkpoint(tmp_path, 10, complete=False)
     check_output_dir(tmp_path, resume, overwrite=False)
     assert len(list(tmp_path.iterdir())) == 8
-    assert prepare_output_dir(tmp_path, resume, overwrite=False) is None
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-10", "notes.txt"]
+    for _ in range(2):  # killed before it has written its own arguments.json, a run can be given again
+        assert prepare_output_dir(tmp_path, resume, overwrite=False) is None
+        assert sorted(path.name for path in tmp_path.iterdir()) == [ARGUMENTS_FILE, "checkpoint-10", "notes.txt"]
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("removed", range(5))
+def test_a_kill_while_a_folder_is_cleaned_leaves_a_runs_folder(tmp_path, monkeypatch, overwrite, removed):
+    """Which the same command cleans and takes."""
+    for name in (ARGUMENTS_FILE, "training_log.jsonl", "tracking.json"):
+        (tmp_path / name).write_text("{}")
+    (tmp_path / "incomplete-checkpoint-10").mkdir()
+    (tmp_path / "incomplete-checkpoint-10" / "model.safetensors").write_text("")
+    left, unlink = [], os.unlink
+
+    def killed(*arguments, **options):
+        left.append(arguments)
+        if len(left) > removed:
+            raise Killed
+        unlink(*arguments, **options)
+
+    with monkeypatch.context() as patch, nullcontext() if removed == 4 else pytest.raises(Killed):
+        patch.setattr(os, "unlink", killed)
+        prepare_output_dir(tmp_path, None, overwrite)
+    assert len(left) == min(removed + 1, 4)
+    assert prepare_output_dir(tmp_path, None, overwrite) is None and not any(tmp_path.iterdir())
+
+
+def test_what_a_kill_leaves_of_the_first_arguments_alone_keeps_no_run_out(tmp_path):
+    (tmp_path / f".{ARGUMENTS_FILE}.partial-0123abcd").write_text('{"da')
+    assert prepare_output_dir(tmp_path, None, overwrite=False) is None
 
 
 def test_another_runs_checkpoint_starts_a_new_run(tmp_path):
@@ -305,44 +333,6 @@ def test_a_kill_while_one_is_replaced_or_removed_leaves_whole_ones(tmp_path, mon
         assert {path.name for path in latest.iterdir()} == whole
         assert not list(tmp_path.glob("incomplete-*"))
     accelerator.free_memory()
-
-
-def test_those_after_the_one_that_a_run_resumes_from_are_set_aside(tmp_path, capsys):
-    """Or the new course would resume from them, or lose what it has just written in favor of them."""
-    for step in (100, 200, 300):
-        fake_checkpoint(tmp_path, step)
-    accelerator = Accelerator(cpu=True)
-    assert prepare_output_dir(tmp_path, str(tmp_path / "checkpoint-100"), overwrite=False).name == "checkpoint-100"
-    assert len(list_checkpoints(tmp_path)) == 3  # until it has resumed
-    abandon_later(accelerator, tmp_path, 100)
-    assert [path.name for path in list_checkpoints(tmp_path)] == ["checkpoint-100"]
-    assert (tmp_path / "abandoned-checkpoint-300" / STATE_FILE).is_file()
-    assert "note: checkpoint-200 is of the course that is given up" in capsys.readouterr().err
-    saved = save_checkpoint(accelerator, tmp_path, TrainerState(150, 0.5), average=None, total_limit=2)
-    assert saved.is_dir() and find_checkpoint(tmp_path, "latest") == saved
-    abandon_later(accelerator, tmp_path, 100)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "abandoned-checkpoint-150",
-        "abandoned-checkpoint-200",
-        "abandoned-checkpoint-300",
-        "checkpoint-100",
-    ]
-    assert prepare_output_dir(tmp_path, "latest", overwrite=False).name == "checkpoint-100"
-
-
-def abandon_where_the_second_is_late(folder):
-    accelerator = Accelerator(cpu=True)
-    if not accelerator.is_main_process:
-        time.sleep(0.5)  # it may still fail to resume
-        assert (folder / "checkpoint-200").is_dir()
-    abandon_later(accelerator, folder, 100)
-
-
-def test_they_are_set_aside_only_when_all_processes_have_resumed(tmp_path):
-    for step in (100, 200):
-        fake_checkpoint(tmp_path, step)
-    run_together(Job(2, abandon_where_the_second_is_late, (tmp_path,)))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["abandoned-checkpoint-200", "checkpoint-100"]
 
 
 def test_a_checkpoint_without_a_loss_scale_is_refused_where_the_run_has_one(tmp_path):

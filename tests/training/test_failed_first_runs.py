@@ -46,6 +46,7 @@ def pretrain(recipe, monkeypatch, capfd):
         words = [str(word) for word in ("--config", recipe, "--output_dir", output_dir, *arguments)]
         capfd.readouterr()
         code = 0
+        AcceleratorState._reset_state()  # which an earlier test may have left
         try:
             run_script(lambda: main(words))
         except SystemExit as ended:
@@ -77,6 +78,10 @@ def pretrain(recipe, monkeypatch, capfd):
         (["--class_texts", "no.parquet"], "no.parquet: no such file; expected class texts"),
         (["--encoder", "nowhere/at/all"], "cannot load the encoder 'nowhere/at/all': no such folder"),
         (["--resume_from_checkpoint", "nowhere"], "nowhere is not a checkpoint: it has no trainer_state.json"),
+        (
+            ["--mixed_precision", "fp16"],
+            "mixed_precision fp16 needs a GPU: on a CPU the forward pass would stay in fl",
+        ),
     ],
 )
 def test_a_mistake_is_said_before_the_output_folder_is_made(pretrain, tmp_path, monkeypatch, arguments, message):

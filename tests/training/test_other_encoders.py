@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset, load_dataset
+from huggingface_hub import metadata_load
 from safetensors.torch import load_file
 from support import toy_encoder
 from support.paths import DEMO_DATA
@@ -89,6 +90,7 @@ def test_a_peers_encoder_goes_on_with_relations(kind, tmp_path):
     data = save_tiny_triplets(tmp_path / "data")
     peer = tiny_encoder(kind, projection_dim=WIDTH, teacher_id="a-teacher")
     peer.save_pretrained(tmp_path / "peer")
+    (tmp_path / "peer" / "README.md").write_text("---\nlicense: mit\n---\n# A peer\n")
     run = train_tiny_run(tmp_path / "run", data, point_config={}, encoder=tmp_path / "peer")
     trained = load_encoder(str(run / "encoder")).model
     assert type(trained) is type(peer) is (PointBertModel if kind == "ulip" else Uni3DModel)
@@ -96,6 +98,7 @@ def test_a_peers_encoder_goes_on_with_relations(kind, tmp_path):
     moved = [name for name, tensor in peer.state_dict().items() if not torch.equal(tensor, trained.state_dict()[name])]
     assert "projection.weight" in moved and len(moved) > len(peer.state_dict()) / 2
     assert f"| started from | `{tmp_path / 'peer'}` |" in (run / "encoder" / "README.md").read_text()
+    assert metadata_load(run / "encoder" / "README.md")["license"] == "mit"
 
 
 def test_an_encoder_goes_on_with_its_own_axis_up(tmp_path, monkeypatch):

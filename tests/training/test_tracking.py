@@ -40,12 +40,14 @@ def trackio(monkeypatch):
     return module
 
 
-def track(output_dir, report_to, steps, resumed_at=None, project=None, run_name=None):
+def track(output_dir, report_to, steps, resumed_at=None, project=None, run_name=None, new_course=False):
     """Part of a run: what pretraining does with its trackers and its log. It ends as a kill would."""
     PartialState(cpu=True)
     output_dir.mkdir(exist_ok=True)
     file = output_dir / "training_log.jsonl"
-    trackers = start_trackers(report_to, output_dir, file, project, run_name, resumed_at, {"seed": 0, "config": "a|b"})
+    names = project, run_name
+    arguments = {"seed": 0, "config": "a|b"}
+    trackers = start_trackers(report_to, output_dir, file, *names, resumed_at, arguments, new_course)
     log = TrainingLog(file, resumed_at or 0)
     for step in steps:
         for tracker in trackers:
@@ -70,6 +72,24 @@ def test_trackio_continues_its_run_and_gets_no_step_twice(tmp_path, trackio):
     track(tmp_path / "out", ["trackio"], range(5, 11), resumed_at=4)  # told no name again
     assert trackio.resumes == ["never", "allow"]
     assert trackio.runs == {("shapes", "first"): [(step, {"loss": 10.0 * step}) for step in range(1, 11)]}
+
+
+def test_a_run_that_is_killed_before_it_has_repeated_all_logs_no_step_twice(tmp_path, trackio):
+    track(tmp_path / "out", ["trackio"], range(1, 11))
+    track(tmp_path / "out", ["trackio"], range(5, 8), resumed_at=4)  # killed at 7, where the first one came to 10
+    track(tmp_path / "out", ["trackio"], range(5, 13), resumed_at=4)
+    [logged] = trackio.runs.values()
+    assert [step for step, _ in logged] == list(range(1, 13))
+
+
+@pytest.mark.parametrize("run_name", [None, "first"])
+def test_another_course_is_another_run(tmp_path, trackio, run_name):
+    track(tmp_path / "out", ["trackio"], range(1, 8), run_name=run_name)
+    track(tmp_path / "out", ["trackio"], range(3, 6), resumed_at=2, run_name=run_name, new_course=True)
+    track(tmp_path / "out", ["trackio"], range(4, 9), resumed_at=3)  # which then goes on as any other
+    (_, first), ((project, name), second) = trackio.runs.items()
+    assert [step for step, _ in first] == [1, 2, 3, 4, 5, 6, 7] and [step for step, _ in second] == [3, 4, 5, 6, 7, 8]
+    assert project == "mrd" and name.startswith(f"{run_name or 'out'}-")
 
 
 def test_scores_that_a_run_ended_before_are_logged_when_it_resumes(tmp_path, trackio, monkeypatch):

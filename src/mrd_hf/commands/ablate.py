@@ -6,10 +6,8 @@ stays.
 """
 
 import argparse
-import contextlib
 import json
 import os
-import shutil
 import statistics
 import sys
 from collections.abc import Sequence
@@ -22,6 +20,7 @@ from accelerate import PartialState
 
 from ..data.resplitting.resplitting import REPORT_FILE, digests_of_sources, resplit_dataset
 from ..errors import UserError
+from ..files.atomic_file import atomic_file
 from ..files.atomic_folder import check_writable
 from ..training.ablation.planning import (
     TEST,
@@ -203,6 +202,13 @@ def make_jobs(
     return jobs
 
 
+def keep_recipe(told: bytes, file: Path) -> None:
+    """Write down a recipe where it resumes the runs, unless it came from there, or is one of the package."""
+    if told and not (file.is_file() and file.read_bytes() == told):
+        with atomic_file(file) as sink:
+            sink.write(told)
+
+
 def dry_run(arguments: argparse.Namespace, runs: Sequence[Run], recipe: AblationRecipe, at_once: int) -> None:
     """List the runs, and how long those will take that are not done."""
     out, split = arguments.output, TEST if arguments.test else VALIDATION
@@ -269,11 +275,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     outcome = Outcome()
     if not arguments.table_only:
         out.mkdir(parents=True, exist_ok=True)
-        if Path(arguments.config).is_file():
-            with contextlib.suppress(shutil.SameFileError):  # a folder's own recipe resumes it
-                shutil.copyfile(arguments.config, out / "recipe.yaml")
+        told = Path(arguments.config).read_bytes() if Path(arguments.config).is_file() else b""  # one of the package
         divisions = {division: prepare_division(division, recipe, out) for division in {run.division for run in runs}}
         jobs = make_jobs(runs, recipe, out, arguments.threads, split, divisions)
+        keep_recipe(told, out / "recipe.yaml")  # which is that of the runs that are there
         sizes = {run.name: run.work for run in runs}, {run.name: run.arm.steps for run in runs}
         progress = Progress(jobs, *sizes)
         with exit_on_sigterm():

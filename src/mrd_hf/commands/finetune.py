@@ -8,7 +8,6 @@ Several GPUs: accelerate launch -m mrd_hf.commands.finetune ...
 """
 
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -27,17 +26,18 @@ from ..evaluation.benchmarks.shapenet_part import PartBenchmark, open_shapenet_p
 from ..evaluation.fine_tuned_scores import classification_scores, part_scores
 from ..evaluation.plots.confusion_plot import write_confusion_matrix
 from ..evaluation.plots.interval_plot import write_interval_bars
-from ..evaluation.report import EvaluationReport, Score, as_metrics, metrics_table
+from ..evaluation.report import EvaluationReport, Score, as_metrics, report_table
 from ..evaluation.scores.part_iou import most_frequent_parts
 from ..files.atomic_folder import atomic_folder
 from ..files.run_lock import check_not_running
+from ..hub.card_license import license_fields
 from ..hub.finetuned_card import write_finetuned_card
 from ..hub.model_card import card_title, write_results
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.modeling_point_bert_parts import PointBertForPartSegmentation
 from ..models.shapes import ColoredPoints
 from ..training.arguments import as_recipe
-from ..training.checkpoints import ARGUMENTS_FILE, abandon_later, check_output_dir
+from ..training.checkpoints import check_output_dir
 from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.finetuning.arguments import (
     AUGMENTATION,
@@ -50,8 +50,9 @@ from ..training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
 from ..training.finetuning.learned_labels import LearnedLabels
 from ..training.finetuning.network_building import Network, build_network
 from ..training.finetuning.prediction import class_probabilities, part_predictions
+from ..training.loop.courses import abandon_others
 from ..training.loop.freed_memory import keep_freed_memory
-from ..training.loop.resumed_arguments import check_resumed
+from ..training.loop.resumed_arguments import check_resumed, keep_arguments
 from ..training.loop.stopping import Ending
 from ..training.recipe_files import parse_config
 from .pretrain import open_output_dir
@@ -156,6 +157,7 @@ class Scoring:
             templates=None,
             seed=self.seed,
             scores=[*self.scores(model), *scores],
+            is_part=self.benchmark.is_part,
         )
 
     def save(self, folder: Path, report: EvaluationReport) -> None:
@@ -208,7 +210,7 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
         keep_freed_memory()
     # Whatever can be wrong with the input is found before anything is written.
     changes = parse_config(data.augmentation, "augmentation", AugmentationConfig)
-    augmentation = AugmentationConfig(**{**AUGMENTATION, **changes})
+    augmentation = AugmentationConfig(**AUGMENTATION | changes)
     learned, held_out = open_split(data, data.train_split), open_split(data, data.eval_split)
     if learned.class_names != held_out.class_names:
         raise UserError(f"{data.dataset}: the splits {data.train_split} and {data.eval_split} have other classes.")
@@ -218,6 +220,10 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
     object_parts = learned.object_parts if isinstance(learned, PartBenchmark) else None
     labels = LearnedLabels.of(names, object_parts, learned.ids, learned.labels)
     model, extractor = build_network(model_arguments, names, object_parts, data.num_points)
+    # The grey of a shape without colours is one, in training and after it: the encoder's, unless another one is told.
+    extractor.default_color = changes.get("default_color", extractor.default_color)
+    augmentation = dataclasses.replace(augmentation, default_color=extractor.default_color)
+    licensed = license_fields(model_arguments.model)
     clouds = read_split(learned, extractor, data.up_axis, accelerator.is_main_process)
     if parts:
         model.config.part_colors = clouds.have_colors
@@ -233,12 +239,10 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
         check_resumed(checkpoint, told, tell=accelerator.is_main_process)
         run.resume(checkpoint)
     if accelerator.is_main_process:
-        (output_dir / ARGUMENTS_FILE).write_text(
-            json.dumps(told, indent=2) + "\n"
-        )  # first: it makes the folder a run's
+        keep_arguments(output_dir, told)  # first: it makes the folder a run's
         labels.save(output_dir)
     if checkpoint is not None:
-        abandon_later(accelerator, output_dir, run.step)
+        abandon_others(accelerator, output_dir, checkpoint)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to.
     del run
@@ -262,13 +266,14 @@ def _finetune(argv: list[str], until: ExitStack) -> None:
             "train_split": data.train_split,
             "num_shapes": len(clouds),
             "encoder": model_arguments.model,
+            "licensed": licensed,
             "steps": result.steps,
             "global_batch_size": training.per_device_batch_size * accelerator.num_processes,
             "train_loss": f"{result.train_loss:.4f}",
             "arguments": as_recipe(groups, only_changed=True),
         },
     )
-    print(metrics_table(report.as_dict()["metrics"]))
+    print(report_table(report.as_dict()))
     what = "parts" if parts else "classes"
     print(f"final training loss {result.train_loss:.4f}; the network that says {what} is in {folder}")
 

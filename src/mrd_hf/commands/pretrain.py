@@ -12,7 +12,6 @@ training/recipes/accelerate before -m. On two CPU processes (accelerate's own --
 
 import dataclasses
 import importlib.util
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -39,15 +38,17 @@ from ..evaluation.held_out import HeldOutSet
 from ..evaluation.plots.interval_plot import write_interval_bars
 from ..evaluation.report import metrics_table
 from ..files.run_lock import check_not_running, only_run
+from ..hub.card_license import license_fields
 from ..hub.model_card import card_title, on_hub
 from ..hub.pushing import check_login, push_folder
 from ..teacher import Teacher
 from ..training.arguments import DataArguments, as_recipe, parse_arguments
-from ..training.checkpoints import ARGUMENTS_FILE, abandon_later, check_output_dir, prepare_output_dir
+from ..training.checkpoints import check_output_dir, list_checkpoints, prepare_output_dir, step_of
 from ..training.distributed import set_cpu_threads, start_accelerator
 from ..training.export import count_licenses, export_encoder, last_losses
+from ..training.loop.courses import abandon_others
 from ..training.loop.freed_memory import keep_freed_memory
-from ..training.loop.resumed_arguments import check_resumed
+from ..training.loop.resumed_arguments import check_resumed, keep_arguments
 from ..training.loop.run_arguments import RunArguments
 from ..training.loop.stopping import Ending
 from ..training.model_building import build_model
@@ -148,6 +149,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         embedding_dim, teacher_id, logit_scale = triplets.embedding_dim, str(triplets.teacher), None
     set_seed(training.seed)
     model = build_model(model_arguments, embedding_dim, teacher_id, logit_scale)
+    licensed = license_fields(model_arguments.encoder)
     check_points(data, triplets, model.encoder.config.min_points)
     extractor = PointCloudFeatureExtractor(
         num_points=data.num_points or triplets.num_points,
@@ -176,11 +178,13 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
     )
 
     checkpoint = open_output_dir(accelerator, output_dir, training, until)
+    new_course = False
     if checkpoint is not None:
-        check_resumed(checkpoint, told, tell=accelerator.is_main_process)
+        changed = check_resumed(checkpoint, told, tell=accelerator.is_main_process)
         run.resume(checkpoint)
+        new_course = changed and any(step_of(later) > run.step for later in list_checkpoints(output_dir))
     if accelerator.is_main_process:
-        (output_dir / ARGUMENTS_FILE).write_text(json.dumps(told, indent=2) + "\n")
+        keep_arguments(output_dir, told)
     if training.hard_negatives is not None and isinstance(triplets, TripletDataset):
         run.neighbors = find_neighbors(accelerator, triplets, num_neighbors, output_dir / NEIGHBORS_FILE)
     if training.report_to and accelerator.is_main_process:
@@ -188,9 +192,11 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
         resumed_at = run.step if checkpoint is not None else None
         names = (training.project, training.run_name)
         log_file = output_dir / LOG_FILE
-        accelerator.trackers = start_trackers(training.report_to, output_dir, log_file, *names, resumed_at, told)
+        accelerator.trackers = start_trackers(
+            training.report_to, output_dir, log_file, *names, resumed_at, told, new_course
+        )
     if checkpoint is not None:
-        abandon_later(accelerator, output_dir, run.step)
+        abandon_others(accelerator, output_dir, checkpoint)
     result = run.run()
     # The wrapped model must go before the process group that it holds on to, or its end can hang on gloo's threads.
     del run
@@ -227,6 +233,7 @@ def _pretrain(argv: list[str], until: ExitStack) -> None:
             "title": title,
             "dataset": data.dataset,
             "encoder": model_arguments.encoder,
+            "licensed": licensed,
             "train_split": data.train_split,
             "num_shapes": len(triplets),
             "steps": result.steps,

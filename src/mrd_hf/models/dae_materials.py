@@ -77,7 +77,7 @@ class DaeMaterials:
         if material is None:
             self.warnings.append(f"material not found: {url.removeprefix('#')}")
             return None
-        name = material.get("name") or material.get("id", "")
+        name = material.get("name", "") or material.get("id", "")
         instance = material.find("instance_effect")
         effect = None if instance is None else self.document.named("effect", instance.get("url"))
         if effect is None:

@@ -20,6 +20,7 @@ from .recipe_files import (
     CHANGES,
     RECIPES,
     changed_mapping,
+    changed_recipe,
     find_recipe,
     parse_mapping,
     recipe_names,
@@ -247,10 +248,16 @@ def recipe_to_argv(
         UserError: when the file is missing, not a YAML mapping, names itself or has an unknown key; the message names
             the file.
     """
-    return mapping_to_argv(_read_recipe(name, of, classes, folder), str(name), classes)
+    return mapping_to_argv(read_recipe(name, of, classes, folder), str(name), classes)
 
 
-def _read_recipe(name: str | Path, of: tuple[Path, ...], classes: Sequence[type], folder: Path) -> dict[str, Any]:
+def read_recipe(
+    name: str | Path,
+    of: tuple[Path, ...] = (),
+    classes: Sequence[type] = ARGUMENT_CLASSES,
+    folder: Path = RECIPES,
+) -> dict[str, Any]:
+    """A YAML recipe as a mapping, with what it takes over from another one; see [`recipe_to_argv`]."""
     path = find_recipe(name, folder)
     if path in of:
         raise UserError(f"{path}: its key 'config' leads back to itself; leave it out.")
@@ -269,9 +276,7 @@ def _read_recipe(name: str | Path, of: tuple[Path, ...], classes: Sequence[type]
     mapping_to_argv(recipe, str(path), classes)  # whose mistakes are this file's
     if base is None:
         return recipe
-    below = _read_recipe(base, (*of, path), classes, folder)
-    mappings = [key for key in recipe if isinstance(recipe[key], dict) and isinstance(below.get(key), dict)]
-    return {**below, **recipe, **{key: changed_mapping(key, below[key], recipe[key]) for key in mappings}}
+    return changed_recipe(read_recipe(base, (*of, path), classes, folder), recipe)
 
 
 def mapping_to_argv(recipe: dict[str, Any], where: str, classes: Sequence[type] = ARGUMENT_CLASSES) -> list[str]:

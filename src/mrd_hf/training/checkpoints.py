@@ -8,7 +8,7 @@
         shards/                    with FSDP2, in place of all but trainer_state.json: see `sharded_state`
 
 A checkpoint is written under a name that no reader accepts and renamed when it is complete. Where a run resumes from
-an earlier one than the last, those after it become `abandoned-checkpoint-200` and so on.
+an earlier one than the last, those after it become `abandoned-checkpoint-200` and so on, see `loop.courses`.
 """
 
 import errno
@@ -16,7 +16,6 @@ import json
 import os
 import re
 import shutil
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -47,16 +46,18 @@ TRACKING_FILE = "tracking.json"
 CURVES_FILE = "training_curves.png"
 # What else than a checkpoint is the result of a run, which is not to be lost.
 RESULTS = ("evaluation", "encoder", "model")
-# What a run that was killed before its first checkpoint leaves, and the next one makes again.
+# What a run that was killed before its first checkpoint leaves, and the next one makes again. Removed in this order:
+# the last one says that the folder is a run's.
 LEFTOVERS = (
-    ARGUMENTS_FILE,
     "labels.json",
     "training_log.jsonl*",
     TRACKING_FILE,
     "text_neighbors.safetensors",
     "profile",
     "incomplete-*",
+    ARGUMENTS_FILE,
 )
+CHECKPOINTS = re.compile(r"checkpoint-\d+|abandoned-checkpoint-\d+(-\d+)?")
 # How torch and safetensors, which have no error of their own for it, say that a file could not be written.
 WRITE_FAILURES = re.compile(r"inline_container|PytorchStreamWriter|iostream error|IoError|os error|OSError")
 FULL_DISK = re.compile(r"os error 28|No space left|StorageFull|write failed|unexpected pos")
@@ -79,10 +80,10 @@ class TrainerState:
 def list_checkpoints(output_dir: Path) -> list[Path]:
     """The complete checkpoints of a run, oldest first."""
     found = [p for p in output_dir.glob("checkpoint-*") if re.fullmatch(r"checkpoint-\d+", p.name)]
-    return sorted((p for p in found if (p / STATE_FILE).is_file()), key=_step_of)
+    return sorted((p for p in found if (p / STATE_FILE).is_file()), key=step_of)
 
 
-def _step_of(checkpoint: Path) -> int:
+def step_of(checkpoint: Path) -> int:
     """By its name, as [`list_checkpoints`] finds it."""
     return int(checkpoint.name.split("-")[1])
 
@@ -281,7 +282,7 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
             f"--overwrite-output-dir would delete {checkpoint}, which --resume-from-checkpoint asks for; leave out "
             "one of them."
         )
-    if _is_of_the_run(checkpoint, output_dir):
+    if is_of_the_run(checkpoint, output_dir):
         return checkpoint
     if not output_dir.exists() or not _content(output_dir):
         return checkpoint
@@ -303,11 +304,11 @@ def check_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> P
 def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) -> Path | None:
     """Make the folder ready for a run: as [`check_output_dir`], after which what is no loss is removed.
 
-    The checkpoints after the one that it returns stay until the run has resumed, see [`abandon_later`]. Called by the
+    The checkpoints after the one that it returns stay until the run has resumed, see [`abandon_others`]. Called by the
     main process alone, which has the folder by [`only_run`].
     """
     checkpoint = check_output_dir(output_dir, resume, overwrite)
-    if _is_of_the_run(checkpoint, output_dir):
+    if is_of_the_run(checkpoint, output_dir):
         for leftover in output_dir.glob("incomplete-checkpoint-*"):
             shutil.rmtree(leftover)
         return checkpoint
@@ -315,10 +316,10 @@ def prepare_output_dir(output_dir: Path, resume: str | None, overwrite: bool) ->
     leftovers = [path for pattern in LEFTOVERS for path in output_dir.glob(pattern)]
     if overwrite:
         leftovers = [*_written_later(output_dir), *leftovers]
-        # The file says that the folder is a run's. Where something else stays in it, so does the file, until the new
-        # run writes its own: were that one killed before, the folder would be nobody's.
-        if set(_content(output_dir)) - set(leftovers):
-            leftovers.remove(output_dir / ARGUMENTS_FILE)
+    # The file says that the folder is a run's. Where something else stays in it, so does the file, until the new run
+    # writes its own: were that one killed before, the folder would be nobody's.
+    if set(_content(output_dir)) - set(leftovers):
+        leftovers.remove(output_dir / ARGUMENTS_FILE)
     for leftover in leftovers:
         if leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover)
@@ -332,7 +333,7 @@ def _written_later(output_dir: Path) -> list[Path]:
 
     Users keep what they made of a run beside these, as indexes and exports, which no new run replaces.
     """
-    found = [path for path in output_dir.iterdir() if re.fullmatch(r"(abandoned-)?checkpoint-\d+", path.name)]
+    found = [path for path in output_dir.iterdir() if CHECKPOINTS.fullmatch(path.name)]
     for name in (*RESULTS, *(f"replaced-{name}" for name in RESULTS), CURVES_FILE):
         found += output_dir.glob(name)
     with suppress(OSError, ValueError, KeyError, TypeError):
@@ -344,25 +345,12 @@ def _written_later(output_dir: Path) -> list[Path]:
     return found
 
 
-def abandon_later(accelerator: Accelerator, output_dir: Path, step: int) -> None:
-    """Rename the checkpoints after the step that a run has resumed at: of the new course none of them is the latest,
-    nor should any stay in the place of a new one. Called by all processes, before anything is logged or saved."""
-    accelerator.wait_for_everyone()  # where one of them cannot resume, nothing is given up
-    if not accelerator.is_main_process:
-        return
-    for later in list_checkpoints(output_dir):
-        if _step_of(later) <= step:
-            continue
-        aside = later.with_name(f"abandoned-{later.name}")
-        shutil.rmtree(aside, ignore_errors=True)
-        later.rename(aside)
-        print(f"note: {later.name} is of the course that is given up; it is now {aside}.", file=sys.stderr)
-
-
 def _content(output_dir: Path) -> list[Path]:
-    """What is in a run's folder, but for the lock of the run that has it."""
-    return [path for path in output_dir.iterdir() if path.name != LOCK_FILE]
+    """What is in a run's folder, but for the lock of the run that has it, and what a kill left of its arguments."""
+    names = [path for path in output_dir.iterdir() if path.name != LOCK_FILE]
+    return [path for path in names if not path.name.startswith(f".{ARGUMENTS_FILE}.")]
 
 
-def _is_of_the_run(checkpoint: Path | None, output_dir: Path) -> TypeGuard[Path]:
+def is_of_the_run(checkpoint: Path | None, output_dir: Path) -> TypeGuard[Path]:
+    """Whether there is a checkpoint to resume from, and it lies in the run's folder, under whatever name."""
     return checkpoint is not None and checkpoint.resolve().parent == output_dir.resolve()

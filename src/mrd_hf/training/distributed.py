@@ -21,7 +21,8 @@ def start_accelerator(mixed_precision: str | None, output_dir: Path) -> Accelera
     """The run's accelerator, whose processes have patience with each other.
 
     Raises:
-        UserError: accelerate's environment asks it to accumulate gradients over batches, which no loop here does.
+        UserError: accelerate's environment asks it to accumulate gradients over batches, which no loop here does, or
+            float16 is asked for on a CPU, where accelerate leaves the forward pass in float32 without a word.
     """
     waiting = InitProcessGroupKwargs(timeout=PATIENCE)
     accelerator = Accelerator(mixed_precision=mixed_precision, project_dir=output_dir, kwargs_handlers=[waiting])
@@ -30,6 +31,11 @@ def start_accelerator(mixed_precision: str | None, output_dir: Path) -> Accelera
             f"accelerate is to accumulate gradients over {accelerator.gradient_accumulation_steps} batches (by "
             "ACCELERATE_GRADIENT_ACCUMULATION_STEPS or its configuration); set it to 1. Relations and negatives are "
             "of one batch; for a large one in little memory give --encoder-batch-size."
+        )
+    if mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise UserError(
+            "mixed_precision fp16 needs a GPU: on a CPU the forward pass would stay in float32; give bf16, or leave it"
+            " out."
         )
     return accelerator
 

@@ -33,7 +33,7 @@ from .loop.compilation import compile_encoder, not_compiled
 from .loop.finite_steps import LOSS, NORM, FiniteSteps
 from .loop.profiling import StepProfiler
 from .loop.stopping import Ending, StopRequest, outlive_sigterm
-from .loop.throughput import Throughput
+from .loop.throughput import Throughput, beside_progress
 from .optimization import MovingAverage, adamw, keep_fused, keep_weight_decay, warmup_cosine
 from .sharded_state import ShardedState
 from .sharding import average_gradients, broadcast_from_first, requested_sharding, shard, whole_model
@@ -348,17 +348,20 @@ class Pretraining:
                     accelerator.log(metrics, step=self.step)
                     if log is not None:
                         log.write(self.step, metrics)
-                    progress.set_postfix_str(_postfix(metrics))
+                    progress.set_postfix_str(beside_progress(metrics))
                 profiler.step()
                 with throughput.pause():
                     if saved:  # first, for an evaluation can fail
                         self.save()
+                        stopped = Ending.SIGTERM if self.stop.agreed() is Ending.SIGTERM else stopped
                     # Whoever sends SIGTERM does not wait for scores.
                     if evaluated and stopped is not Ending.SIGTERM:
                         scores = self.run_evaluation(log)
                 if stopped is not None:
                     ending = stopped
                     break
+            # Or one that came in the last evaluation would count for nothing.
+            ending = Ending.SIGTERM if self.stop.agreed() is Ending.SIGTERM else ending
         metrics = {"train_loss": self.read_loss(), **scores}
         return PretrainingResult(self.plain_model(), metrics, time.monotonic() - started, self.step, ending)
 
@@ -392,9 +395,3 @@ class Pretraining:
             tqdm.write(f"step {self.step}: " + ", ".join(f"{k.split('/')[1]} {v:.3f}" for k, v in scores.items()))
         self.accelerator.wait_for_everyone()
         return scores
-
-
-def _postfix(metrics: dict[str, float]) -> str:
-    speed = f"{metrics['shapes_per_second']:.3g} shapes/s, {metrics['data_waiting_share']:.0%} waiting for data"
-    memory = f", {metrics['peak_memory_gib']:.1f} GiB" if "peak_memory_gib" in metrics else ""
-    return f"loss {metrics['loss']:.3f}, {speed}{memory}"

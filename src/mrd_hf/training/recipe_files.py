@@ -83,3 +83,9 @@ def changed_mapping(name: str, base: dict[str, Any], changes: dict[str, Any]) ->
     """
     kinds = [mapping.get("model_type", "point_bert") for mapping in (base, {**base, **changes})]
     return {**base, **changes} if name in CHANGES and changes and kinds[0] == kinds[1] else changes
+
+
+def changed_recipe(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A recipe with the keys that another one has itself, which builds on it."""
+    mappings = [key for key in changes if isinstance(changes[key], dict) and isinstance(base.get(key), dict)]
+    return {**base, **changes, **{key: changed_mapping(key, base[key], changes[key]) for key in mappings}}

@@ -163,6 +163,10 @@ def test_a_fingerprint_is_of_all_that_changes_the_result(recipe, tmp_path):
         ("{loss: contrastive}", "{loss: none}", "the arm 'plain'"),
         ("num_train_steps: 20", "num_train_step: 20", "the arm 'heavy': pretrain: unknown key 'num_train_step'"),
         ("num_train_steps: 20", "seed: 20", "the arm 'heavy': 'seed' is not for an arm to set"),
+        ("num_train_steps: 10", "seed: 10", "pretrain: 'seed' is not for an ablation's"),
+        ("num_train_steps: 10", "train_split: test", "pretrain: 'train_split' is not for an ablation's"),
+        ("num_train_steps: 10", "push_to_hub: true", "pretrain: 'push_to_hub' is not for an ablation's"),
+        ("num_train_steps: 10", "overwrite_output_dir: true", "pretrain: 'overwrite_output_dir' is not for an a"),
         ("wrong_images: 0.3", "wrong_images: 3", "the arm 'noisy': --wrong-images"),
         ("wrong_images: 0.3", "wrong_images: '0.3'", "the arm 'noisy': data: wrong_images is '0.3'; give a number"),
         ("at: 2}", "at: high}", "the arm 'heavy': curve: at is 'high'; give a number"),
@@ -187,6 +191,44 @@ def test_numbers_as_yaml_has_them(tmp_path):
     assert text != RECIPE
     recipe = read_ablation(written(tmp_path, text))
     assert recipe.arms["heavy"].curves[0].at == 1e-4 and recipe.arms["noisy"].changes.teacher_width is None
+
+
+BASE = """
+point_config: {hidden_size: 48, num_attention_heads: 3}
+mrd_config: {relation_weight: 2}
+augmentation: {shift: 0.05, scale_min: 0.7}
+text_weights: {name: 1}
+num_train_steps: 7
+"""
+CHANGED = """
+config: {base}
+mrd_config: {{}}
+point_config: {{model_type: uni3d, hidden_size: 32, num_attention_heads: 2}}
+augmentation: {{scale_min: 0.5}}
+text_weights: {{caption: 1}}
+"""
+
+
+def test_the_common_recipe_builds_on_another_one_as_those_of_pretrain_do(tmp_path):
+    base, changed = tmp_path / "base.yaml", tmp_path / "changed.yaml"
+    base.write_text(BASE)
+    changed.write_text(CHANGED.format(base=base))
+    told = {"dataset": "data", "splits": [0], "seeds": [0], "arms": {"plain": {}}}
+    told["pretrain"] = yaml.safe_load(changed.read_text())
+    recipe = read_ablation(written(tmp_path, yaml.safe_dump(told, sort_keys=False)))
+    rest = ["--dataset=data", "--output-dir=out"]
+    ours = parse_arguments([*mapping_to_argv(recipe.arms["plain"].pretrain, "the arm"), *rest])
+    theirs = parse_arguments(["--config", str(changed), *rest])
+    assert [vars(group) for group in ours] == [vars(group) for group in theirs]
+    assert ours[2].num_train_steps == 7 and json.loads(ours[0].augmentation) == {"shift": 0.05, "scale_min": 0.5}
+
+
+@pytest.mark.parametrize(("first", "second"), [("a", "a"), ("a", "b")])
+def test_a_base_that_leads_back_to_itself(tmp_path, first, second):
+    for name, base in ((first, second), (second, first)):
+        (tmp_path / f"{name}.yaml").write_text(f"config: {tmp_path / base}.yaml\n")
+    with pytest.raises(UserError, match=r"recipe\.yaml: pretrain: .*a\.yaml: its key 'config' leads back to itself"):
+        read_ablation(written(tmp_path, RECIPE.replace("num_train_steps: 10", f"config: {tmp_path / first}.yaml")))
 
 
 def test_a_recipe_that_is_not_there(tmp_path):
@@ -216,6 +258,13 @@ def test_the_main_comparison_has_25_pairs():
     runs = plan_runs(read_ablation("main"))
     assert Counter(run.arm.name for run in runs) == {"contrastive": 25, "mrd": 25}
     assert len({(run.split, run.seed) for run in runs}) == 25
+
+
+def test_steps_cost_as_much_however_the_loss_is_written(recipe, tmp_path):
+    """Null is for the default, and a mapping may be JSON, as on the command line."""
+    text = RECIPE.replace("{loss: contrastive}", '\'{"loss": "contrastive"}\'').replace("{relation_weight: 2}", "null")
+    expected = [cost_key(run) for run in plan_runs(recipe)[:4]]
+    assert [cost_key(run) for run in plan_runs(read_ablation(written(tmp_path, text)))[:4]] == expected
 
 
 def test_expected_times_by_hand(recipe):

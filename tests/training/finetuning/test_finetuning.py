@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import os
+import signal
 
 import numpy as np
 import pytest
@@ -20,10 +22,12 @@ from mrd_hf.data.loaders.augmentation import AugmentationConfig
 from mrd_hf.data.loaders.batch_sampler import ShuffledBatchSampler
 from mrd_hf.errors import UserError
 from mrd_hf.models.shapes import ColoredPoints
-from mrd_hf.training.checkpoints import list_checkpoints
+from mrd_hf.training.checkpoints import list_checkpoints, save_checkpoint
+from mrd_hf.training.finetuning import finetuning
 from mrd_hf.training.finetuning.arguments import FinetuningArguments
 from mrd_hf.training.finetuning.finetuning import Finetuning, to_device
 from mrd_hf.training.finetuning.labeled_clouds import LabeledClouds, prepare_clouds
+from mrd_hf.training.loop.stopping import Ending
 
 
 SMALL = {**TINY, "num_hidden_layers": 1, "drop_path_rate": 0.3, "classifier_dropout": 0.2}
@@ -199,6 +203,25 @@ def test_an_evaluation_that_fails_costs_no_step_and_comes_after_resuming(tmp_pat
         run.run()
     assert len(evaluations) == 2 + 1
     assert (tmp_path / "training_log.jsonl").read_text().count('"eval/top1": 0.25') == 2
+
+
+@pytest.mark.parametrize("step", [2, 6])
+def test_told_to_end_in_a_save_it_ends_after_it(tmp_path, monkeypatch, step):
+    """Not after an evaluation that is due then; and at the last step the command does not go on to its own."""
+    evaluated, run = [], tiny_run(tmp_path, save_steps=2, eval_steps=2)
+    run.evaluate = lambda _: evaluated.append(run.step) or {"top1": 0.25}
+
+    def told_in_between(*given):
+        saved = save_checkpoint(*given)
+        if run.step == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return saved
+
+    monkeypatch.setattr(finetuning, "save_checkpoint", told_in_between)
+    result = run.run()
+    assert (result.ending, result.steps) == (Ending.SIGTERM, step)
+    assert evaluated == [number for number in (2, 4) if number < step]
+    assert list_checkpoints(tmp_path)[-1].name == f"checkpoint-{step}"
 
 
 def test_what_cannot_be_trained_is_said(tmp_path):

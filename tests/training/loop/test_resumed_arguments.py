@@ -1,6 +1,7 @@
-"""A run resumes with other settings than it began with: some count, some are told, some are refused."""
+"""A run resumes with other settings than it was last told: some count, some are told, some are refused."""
 
 import json
+import os
 import shutil
 
 import pyarrow.parquet as pq
@@ -12,7 +13,7 @@ from support.tiny_triplets import save_tiny_triplets
 
 from mrd_hf.errors import UserError
 from mrd_hf.training.checkpoints import ARGUMENTS_FILE
-from mrd_hf.training.loop.resumed_arguments import check_resumed
+from mrd_hf.training.loop.resumed_arguments import check_resumed, keep_arguments
 
 
 TERMS = ["intra_text", "intra_image"]
@@ -38,10 +39,14 @@ def test_other_settings_are_told_and_those_of_no_consequence_are_not(run, data, 
     shutil.rmtree(run / "checkpoint-4")
     latest = {"resume_from_checkpoint": "latest"}
     train_tiny_run(run, data, **latest, save_steps=1, logging_steps=2, num_workers=1)
-    assert "note: the run began" not in capsys.readouterr().err
+    assert "note: the run is resumed" not in capsys.readouterr().err
     train_tiny_run(run, data, **latest, num_train_steps=5, seed=5, learning_rate=0.02)
     told = "learning_rate 0.01 -> 0.02, num_train_steps 4 -> 5, seed 0 -> 5."
-    assert f"note: the run began with other settings than it is resumed with: {told}" in capsys.readouterr().err
+    note = "note: the run is resumed with other settings than it was last told: "
+    assert f"{note}{told}" in capsys.readouterr().err
+    # Told what it began with, it is told something else than the last time.
+    train_tiny_run(run, data, **latest, num_train_steps=5, seed=5, learning_rate=0.01)
+    assert f"{note}learning_rate 0.02 -> 0.01." in capsys.readouterr().err
 
 
 def test_a_number_of_processes_is_kept_and_another_one_told(run, data, capsys):
@@ -50,11 +55,36 @@ def test_a_number_of_processes_is_kept_and_another_one_told(run, data, capsys):
     assert began["num_processes"] == 1
     file.write_text(json.dumps({**began, "num_processes": 4}))
     train_tiny_run(run, data, **latest)
-    assert "than it is resumed with: num_processes 4 -> 1." in capsys.readouterr().err
+    assert "than it was last told: num_processes 4 -> 1." in capsys.readouterr().err
     del began["num_processes"]  # as of earlier versions
     file.write_text(json.dumps(began))
     train_tiny_run(run, data, **latest)
-    assert "note: the run began" not in capsys.readouterr().err
+    assert "note: the run is resumed" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("resumed", "rate", "is_another"),
+    [("checkpoint-2", 0.02, True), ("checkpoint-2", 0.01, False), ("latest", 0.02, False)],
+)
+def test_going_back_with_other_settings_is_another_run_of_the_trackers(run, data, resumed, rate, is_another):
+    file = run / "tracking.json"
+    file.write_text(json.dumps({"project": "mrd", "run_name": "first", "run_id": "0"}))
+    resumed = resumed if resumed == "latest" else run / resumed
+    train_tiny_run(run, data, resume_from_checkpoint=resumed, learning_rate=rate, report_to="tensorboard")
+    assert (json.loads(file.read_text())["run_name"] != "first") == is_another
+
+
+def test_a_kill_while_the_arguments_are_written_leaves_those_that_were_there(tmp_path, monkeypatch):
+    def killed(_):
+        raise KeyboardInterrupt
+
+    keep_arguments(tmp_path, {"learning_rate": 0.1})
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "fsync", killed)
+        keep_arguments(tmp_path, {"learning_rate": 0.2})
+    assert json.loads((tmp_path / ARGUMENTS_FILE).read_text()) == {"learning_rate": 0.1}
+    keep_arguments(tmp_path, {"learning_rate": 0.2})
+    assert json.loads((tmp_path / ARGUMENTS_FILE).read_text()) == {"learning_rate": 0.2}
 
 
 @pytest.mark.parametrize(

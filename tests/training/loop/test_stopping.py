@@ -68,6 +68,25 @@ def test_it_ends_with_a_checkpoint_and_resumes_to_the_bit(data, whole, tmp_path,
     assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(resumed).items())
 
 
+@pytest.mark.parametrize(("during", "step"), [("save", 2), ("save", 6), ("evaluation", 6)])
+def test_told_to_end_in_a_save_or_in_the_last_evaluation_it_ends_after_it(data, tmp_path, during, step):
+    """At the last step the default of the signal would hold again, and whoever sent it wait for the export."""
+    run, evaluated = tiny_run(data, tmp_path, save_steps=1, eval_steps=2), []
+    save = run.save
+
+    def tell(of):
+        if (of, run.step) == (during, step):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run.evaluate = lambda _: evaluated.append(run.step) or tell("evaluation") or {"score": 1.0}
+    run.save = lambda: save() or tell("save")
+    result = run.run()
+    assert (result.ending, result.steps) == (Ending.SIGTERM, step)
+    # Whoever sends the signal waits for no evaluation that has not begun.
+    assert evaluated == [number for number in (2, 4, 6) if number < step + (during == "evaluation")]
+    assert list_checkpoints(tmp_path)[-1].name == f"checkpoint-{step}"
+
+
 def test_an_evaluation_that_fails_leaves_the_checkpoint_and_is_made_again(data, whole, tmp_path):
     """As a kill between them would, or GPUs' process group that has lost patience."""
 

@@ -11,13 +11,9 @@ from huggingface_hub.errors import StrictDataclassError
 from ...data.resplitting.teacher_changes import TeacherChanges
 from ...errors import UserError
 from ...models.configuration_mrd import MRDConfig
-from ..arguments import (
-    PretrainingArguments,
-    mapping_to_argv,
-    parse_arguments,
-)
+from ..arguments import PretrainingArguments, mapping_to_argv, parse_arguments, read_recipe
 from ..model_building import new_encoder_config, parse_mrd_config
-from ..recipe_files import RECIPES, find_recipe, unknown_key_hint
+from ..recipe_files import RECIPES, changed_recipe, unknown_key_hint
 
 
 ABLATIONS = RECIPES / "ablation"
@@ -125,7 +121,7 @@ def read_ablation(name: str | Path) -> AblationRecipe:
     for key in ("dataset", "splits", "seeds", "arms"):
         if not content.get(key):
             raise UserError(f"{path}: the key '{key}' is missing or empty.")
-    common = _resolved(_mapping(content.get("pretrain"), f"{path}: pretrain"), str(path))
+    common = _common_recipe(_mapping(content.get("pretrain"), f"{path}: pretrain"), f"{path}: pretrain")
     baseline = content.get("baseline")
     arms = {}
     for arm_name, of_arm in _mapping(content["arms"], f"{path}: arms").items():
@@ -213,14 +209,23 @@ def check_pretraining(recipe: dict[str, Any]) -> PretrainingArguments:
     return training
 
 
-def _resolved(recipe: dict[str, Any], where: str) -> dict[str, Any]:
-    """A recipe of pretraining with what it takes over from the one that its key `config` names."""
+def _common_recipe(recipe: dict[str, Any], where: str) -> dict[str, Any]:
+    """What all arms have alike, with what it takes over from the recipe that its key `config` names, as `mrd-hf
+    pretrain` would; but for what is decided for each run."""
+    for key in NOT_FOR_ARMS:
+        if key in recipe:
+            raise UserError(
+                f"{where}: '{key}' is not for an ablation's common recipe to set, as each run is given its own; leave "
+                "it out."
+            )
     base = recipe.pop("config", None)
     if base is None:
         return recipe
-    file = find_recipe(base)
-    below = _resolved(_read_mapping(file, f"named by {where}"), str(file))
-    return joined({key: value for key, value in below.items() if key not in NOT_FOR_ARMS}, recipe)
+    try:
+        below = read_recipe(base)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from None
+    return changed_recipe({key: value for key, value in below.items() if key not in NOT_FOR_ARMS}, recipe)
 
 
 def _read_mapping(path: Path, hint: str) -> dict[str, Any]:

@@ -3,20 +3,23 @@
 import json
 import statistics
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 
-from accelerate import Accelerator
+import torch
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 
 from ...data.loaders.augmentation import AugmentationConfig
 from ...data.loaders.choices import ChoiceConfig
 from ...data.loading import load_all_splits
 from ..arguments import mapping_to_argv, parse_arguments
-from ..distributed import set_cpu_threads
+from ..distributed import set_cpu_threads, start_accelerator
 from ..loop.freed_memory import keep_freed_memory
 from ..model_building import build_model
 from ..pretraining import Pretraining
-from ..recipe_files import parse_config
+from ..recipe_files import parse_config, parse_mapping
 from ..training_data import open_training_shapes
 from .planning import Run
 
@@ -35,10 +38,26 @@ def cost_key(run: Run) -> str:
     """Alike for runs whose steps take as long."""
     recipe = run.arm.pretrain
     costly = {key: recipe.get(key) for key in (*COSTLY, *SWITCHES)}
-    costly |= {key: recipe.get("mrd_config", {}).get(key) for key in COSTLY_OF_LOSS}
+    loss = recipe.get("mrd_config") or {}
+    loss = parse_mapping(loss, "mrd_config") if isinstance(loss, str) else loss  # JSON, as on the command line
+    costly |= {key: loss.get(key) for key in COSTLY_OF_LOSS}
     return json.dumps(costly, sort_keys=True)
 
 
+@contextmanager
+def _settings_of_its_own() -> Iterator[None]:
+    """Within it accelerate's precision and torch's TF32, of which a process has one each, can be set; afterwards
+    they are not, or are as they were."""
+    tf32 = torch.backends.cuda.matmul.allow_tf32
+    AcceleratorState._reset_state()
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = tf32
+        AcceleratorState._reset_state()
+
+
+@_settings_of_its_own()
 def measure_step(recipe: Mapping[str, object], threads: int) -> float:
     """Seconds of an optimizer step of a recipe of pretraining, on this machine as it is now; writes nothing.
 
@@ -47,7 +66,7 @@ def measure_step(recipe: Mapping[str, object], threads: int) -> float:
         threads (`int`)
     """
     data, model_arguments, training = parse_arguments(mapping_to_argv(dict(recipe), "pretrain"))
-    accelerator = Accelerator(mixed_precision=training.mixed_precision)
+    accelerator = start_accelerator(training.mixed_precision, Path(training.output_dir))
     if accelerator.device.type == "cpu":
         set_cpu_threads(threads)
         keep_freed_memory()

@@ -231,7 +231,9 @@ class Finetuning:
                         state = TrainerState(self.step, self.finite.read())
                         limit = arguments.save_total_limit
                         save_checkpoint(accelerator, self.output_dir, state, self.average, limit)
-                    if evaluated:
+                        stopped = Ending.SIGTERM if self.stop.agreed() is Ending.SIGTERM else stopped
+                    # Whoever sends SIGTERM does not wait for scores.
+                    if evaluated and stopped is not Ending.SIGTERM:
                         self.run_evaluation(log)
                 if stopped is not None:
                     ending = stopped

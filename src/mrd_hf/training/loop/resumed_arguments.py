@@ -1,4 +1,4 @@
-"""What a run is told when it resumes, beside what it was told when it began."""
+"""What a run is told, and when it resumes what it was told the time before."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ...errors import UserError
+from ...files.atomic_file import atomic_file
 from ...models.configuration_mrd import MRDConfig
 from ..checkpoints import ARGUMENTS_FILE
 from ..recipe_files import parse_mapping
@@ -34,13 +35,16 @@ FREE = {
 }
 
 
-def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> None:
-    """Say what a run is told otherwise than when it began, so far as that is known.
+def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> bool:
+    """Say what a run is told otherwise than the last time, so far as that is known.
 
     Args:
         checkpoint (`Path`): That it resumes from; beside it may be the arguments of the run that saved it.
         told (`dict`): Its arguments.
         tell (`bool`, defaults to `True`): Whether to say it, as one of several processes does.
+
+    Returns:
+        `bool`: Whether it is told anything otherwise.
 
     Raises:
         UserError: It has other relations, to which the learned weights would not belong.
@@ -49,7 +53,7 @@ def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> 
     try:
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return
+        return False
     earlier, now = (MRDConfig(**parse_mapping(of.get("mrd_config", "{}"), "mrd_config")) for of in (before, told))
     # Fine-tuning has none.
     if "mrd_config" in told and earlier.relation_terms != now.relation_terms:
@@ -65,4 +69,11 @@ def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> 
         changed |= {"num_workers"} if readers != earlier_readers else set()
     if changed and tell:
         changes = ", ".join(f"{name} {before[name]} -> {told[name]}" for name in sorted(changed))
-        print(f"note: the run began with other settings than it is resumed with: {changes}.", file=sys.stderr)
+        print(f"note: the run is resumed with other settings than it was last told: {changes}.", file=sys.stderr)
+    return bool(changed)
+
+
+def keep_arguments(output_dir: Path, told: dict[str, Any]) -> None:
+    """Write down what a run is told, in the place of what it was told before."""
+    with atomic_file(output_dir / ARGUMENTS_FILE) as sink:
+        sink.write((json.dumps(told, indent=2) + "\n").encode())

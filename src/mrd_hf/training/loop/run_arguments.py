@@ -27,7 +27,8 @@ class RunArguments:
     warmup_steps: int = field(default=1000, metadata={"help": "Steps of linear warm-up; then a cosine down to 0."})
     max_grad_norm: float = field(default=1.0, metadata={"help": "Norm to clip the gradient at."})
     mixed_precision: str = field(
-        default="no", metadata={"help": "Precision of the forward pass.", "choices": ["no", "bf16", "fp16"]}
+        default="no",
+        metadata={"help": "Precision of the forward pass; fp16: GPUs only.", "choices": ["no", "bf16", "fp16"]},
     )
     ema_decay: float = field(
         default=0.0,

@@ -25,7 +25,7 @@ class Ending(IntEnum):
 
 
 class StopRequest:
-    """Asked once a step, on all processes, whether the run is to end after it.
+    """Asked after each step and each checkpoint, on all processes, whether the run is to end there.
 
     Args:
         max_minutes (`float`, *optional*): How long to train, from [`listening`] on.

@@ -83,3 +83,10 @@ def peak_memory(device: torch.device) -> int | None:
         return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def beside_progress(metrics: dict[str, float]) -> str:
+    """What to show of a step that was logged beside the bar of progress."""
+    speed = f"{metrics['shapes_per_second']:.3g} shapes/s, {metrics['data_waiting_share']:.0%} waiting for data"
+    memory = f", {metrics['peak_memory_gib']:.1f} GiB" if "peak_memory_gib" in metrics else ""
+    return f"loss {metrics['loss']:.3f}, {speed}{memory}"
