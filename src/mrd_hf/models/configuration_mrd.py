@@ -31,8 +31,8 @@ class MRDConfig(PreTrainedConfig):
         logit_scale_init_value (`float`, defaults to 2.6592):
             Logarithm of the initial scale of the alignment's logits, ln(1 / 0.07).
         mask_duplicates (`bool`, defaults to `True`):
-            Whether pairs in a batch whose teacher embeddings coincide (the same text, the same image) are left out
-            of the alignment's negatives.
+            Whether pairs in a batch whose teacher embeddings coincide are left out of the alignment's negatives: those
+            with the same image among images, those with the same text among texts.
         relation_weight (`float`, defaults to 0.3): Weight of the relation loss beside the alignment loss.
         relation_form (`str`, defaults to `"normalized_similarity"`):
             What a relation is: a softmax of similarities; `"euclidean"`, of negative distances; `"partial_order"`,

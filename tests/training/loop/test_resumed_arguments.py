@@ -74,6 +74,16 @@ def test_going_back_with_other_settings_is_another_run_of_the_trackers(run, data
     assert (json.loads(file.read_text())["run_name"] != "first") == is_another
 
 
+def test_a_temperature_that_the_teacher_says_is_no_hindrance(tmp_path):
+    """The arguments do not say it: `--teacher` does, once it is loaded."""
+    of_teacher = {"mrd_config": json.dumps({"teacher_temperature": None})}
+    keep_arguments(tmp_path, of_teacher)
+    assert check_resumed(tmp_path / "checkpoint-1", of_teacher) is False
+    other = {"mrd_config": json.dumps({"teacher_temperature": None, "relation_terms": TERMS})}
+    with pytest.raises(UserError, match="weights of the relations intra_image, .* asks for intra_text, intra_image;"):
+        check_resumed(tmp_path / "checkpoint-1", other)
+
+
 def test_a_kill_while_the_arguments_are_written_leaves_those_that_were_there(tmp_path, monkeypatch):
     def killed(_):
         raise KeyboardInterrupt

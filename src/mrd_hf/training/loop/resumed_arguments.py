@@ -54,12 +54,12 @@ def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> 
         before = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
-    earlier, now = (MRDConfig(**parse_mapping(of.get("mrd_config", "{}"), "mrd_config")) for of in (before, told))
+    earlier, now = _relation_terms(before), _relation_terms(told)
     # Fine-tuning has none.
-    if "mrd_config" in told and earlier.relation_terms != now.relation_terms:
+    if "mrd_config" in told and earlier != now:
         raise UserError(
-            f"{checkpoint} has weights of the relations {', '.join(earlier.relation_terms)}, and mrd_config asks for "
-            f"{', '.join(now.relation_terms)}; resume with the same, or begin a new run from its encoder (--encoder)."
+            f"{checkpoint} has weights of the relations {', '.join(earlier)}, and mrd_config asks for "
+            f"{', '.join(now)}; resume with the same, or begin a new run from its encoder (--encoder)."
         )
     changed = {name for name in told.keys() & before.keys() - FREE if told[name] != before[name]}
     changed = {name for name in changed if not name.startswith("hub_")}
@@ -71,6 +71,12 @@ def check_resumed(checkpoint: Path, told: dict[str, Any], tell: bool = True) -> 
         changes = ", ".join(f"{name} {before[name]} -> {told[name]}" for name in sorted(changed))
         print(f"note: the run is resumed with other settings than it was last told: {changes}.", file=sys.stderr)
     return bool(changed)
+
+
+def _relation_terms(arguments: dict[str, Any]) -> list[str]:
+    """Of the arguments alone: a whole configuration may need what the teacher says."""
+    told = parse_mapping(arguments.get("mrd_config", "{}"), "mrd_config")
+    return list(told.get("relation_terms") or MRDConfig().relation_terms)
 
 
 def keep_arguments(output_dir: Path, told: dict[str, Any]) -> None:
