@@ -23,7 +23,8 @@ import mrd_hf.models
 from mrd_hf import PointCloudFeatureExtractor
 from mrd_hf.app.shape_reading import _read_into_folder, read_upload
 from mrd_hf.cli.encoder import embed_files
-from mrd_hf.data.sources.meshes.mesh_folder import mesh_jobs, prepare_mesh
+from mrd_hf.data.sources.meshes.mesh_folder import prepare_mesh
+from mrd_hf.data.sources.meshes.mesh_jobs import mesh_jobs
 from mrd_hf.errors import UserError
 from mrd_hf.evaluation import encoding
 from mrd_hf.evaluation.benchmarks import shape_folder

@@ -12,9 +12,16 @@ import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from support.tiny_teachers import CLIP_WIDTH, MAX_TEXT_LENGTH, SIGLIP_WIDTH, TINY_TEACHERS, save_tiny_clip
+from support.tiny_teachers import (
+    CLIP_WIDTH,
+    MAX_TEXT_LENGTH,
+    SIGLIP_WIDTH,
+    TINY_TEACHERS,
+    save_tiny_clip,
+    save_tiny_fixed_siglip2,
+)
 from torch.nn.functional import normalize
-from transformers import AutoConfig, AutoModel, AutoProcessor, BertConfig, BertModel
+from transformers import AutoConfig, AutoModel, AutoProcessor, AutoTokenizer, BertConfig, BertModel
 
 from mrd_hf.data.embedding.cached_teacher import are_one, split_identifier
 from mrd_hf.errors import UserError
@@ -112,6 +119,25 @@ def test_a_text_embeds_alike_alone_and_in_a_batch(teacher):
     together = teacher.embed_texts(TEXTS)
     alone = torch.cat([teacher.embed_texts([text]) for text in TEXTS])
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=0)
+
+
+def test_a_siglip2_of_a_fixed_resolution_sees_lower_case(tmp_path):
+    """Its configuration says SigLIP, and its tokenizer is Gemma's, which leaves capitals; training had none."""
+    folder = save_tiny_fixed_siglip2(tmp_path / "siglip2")
+    model, tokenizer = AutoModel.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    assert (model.config.model_type, type(tokenizer).__name__) == ("siglip", "GemmaTokenizer")
+    options = {"padding": "max_length", "max_length": MAX_TEXT_LENGTH, "return_tensors": "pt"}
+    lower, upper = tokenizer("a tv stand", **options), tokenizer("A TV stand", **options)
+    assert not torch.equal(lower["input_ids"], upper["input_ids"])
+    with torch.no_grad():
+        expected = normalize(model.get_text_features(**lower).pooler_output, dim=-1)
+    teacher, tower = Teacher.from_pretrained(folder), TextTower.from_pretrained(folder)
+    for embeds in (
+        teacher.embed_texts(["A TV stand"]),
+        tower.embed(["A TV Stand"]),
+        tower.embed_classes(["TV stand"], ["A {}"]),
+    ):
+        torch.testing.assert_close(embeds, expected)
 
 
 def test_text_is_cut_at_the_number_of_positions_where_the_tokenizer_knows_no_length(kind, teacher_folders):

@@ -13,6 +13,7 @@ from support.tiny_sh3f import tiny_files, write_library
 
 from mrd_hf.commands.prepare import print_summary
 from mrd_hf.data.preparation import dataset_parts
+from mrd_hf.data.sources.meshes.mesh_jobs import UNNAMED
 
 
 SCRIPT = SCRIPTS / "prepare_dataset.py"
@@ -101,3 +102,14 @@ def test_the_summary_counts_shapes_with_warnings(capsys):
     assert capsys.readouterr().out.startswith("out: 5 shapes prepared, 0 skipped, 2 with warnings\n")
     print_summary(report | {"warnings": []}, "out")
     assert capsys.readouterr().out == "out: 5 shapes prepared, 0 skipped\n"
+
+
+def test_the_summary_says_what_is_not_tried_again(capsys):
+    skipped = [{"id": "a", "why": "no file of this shape"}, {"id": "b", "why": UNNAMED}]
+    report = {"prepared": 5, "skipped": skipped, "warnings": [], "splits": {"train": 5}, "missing": []}
+    print_summary(report, "out")
+    assert "--overwrite" not in capsys.readouterr().out
+    print_summary(report | {"kept_skipped": skipped[1:]}, "out")  # which is left out on purpose
+    assert "--overwrite" not in capsys.readouterr().out
+    print_summary(report | {"kept_skipped": skipped}, "out")
+    assert "not tried again: 1, as" in (printed := capsys.readouterr().out) and "--overwrite tries all" in printed

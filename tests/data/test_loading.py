@@ -4,11 +4,15 @@ import json
 import shutil
 import time
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset
+from datasets.exceptions import DatasetGenerationError
 from support.dead_hubs import SOON, closed_port, move_the_hub
 from support.tiny_triplets import save_tiny_triplets
 
+from mrd_hf.data import loading
 from mrd_hf.data.loading import load_triplets
 from mrd_hf.data.schema import EMBEDDING_COLUMNS, SHAPE_COLUMNS, check_columns
 from mrd_hf.errors import UserError
@@ -77,6 +81,21 @@ def test_a_file_damaged_inside_is_named_and_how_to_regenerate_it(tmp_path):
     report = {"settings": {"source": "sweethome3d", "seed": 3}}
     (folder / "reports" / "train-00000-of-00001.json").write_text(json.dumps(report))
     with pytest.raises(UserError, match=f"(?s)cannot read {shard}: .*; delete it; .* sweethome3d .*: 3.* regenerates"):
+        load_triplets(str(folder), "train")
+
+
+def test_a_file_with_more_in_a_row_group_than_pyarrow_reads_is_named(tmp_path, monkeypatch):
+    folder = save_tiny_triplets(tmp_path / "tiny", train=5, test=3)
+
+    def refused(*_, **__):  # as it does with 2 GiB of meshes
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
+
+    def generation_failed(*_, **__):
+        raise DatasetGenerationError("An error occurred while generating the dataset")
+
+    monkeypatch.setattr(loading, "load_dataset", generation_failed)
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", refused)
+    with pytest.raises(UserError, match=r"cannot read .*\.parquet: Nested data.*prepare it again"):
         load_triplets(str(folder), "train")
 
 

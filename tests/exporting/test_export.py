@@ -228,6 +228,8 @@ def test_what_cannot_be_exported_is_said(folder, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="precious exists and is no exported encoder; it is left as it is"):
         main([str(folder / "encoder"), "--to", str(tmp_path / "precious"), "--overwrite"])
     assert (tmp_path / "precious" / "thesis.txt").is_file() and (folder / "encoder" / "config.json").is_file()
+    with pytest.raises(UserError, match="--revision is for an encoder on the Hub, and .*encoder is a folder"):
+        main([str(folder / "encoder"), "--to", str(tmp_path / "x"), "--revision", "main"])
     with pytest.raises(SystemExit):
         main([str(folder / "encoder"), "--to", str(tmp_path / "x"), "--opset", "17"])
     assert not (tmp_path / "out").exists()

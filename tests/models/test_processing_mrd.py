@@ -7,9 +7,17 @@ import pytest
 import torch
 from PIL import Image
 from support.tiny_encoders import clouds, tiny_encoder
-from support.tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip
+from support.tiny_teachers import MAX_TEXT_LENGTH, TINY_TEACHERS, save_tiny_clip, save_tiny_fixed_siglip2
 from torch.nn.functional import normalize
-from transformers import AutoFeatureExtractor, AutoModel, AutoProcessor, BertConfig, BertModel, BertTokenizer
+from transformers import (
+    AutoFeatureExtractor,
+    AutoModel,
+    AutoProcessor,
+    AutoTokenizer,
+    BertConfig,
+    BertModel,
+    BertTokenizer,
+)
 
 from mrd_hf import MRDProcessor, PointCloudFeatureExtractor
 from mrd_hf.teacher import Teacher
@@ -50,6 +58,15 @@ def test_one_call_makes_all_inputs_and_they_embed_as_the_teachers(kind, teacher_
     torch.testing.assert_close(normalize(image_embeds, dim=-1), teacher.embed_images(make_images()))
     padded = processor(text="a")["input_ids"].shape[1]
     assert (padded == MAX_TEXT_LENGTH) == kind.startswith("siglip")
+
+
+def test_a_siglip2_of_a_fixed_resolution_gets_lower_case(tmp_path):
+    folder = save_tiny_fixed_siglip2(tmp_path / "siglip2")
+    MRDProcessor.from_teacher(extractor(), folder).save_pretrained(tmp_path / "saved")
+    processor, tokenizer = AutoProcessor.from_pretrained(tmp_path / "saved"), AutoTokenizer.from_pretrained(folder)
+    expected = tokenizer(["a tv", "mug"], padding="max_length", max_length=MAX_TEXT_LENGTH, return_tensors="pt")
+    assert torch.equal(processor(text=["A TV", "Mug"])["input_ids"], expected["input_ids"])
+    assert torch.equal(processor(text="A TV")["input_ids"], expected["input_ids"][:1])
 
 
 def test_saves_and_loads_with_the_settings_of_each_part(teacher_folders, tmp_path):

@@ -22,6 +22,7 @@ from transformers import (
     CLIPProcessor,
     CLIPTokenizer,
     EfficientNetImageProcessorPil,
+    GemmaTokenizer,
     MetaClip2Config,
     MetaClip2Model,
     PreTrainedModel,
@@ -115,6 +116,25 @@ def save_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     config = Siglip2Config(text_config=text_config, vision_config={**TOWER_SIZE, "patch_size": 10, "num_patches": 9})
     images = Siglip2ImageProcessorPil(patch_size=10, max_num_patches=12)
     return _save(Siglip2Model, config, Siglip2Processor(images, tokenizer), folder, seed)
+
+
+def save_tiny_fixed_siglip2(folder: Path, seed: int = 0) -> Path:
+    """A SigLIP2 of a fixed resolution, which says that it is a SigLIP with Gemma's tokenizer. It knows capitals."""
+    capitals = [letter.upper() for letter in LETTERS[:26]]
+    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *LETTERS, *capitals]
+    tokenizer = GemmaTokenizer(
+        vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_input_names=["input_ids"]
+    )
+    text_config = {
+        **TOWER_SIZE,
+        "vocab_size": len(tokens),
+        "max_position_embeddings": MAX_TEXT_LENGTH,
+        "bos_token_id": 2,
+        "eos_token_id": 1,
+        "pad_token_id": 0,
+    }
+    config = SiglipConfig(text_config=text_config, vision_config=VISION)
+    return _save(SiglipModel, config, SiglipProcessor(SiglipImageProcessorPil(size=SQUARE), tokenizer), folder, seed)
 
 
 def save_tiny_metaclip2(folder: Path, seed: int = 0) -> Path:

@@ -1,11 +1,14 @@
 """The dialect of the commands' options: one spelling that `--help` shows, and earlier ones that are understood."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from mrd_hf_cli.hints import did_you_mean
+
+from ..errors import UserError
 
 
 # Of options that had other names; each is understood where the command has the one that it stands for.
@@ -73,3 +76,20 @@ def _at_least(text: str, least: int) -> int:
     if number < least:
         raise argparse.ArgumentTypeError(f"expected a whole number from {least}, got {text}")
     return number
+
+
+def check_revision(name: str, revision: str | None, what: str) -> None:
+    """Raise a [`UserError`] if a revision is given of a model that is not on the Hub, where it would be ignored.
+
+    Args:
+        name (`str`), revision (`str`, *optional*): As they were typed. A folder may have its digest as its revision.
+        what (`str`): What the message calls the model.
+    """
+    from ..models.model_sources import PACKAGE
+    from ..models.teacher_folder import is_folder_revision
+
+    if revision is None or is_folder_revision(revision):
+        return
+    if os.path.isdir(name) or name.startswith(PACKAGE):
+        kind = "a folder" if os.path.isdir(name) else "a folder of an installed package"
+        raise UserError(f"--revision is for {what} on the Hub, and {name} is {kind}; leave out --revision.")

@@ -26,7 +26,7 @@ from ..errors import UserError
 from ..evaluation.classes.prompt_templates import TEMPLATES
 from ..teacher import Teacher
 from ..training.distributed import set_cpu_threads
-from .arguments import CommandParser
+from .arguments import CommandParser, check_revision
 from .termination import exit_on_sigterm
 
 
@@ -155,6 +155,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     folder: Path = arguments.dataset
     out = arguments.output or default_output(folder, arguments.teacher)
     # Before the teacher's download.
+    check_revision(arguments.teacher, arguments.revision, "a teacher")
     check_folders(folder, out, arguments.overwrite)
     class_names = categories_of(folder) if arguments.class_texts else None
     if arguments.class_templates is not None and class_names is None and not (folder / CLASS_TEXTS_FILE).is_file():

@@ -17,7 +17,7 @@ from ..encoder import load_encoder
 from ..errors import UserError
 from ..files.atomic_file import check_vacant
 from ..files.atomic_folder import check_replaceable, check_writable
-from .arguments import CommandParser
+from .arguments import CommandParser, check_revision
 
 
 EXAMPLES = """\
@@ -66,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         from ..exporting.writing import export_encoder
     except ImportError as error:
         raise UserError(f"mrd-hf export needs what `pip install 'mrd-hf[onnx]'` brings ({error}).") from None
+    check_revision(arguments.model, arguments.revision, "an encoder")
     read = (arguments.model, arguments.class_texts)
     check_replaceable(arguments.output, (DESCRIPTION_FILE, ENCODER_FILE), "exported encoder", read)
     check_vacant(arguments.output, arguments.overwrite)

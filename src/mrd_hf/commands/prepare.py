@@ -19,8 +19,9 @@ from mrd_hf_cli.part_choice import add_part_choice
 from ..data.rendering import RenderSettings
 from ..data.resplitting.resplitting import resplit_dataset
 from ..data.resplitting.teacher_changes import TeacherChanges
-from ..data.sources.meshes.mesh_folder import UNNAMED, prepare_mesh_folder
+from ..data.sources.meshes.mesh_folder import prepare_mesh_folder
 from ..data.sources.openshape import prepare_openshape
+from ..data.sources.report_summary import summary_of
 from ..data.sources.ulip import NUM_POINTS, SPLITS, prepare_ulip
 from ..models.shape_suffixes import MESH_SUFFIXES
 from .arguments import CommandParser, from_zero, positive
@@ -69,9 +70,6 @@ example:
   mrd-hf evaluate --model outputs/demo/encoder --dataset datasets/furniture-1 --split validation \\
       --class-texts datasets/furniture-1/class_texts.parquet --output outputs/demo/validation
 """
-LISTED = 10
-# Of so few, the held-out ones may be all of a category.
-FEW_NAMES = 10
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -353,34 +351,9 @@ def _share(text: str) -> float:
     return number
 
 
-def print_summary(report: dict, out: str) -> None:
-    partly = len({item["id"] for item in report["warnings"]})
-    told = f", {partly} with warnings" if partly else ""
-    print(f"{out}: {report['prepared']} shapes prepared, {len(report['skipped'])} skipped{told}")
-    if list(report["splits"]) != ["train"]:
-        print("  splits: " + ", ".join(f"{split} {prepared} shapes" for split, prepared in report["splits"].items()))
-    if "names" in report and report["settings"]["source"] == "meshes":
-        held_out, count = report["names"]["test"], sum(report["names"].values())
-        print(f"  held out in test: {held_out} of {count} names, by --test-share {report['settings']['test_share']}")
-        if count < FEW_NAMES:
-            print(
-                f"  only {count} names; files that differ in a number alone share one (as chair_01 and chair_02 do), "
-                "unless the metadata's column 'name' tells them apart"
-            )
-    missing = report["missing"]
-    if missing:
-        print(f"  unfinished: files that other runs have to make: {len(missing)}, the first of them {missing[0]}")
-    outdated = list(report.get("outdated", {}).items())
-    for file, changed in outdated[:LISTED]:
-        print(f"  kept: {file}, though {changed} was changed since; delete the file and run again, or use --overwrite")
-    if len(outdated) > LISTED:
-        print(f"  kept: {len(outdated) - LISTED} more such files")
-    where = "reports" if missing else "report.json"
-    for kind in ("skipped", "warnings"):
-        for item in sorted(report[kind], key=lambda item: item["why"] == UNNAMED)[:LISTED]:
-            print(f"  {kind}: {item['id']}: {item['why']}")
-        if len(report[kind]) > LISTED:
-            print(f"  {kind}: {len(report[kind]) - LISTED} more in {out}/{where}")
+def print_summary(report: dict[str, Any], out: str) -> None:
+    for line in summary_of(report, out):
+        print(line)
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import datasets
+import pyarrow as pa
 import pyarrow.parquet as pq
 from datasets import Dataset, DatasetDict, load_dataset
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
@@ -107,9 +108,11 @@ def _first_broken_file(folder: Path) -> tuple[Path, str] | None:
     """The first parquet file of a local dataset that cannot be read, and why."""
     for file in parquet_below(folder):
         try:
-            for _ in pq.ParquetFile(file).iter_batches(batch_size=ROWS_PER_GROUP):
-                pass
-        except (ValueError, OSError) as error:
+            content = pq.ParquetFile(file)
+            for group in range(content.num_row_groups):  # pyarrow cannot read large ones together
+                for _ in content.iter_batches(batch_size=ROWS_PER_GROUP, row_groups=[group]):
+                    pass
+        except (ValueError, OSError, pa.ArrowException) as error:
             return file, str(error).strip()
     return None
 

@@ -15,7 +15,7 @@ from transformers import (
 from transformers.image_processing_base import ImageProcessingMixin
 
 from .model_sources import find_model
-from .text_tower import tells_no_words_apart, text_limits
+from .text_tower import leaves_capitals, tells_no_words_apart, text_limits
 
 
 class MRDProcessor(ProcessorMixin):
@@ -122,8 +122,11 @@ class MRDProcessor(ProcessorMixin):
             inputs |= self.feature_extractor(points, colors, up_axis=up_axis, return_tensors=return_tensors)
         if text is not None:
             max_length = self.tokenizer.model_max_length if self.max_text_length is None else self.max_text_length
+            texts = [text] if isinstance(text, str) else list(text)
+            if self.text_padding == "max_length" and leaves_capitals(self.tokenizer):
+                texts = [text.lower() for text in texts]
             inputs |= self.tokenizer(
-                [text] if isinstance(text, str) else list(text),
+                texts,
                 padding=self.text_padding,
                 truncation=True,
                 max_length=max_length,

@@ -41,7 +41,9 @@ class TextTower:
         pooling (`"mean"` or `"cls"`, *optional*):
             How the token states of a plain text encoder become one: their mean, or the first. None: a dual encoder.
         max_length (`int`, *optional*): Texts are cut to as many tokens, if the model does not take fewer.
-        lower_case (`bool`, defaults to `False`): Whether texts are made lower case before they are tokenized.
+        lower_case (`bool`, defaults to `False`):
+            Whether texts are made lower case before they are tokenized, as they always are for a SigLIP2 whose
+            tokenizer leaves that undone.
 
     Attributes:
         embedding_dim (`int`): Width of the embeddings, measured.
@@ -58,7 +60,8 @@ class TextTower:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.pooling = pooling
-        self.lower_case = lower_case
+        unaware = model.config.model_type in MODELS_WITH_PADDED_TEXTS and leaves_capitals(tokenizer)
+        self.lower_case = lower_case or unaware
         self.max_length, self.padding = text_limits(model, tokenizer)
         if max_length is not None:
             self.max_length = min(self.max_length, max_length)
@@ -229,6 +232,15 @@ def text_limits(
     )
     # Some tokenizers (SigLIP2's) state no length of their own, others a longer one than the model has positions.
     return min(tokenizer.model_max_length, _text_positions(model)), "max_length" if fixed_length else "longest"
+
+
+def leaves_capitals(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer of SigLIP's kind hands on capitals, which SigLIP2 has not seen in training.
+
+    Its checkpoints of a fixed resolution say that they are a SigLIP with Gemma's tokenizer. SigLIP's own tokenizer and
+    Siglip2Tokenizer, that of the others, lower-case texts themselves.
+    """
+    return type(tokenizer).__name__.removesuffix("Fast") == "GemmaTokenizer"
 
 
 def tells_no_words_apart(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -19,7 +19,7 @@ from PIL import Image
 from support.false_claims import huge_png
 from support.launched import run_as_launched
 from support.paths import SCRIPTS
-from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip
+from support.tiny_teachers import CLIP_WIDTH, save_tiny_clip, save_tiny_fixed_siglip2
 
 from mrd_hf.data.embedding import row_embedding, teacher_embedding
 from mrd_hf.data.embedding.embedded_files import read_record
@@ -148,6 +148,29 @@ def test_no_more_than_a_few_rows_are_in_memory(teacher, tmp_path, monkeypatch):
     assert sum(sizes) == 300 and max(sizes) <= 128
     file = pq.ParquetFile(next((tmp_path / "out" / "data").iterdir()))
     assert max(file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)) <= 128
+
+
+@pytest.mark.parametrize(("bytes_at_once", "expected"), [(2**30, [128, 72]), (1000, [50, 1, 127, 2, 20])])
+def test_large_rows_are_read_by_the_row_groups_that_they_are_in(tmp_path, monkeypatch, bytes_at_once, expected):
+    """pyarrow reads 2 GiB of a column of structs only so; small ones fill the batches."""
+    monkeypatch.setattr(teacher_embedding, "BYTES_AT_ONCE", bytes_at_once)
+    table = pa.table({"id": range(200), "mesh": [{"bytes": b"mesh" * 8, "path": str(row)} for row in range(200)]})
+    with pq.ParquetWriter(tmp_path / "a.parquet", table.schema) as writer:
+        for start, stop in ((0, 50), (50, 51), (51, 178), (178, 180), (180, 200)):
+            writer.write_table(table.slice(start, stop - start))
+    batches = list(teacher_embedding._read(tmp_path / "a.parquet", 128))
+    assert [len(batch) for batch in batches] == expected
+    assert pa.concat_tables(batches).equals(table)
+
+
+def test_a_row_group_that_pyarrow_cannot_read_is_named(furniture, teacher, tmp_path, monkeypatch):
+    def refused(*_, **__):
+        raise pa.ArrowNotImplementedError("Nested data conversions not implemented for chunked array outputs")
+        yield
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", refused)
+    with pytest.raises(UserError, match=f"cannot read .*{NAMES[0]}: Nested data.*prepare it again"):
+        embed(furniture, tmp_path / "out", teacher)
 
 
 @pytest.mark.parametrize("batch_size", [3, 64])
@@ -322,6 +345,16 @@ def test_files_of_another_teacher_or_setting_or_dataset_are_refused(furniture, t
 
     embed(write_files(tmp_path / "fewer", rows[:2]), out, other, overwrite=True)
     assert len(data_files(out)) == 2 and set(read(out)["teacher"]) == {other.identifier}
+
+
+def test_that_texts_were_made_lower_case_is_recorded(furniture, teacher, tmp_path):
+    """What was embedded before they were is not mixed with what is."""
+    other = Teacher.from_pretrained(save_tiny_fixed_siglip2(tmp_path / "siglip2"))
+    assert embed(furniture, tmp_path / "lower", other)["settings"]["lower_case"] is True
+    assert "lower_case" not in embed(furniture, tmp_path / "out", teacher)["settings"]
+    other.text_tower.lower_case = False
+    with pytest.raises(UserError, match="embedded with another lower_case .True there, None here."):
+        embed(furniture, tmp_path / "lower", other)
 
 
 def test_shards_make_files_of_their_own(furniture, teacher, tmp_path):

@@ -205,6 +205,17 @@ def test_missing_dataset_is_told_before_the_teacher_loads(tmp_path):
         main([str(tmp_path / "nothing"), "--teacher", "someone/no-such-teacher"])
 
 
+@pytest.mark.parametrize("kind", ["folder", "package"])
+def test_a_revision_of_what_is_not_on_the_hub_is_refused(teacher_folder, tmp_path, kind):
+    name = str(teacher_folder) if kind == "folder" else "package:some-teacher/model"
+    folder = write_folder(tmp_path / "furniture")
+    with pytest.raises(UserError, match=f"--revision is for a teacher on the Hub, and {name} is a folder.*leave out"):
+        main([str(folder), "--teacher", name, "--revision", "main"])
+    # A folder's digest is one that is checked.
+    with pytest.raises(UserError, match="sha256:0123456789abcdef"):
+        main([str(folder), "--teacher", str(teacher_folder), "--revision", "sha256:0123456789abcdef"])
+
+
 def test_folder_that_is_no_dataset(teacher, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match=r"empty.*mrd-hf prepare"):

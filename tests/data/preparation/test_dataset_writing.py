@@ -21,7 +21,7 @@ from tiny_source import FEATURES, calls, prepare_tiny, start, tiny_row
 from tqdm import tqdm
 
 from mrd_hf.data.loading import load_triplets
-from mrd_hf.data.preparation import dataset_parts, dataset_writing
+from mrd_hf.data.preparation import dataset_parts, dataset_writing, parquet_writing
 from mrd_hf.errors import UserError
 
 
@@ -91,6 +91,24 @@ def test_rows_are_written_by_groups(tmp_path, monkeypatch):
     assert [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)] == [3, 3, 2]
 
 
+def test_row_groups_of_large_rows_are_shorter(tmp_path, monkeypatch):
+    """Of 2 GiB of meshes a row group, pyarrow would read nothing back."""
+    monkeypatch.setattr(dataset_parts, "ROWS_PER_FILE", 8)
+    monkeypatch.setattr(dataset_writing, "ROWS_PER_GROUP", 8)
+    jobs = ["a", "b", "c:large", "d:large", "e", "f", "g", "h"]
+    prepare_tiny(jobs, tmp_path / "one")
+    monkeypatch.setattr(parquet_writing, "BYTES_PER_GROUP", 1_200_000)  # of which a large row has 1,000,000
+    prepare_tiny(jobs, tmp_path / "out")
+    (one,), (file,) = parquet_files(tmp_path / "one"), parquet_files(tmp_path / "out")
+    sizes = [
+        [pq.ParquetFile(path).metadata.row_group(group).num_rows for group in groups]
+        for path, groups in ((one, range(1)), (file, range(2)))
+    ]
+    assert sizes == [[8], [3, 5]]
+    assert pq.read_table(file).equals(pq.read_table(one))
+    assert load_triplets(tmp_path / "out", "train")["id"][:] == list("abcdefgh")
+
+
 @pytest.mark.parametrize("num_workers", [1, 2])
 def test_jobs_that_raise_or_do_not_fit_are_skipped(tmp_path, num_workers):
     out = tmp_path / "out"
@@ -129,7 +147,20 @@ def test_finished_files_are_left_alone(tmp_path):
     first = prepare_tiny(JOBS, out)
     before = content(out)
     again = prepare_tiny(JOBS, out)
-    assert again == first and content(out) == before and len(calls(out)) == 10
+    assert again == first | {"kept_skipped": first["skipped"]}
+    assert content(out) == before and len(calls(out)) == 10
+
+
+def test_shapes_that_an_earlier_run_skipped_are_told_apart(tmp_path):
+    """They are not tried again, as whoever mended the reason would think."""
+    out = tmp_path / "out"
+    assert "kept_skipped" not in prepare_tiny(JOBS, out)
+    parquet_files(out)[0].unlink()
+    report = prepare_tiny(JOBS, out)  # a to d once more, and so b, but not g
+    assert [item["id"] for item in report["skipped"]] == ["b", "g"] and calls(out)[10:] == list("abcd")
+    assert report["kept_skipped"] == [{"id": "g", "why": "has no surface"}]
+    assert "kept_skipped" not in prepare_tiny(JOBS, out, overwrite=True)
+    assert "kept_skipped" not in json.loads((out / "report.json").read_text())
 
 
 def test_the_progress_bar_starts_at_what_is_finished(tmp_path, monkeypatch):

@@ -14,6 +14,7 @@ from mrd_hf.data.class_texts import read_class_texts
 from mrd_hf.data.embedding.cached_teacher import check_class_texts_are_of
 from mrd_hf.data.embedding.embedded_files import read_record, to_footer
 from mrd_hf.data.loading import load_all_splits
+from mrd_hf.data.preparation import parquet_writing
 from mrd_hf.data.resplitting import resplitting
 from mrd_hf.data.resplitting.teacher_changes import OtherTeacher, generator, normalized, with_noise, wrong_partners
 from mrd_hf.data.schema import triplet_features
@@ -133,6 +134,10 @@ def test_no_more_than_a_row_group_is_in_memory_and_the_groups_change_nothing(tin
     )
     parts = by_id(resplit(tiny, tmp_path / "parts", *changes))
     assert max(written) == 4 and sum(written) == 40
+    written.clear()
+    monkeypatch.setattr(parquet_writing, "BYTES_PER_GROUP", 1)  # of large shapes there are fewer in a group
+    resplit(tiny, tmp_path / "large", *changes)
+    assert written == [1] * 40
     assert whole.keys() == parts.keys()
     for i, (split, row) in parts.items():
         assert split == whole[i][0]

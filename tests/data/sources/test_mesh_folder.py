@@ -28,7 +28,8 @@ from mrd_hf.data import rendering
 from mrd_hf.data.rendering import RenderSettings
 from mrd_hf.data.sources.meshes import mesh_folder
 from mrd_hf.data.sources.meshes.mesh_files import MeshFiles, leads_out
-from mrd_hf.data.sources.meshes.mesh_folder import UNNAMED, mesh_folder_features, mesh_jobs, prepare_mesh_folder
+from mrd_hf.data.sources.meshes.mesh_folder import mesh_folder_features, prepare_mesh_folder
+from mrd_hf.data.sources.meshes.mesh_jobs import UNNAMED, mesh_jobs
 from mrd_hf.data.sources.meshes.mesh_metadata import read_metadata
 from mrd_hf.data.sources.meshes.mesh_names import folder_categories, shape_ids, words_of_name
 from mrd_hf.data.sources.meshes.mesh_parquet import mesh_rows, row_content
@@ -165,6 +166,43 @@ def test_a_mesh_that_was_repaired_is_told_of_and_read_with_overwrite(tmp_path, c
         assert np.ptp(np.array(data[0]["points"]), axis=0)[1] == 0 != np.ptp(np.array(first[0]["points"]), axis=0)[1]
     os.utime(part, (made + 9, made + 9))
     assert "outdated" not in prepare(folder, tmp_path)[0]
+
+
+def test_a_folder_with_and_without_a_slash_at_its_end_is_one_input(tmp_path, monkeypatch):
+    """As the shell completes it; whatever else was typed stays as it is, for datasets that were begun with it."""
+    write(tmp_path / "my_models", {"Red Mug.glb": glb()})
+    monkeypatch.chdir(tmp_path)
+    for typed in ("my_models", "./my_models", str(tmp_path / "my_models"), "my_models/../my_models"):
+        assert {job.source for slashes in ("", "/", "//") for job in mesh_jobs(typed + slashes)} == {typed}
+    monkeypatch.chdir("my_models")
+    assert [job.source for job in mesh_jobs("./")] == [job.source for job in mesh_jobs(".")] == ["."]
+    first = prepare_mesh_folder("../my_models", tmp_path / "out", num_points=16)
+    assert prepare_mesh_folder("../my_models/", tmp_path / "out", num_points=16) == first
+
+
+@pytest.mark.parametrize(
+    ("names", "metadata", "shared"),
+    [
+        (["a/model", "b/model", "c/model", "d/model"], None, "model"),
+        (["chair_1", "chair_2", "chair_3", "Chair-4"], None, "chair"),
+        (["chairs/1", "chairs/2", "chairs/3", "chairs/4", "x/y/000"], None, None),
+        (["a/model", "b/model", "c/model"], None, None),
+        (["chair_1", "chair_2", "chair_3", "mug"], None, None),
+        (["chair_1", "chair_2", "chair_3", "chair_4"], "caption", None),
+    ],
+)
+def test_shapes_that_no_text_tells_apart_are_told_of(tmp_path, capsys, names, metadata, shared):
+    folder = write(tmp_path / "in", {f"{name}.glb": glb() for name in names})
+    if metadata is not None:
+        rows = "".join(f"{name}.glb,a thing\n" for name in names)
+        write(folder, {"metadata.csv": f"file_name,{metadata}\n{rows}"})
+    report, _ = prepare(folder, tmp_path)
+    assert report.get("one_text") == shared and report["skipped"] == []
+    print_summary(report, "out")
+    printed = capsys.readouterr().out
+    assert ("warning" in printed) == (shared is not None)
+    if shared is not None:
+        assert f"all shapes have the same text, '{shared}'" in printed and "metadata.csv" in printed
 
 
 def test_z_up_is_turned_and_points_fill_the_unit_sphere(tmp_path):
@@ -480,6 +518,37 @@ def test_a_label_that_is_no_class_is_told_by_its_row(tmp_path, labels, message):
         mesh_rows(tmp_path / "a.parquet")
     write_noted(tmp_path / "b.parquet", {"mesh": meshes, "label": [1, -1]}, features)
     assert [row.category for _, row in mesh_rows(tmp_path / "b.parquet")] == ["mug", None]
+
+
+def test_categories_and_splits_may_be_of_classes(tmp_path):
+    """As `load_dataset(...).class_encode_column` makes them, in the table of meshes and in metadata.parquet."""
+    told = {"category": ["mug", None, "chair"], "split": ["test", "train", "train"], "name": ["m", "x", "c"]}
+    features = Features(
+        {
+            "category": datasets.ClassLabel(names=["chair", "mug"]),
+            "split": datasets.ClassLabel(names=["train", "test"]),
+            "name": Value("string"),
+        }
+    )
+    names = [f"{name}.glb" for name in told["name"]]
+    table = Dataset.from_dict(told, features=features).add_column("file_name", names)
+    table.to_parquet(str(tmp_path / "metadata.parquet"))
+    assert pq.read_table(tmp_path / "metadata.parquet")["category"].to_pylist() == [1, None, 0]
+    described = read_metadata((tmp_path / "metadata.parquet").read_bytes(), "metadata.parquet")
+    found = [(described[name].category, described[name].split) for name in names]
+    assert found == list(zip(told["category"], told["split"], strict=True))
+
+    meshes = [{"bytes": glb(), "path": name} for name in names]
+    noted = {
+        "mesh": {"_type": "Mesh"},
+        "category": {"names": ["chair", "mug"], "_type": "ClassLabel"},
+        "split": {"names": ["train", "test"], "_type": "ClassLabel"},
+    }
+    write_noted(tmp_path / "a.parquet", {"mesh": meshes, "category": [1, -1, 0], "split": [1, 0, 0]}, noted)
+    assert [(row.category, row.split) for _, row in mesh_rows(tmp_path / "a.parquet")] == found
+    write_noted(tmp_path / "b.parquet", {"file_name": names, "category": [0, 1, 2]}, noted)
+    with pytest.raises(UserError, match=r"^b\.parquet: row 3: the category 2 is none of 2 classes\.$"):
+        read_metadata((tmp_path / "b.parquet").read_bytes(), "b.parquet")
 
 
 def test_notes_of_earlier_datasets_on_lists(tmp_path):

@@ -393,6 +393,35 @@ def test_a_cut_archive_gives_what_is_whole_in_it(tmp_path):
         assert "download it again" in why
 
 
+def test_an_archive_that_was_completed_since_is_refused_where_a_run_resumes(tmp_path, monkeypatch):
+    """What its numbers mean has changed, so that shapes would be lost and others be there twice."""
+    monkeypatch.setattr(mrd_hf.data.preparation.dataset_parts, "ROWS_PER_FILE", 2)
+    keys = [f"Objaverse/000-000/s{number}" for number in range(6)]
+    folder, out = write_download(tmp_path / "in", shapes(keys)), tmp_path / "out"
+    archive = folder / "Objaverse/000-000.tar.gz"
+    whole = archive.read_bytes()
+    archive.write_bytes(whole[: len(whole) // 2])
+    assert prepare(folder, out)[0]["skipped"]
+    (out / "data/train-00000-of-00003.parquet").unlink()  # as if the run had been killed
+    archive.write_bytes(whole)
+    with pytest.raises(UserError, match=r"made with other settings \(archives .*--overwrite"):
+        prepare(folder, out)
+    report, data = prepare(folder, out, overwrite=True)
+    assert not report["skipped"] and sorted(data["id"]) == sorted(keys)
+
+
+@pytest.mark.parametrize("write", [write_archives, write_folders])
+def test_what_was_downloaded_again_since_is_named(tmp_path, write):
+    folder, out = tmp_path / "in", tmp_path / "out"
+    write(folder, shapes([CHAIR, MUG]))
+    write_meta_data(folder, meta_data([CHAIR, MUG, "Objaverse/000-000/gone"]))
+    assert "outdated" not in prepare(folder, out)[0] and "outdated" not in prepare(folder, out)[0]
+    file = folder / ("Objaverse/000-000.tar.gz" if write is write_archives else "Objaverse/000-000/m1.npy")
+    os.utime(file, (time.time() + 60,) * 2)
+    report, data = prepare(folder, out)
+    assert report["outdated"] == {str(out / "data/train-00000-of-00001.parquet"): str(file)} and len(data) == 2
+
+
 def link(name, kind, target="/etc/passwd"):
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, target

@@ -1,3 +1,4 @@
+import os
 import runpy
 import shutil
 import sys
@@ -109,6 +110,15 @@ def test_single_pictures_that_cannot_be_read_are_warnings(tmp_path):
     assert len(whys) == len(report["warnings"]) == 2
     assert "r_036.png: no such file" in whys[0] and "r_048.png: not an image" in whys[1]
     assert len(data[1]["images"]) == 28 and len(data[0]["images"]) == 30
+
+
+def test_a_cloud_that_was_downloaded_again_since_is_named(tmp_path):
+    folder, out = write_download(tmp_path / "in"), tmp_path / "out"
+    prepare(folder, out)
+    assert "outdated" not in prepare(folder, out)[0]
+    (part,), cloud = (out / "data").iterdir(), folder / "shapenet_pc" / f"{CHAIR}.npy"
+    os.utime(cloud, (part.stat().st_mtime + 5,) * 2)
+    assert prepare(folder, out)[0]["outdated"] == {str(part): str(cloud)}
 
 
 def test_shapes_without_a_class_or_listed_twice_are_skipped(tmp_path):

@@ -123,7 +123,7 @@ def reading(file: Path) -> Iterator[None]:
     """Within it, what pyarrow makes of a damaged file of the dataset becomes a [`UserError`]."""
     try:
         yield
-    except (OSError, pa.ArrowInvalid) as error:
+    except (OSError, pa.ArrowException) as error:
         reason = str(error).strip().replace("\n", " ")
         raise UserError(f"cannot read {file}: {reason}; prepare it again with mrd-hf prepare.") from None
 

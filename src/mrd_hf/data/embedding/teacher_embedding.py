@@ -28,6 +28,10 @@ from .embedded_files import EmbeddedFiles, new_record, read_record, reading, to_
 from .row_embedding import NO_PROMPT, UNPROMPTED_SOURCES, RowEmbedder, Throughput
 
 
+# Of the rows of several row groups. Those of one may be more.
+BYTES_AT_ONCE = 2**30
+
+
 def embed_dataset(dataset: Dataset, teacher: Teacher, batch_size: int = 64, name: str = "the dataset") -> Dataset:
     """Add a teacher's embeddings of all images and texts to a triplet dataset, replacing older ones.
 
@@ -115,6 +119,8 @@ def embed_dataset_folder(
         "dtype": str(teacher.model.dtype).removeprefix("torch."),
         "text_templates": list(text_templates),
         "unprompted_sources": list(UNPROMPTED_SOURCES),
+        # Only where it is done, so that what was embedded by other teachers before it was can be resumed.
+        **({"lower_case": True} if teacher.text_tower.lower_case else {}),
     }
     files = EmbeddedFiles(folder, out, settings)
     if not files.sources:
@@ -228,15 +234,28 @@ def _embed_file(files: EmbeddedFiles, index: int, embedder: RowEmbedder, progres
 
 
 def _read(source: Path, num_rows: int) -> Iterator[pa.Table]:
-    """The rows of a parquet file, so many at a time."""
+    """The rows of a parquet file, so many at a time; fewer where those of several row groups are large."""
+    rest: pa.Table | None = None
     with pq.ParquetFile(source) as file:
-        batches = file.iter_batches(batch_size=num_rows)
-        while True:
-            with reading(source):
-                batch = next(batches, None)
-            if batch is None:
-                return
-            yield pa.Table.from_batches([batch])
+        # By row groups, as pyarrow cannot read 2 GiB of a column of structs at once, such as that of meshes.
+        for group in range(file.num_row_groups):
+            batches = file.iter_batches(batch_size=num_rows, row_groups=[group])
+            while True:
+                with reading(source):
+                    batch = next(batches, None)
+                if batch is None:
+                    break
+                rows = pa.Table.from_batches([batch])
+                if rest is not None and rest.nbytes + rows.nbytes > BYTES_AT_ONCE:
+                    yield rest
+                elif rest is not None:
+                    rows = pa.concat_tables([rest, rows]).combine_chunks()
+                if len(rows) >= num_rows:
+                    yield rows.slice(0, num_rows)
+                    rows = rows.slice(num_rows)
+                rest = rows if len(rows) else None
+    if rest is not None:
+        yield rest
 
 
 def _write_class_texts(

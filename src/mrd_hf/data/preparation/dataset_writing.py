@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, TypedDict, TypeVar
 
@@ -22,7 +23,7 @@ from ...errors import UserError
 from ...files.atomic_file import atomic_file, remove_partial
 from ..schema import SCHEMA_VERSION
 from .dataset_parts import DatasetParts, write_json
-from .parquet_writing import dataset_writer
+from .parquet_writing import dataset_writer, row_groups
 from .worker_pool import map_in_order
 
 
@@ -116,7 +117,8 @@ def prepare_dataset(
         `why`), and `missing`, the names of the files that other runs have yet to make. Without missing ones,
         `prepared` and those skipped add up to `shapes`. Where files of an earlier run were left alone though an input
         of theirs was changed since, also `outdated`: by the file, that input. They are not rebuilt unasked, as the
-        times of copied files say little.
+        times of copied files say little. Of `skipped`, those in files that were left alone are also `kept_skipped`:
+        this run did not try them.
 
     Raises:
         UserError: `out` has another dataset already, a file cannot be written, or every shape of a split was skipped.
@@ -134,7 +136,9 @@ def prepare_dataset(
         parts.remove(mine)
     else:
         parts.refuse_others()
-    todo = [index for index in mine if parts.finished(index) is None]
+    finished = ((index, parts.finished(index)) for index in mine)
+    kept = {index: part["skipped"] for index, part in finished if part is not None}
+    todo = [index for index in mine if index not in kept]
 
     outcomes = map_in_order(
         partial(_prepare, prepare, features),
@@ -148,7 +152,8 @@ def prepare_dataset(
             its_jobs = [jobs[place] for place in parts.jobs(index)]
             _write_part(parts, index, its_jobs, outcomes, features, progress)
     report = parts.assemble(facts or {})
-    kept = sorted(set(mine) - set(todo))
+    if kept_skipped := list(chain.from_iterable(kept.values())):
+        report["kept_skipped"] = kept_skipped
     if input_file is not None and (outdated := _outdated(parts, kept, jobs, input_file)):
         report["outdated"] = outdated
     if not report["missing"] and not report["prepared"]:
@@ -240,14 +245,8 @@ def _write_row_groups(tables: Iterable[pa.Table], features: Features, sink: Bina
     """Write tables of a row each; no more than a row group of them is in memory."""
     writer = dataset_writer(sink, features.arrow_schema)
     try:
-        group: list[pa.Table] = []
-        for table in tables:
-            group.append(table)
-            if len(group) == ROWS_PER_GROUP:
-                writer.write_table(pa.concat_tables(group))
-                group = []
-        if group:
-            writer.write_table(pa.concat_tables(group))
+        for group in row_groups(tables, ROWS_PER_GROUP):
+            writer.write_table(group)
         writer.close()
     except BaseException:
         with suppress(OSError):  # on a full disk it cannot close either

@@ -1,10 +1,15 @@
 """How a dataset's parquet files are encoded: small on disk, and quick to decode."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+
+# Of a row group that is not a single row. What pyarrow reads back of a column of structs, as of meshes, is less than
+# 2 GiB a row group; and what a reader must decode to get at one row stays small.
+BYTES_PER_GROUP = 2**28
 
 
 def dataset_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
@@ -20,6 +25,28 @@ def dataset_writer(sink: BinaryIO, schema: pa.Schema) -> pq.ParquetWriter:
     """
     repeating = [path for field in schema for path, leaf in _leaves(field) if not pa.types.is_floating(leaf)]
     return pq.ParquetWriter(sink, schema, compression="zstd", compression_level=9, use_dictionary=repeating)
+
+
+def row_groups(rows: Iterable[pa.Table], num_rows: int) -> Iterator[pa.Table]:
+    """The tables of row groups: so many rows each, and fewer where they are large.
+
+    Args:
+        rows (iterable of `pyarrow.Table`): Of a row each. No more than a row group of them is in memory.
+        num_rows (`int`)
+    """
+    group: list[pa.Table] = []
+    size = 0
+    for row in rows:
+        if group and size + row.nbytes > BYTES_PER_GROUP:
+            yield pa.concat_tables(group)
+            group, size = [], 0
+        group.append(row)
+        size += row.nbytes
+        if len(group) == num_rows:
+            yield pa.concat_tables(group)
+            group, size = [], 0
+    if group:
+        yield pa.concat_tables(group)
 
 
 def _leaves(field: pa.Field) -> Iterator[tuple[str, pa.DataType]]:

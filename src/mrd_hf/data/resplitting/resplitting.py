@@ -22,7 +22,7 @@ from ..embedding.cached_teacher import check_class_texts_are_of
 from ..embedding.embedded_files import footer_digest, new_record, read_record, to_footer
 from ..loading import load_all_splits
 from ..preparation.dataset_writing import ROWS_PER_GROUP
-from ..preparation.parquet_writing import dataset_writer
+from ..preparation.parquet_writing import dataset_writer, row_groups
 from ..schema import check_columns, embedding_dim, triplet_features
 from .name_splits import SPLITS, count_splits, splits_of_names
 from .teacher_changes import OtherTeacher, TeacherChanges, generator, with_noise, wrong_partners
@@ -134,8 +134,9 @@ def resplit_dataset(
                 atomic_file(partial / "data" / f"{split}-00000-of-00001.parquet") as sink,
                 dataset_writer(sink, features.arrow_schema) as writer,
             ):
-                for part in parts:
-                    writer.write_table(part, row_group_size=ROWS_PER_GROUP)
+                shapes = (part.slice(place, 1) for part in parts for place in range(len(part)))
+                for group in row_groups(shapes, ROWS_PER_GROUP):
+                    writer.write_table(group.combine_chunks())
         if classes is not None and class_texts is not None:
             embeds = classes[1] if other is None else other(classes[1])
             # Whose they are, as the rows say it: checks compare the two.
@@ -241,7 +242,7 @@ def _changed_parts(
                 made = _changed_embeds(part[name], other, noise, rng)
                 column = Dataset.from_dict({name: made}, features=Features({name: features[name]}))
                 part = _with_column(part, name, column.data.table[name])
-        yield part.replace_schema_metadata(features.arrow_schema.metadata).combine_chunks()
+        yield part.replace_schema_metadata(features.arrow_schema.metadata)
 
 
 def _changed_embeds(

@@ -19,7 +19,7 @@ import hashlib
 import json
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
@@ -103,6 +103,8 @@ def prepare_openshape(
             content = json.dumps([[shape.key, shape.path, shape.keep_name, shape.category] for shape in shapes])
             digest.update(f"{source} {content}\n".encode())
             _list_file(lists, source).write_text(content, encoding="utf-8")
+        # A shape's number in an archive depends on what the archive has, which a further download may change.
+        archives = {source: (folder / source).stat().st_size for source in sources if (folder / source).is_file()}
         return prepare_dataset(
             [ShapeJob(source, number) for source, shapes in sources.items() for number in range(len(shapes))],
             partial(prepare_shape, folder=str(folder), lists=lists, num_points=num_points, seed=seed),
@@ -116,8 +118,10 @@ def prepare_openshape(
                 "seed": seed,
                 # Of what is wanted of which archive, GPT-4's verdicts and categories included.
                 "lists": digest.hexdigest()[:16],
+                "archives": hashlib.sha256(json.dumps(archives).encode()).hexdigest()[:16],
             },
             **run,
+            input_file=lambda job: _file_of(folder, job, sources[job.source]),
         )
 
 
@@ -293,6 +297,14 @@ def _own_name(content: dict[str, Any]) -> str | None:
 
 def _is_of_objaverse(listed: ListedShape) -> bool:
     return listed.key.startswith("Objaverse/")
+
+
+def _file_of(folder: Path, job: ShapeJob, shapes: Sequence[ListedShape]) -> Path:
+    """The archive that a job's shape is in or, where the archive is unpacked, the shape's own file."""
+    path = folder / job.source
+    if job.source.endswith(".tar.gz"):
+        return path
+    return path / f"{shapes[job.number].key.rpartition('/')[2]}.npy"
 
 
 def _list_file(lists: str, source: str) -> Path:

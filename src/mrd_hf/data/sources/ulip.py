@@ -101,6 +101,7 @@ def prepare_ulip(
         out,
         settings={"source": "ulip", "split": split, "num_points": num_points, "seed": seed},
         **run,
+        input_file=lambda job: _cloud_of(folder, job),
     )
 
 
@@ -127,7 +128,7 @@ def prepare_shape(job: ShapeJob, folder: str, flat: bool, num_points: int, seed:
         return PreparedShape(job.id, skipped=f"{job.id}: is listed more than once in the split.")
     if job.names is None:
         return PreparedShape(job.id, skipped=f"taxonomy.json: has no synset {job.id.partition('-')[0]} ({job.id}).")
-    cloud = Path(folder) / "shapenet_pc" / f"{job.id}.npy"
+    cloud = _cloud_of(Path(folder), job)
     try:
         content = read_file(cloud, MAX_CLOUD_BYTES)
         xyz = float_rows(read_plain_npy(content, str(cloud)), str(cloud), 3)
@@ -157,6 +158,10 @@ def prepare_shape(job: ShapeJob, folder: str, flat: bool, num_points: int, seed:
         "texts": [{"text": name, "source": "name"} for name in names],
     }
     return PreparedShape(job.id, row, warnings=warnings)
+
+
+def _cloud_of(folder: Path, job: ShapeJob) -> Path:
+    return folder / "shapenet_pc" / f"{job.id}.npy"
 
 
 def _read_renders(folder: Path, shape_id: str) -> tuple[list[bytes], list[str]]:

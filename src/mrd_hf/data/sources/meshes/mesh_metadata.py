@@ -11,6 +11,8 @@ its other columns these are read, all optional:
 | `license`, `creator` | an SPDX identifier, and whom to credit |
 | `text`, `texts`, `caption`, `captions` | a text, or a list of texts (in CSV, written as JSON) |
 
+In a parquet file that `datasets` wrote, they may be of classes, which stand there as numbers.
+
 In place of a text there may be a {`text`, `source`}, as triplet datasets have them. Then these are all texts, and
 `name` is one only if it is among them. Several rows may name the same file: their texts add up.
 """
@@ -138,12 +140,47 @@ def describe(row: dict[str, Any], place: str) -> Description:
     return Description(**known, texts=tuple(dict.fromkeys(texts)))
 
 
+def noted_features(schema: pa.Schema) -> dict[str, Any]:
+    """What `datasets` noted of the columns of a parquet file; empty for a file that it did not write."""
+    # Not by way of `datasets.Features`: its older versions know of no Mesh.
+    noted = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+    for key in ("info", "features"):
+        noted = noted.get(key) if isinstance(noted, dict) else None
+    return noted if isinstance(noted, dict) else {}
+
+
+def name_classes(row: dict[str, Any], features: dict[str, Any], place: str) -> dict[str, Any]:
+    """The row with the names of classes in place of their numbers.
+
+    Args:
+        row (`dict`): Of a parquet file.
+        features (`dict`): As [`noted_features`] gives them.
+        place (`str`): Where the row is, for messages.
+
+    Raises:
+        UserError: There is no class of a number.
+    """
+    named = {}
+    for column, value in row.items():
+        # Lists of earlier versions of `datasets` are noted as lists.
+        noted = features.get(column)
+        classes = noted.get("names") if isinstance(noted, dict) and noted.get("_type") == "ClassLabel" else None
+        if isinstance(classes, list) and value is not None:
+            if not isinstance(value, int) or value >= len(classes):
+                raise UserError(f"{place}: the {column} {value!r} is none of {len(classes)} classes.")
+            value = classes[value] if value >= 0 else None  # `datasets` has -1 for unknown
+        named[column] = value
+    return named
+
+
 def _rows(data: bytes, name: str) -> Iterator[tuple[str, dict[str, Any]]]:
     """The rows of a metadata file, each with its place in words."""
     try:
         if name.endswith(".parquet"):
-            for number, row in enumerate(pq.read_table(io.BytesIO(data)).to_pylist(), start=1):
-                yield f"row {number}", row
+            table = pq.read_table(io.BytesIO(data))
+            features = noted_features(table.schema)
+            for number, row in enumerate(table.to_pylist(), start=1):
+                yield f"row {number}", name_classes(row, features, f"{name}: row {number}")
         elif name.endswith(".jsonl"):
             # Not by splitlines, which also splits texts, at U+2028 and others.
             for number, line in enumerate(data.decode("utf-8-sig").split("\n"), start=1):

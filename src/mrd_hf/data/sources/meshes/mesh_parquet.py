@@ -1,7 +1,6 @@
 """Meshes inside parquet files, as `datasets` writes a dataset that has a `Mesh` feature."""
 
 import io
-import json
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -14,19 +13,19 @@ from ....files.digests import change_stamp
 from ....models.left_out_parts import SEEN, PartChoice
 from ....models.mesh_loading import AssetResolver, read_mesh
 from ....models.shapes import MeshError, TexturedMesh
-from .mesh_metadata import TEXT_COLUMNS, Description, describe
+from .mesh_metadata import TEXT_COLUMNS, Description, describe, name_classes, noted_features
 
 
 def mesh_rows(path: Path) -> list[tuple[str, Description]]:
     """The name of each row's mesh file and what the row's other columns say; none if there is no column of meshes.
 
-    The columns are those of a metadata file; a `label` may be of classes.
+    The columns are those of a metadata file, and may be of classes.
 
     Raises:
         UserError: The file cannot be read, or a column is of another type than expected, or contradicts another.
     """
     try:
-        features = _features(path)
+        features = noted_features(pq.read_schema(path))
         column = _mesh_column(features)
         if column is None:
             return []
@@ -34,16 +33,11 @@ def mesh_rows(path: Path) -> list[tuple[str, Description]]:
         rows = pq.ParquetFile(path).read(columns=[f"{column}.path", *sorted(wanted)]).to_pylist()
     except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"{path}: cannot be read as PARQUET ({error}).") from error
-    label = features.get("label")
-    classes = label.get("names") if isinstance(label, dict) else None
     named = []
     for number, row in enumerate(rows, start=1):
-        if classes and row["label"] is not None:
-            if not isinstance(row["label"], int) or row["label"] >= len(classes):
-                raise UserError(f"{path}: row {number}: the label {row['label']!r} is none of {len(classes)} classes.")
-            row["label"] = classes[row["label"]] if row["label"] >= 0 else None  # `datasets` has -1 for unknown
         mesh_path = (row[column] or {}).get("path") or "mesh.glb"
-        named.append((PurePosixPath(mesh_path).name, describe(row, f"{path}: row {number}")))
+        place = f"{path}: row {number}"
+        named.append((PurePosixPath(mesh_path).name, describe(name_classes(row, features, place), place)))
     return named
 
 
@@ -75,13 +69,6 @@ def row_content(path: str, row: int) -> bytes | None:
     return _read_group(path, group, stamp)[row - starts[group]]
 
 
-def _features(path: Path) -> dict[str, dict[str, Any]]:
-    """What `datasets` noted of the columns; empty for a file that it did not write."""
-    # Not by way of `datasets.Features`: its older versions know of no Mesh.
-    noted = json.loads((pq.read_schema(path).metadata or {}).get(b"huggingface", b"{}"))
-    return noted.get("info", {}).get("features", {})
-
-
 def _mesh_column(features: dict[str, dict[str, Any]]) -> str | None:
     # Lists of earlier versions of `datasets` are noted as lists.
     noted = ((name, feature) for name, feature in features.items() if isinstance(feature, dict))
@@ -101,6 +88,6 @@ def _open(path: str, stamp: tuple[int, int] | None) -> tuple[str, list[int]]:
 @lru_cache(maxsize=1)
 def _read_group(path: str, group: int, stamp: tuple[int, int] | None) -> list[bytes | None]:
     """The meshes of one row group. Rows come in order, so the last one read is the one needed next."""
-    column = _mesh_column(_features(Path(path)))
+    column = _mesh_column(noted_features(pq.read_schema(path)))
     table = pq.ParquetFile(path).read_row_group(group, columns=[f"{column}.bytes"])
     return [(value or {}).get("bytes") for value in table.column(column).to_pylist()]
