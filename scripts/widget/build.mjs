@@ -69,7 +69,8 @@ if (isTool) {
     builds.gpu = ["ort.webgpu.bundle.min.mjs", "ort-wasm-simd-threaded.asyncify.wasm"];
     for (const [name, [script, binary]] of Object.entries(builds)) {
         const text = readFileSync(join(runtime, script), "utf8").replace(/\/\/# sourceMappingURL=.*\s*$/, "");
-        writeFileSync(join(out, `runtime-${name}.mjs`), text);
+        // Servers of files know no other ending for scripts: nginx sends .mjs as bytes, which browsers refuse to run.
+        writeFileSync(join(out, `runtime-${name}.js`), text);
         packed(join("node_modules/onnxruntime-web/dist", binary), `runtime-${name}.wasm.gzip`);
     }
     const packages = ["three", "onnxruntime-web", "@huggingface/tokenizers", "earcut", "meshoptimizer"];

@@ -36,4 +36,4 @@ def test_the_documented_files_train_and_use_ones_own_encoder(tmp_path):
     done = run_command(*calls, cwd=tmp_path, env=settings)
     assert done.returncode == 0, done.stdout + done.stderr
     assert sorted(re.findall(r"%  (.*)", done.stdout)) == ["a chair", "a lamp"]
-    assert "MyModel" in (tmp_path / "outputs" / "mine" / "encoder" / "README.md").read_text()
+    assert "MyModel" in (tmp_path / "outputs" / "my_encoder" / "encoder" / "README.md").read_text()

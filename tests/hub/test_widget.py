@@ -117,6 +117,15 @@ def test_a_collection_that_is_taken_away_does_not_stay_in_the_space(hub, bundle,
     assert {"index.html", "encoder/encoder.onnx"} <= left
 
 
+def test_the_runtime_of_an_earlier_page_does_not_stay_in_the_space(hub, bundle, export):
+    (bundle / "runtime-cpu.mjs").write_bytes(b"earlier")
+    main([str(export), "org/shapes", "--widget"])
+    (bundle / "runtime-cpu.mjs").rename(bundle / "runtime-cpu.js")
+    main([str(export), "org/shapes", "--widget"])
+    left = hub.repository("org/shapes", "spaces").files().keys()
+    assert "runtime-cpu.mjs" not in left and {"runtime-cpu.js", "runtime-cpu.wasm.gzip"} <= left
+
+
 def test_who_may_not_write_is_told_nothing_that_a_space_does_not_take(hub, bundle, export, monkeypatch):
     monkeypatch.setenv("HF_TOKEN", READER)
     with pytest.raises(

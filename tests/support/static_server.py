@@ -23,8 +23,6 @@ def static_server(folder: Path, isolated: bool = True) -> Iterator[tuple[str, li
     asked: list[str] = []
 
     class Handler(SimpleHTTPRequestHandler):
-        extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
-
         def end_headers(self) -> None:
             for name, value in settings["custom_headers"].items() if isolated else ():
                 self.send_header(name, value)

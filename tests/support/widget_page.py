@@ -18,22 +18,25 @@ PAGE_TIMEOUT = 90_000
 # Drawn in software, a shape that turns 60 times a second would leave the page no processor.
 FEW_FRAMES = "window.requestAnimationFrame = draw => setTimeout(() => draw(performance.now()), 300)"
 
+# How long the page waits, in milliseconds: for a worker to load, for a shape, for a download of which nothing comes.
+LOAD_LIMIT, TIME_LIMIT, STALL_LIMIT = 30_000, 90_000, 60_000
 IMPATIENT = """
     const wait = setTimeout;
-    window.setTimeout = (act, time) => wait(act, time >= 30000 ? 500 : time);
+    window.setTimeout = (act, time) => wait(act, SHORTENED.includes(time) ? 500 : time);
     window.Worker = class extends Worker {
         postMessage(message) { if (!(LOST)) super.postMessage(message); }
     };
 """
 
 
-def impatient(lost: str = "false") -> str:
+def impatient(lost: str = "false", limits: tuple[int, ...] = (LOAD_LIMIT, TIME_LIMIT)) -> str:
     """A script for `open_page`: the page waits half a second where it would wait half a minute and more.
 
     Args:
         lost (`str`, defaults to `"false"`): In JavaScript, whether a `message` to the worker never arrives.
+        limits (tuple of `int`): For what it would wait so long, in milliseconds.
     """
-    return IMPATIENT.replace("LOST", lost)
+    return IMPATIENT.replace("LOST", lost).replace("SHORTENED", str(list(limits)))
 
 
 @dataclass

@@ -12,6 +12,7 @@ from support.tiny_gltf import as_glb, data_uri
 from support.widget_parity import assert_same_answers, assert_same_points, input_settings, write_files
 
 from mrd_hf.models.gltf_extensions import HARMLESS, READ
+from mrd_hf.models.shape_files import read_shape
 
 
 GLOSS = "KHR_materials_pbrSpecularGlossiness"
@@ -96,6 +97,24 @@ def test_an_empty_surface_beside_points(widget, tmp_path):
     empty = {"attributes": {"POSITION": places}, "indices": gltf.accessor([0, 1], USHORT)}
     glb = gltf.show_mesh(empty, {"attributes": {"POSITION": places}, "mode": 0}).glb()
     assert_same_points(widget, write_files(tmp_path, "glb", {"points": glb}))
+
+
+def test_the_material_of_an_empty_surface_is_no_colour(widget, tmp_path):
+    gltf = Gltf()
+    empty = {
+        "attributes": {"POSITION": gltf.accessor(SQUARE)},
+        "indices": gltf.accessor([0, 1], USHORT),
+        "material": gltf.material({"baseColorFactor": [1, 0, 0, 1]}),
+    }
+    meshes = [gltf.mesh(gltf.square(), empty), gltf.mesh(gltf.square())]
+    gltf.show({"mesh": meshes[0], "name": "seat"}, {"mesh": meshes[1], "name": "leg", "translation": [3, 0, 0]})
+    (file,) = write_files(tmp_path, "glb", {"empty": gltf.glb()})
+    # No part has a colour, so all have the encoder's own for shapes without.
+    assert_same_points(widget, [file])
+    # Nor is it a part that could be left out.
+    widget.prepare([file], input_settings(skip_parts="seat"))
+    said = "1 of 2 parts left out, as skip_parts says: seat"
+    assert said in widget.warnings[0] and said in read_shape(file, skip_parts="seat").warnings
 
 
 def test_points_of_all_primitives_are_counted(widget, tmp_path):

@@ -125,6 +125,19 @@ def test_colors_of_every_type(widget, tmp_path):
     assert_same_points(widget, write_files(tmp_path, "ply", texts))
 
 
+def test_floats_of_four_bytes_are_rounded_as_numpys(widget, tmp_path):
+    """Whose product with 255 is exactly between two bytes as float32, and beside it as a number of JavaScript's."""
+    shares = np.arange(2**22, dtype=np.float32) / 2**22
+    between = shares[np.round(shares * 255) != np.round(shares.astype(float) * 255)]
+    assert len(between) > 20
+    shares = np.tile(between, 3 * len(POINTS))[: 3 * len(POINTS)].reshape(-1, 3)
+    rows = [(*point, *row) for point, row in zip(POINTS, shares.tolist(), strict=True)]
+    for kind in ("float", "double"):
+        properties = (*XYZ, *(f"{kind} {name}" for name in ("red", "green", "blue")))
+        text = header(properties) + "".join(" ".join(map(repr, row)) + "\n" for row in rows)
+        assert_same_points(widget, write_files(tmp_path, "ply", {kind: text}))
+
+
 def test_splats_that_are_packed(widget, tmp_path):
     rng = np.random.default_rng(0)
     packed = ("packed_position", "packed_rotation", "packed_scale", "packed_color")

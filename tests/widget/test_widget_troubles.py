@@ -2,11 +2,13 @@
 
 import DracoPy
 import numpy as np
+import pytest
 from playwright.sync_api import Route
 from support.compressed_gltf import packed
 from support.gltf_writer import FLOAT, SQUARE, SQUARE_INDICES
 from support.paths import DEMO_DATA
-from support.widget_page import open_page
+from support.textured_square import quarters, textured_square
+from support.widget_page import STALL_LIMIT, impatient, open_page
 
 
 CHAIR = DEMO_DATA / "shapes/chair.glb"
@@ -116,4 +118,54 @@ def test_a_finger_on_the_canvas_scrolls_a_phones_page(browser, server):
     shown.give(CHAIR)
     shown.page.wait_for_selector("#canvas")
     assert shown.page.evaluate("getComputedStyle(document.querySelector('#canvas')).touchAction") == "pan-y"
+    shown.page.close()
+
+
+def test_opened_as_a_file_it_says_that_it_needs_a_server(browser, site):
+    shown = open_page(browser, (site / "index.html").as_uri(), 800, 600, fails=True)
+    assert "python -m http.server -d FOLDER" in shown.problem
+    assert shown.page.inner_text("#status") == "The page could not be loaded."
+    shown.page.close()
+
+
+@pytest.mark.parametrize("answer", [{"status": 404}, {"body": "1", "content_type": "application/octet-stream"}])
+def test_without_its_program_it_says_so(browser, server, answer):
+    routes = {"**/page.js": lambda route: route.fulfill(**answer)}
+    shown = open_page(browser, server, 800, 600, routes=routes, fails=True)
+    assert shown.problem.startswith("page.js, the page's program, could not be loaded.")
+    shown.page.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ({"status": 404}, "Widget.json is missing beside the page; mrd-hf push --widget writes it."),
+        ({"status": 503}, "Widget.json: the server answers 503; try again later."),
+        ({"body": "<html>"}, "Widget.json is no JSON."),
+        (None, "Widget.json: nothing came for 60 seconds; try again."),
+    ],
+)
+def test_settings_that_do_not_come(browser, server, answer, said):
+    routes = {"**/widget.json": lambda route: None if answer is None else route.fulfill(**answer)}
+    shown = open_page(browser, server, 800, 600, script=impatient(limits=(STALL_LIMIT,)), routes=routes, fails=True)
+    assert shown.problem == said and shown.page.inner_text("#status") == "The encoder could not be loaded."
+    assert not shown.page.is_visible("#progress")
+    shown.page.close()
+
+
+def test_pixels_that_the_browser_hides_are_told_of(browser, server, tmp_path):
+    """As Firefox against recognition: white in their place."""
+    textured_square(quarters().resize((64, 64))).export(tmp_path / "square.glb")
+
+    def hidden(route: Route) -> None:
+        white = "OffscreenCanvasRenderingContext2D.prototype.getImageData = (x, y, w, h) => new ImageData("
+        white += "new Uint8ClampedArray(4 * w * h).fill(255), w, h);"
+        answer = route.fetch()
+        route.fulfill(response=answer, body=white + answer.text())
+
+    shown = open_page(browser, server, 800, 600, routes={"**/worker.js": hidden})
+    shown.give(tmp_path / "square.glb")
+    assert "hides pixels of pictures" in shown.page.inner_text(
+        "#warnings"
+    ) and "textured" not in shown.page.inner_text("#facts")
     shown.page.close()

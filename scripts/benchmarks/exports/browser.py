@@ -53,8 +53,6 @@ class Server:
         self.sent = sent
 
         class Handler(SimpleHTTPRequestHandler):
-            extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".mjs": "text/javascript"}
-
             def end_headers(self) -> None:
                 for name, value in ISOLATED.items() if isolated else ():
                     self.send_header(name, value)

@@ -25,7 +25,8 @@ export function linearToSrgb(linear: number): number {
 
 /** Remainder with the sign of the divisor, as numpy's. */
 function modulo(value: number, by: number): number {
-    return ((value % by) + by) % by;
+    const rest = value % by;
+    return rest < 0 ? rest + by : rest;
 }
 
 // How far from a whole number a texture coordinate may be and count as it: the mean of equal corners is not exact.
@@ -49,9 +50,9 @@ export function texelAt(u: number, v: number, width: number, height: number, wra
 
 /**
  * Colours of a file that declares their type, as bytes: the type says the range. Two bytes of which none is beyond 255
- * hold bytes, and so do floats that are whole numbers beyond 1.
+ * hold bytes, and so do floats that are whole numbers beyond 1. Floats of four bytes are multiplied as such, as numpy does.
  */
-export function storedColorsAsBytes(values: ArrayLike<number>, kind: "byte" | "short" | "float"): Uint8Array {
+export function storedColorsAsBytes(values: ArrayLike<number>, kind: "byte" | "short" | "float" | "double"): Uint8Array {
     let low = 0;
     let high = 0;
     let whole = true;
@@ -64,10 +65,11 @@ export function storedColorsAsBytes(values: ArrayLike<number>, kind: "byte" | "s
     }
     let limit = 255;
     if (kind === "short" && high > 255) limit = 65535;
-    if (kind === "float" && ((low >= -0.01 && high <= 1.01) || !whole)) limit = 1;
+    if ((kind === "float" || kind === "double") && ((low >= -0.01 && high <= 1.01) || !whole)) limit = 1;
     const most = limit === 1 ? 1.01 : limit;
     if (!finite || low < (limit === 1 ? -0.01 : 0) || high > most) {
         throw new ShapeError(`its colours are from ${low} to ${high}; expected 0..1, or 0..255 as bytes`);
     }
-    return Uint8Array.from(values, (value) => round(clip(value, 0, limit) * (255 / limit)));
+    const product = kind === "float" ? Math.fround : Number;
+    return Uint8Array.from(values, (value) => round(product(clip(value, 0, limit) * (255 / limit))));
 }

@@ -1,6 +1,14 @@
 /** Files beside the page or on the Hub, with their progress. */
 
-export class DownloadError extends Error {}
+export class DownloadError extends Error {
+    constructor(
+        message: string,
+        /** Of the server's answer, where there was one. */
+        readonly status?: number,
+    ) {
+        super(message);
+    }
+}
 
 /** A server that sends nothing for so long, in milliseconds, is given up. */
 export const STALL_LIMIT = 60_000;
@@ -65,7 +73,7 @@ async function get<T>(url: string, take: (response: Response, onSign: () => void
     onSign();
     try {
         const response = await fetch(url, { signal: controller.signal });
-        if (!response.ok) throw new DownloadError(`${url}: ${answered(response.status)}`);
+        if (!response.ok) throw new DownloadError(`${url}: ${answered(response.status)}`, response.status);
         onSign();
         return await take(response, onSign);
     } catch (error) {

@@ -133,7 +133,7 @@ async function loadOnGpu(folder: string, base: string, numPoints: number, onProg
 }
 
 async function loadRuntime(kind: "cpu" | "gpu", base: string, threads: number, onProgress: Progress): Promise<Runtime> {
-    const runtime = (await import(new URL(`runtime-${kind}.mjs`, base).href)) as Runtime;
+    const runtime = (await import(new URL(`runtime-${kind}.js`, base).href)) as Runtime;
     const packed = await download(new URL(`runtime-${kind}.wasm.gzip`, base).href, (share) => onProgress("Runtime", share));
     const binary = await unpacked(packed);
     runtime.env.wasm.wasmBinary = binary.buffer as ArrayBuffer;

@@ -1,6 +1,7 @@
 /** The page: takes files, shows what the worker says of them. */
 
 import { Computing } from "./computing";
+import { type DownloadError, downloadJson } from "./downloads";
 import { element, item, problem, progress, row, sentence } from "./elements";
 import { LabelsForm } from "./labels_form";
 import type { FromWorker, Hit, Ranked, WidgetSettings } from "./protocol";
@@ -48,6 +49,7 @@ function onMessage(message: FromWorker): void {
             return progress(`Loading: ${message.text}`, message.share);
         case "ready":
             document.body.dataset.ready = "true";
+            form.hasOwnLabels = message.numLabels > 0;
             progress(message.numLabels ? "Ready. Give it a shape." : "Ready. This page has no labels of its own.", undefined);
             element("encoder").textContent =
                 `Encoder ${message.name === "encoder" ? "" : message.name + ", "}of ${message.numPoints.toLocaleString("en")} points`;
@@ -190,9 +192,10 @@ function listen(): void {
 
 /** Of the page, or of a model on the Hub: `?model=owner/name`, whose files lie in its folder onnx. */
 async function readSettings(): Promise<WidgetSettings> {
-    const response = await fetch("widget.json");
-    if (!response.ok) throw new Error("widget.json is missing beside the page; mrd-hf push --widget writes it");
-    const found = (await response.json()) as WidgetSettings;
+    const found: WidgetSettings = await downloadJson("widget.json").catch((error: DownloadError) => {
+        if (error.status !== 404) throw error;
+        throw new Error("widget.json is missing beside the page; mrd-hf push --widget writes it");
+    });
     const model = new URLSearchParams(location.search).get("model");
     if (model === null) return found;
     if (!/^[\w.-]+\/[\w.-]+$/.test(model)) throw new Error("the model in the address is no name such as owner/name");
@@ -201,6 +204,7 @@ async function readSettings(): Promise<WidgetSettings> {
 
 async function start(): Promise<void> {
     listen();
+    progress("Loading ...", null);
     try {
         const settings = await readSettings();
         element("title").textContent = document.title = settings.title;

@@ -5,7 +5,15 @@ import { MAX_TEXTURE_SIZE } from "./picture_size";
 import type { Texture } from "./shapes";
 import { texelsOf } from "./texels";
 
+// What each of four pixels is drawn as to see whether it is read so, and by how much browsers may round it.
+const TRIAL = ["#000000", "#ff0000", "#20c060", "#ffffff"];
+const TRIAL_BYTES = [0, 0, 0, 255, 255, 0, 0, 255, 32, 192, 96, 255, 255, 255, 255, 255];
+const MOST_ROUNDING = 4;
+let canRead = false;
+
 export async function decodePicture(data: Uint8Array): Promise<Texture> {
+    canRead ||= givesPixels();
+    if (!canRead) throw new Error("this browser hides pixels of pictures from pages; allow this page to read its canvas");
     const picture = await createImageBitmap(new Blob([unturned(data) as BlobPart]), {
         premultiplyAlpha: "none",
         colorSpaceConversion: "none",
@@ -20,6 +28,17 @@ export async function decodePicture(data: Uint8Array): Promise<Texture> {
     const texels = isOpaque(drawn) ? drawn : (texelsOf(picture, w, h) ?? drawn);
     picture.close();
     return { width: w, height: h, data: texels };
+}
+
+/** Some browsers answer with white or with noise, so that visitors are not known by how they draw. */
+function givesPixels(): boolean {
+    const context = new OffscreenCanvas(2, 2).getContext("2d", { willReadFrequently: true })!;
+    TRIAL.forEach((color, i) => {
+        context.fillStyle = color;
+        context.fillRect(i % 2, Math.floor(i / 2), 1, 1);
+    });
+    const { data } = context.getImageData(0, 0, 2, 2);
+    return TRIAL_BYTES.every((value, i) => Math.abs(value - data[i]) <= MOST_ROUNDING);
 }
 
 function isOpaque(rgba: Uint8ClampedArray): boolean {

@@ -93,7 +93,9 @@ export class TextModel {
     async embed(labels: string[], width: number): Promise<Table> {
         const embeds = new Float32Array(labels.length * width);
         for (const [row, label] of labels.entries()) {
-            const ids = this.fitted(this.tokenizer.encode(TEMPLATE.replace("{}", () => label)).ids);
+            const prompt = TEMPLATE.replace("{}", () => label);
+            // SigLIP has seen no capitals, and not all of its tokenizers see to that.
+            const ids = this.fitted(this.tokenizer.encode(this.padding === null ? prompt : prompt.toLowerCase()).ids);
             const all: Record<string, number[]> = { input_ids: ids, attention_mask: ids.map(() => 1) };
             const feeds = Object.fromEntries(
                 this.session.inputNames.map((name) => {

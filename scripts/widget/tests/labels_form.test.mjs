@@ -8,10 +8,16 @@ const SIZE = { type: "textSize", model: "org/texts", bytes: 2 ** 21 };
 
 class StubElement extends EventTarget {
     hidden = true;
-    disabled = false;
     value = "";
     textContent = "";
+    attributes = {};
     removeAttribute() {}
+    setAttribute(name, value) {
+        this.attributes[name] = value;
+    }
+    getAttribute(name) {
+        return this.attributes[name] ?? null;
+    }
     focus() {
         document.activeElement = this;
     }
@@ -19,6 +25,7 @@ class StubElement extends EventTarget {
 
 let elements, asked, form;
 
+const isBusy = (id) => on(id).attributes["aria-disabled"] === "true";
 const on = (id) => (elements[id] ??= new StubElement());
 
 function type(labels) {
@@ -31,6 +38,7 @@ beforeEach(() => {
     globalThis.document = { getElementById: on, body: {} };
     form = new LabelsForm((message) => asked.push(message));
     form.reset();
+    form.hasOwnLabels = true;
     on("texts-size").dispatchEvent(new Event("click"));
     form.showSize(SIZE);
 });
@@ -46,18 +54,38 @@ test("where the button had the focus that tells the size, the labels have it the
     }
 });
 
+test("where there are no labels but those that are typed, none are offered to return to", () => {
+    form.hasOwnLabels = false;
+    type("lamp");
+    form.showDone();
+    assert.equal(on("texts-back").hidden, true);
+});
+
+test("the focus stays on what is shown", () => {
+    type("lamp");
+    form.showDone();
+    on("texts-back").focus();
+    on("texts-back").dispatchEvent(new Event("click"));
+    form.showDone();
+    assert.deepEqual([on("texts-back").hidden, document.activeElement], [true, on("texts-go")]);
+    form.reset();
+    assert.deepEqual([on("texts-form").hidden, document.activeElement], [true, on("texts-size")]);
+});
+
 test("labels are taken once each, and asked for once", () => {
     assert.equal(on("texts-go").textContent, "Download 2 MiB and classify");
     type(" lamp, chair,, lamp ");
     assert.deepEqual(asked, [{ type: "textSize" }, { type: "texts", labels: ["lamp", "chair"] }]);
-    assert.equal(on("texts-go").disabled, true);
+    assert.equal(isBusy("texts-go"), true);
+    type("sofa");
+    assert.equal(asked.length, 2);
     form.showDone();
-    assert.deepEqual([on("texts-go").disabled, on("texts-back").hidden], [false, false]);
+    assert.deepEqual([isBusy("texts-go"), on("texts-back").hidden], [false, false]);
 });
 
 test("no labels are no question", () => {
     type(" , ");
-    assert.deepEqual([asked.length, on("texts-problem").hidden, on("texts-go").disabled], [1, false, false]);
+    assert.deepEqual([asked.length, on("texts-problem").hidden, isBusy("texts-go")], [1, false, false]);
 });
 
 test("of a new worker everything is asked again", () => {
@@ -68,10 +96,10 @@ test("of a new worker everything is asked again", () => {
     assert.match(on("texts-facts").textContent, /is fetched once you press/);
     form.reset();
     assert.deepEqual([on("texts-problem").textContent, on("texts-problem").hidden, on("texts-facts").textContent], ["", true, ""]);
-    assert.deepEqual([on("texts-size").hidden, on("texts-size").disabled], [false, false]);
+    assert.deepEqual([on("texts-size").hidden, isBusy("texts-size")], [false, false]);
     assert.deepEqual([on("texts-form").hidden, on("texts-back").hidden], [true, true]);
     form.showSize(SIZE);
-    assert.equal(on("texts-go").disabled, false);
+    assert.equal(isBusy("texts-go"), false);
     form.showDone();
     assert.equal(on("texts-back").hidden, true);
 });
@@ -80,5 +108,5 @@ test("what failed can be asked again", () => {
     type("lamp");
     form.showFailed("the Hub cannot be reached");
     assert.equal(on("texts-problem").textContent, "The Hub cannot be reached.");
-    assert.deepEqual([on("texts-go").disabled, on("texts-size").disabled], [false, false]);
+    assert.deepEqual([isBusy("texts-go"), isBusy("texts-size")], [false, false]);
 });

@@ -24,8 +24,9 @@ from .file_selection import RepoType, select_files, superseded_files
 from .model_card import retarget_card
 
 
-# Of a page in a static Space: an encoder and a collection, which would stay public once they are taken away.
-OF_A_PAGE = re.compile(r"encoder/.*|collection\.(?:json|bin)")
+# Of a page in a static Space: an encoder and a collection, which would stay public once they are taken away, and the
+# runtime of earlier pages.
+OF_A_PAGE = re.compile(r"encoder/.*|collection\.(?:json|bin)|runtime-[cg]pu\.mjs")
 
 
 @dataclass(frozen=True)

@@ -112,6 +112,8 @@ class _Reader:
             self.warnings.append(f"{len(indices) % 3} of {len(indices):,} corners left out: a triangle has three")
         self.num_faces += len(faces) * instances
         self.document.budget.take("faces", len(faces) * instances)
+        if not len(faces):
+            return  # whose material is no colour of the shape's
         faces = of_instances(indices.take(faces), count, instances)
         if instances > 1:
             colors, uv = (None if each is None else np.tile(each, (instances, 1)) for each in (colors, uv))

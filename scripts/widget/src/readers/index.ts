@@ -9,6 +9,9 @@ import { readObj } from "./obj";
 import { readPly } from "./ply";
 import { readStl } from "./stl";
 
+// Of browsers that have no more memory, or allow no longer array or text. A length of "typed arrays" is one that a file says.
+const OF_MEMORY = /array buffer allocation|allocation size overflow|invalid (?:array|string) length|out of memory/i;
+
 export const SUFFIXES = [".glb", ".gltf", ".obj", ".ply", ".stl", ".npy"];
 
 /** Of files that were dropped together, the name of the shape among them. */
@@ -31,8 +34,10 @@ export async function readShape(name: string, files: DroppedFiles, decoders: Dec
         return checked(chosenParts(await readKind(suffix(name), data, companions, choice), choice));
     } catch (error) {
         if (error instanceof ShapeError) throw error;
+        const message = error instanceof Error ? error.message : String(error);
+        if (OF_MEMORY.test(message)) throw new ShapeError("it is too large for the memory of this browser; simplify it");
         // A file that is damaged in another way ends in an error of any kind.
-        throw new ShapeError(`it is damaged (${error instanceof Error ? error.message : String(error)})`);
+        throw new ShapeError(`it is damaged (${message})`);
     }
 }
 

@@ -11,7 +11,7 @@ import type { Companions } from "./companions";
 import { readable } from "./encodings";
 import { findMaterial, readLibraries, type ObjMaterial, type ObjTexture } from "./obj_materials";
 import { MISSING, parseObj, type ObjText } from "./obj_text";
-import { triangulate } from "./polygons";
+import { placesByNumber, triangulate } from "./polygons";
 
 const NO_MATERIAL: ObjMaterial = { color: null, texture: null, mask: null };
 
@@ -32,17 +32,16 @@ export async function readObj(data: Uint8Array, files: Companions, choice: PartC
     const count = names.length + 1;
     const pieces = text.materials.map((material, polygon) => (apart[polygon] + 1) * count + material + 1);
     const textures = new Map<number, Awaited<ReturnType<typeof textureOf>>>();
-    for (const piece of [...new Set(owners.map((owner) => pieces[owner]))].sort((a, b) => a - b)) {
+    for (const [piece, faces] of placesByNumber(owners.map((owner) => pieces[owner]))) {
         const [used, aside] = [(piece % count) - 1, Math.floor(piece / count) - 1];
         const its = used < 0 ? sole : (names[used] && findMaterial(materials, names[used])) || NO_MATERIAL;
         if (!textures.has(used)) textures.set(used, await textureOf(its, files, warnings));
         const { texture, placed } = textures.get(used)!;
         const [plain, textured]: [number[], number[]] = [[], []];
-        owners.forEach((owner, face) => {
-            if (pieces[owner] !== piece) return;
+        for (const face of faces) {
             const here = corners.slice(3 * face, 3 * face + 3);
             (texture && here.every((corner) => text.places[corner] !== MISSING) ? textured : plain).push(...here);
-        });
+        }
         const called = { name: readable(names[used] ?? soleName), groups: found[aside] ?? [] };
         if (plain.length) parts.push({ ...plainPart(plain, text, its, own), ...called });
         if (texture && placed && textured.length) parts.push({ ...texturedPart(textured, text, its, texture, placed), ...called });

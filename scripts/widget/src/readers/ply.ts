@@ -6,7 +6,7 @@ import type { Companions } from "./companions";
 import { splatColors, unpackSplats, visible } from "./ply_splats";
 import { PACKED_NAMES, parsePly, SIZES, type Column, type Columns } from "./ply_text";
 import { NO_TEXTURE, placeTextures, textureNames } from "./ply_textures";
-import { triangulate } from "./polygons";
+import { placesByNumber, triangulate } from "./polygons";
 
 const INDEX_NAMES = ["vertex_indices", "vertex_index", "vertex_indexes", "vertex_list", "vertices", "indices"];
 export const COLOR_NAMES = [
@@ -69,9 +69,9 @@ async function texturedParts(
         warnings.push("some faces have textures that no comment names");
     }
     const parts: Part[] = [];
-    for (const number of [...new Set(known)].sort((a, b) => a - b)) {
+    for (const [number, its] of placesByNumber(known)) {
         const part: Part = { ...whole, uv };
-        keepFaces(part, [...known.keys()].filter((face) => known[face] === number));
+        keepFaces(part, its);
         part.texture = number < pictures.length ? await files.picture(pictures[number], warnings) : null;
         parts.push(part.texture ? { ...part, isColored: true } : { ...part, uv: null });
     }
@@ -135,7 +135,8 @@ function readColors(columns: Columns, whose: string, warnings: string[]): Uint8A
 /** Of numbers as they are stored, and their types as PLY names them. */
 export function ofTypes(values: Float64Array, types: string[]): Uint8Array {
     if (types.every((type) => type === "char")) return Uint8Array.from(values, (value) => value & 255);
-    if (types.some((type) => type === "float" || type === "double")) return storedColorsAsBytes(values, "float");
+    if (types.every((type) => type === "float")) return storedColorsAsBytes(values, "float");
+    if (types.some((type) => type === "float" || type === "double")) return storedColorsAsBytes(values, "double");
     const isShort = types.includes("ushort") && types.every((type) => type === "ushort" || type === "uchar");
     return storedColorsAsBytes(values, isShort ? "short" : "byte");
 }

@@ -40,6 +40,17 @@ export function triangulate(
     return { corners, owners };
 }
 
+/** The places of each number in a list, by the numbers from the lowest, in one pass: shapes have many triangles and materials. */
+export function placesByNumber(numbers: number[]): [number, number[]][] {
+    const found = new Map<number, number[]>();
+    numbers.forEach((number, place) => {
+        const its = found.get(number);
+        if (its) its.push(place);
+        else found.set(number, [place]);
+    });
+    return [...found].sort(([a], [b]) => a - b);
+}
+
 type Vector = [number, number, number];
 
 function relative(positions: Float64Array, vertices: ArrayLike<number>, places: number[]): Vector[] {
