@@ -113,5 +113,6 @@ def test_what_an_upload_left_is_deleted_in_time(tmp_path, monkeypatch, parts, en
     assert os.path.isfile(finished)  # Gradio deletes it itself
 
 
-def test_a_folder_that_nothing_was_uploaded_to_is_clean(tmp_path):
+def test_a_folder_that_nothing_was_uploaded_to_is_not_made(tmp_path):
     server.remove_unfinished(tmp_path / "gradio", 60)
+    assert list(tmp_path.iterdir()) == []

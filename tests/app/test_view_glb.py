@@ -94,7 +94,7 @@ def test_a_texture_that_two_parts_share_is_written_once():
 def test_a_tint_is_its_corners_color_and_may_have_holes(with_texture):
     texture = np.full((4, 4, 4), 255, dtype=np.uint8) if with_texture else None
     tint = np.full((2, 3, 4), 1.0, dtype=np.float32)
-    tint[..., :3] = 0.25, 0.5, 2.0  # linear already; beyond 1 there is nothing brighter
+    tint[..., :3] = 0.25, 0.5, 1.5  # linear already; beyond 1 there is nothing brighter
     glb, _ = mesh_view(TexturedMesh([replace(quad(texture, color=(9, 9, 9)), tint=tint)]), "y")
     np.testing.assert_allclose(corner_colors(glb)[:, :3], np.tile([0.25, 0.5, 1], (6, 1)), atol=1e-4)
     assert "alphaMode" not in header(glb)["materials"][0]

@@ -86,7 +86,7 @@ def test_a_run_that_is_killed_before_it_has_repeated_all_logs_no_step_twice(tmp_
 def test_another_course_is_another_run(tmp_path, trackio, run_name):
     track(tmp_path / "out", ["trackio"], range(1, 8), run_name=run_name)
     track(tmp_path / "out", ["trackio"], range(3, 6), resumed_at=2, run_name=run_name, new_course=True)
-    track(tmp_path / "out", ["trackio"], range(4, 9), resumed_at=3)  # which then goes on as any other
+    track(tmp_path / "out", ["trackio"], range(4, 9), resumed_at=3)  # which is resumed as any other
     (_, first), ((project, name), second) = trackio.runs.items()
     assert [step for step, _ in first] == [1, 2, 3, 4, 5, 6, 7] and [step for step, _ in second] == [3, 4, 5, 6, 7, 8]
     assert project == "mrd" and name.startswith(f"{run_name or 'out'}-")
