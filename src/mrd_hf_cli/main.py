@@ -2,7 +2,6 @@
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ from .encoder_choice import names_onnx
 from .ending import without_traceback
 from .parser import LIGHT_COMMANDS, LONG_COMMANDS, parse
 from .running import run_script
+from .without_models import import_without_models
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -24,12 +24,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
         if given and given[0] in LONG_COMMANDS:
+            if given[0] in LIGHT_COMMANDS:
+                import_without_models()
             # Each has a parser of its own, of what only it imports.
             run_script(lambda: importlib.import_module(LONG_COMMANDS[given[0]]).main(given[1:]))
             return
         options = parse(given)
-        if options.command in LIGHT_COMMANDS or names_onnx(options):
-            _do_without_models()
+        if (options.command in LIGHT_COMMANDS and not getattr(options, "part_model", None)) or names_onnx(options):
+            import_without_models()
         importlib.import_module("mrd_hf.cli.output").set_up_logging()
         sys.exit(run(options))
 
@@ -45,13 +47,6 @@ def run(options: argparse.Namespace) -> int:
     except errors.UserError as error:
         print(f"error: {output.one_line(str(error))}", file=sys.stderr)
         return error.exit_code
-
-
-def _do_without_models() -> None:
-    """Let modules of `mrd_hf` be imported without its `__init__`, which registers the models and so imports torch."""
-    spec = importlib.util.find_spec("mrd_hf")
-    if "mrd_hf" not in sys.modules and spec is not None:
-        sys.modules["mrd_hf"] = importlib.util.module_from_spec(spec)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,8 @@ COMMANDS = {
 }
 # Of options that had other names, or have them in other commands; they are understood.
 EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--templates": "--template"}
-# They read shapes and need no model.
-LIGHT_COMMANDS = ("inspect",)
+# They read, draw or upload what is there, and need no model unless they are given one.
+LIGHT_COMMANDS = ("inspect", "prepare", "push", "render")
 # Those whose `main(argv)` has a parser of its own, made of what only it imports.
 LONG_COMMANDS = {
     "ablate": "mrd_hf.commands.ablate",

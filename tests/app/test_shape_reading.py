@@ -1,7 +1,9 @@
 """Uploads, read in processes of their own: the same points as the feature extractor's, and no harm done."""
 
+import sys
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import psutil
@@ -62,6 +64,19 @@ def test_an_upload_is_read_in_another_process(reader, tmp_path):
     assert (shape.points == here.points).all() and shape.view == here.view and shape.notes == []
     (tmp_path / "box.glb").unlink()
     assert reader.read(str(tmp_path / "box.glb"), "y") is shape  # kept, so that a click does not read it again
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="is not told there which files a process has mapped")
+def test_that_process_has_no_torch(reader, tmp_path):
+    """Which would take seconds as it starts, and half a gigabyte."""
+    (tmp_path / "box.glb").write_bytes(glb())
+    reader.read(str(tmp_path / "box.glb"), "y")
+    started = [process.process.pid for process in reader._free.queue if process.process]
+    assert started
+    for pid in started:
+        mapped = {Path(each.path).name for each in psutil.Process(pid).memory_maps()}
+        assert any("numpy" in name or name.startswith("_multiarray") for name in mapped)  # it is seen what is there
+        assert not any(name.startswith("libtorch") for name in mapped)
 
 
 def test_where_neither_person_nor_file_says_which_axis_is_up_the_extractor_does(tmp_path):

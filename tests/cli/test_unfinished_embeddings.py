@@ -3,14 +3,13 @@
 import json
 import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from support.forked_processes import ForkedCommand, run_command
 from support.tiny_meshes import glb
 from tiny_commands import mrd_hf, save_tiny_encoder
 
@@ -171,18 +170,19 @@ def test_a_process_that_is_killed_leaves_what_the_next_one_resumes_from(work, tm
     for number in range(400):
         (shapes / f"{number:03}.glb").write_bytes(glb())
     output, unfinished = tmp_path / "e.parquet", tmp_path / ".e.parquet.unfinished"
-    code = "from mrd_hf.cli.embeddings import unfinished_embeddings as module; module.SECONDS_A_PART = 0.1\n"
-    code += "from mrd_hf_cli.main import main; main()"
-    words = ["embed", shapes, "-o", output, "--model", work / "encoder", "--batch-size", "2"]
-    command = [sys.executable, "-c", code, *map(str, words)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    script = tmp_path / "embed.py"
+    script.write_text(
+        "from mrd_hf.cli.embeddings import unfinished_embeddings as module; module.SECONDS_A_PART = 0.1\n"
+        "from mrd_hf_cli.main import main; main()"
+    )
+    command = [script, "embed", shapes, "-o", output, "--model", work / "encoder", "--batch-size", "2"]
+    process = ForkedCommand(command, env=os.environ)
     deadline = time.monotonic() + 100
     while not list(unfinished.glob("000001.parquet")) and time.monotonic() < deadline:
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    process.kill()
     assert not output.exists() and unfinished.exists()
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = run_command(command)
     assert done.returncode == 0 and "resuming: " in done.stderr, done.stderr
     table = pq.read_table(output)
     assert table["path"].to_pylist() == sorted(str(path) for path in shapes.iterdir()) and not unfinished.exists()

@@ -578,7 +578,9 @@ def test_colors_are_not_for_files(tmp_path):
 WITHOUT_TRIMESH = """
 import sys
 sys.modules["trimesh"] = None
-from mrd_hf import PointCloudFeatureExtractor
+from mrd_hf_cli.without_models import import_without_models
+import_without_models()
+from mrd_hf.models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 extractor = PointCloudFeatureExtractor(num_points=3)
 assert extractor([[[0, 0, 0], [1, 1, 1]], "cloud.xyz"])["point_values"].shape == (2, 3, 6)
 try:

@@ -1,10 +1,8 @@
 """Products of float32 are exact for a while, and afterwards as they were before."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
+from support.forked_processes import run_command
 
 
 # Each in a process of its own, as who has set the newer name cannot read the older one.
@@ -38,7 +36,8 @@ assert rounded() == before == bool({setting!r})
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_exact_for_a_while(setting):
-    program = PROGRAM.format(setting=SETTINGS[setting])
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=100)
+def test_exact_for_a_while(setting, tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM.format(setting=SETTINGS[setting]))
+    done = run_command([program], timeout=100)
     assert done.returncode == 0, done.stderr

@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -50,19 +49,12 @@ def pretrain(
     recipe: Path,
     output_dir: Path,
     *arguments: str,
-    launcher: tuple[str, ...] = (),
     own_process: bool = False,
     code: int = 0,
 ) -> subprocess.CompletedProcess[str]:
-    """By a launcher's arguments of Python or in a process of its own; or in this one, without waiting for another."""
+    """In a process of its own, or in this one, without waiting for another."""
     words = command(recipe, output_dir, *arguments)
-    if launcher:
-        started = [sys.executable, *launcher, *words]
-        finished = subprocess.run(started, env=ENVIRONMENT, capture_output=True, text=True, timeout=300)
-    elif own_process:
-        finished = run_command(words, env=ENVIRONMENT)
-    else:
-        finished = run_here(words[1:])
+    finished = run_command(words, env=ENVIRONMENT) if own_process else run_here(words[1:])
     assert finished.returncode == code, finished.stdout + finished.stderr
     return finished
 

@@ -2,21 +2,22 @@
 
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from accelerate.commands import launch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
-from pretrain_runs import ENVIRONMENT, RECIPE, command, pretrain
+from pretrain_runs import ENVIRONMENT, RECIPE, command
 from safetensors import safe_open
 from safetensors.torch import load_file
+from support.forked_processes import ForkedCommand
 from support.launched import run_as_launched
 from support.paths import ROOT
+from support.processes_together import wait_for_all
 from support.tiny_triplets import save_tiny_triplets
 from transformers import AutoFeatureExtractor, AutoModel
 
@@ -151,17 +152,12 @@ def test_two_nodes_train_as_one_does(fsdp2_run, recipe):
     output_dir = recipe.parent / "nodes"
     config = ("--config_file", str(FOLDER / "ddp_two_nodes.yaml"), "--num_processes", "2")
     first = ("--main_process_ip", "127.0.0.1", "--main_process_port", port)
-    launch = ("-m", "accelerate.commands.launch", *config, *first, "--machine_rank")
-    other = subprocess.Popen(
-        [sys.executable, *launch, "1", *command(recipe, output_dir, *TWO_STEPS)],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        pretrain(recipe, output_dir, *TWO_STEPS, launcher=(*launch, "0"))
-        assert other.wait(timeout=60) == 0
-    finally:
-        other.kill()
+    words = command(recipe, output_dir, *TWO_STEPS)
+    nodes = [
+        ForkedCommand([launch.__file__, *config, *first, "--machine_rank", rank, *words], env=ENVIRONMENT)
+        for rank in (0, 1)
+    ]
+    problem = wait_for_all(nodes, timeout=300)
+    assert problem is None, problem + "".join(node.stderr.read_text() for node in nodes)
     assert "(2 process(es))" in (output_dir / "encoder" / "README.md").read_text()
     assert losses(output_dir) == pytest.approx(losses(fsdp2_run)[:2], abs=1e-5)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from accelerate.state import AcceleratorState, PartialState
 from pretrain_runs import RECIPE, SCRIPT
+from support.forked_processes import run_command
 from support.lock_holder import held_by_another
 from support.paths import ROOT
 from support.tiny_triplets import save_tiny_triplets
@@ -145,7 +146,7 @@ def launch(recipe: Path, output_dir: Path, *launcher: object) -> subprocess.Comp
     words = [Path(sys.executable).with_name("accelerate"), "launch", *launcher, SCRIPT, "--config", recipe]
     words += ["--output_dir", output_dir, "--per_device_batch_size", 64]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(map(str, words), env=environment, capture_output=True, text=True, timeout=200)
+    return run_command(words, env=environment, timeout=200)  # the launcher alone is forked; what it starts is new
 
 
 def test_in_one_process_accelerate_adds_nothing_to_the_message(recipe, tmp_path):

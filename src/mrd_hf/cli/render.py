@@ -3,6 +3,7 @@
 import argparse
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -16,9 +17,12 @@ from ..files.atomic_file import atomic_file, check_vacant
 from ..models.feature_extraction_point_cloud import PointCloudFeatureExtractor
 from ..models.shape_files import read_shape
 from ..models.shapes import ColoredPoints, PointCloud, TexturedMesh
-from .drawing.object_parts import FoundPart, find_parts
 from .output import one_line, print_json, printable
 from .shape_files import READING_ERRORS, UpAxis
+
+
+if TYPE_CHECKING:
+    from .drawing.object_parts import FoundPart
 
 
 logger = logging.getLogger(__name__)
@@ -51,6 +55,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         shape = read_shape(path, options.keep_collision, options.skip_parts)
         if options.part_model is not None:
+            from .drawing.object_parts import find_parts  # which imports torch
+
             shape, parts = find_parts(shape, options.part_model, options.object_class, options.up_axis)
         views = _views(path, shape, settings, options.up_axis)
     except READING_ERRORS as error:

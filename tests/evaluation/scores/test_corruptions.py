@@ -51,6 +51,7 @@ def test_same_for_the_same_seed_and_index_alone(name):
 def test_same_in_another_process():
     """Python's own hashes of strings differ between processes."""
     code = (
+        "from mrd_hf_cli.without_models import import_without_models; import_without_models()\n"
         "import numpy as np; from mrd_hf.evaluation.scores.corruptions import CORRUPTIONS, corrupt\n"
         "points = np.arange(90.0).reshape(30, 3) % 7\n"
         "for c in CORRUPTIONS: print(float(corrupt(c.name, points, None, 'z', 1, 2)[0].sum()))"

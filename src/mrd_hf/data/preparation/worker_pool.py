@@ -78,7 +78,7 @@ class _Workers:
         # Not fork: the libraries underneath (Arrow, BLAS) hold threads and locks that a forked child inherits dead.
         methods = multiprocessing.get_all_start_methods()
         self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self.context.set_forkserver_preload([__name__, *preload])
+        self.context.set_forkserver_preload(["mrd_hf_cli.light_workers", __name__, *preload])
         self.function = function
         self.idle: SimpleQueue[_Worker] = SimpleQueue()
         self.alive: set[_Worker] = set()

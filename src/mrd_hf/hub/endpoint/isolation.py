@@ -153,6 +153,11 @@ def _limit_time(seconds: float) -> None:
 
 def _module(target: str) -> Any:
     if not target.endswith(".py"):
+        # Without what its package's own __init__ imports, torch above all, which takes seconds and half a gigabyte.
+        package = target.partition(".")[0]
+        spec = importlib.util.find_spec(package)
+        if spec is not None:
+            sys.modules[package] = importlib.util.module_from_spec(spec)
         return importlib.import_module(target)
     spec = importlib.util.spec_from_file_location(Path(target).stem, target)
     assert spec is not None and spec.loader is not None
