@@ -1,5 +1,6 @@
 """Keeps tests apart from the user's caches and the Hub; fixes property examples; what one leaves reaches no other."""
 
+import gc
 import os
 import signal
 import sys
@@ -40,6 +41,12 @@ THREADS = torch.get_num_threads()
 
 # Those that take longest begin first, so that no process is left alone with one of them at the end.
 SLOW_FIRST = ("installation", "training", "commands", "docs", "hub", "models", "app")
+
+
+def pytest_collection_finish() -> None:
+    """What was imported stays, and is not gone through whenever garbage is looked for: a seventh of the time."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -7,6 +7,7 @@ reads of the environment at its import is that of the tests, without a Hub.
 
 import atexit
 import faulthandler
+import gc
 import multiprocessing
 import os
 import pickle
@@ -123,9 +124,12 @@ class _Server:
 
 def _serve(requests: Connection) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
+    gc.disable()
     import mrd_hf.commands.evaluate
     import mrd_hf.commands.pretrain  # noqa: F401
 
+    gc.freeze()  # what was imported shall not be copied into each process that looks for garbage
+    gc.enable()
     running: set[int] = set()
     try:
         while True:
