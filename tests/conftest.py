@@ -44,7 +44,7 @@ SLOW_FIRST = ("installation", "training", "commands", "docs", "hub", "models", "
 
 
 def pytest_collection_finish() -> None:
-    """What was imported stays, and is not gone through whenever garbage is looked for: a seventh of the time."""
+    """What was imported stays, and is not gone through when garbage is looked for, a seventh of the tests' time."""
     gc.collect()
     gc.freeze()
 

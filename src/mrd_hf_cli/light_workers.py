@@ -1,4 +1,4 @@
-"""What a fork server is told to import first, for workers that read and draw shapes and need no models.
+"""What a fork server is told to import first, for workers of a process that does without the models itself.
 
 A fork server is told of modules and of no function to call, so that it is the import that has the effect.
 """

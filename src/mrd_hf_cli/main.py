@@ -1,16 +1,13 @@
 """The entry point of `mrd-hf`."""
 
 import argparse
-import gc
-import importlib
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 
 from .encoder_choice import names_onnx
 from .ending import without_traceback
 from .parser import LIGHT_COMMANDS, LONG_COMMANDS, parse
-from .running import run_script
+from .running import imported, run_script
 from .without_models import import_without_models
 
 
@@ -26,40 +23,30 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
         if given and given[0] in LONG_COMMANDS:
-            if given[0] in LIGHT_COMMANDS:
+            if given[0] in LIGHT_COMMANDS and arguments is None:  # else the process is not this command's alone
                 import_without_models()
             # Each has a parser of its own, of what only it imports.
-            run_script(lambda: _imported(LONG_COMMANDS[given[0]]).main(given[1:]))
+            run_script(lambda: imported(LONG_COMMANDS[given[0]]).main(given[1:]))
             return
         options = parse(given)
-        if (options.command in LIGHT_COMMANDS and not getattr(options, "part_model", None)) or names_onnx(options):
+        is_light = options.command in LIGHT_COMMANDS and getattr(options, "part_model", None) is None
+        if arguments is None and (is_light or names_onnx(options)):
             import_without_models()
-        _imported("mrd_hf.cli.output").set_up_logging()
+        imported("mrd_hf.cli.output").set_up_logging()
         sys.exit(run(options))
 
 
 def run(options: argparse.Namespace) -> int:
     """Run a sub-command; returns the exit code."""
-    errors, output = (_imported(f"mrd_hf.{name}") for name in ("errors", "cli.output"))
+    errors, output = (imported(f"mrd_hf.{name}") for name in ("errors", "cli.output"))
     try:
         try:
-            return _imported(f"mrd_hf.cli.{options.command}").run(options)
+            return imported(f"mrd_hf.cli.{options.command}").run(options)
         except OSError as error:
             raise errors.as_user_error(error) from error
     except errors.UserError as error:
         print(f"error: {output.one_line(str(error))}", file=sys.stderr)
         return error.exit_code
-
-
-def _imported(name: str) -> ModuleType:
-    """A module, imported without looking for garbage meanwhile: there is none, and that takes a tenth of the time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        return importlib.import_module(name)
-    finally:
-        if was_enabled:
-            gc.enable()
 
 
 if __name__ == "__main__":

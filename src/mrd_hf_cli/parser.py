@@ -63,7 +63,7 @@ COMMANDS = {
 }
 # Of options that had other names, or have them in other commands; they are understood.
 EARLIER_NAMES = {"--class-embeds": "--class-texts", "--out": "--output", "--templates": "--template"}
-# They read, draw or upload what is there, and need no model unless they are given one.
+# They read, draw, prepare or upload what there is; `render --part-model` alone needs a model.
 LIGHT_COMMANDS = ("inspect", "prepare", "push", "render")
 # Those whose `main(argv)` has a parser of its own, made of what only it imports.
 LONG_COMMANDS = {

@@ -10,7 +10,11 @@ from typing import Any
 
 
 def import_without_models() -> None:
-    """Put off what `mrd_hf` imports until one of its own names is asked for; its modules can be imported before."""
+    """Put off what `import mrd_hf` does; its modules can be imported meanwhile.
+
+    It is done once the package is asked for a name that it does not have yet. `import mrd_hf` alone asks for none, so
+    that the Auto classes of transformers do not know the models: this is for a process of which all is known.
+    """
     if "mrd_hf" in sys.modules:
         return
     spec = importlib.util.find_spec("mrd_hf")
@@ -20,12 +24,26 @@ def import_without_models() -> None:
         sys.modules["mrd_hf"] = package
 
 
+def is_without_models() -> bool:
+    """Whether this process has put it off, and still does without."""
+    return isinstance(sys.modules.get("mrd_hf"), _Unloaded)
+
+
 class _Unloaded(ModuleType):
     """A package that has its place, and none of its names yet."""
 
     def __getattr__(self, name: str) -> Any:
-        self.__class__ = ModuleType  # type: ignore[assignment]
+        # Python itself looks for such names in any module, and goes without.
+        if name.startswith("__") and name not in ("__all__", "__version__"):
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         spec = self.__spec__
         assert spec is not None and spec.loader is not None
-        spec.loader.exec_module(self)
+        self.__class__ = ModuleType  # type: ignore[assignment]
+        try:
+            spec.loader.exec_module(self)
+        except BaseException:
+            sys.modules.pop(
+                self.__name__, None
+            )  # as after any import that fails: who imports it next is told why, too
+            raise
         return getattr(self, name)

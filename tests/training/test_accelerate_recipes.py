@@ -2,12 +2,12 @@
 
 import json
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from accelerate.commands import launch
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import _validate_launch_command, launch_command_parser
 from accelerate.utils.launch import prepare_multi_gpu_env
@@ -27,6 +27,7 @@ from mrd_hf.training.recipe_files import ACCELERATE_RECIPES
 from mrd_hf.training.training_log import read_log
 
 
+ACCELERATE = Path(sys.executable).with_name("accelerate")
 FOLDER = ROOT / "scripts" / "recipes" / "accelerate"
 TWO_STEPS = ("--num_train_steps", "2", "--per_device_batch_size", "4")
 RECIPES = sorted(path.name for path in FOLDER.glob("*.yaml"))
@@ -154,7 +155,7 @@ def test_two_nodes_train_as_one_does(fsdp2_run, recipe):
     first = ("--main_process_ip", "127.0.0.1", "--main_process_port", port)
     words = command(recipe, output_dir, *TWO_STEPS)
     nodes = [
-        ForkedCommand([launch.__file__, *config, *first, "--machine_rank", rank, *words], env=ENVIRONMENT)
+        ForkedCommand([ACCELERATE, "launch", *config, *first, "--machine_rank", rank, *words], env=ENVIRONMENT)
         for rank in (0, 1)
     ]
     problem = wait_for_all(nodes, timeout=300)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import sys
 import unicodedata
 from collections.abc import Iterator, Sequence
@@ -83,7 +84,8 @@ def set_up_logging() -> None:
     handler = _BesideBars()
     handler.setFormatter(_OneLineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    if "transformers" not in sys.modules:  # nothing of it is used, and to import it takes seconds
+    if "transformers" not in sys.modules:  # where a command imports it at all, it is without models
+        os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
         return
     from transformers.utils import logging as transformers_logging
 

@@ -219,7 +219,7 @@ def _check_model(folder: Path, selection: Selection) -> None:
         raise UserError(f"{folder}: holds no weights as safetensors; save the model again with save_pretrained.")
     for path in weights:
         try:
-            with safe_open(folder / path, "pt") as file:
+            with safe_open(folder / path, "np") as file:
                 file.keys()
         except SafetensorError as error:
             raise UserError(f"{folder / path}: is no safetensors file, or not a whole one ({error}).") from None

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import threading
 import time
 from functools import partial
@@ -32,17 +31,6 @@ def die_if_negative(job: int) -> int:
     if job < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return job
-
-
-def has_torch(job: int) -> bool:
-    return "torch" in sys.modules
-
-
-def test_workers_import_no_torch():
-    """Which takes seconds, and half a gigabyte in each. A server that other tests have started may have it."""
-    for server in _fork_servers():
-        server.kill()
-    assert list(map_in_order(has_torch, range(2), 2)) == [False, False]
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])

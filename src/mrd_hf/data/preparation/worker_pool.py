@@ -15,6 +15,8 @@ from multiprocessing.reduction import ForkingPickler
 from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
+from mrd_hf_cli.without_models import is_without_models
+
 from ...errors import UserError
 
 
@@ -78,7 +80,8 @@ class _Workers:
         # Not fork: the libraries underneath (Arrow, BLAS) hold threads and locks that a forked child inherits dead.
         methods = multiprocessing.get_all_start_methods()
         self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
-        self.context.set_forkserver_preload(["mrd_hf_cli.light_workers", __name__, *preload])
+        light = ["mrd_hf_cli.light_workers"] if is_without_models() else []
+        self.context.set_forkserver_preload([*light, __name__, *preload])
         self.function = function
         self.idle: SimpleQueue[_Worker] = SimpleQueue()
         self.alive: set[_Worker] = set()

@@ -2,9 +2,10 @@
 
     python isolation.py MEMORY SECONDS TARGET [ARGUMENT ...]
 
-TARGET is a module, by the path of its file or by its name, whose function `reader(*arguments)` returns the function
-that answers requests. MEMORY is in bytes, beyond what the process has once it is ready. Requests come in on stdin and
-answers go out on stdout, a line of JSON each; an answer that has `"is_spent"` is the last one.
+TARGET is a module, by the path of its file or by its name (then the `__init__` of its package is not run), whose
+function `reader(*arguments)` returns the function that answers requests. MEMORY is in bytes, beyond what the process
+has once it is ready. Requests come in on stdin and answers go out on stdout, a line of JSON each; an answer that has
+`"is_spent"` is the last one.
 
 It goes with handler.py into a checkpoint's folder, and the Space has it from here: it imports Python's own library.
 """
@@ -154,8 +155,8 @@ def _limit_time(seconds: float) -> None:
 def _module(target: str) -> Any:
     if not target.endswith(".py"):
         # Without what its package's own __init__ imports, torch above all, which takes seconds and half a gigabyte.
-        package = target.partition(".")[0]
-        spec = importlib.util.find_spec(package)
+        package, dot, _ = target.partition(".")
+        spec = importlib.util.find_spec(package) if dot and package not in sys.modules else None
         if spec is not None:
             sys.modules[package] = importlib.util.module_from_spec(spec)
         return importlib.import_module(target)
