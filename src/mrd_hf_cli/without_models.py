@@ -42,8 +42,7 @@ class _Unloaded(ModuleType):
         try:
             spec.loader.exec_module(self)
         except BaseException:
-            sys.modules.pop(
-                self.__name__, None
-            )  # as after any import that fails: who imports it next is told why, too
+            # As after any import that fails: who imports it next is told why as well.
+            sys.modules.pop(self.__name__, None)
             raise
         return getattr(self, name)

@@ -80,6 +80,7 @@ class _Workers:
         # Not fork: the libraries underneath (Arrow, BLAS) hold threads and locks that a forked child inherits dead.
         methods = multiprocessing.get_all_start_methods()
         self.context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
+        # They do without the models where this process does.
         light = ["mrd_hf_cli.light_workers"] if is_without_models() else []
         self.context.set_forkserver_preload([*light, __name__, *preload])
         self.function = function
