@@ -111,11 +111,12 @@ from transformers import AutoConfig
 assert type(AutoConfig.for_model("point_bert")) is mrd_hf.PointBertConfig
 import_without_models()
 assert type(AutoConfig.for_model("uni3d")) is mrd_hf.Uni3DConfig
+print("all is as it should be")
 """
 
 
 def test_the_package_is_imported_once_it_is_asked_for_something_of_its_own():
-    in_a_new_process("-c", LATER)
+    assert in_a_new_process("-c", LATER) == ["all is as it should be"]
 
 
 def test_what_is_there_already_stays(monkeypatch):
@@ -125,7 +126,7 @@ def test_what_is_there_already_stays(monkeypatch):
     assert sys.modules["mrd_hf"] is package and not without_models.is_without_models()
 
 
-# A job in one process, as scripts/hf_job.py is one, goes on with the models.
+# A job in one process, as scripts/hf_job.py is one, needs the models after a command that needs none.
 JOB = """
 import sys
 from mrd_hf_cli.main import main

@@ -53,6 +53,8 @@ CLIP_WIDTH = 24  # unlike any other width of the model, so that a probe of the w
 SIGLIP_WIDTH = TOWER_SIZE["hidden_size"]
 MAX_TEXT_LENGTH = 16
 LETTERS = [chr(code) for code in range(ord("a"), ord("z") + 1)] + [".", ","]
+# Of tokenizers as Gemma's, before its letters.
+GEMMA_TOKENS = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581"]
 SQUARE = {"height": IMAGE_SIZE, "width": IMAGE_SIZE}
 VISION = {**TOWER_SIZE, "image_size": IMAGE_SIZE, "patch_size": 10}
 
@@ -103,17 +105,11 @@ def save_tiny_siglip(folder: Path, seed: int = 0) -> Path:
 
 def save_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
     """A SigLIP2 NaFlex: as many patches as a picture's shape asks for; its tokenizer states no length."""
-    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *LETTERS]
+    tokens = [*GEMMA_TOKENS, *LETTERS]
     tokenizer = Siglip2Tokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[])
-    text_config = {
-        **TOWER_SIZE,
-        "vocab_size": len(tokens),
-        "max_position_embeddings": MAX_TEXT_LENGTH,
-        "bos_token_id": 2,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
-    }
-    config = Siglip2Config(text_config=text_config, vision_config={**TOWER_SIZE, "patch_size": 10, "num_patches": 9})
+    config = Siglip2Config(
+        text_config=_gemma_texts(tokens), vision_config={**TOWER_SIZE, "patch_size": 10, "num_patches": 9}
+    )
     images = Siglip2ImageProcessorPil(patch_size=10, max_num_patches=12)
     return _save(Siglip2Model, config, Siglip2Processor(images, tokenizer), folder, seed)
 
@@ -121,20 +117,18 @@ def save_tiny_siglip2(folder: Path, seed: int = 0) -> Path:
 def save_tiny_fixed_siglip2(folder: Path, seed: int = 0) -> Path:
     """A SigLIP2 of a fixed resolution, which says that it is a SigLIP with Gemma's tokenizer. It knows capitals."""
     capitals = [letter.upper() for letter in LETTERS[:26]]
-    tokens = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "\u2581", *LETTERS, *capitals]
+    tokens = [*GEMMA_TOKENS, *LETTERS, *capitals]
     tokenizer = GemmaTokenizer(
         vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_input_names=["input_ids"]
     )
-    text_config = {
-        **TOWER_SIZE,
-        "vocab_size": len(tokens),
-        "max_position_embeddings": MAX_TEXT_LENGTH,
-        "bos_token_id": 2,
-        "eos_token_id": 1,
-        "pad_token_id": 0,
-    }
-    config = SiglipConfig(text_config=text_config, vision_config=VISION)
+    config = SiglipConfig(text_config=_gemma_texts(tokens), vision_config=VISION)
     return _save(SiglipModel, config, SiglipProcessor(SiglipImageProcessorPil(size=SQUARE), tokenizer), folder, seed)
+
+
+def _gemma_texts(tokens: list[str]) -> dict[str, int]:
+    """The configuration of a text tower whose tokenizer is Gemma's, of these tokens."""
+    special = {f"{name}_token_id": tokens.index(f"<{name}>") for name in ("bos", "eos", "pad")}
+    return {**TOWER_SIZE, "vocab_size": len(tokens), "max_position_embeddings": MAX_TEXT_LENGTH, **special}
 
 
 def save_tiny_metaclip2(folder: Path, seed: int = 0) -> Path:

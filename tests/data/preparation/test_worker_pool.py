@@ -7,6 +7,7 @@ import time
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -31,6 +32,18 @@ def die_if_negative(job: int) -> int:
     if job < 0:
         os.kill(os.getpid(), signal.SIGKILL)
     return job
+
+
+@pytest.mark.parametrize("without_models", [True, False])
+def test_workers_do_without_models_only_where_the_process_does(monkeypatch, without_models):
+    """A script that has them is imported by each worker, which then had better find them in the fork server."""
+    told = []
+    context = SimpleNamespace(set_forkserver_preload=told.append)
+    monkeypatch.setattr(worker_pool.multiprocessing, "get_context", lambda method: context)
+    monkeypatch.setattr(worker_pool, "is_without_models", lambda: without_models)
+    worker_pool._Workers(slow_square, ["a.module"])
+    light = ["mrd_hf_cli.light_workers"] if without_models else []
+    assert told == [[*light, worker_pool.__name__, "a.module"]]  # first, before anything imports the package
 
 
 @pytest.mark.parametrize("num_workers", [1, 3])
