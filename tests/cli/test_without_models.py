@@ -131,7 +131,7 @@ JOB = """
 import sys
 from mrd_hf_cli.main import main
 try:
-    main(["inspect", sys.argv[1]])
+    main(sys.argv[1:])
 except SystemExit as ended:
     assert not ended.code
 import mrd_hf
@@ -140,5 +140,6 @@ print(AutoConfig.for_model("point_bert").model_type)
 """
 
 
-def test_a_command_that_another_program_calls_leaves_it_the_models(shapes):
-    assert in_a_new_process("-c", JOB, shapes / "box.glb")[-1] == "point_bert"
+@pytest.mark.parametrize("words", [["inspect", "shapes/box.glb"], ["prepare", "--help"]])
+def test_a_command_that_another_program_calls_leaves_it_the_models(shapes, tmp_path, words):
+    assert in_a_new_process("-c", JOB, *words, cwd=tmp_path)[-1] == "point_bert"
